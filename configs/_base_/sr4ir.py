@@ -1,0 +1,31 @@
+# What every SR4IR config shares, under names that a leaf config puts in their places.
+# Section numbers are those of the paper (Kim et al., CVPR 2024).
+custom_imports = dict(imports=['mmsr4ir'], allow_failed_imports=False)
+
+# Each network has a reducer and an optimizer of its own.
+model_wrapper_cfg = dict(type='MMSeparateDistributedDataParallel')
+
+# Section 5.1: EDSR-baseline, x4; L1 on pixels. mmagic's EDSR works on [0, 1].
+sr4ir_model = dict(
+    type='mmsr4ir.SR4IR',
+    sr=dict(
+        type='mmagic.EDSRNet', in_channels=3, out_channels=3, mid_channels=64,
+        num_blocks=16, upscale_factor=4),
+    degradation=dict(type='mmsr4ir.BicubicDownsample', scale=4),
+    pixel_loss=dict(type='mmsr4ir.PixelLoss', criterion='l1'))
+
+# Section 5.1: AdamW for the SR network, without weight decay.
+sr4ir_optim = dict(
+    constructor='mmsr4ir.PerNetworkOptimWrapperConstructor',
+    sr=dict(
+        type='OptimWrapper',
+        optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.0)))
+
+sr4ir_hooks = dict(
+    alternate=dict(type='mmsr4ir.AlternateTrainingHook', warmup=1, by_epoch=True),
+    non_finite_loss=dict(type='mmsr4ir.NonFiniteLossHook'),
+    checkpoint_match=dict(type='mmsr4ir.CheckpointMatchHook'),
+    picture_grid=dict(type='mmsr4ir.PictureGridHook'))
+
+# 8 pixels are left out along the edges, as in the published evaluation.
+sr4ir_metric = dict(type='mmsr4ir.SRQuality', crop_border=8)

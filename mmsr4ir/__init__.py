@@ -1,0 +1,22 @@
+"""Train a super-resolution network for what recognition needs (SR4IR, CVPR 2024).
+
+Importing this package makes its registered modules known to MMEngine
+(``custom_imports = dict(imports=['mmsr4ir'])`` in a config) and prepares the
+dependencies (see :mod:`mmsr4ir.compat`). It imports no task library: mmdet, mmseg,
+mmpretrain and mmagic are loaded only when a config names something of theirs.
+"""
+import warnings
+
+from .version import __version__
+
+try:
+    from . import compat, registry
+except ImportError as error:
+    # Only so that `python -m mmsr4ir.check_env` can run and name the mend.
+    warnings.warn(
+        f'mmsr4ir cannot be used yet: {error}. '
+        'Run `python -m mmsr4ir.check_env` for what to install.', stacklevel=2)
+else:
+    compat.install()
+
+__all__ = ['__version__', 'compat', 'registry']

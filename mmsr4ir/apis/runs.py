@@ -1,0 +1,95 @@
+"""From a command line to a config that a Runner can take."""
+import argparse
+import os
+import sys
+
+import torch
+import torch.distributed
+from mmengine.config import Config, DictAction
+
+from mmsr4ir.datasets.check import DataError, check_data
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that training and testing share, named as in mmdet."""
+    parser.add_argument('config', help='config file, such as configs/sr4ir/...py')
+    parser.add_argument(
+        '--work-dir', help='folder for logs and checkpoints '
+        '(default: the config\'s work_dir, else work_dirs/<config name>)')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        help='override settings of the config, as in train_cfg.max_epochs=3 '
+        'model.recipe.sr.losses.pixel=0.5 or key="[a,b]"')
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
+        help='how the processes were started (tools/dist_train.sh says pytorch)')
+    parser.add_argument(
+        '--no-data-check', action='store_true',
+        help='do not look at annotation files and images before the start')
+    parser.add_argument(
+        '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config and put the command line's settings into it.
+
+    Exits with a message where there is no such file.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if not os.path.isfile(args.config):
+        sys.exit(f'error: config {args.config} does not exist')
+    cfg = Config.fromfile(args.config)
+    cfg.launcher = args.launcher
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        name = os.path.splitext(os.path.basename(args.config))[0]
+        cfg.work_dir = os.path.join('work_dirs', name)
+    return cfg
+
+
+def start_dist(cfg: Config) -> None:
+    """Start distributed training without a GPU.
+
+    With one, MMEngine's Runner does it. Without, the Runner would ask for a CUDA
+    device, so the processes are joined here, through gloo.
+    """
+    if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
+        cfg.env_cfg.dist_cfg = dict(backend='gloo')
+        # The Runner would hand out CUDA devices to the wrapper otherwise.
+        cfg.model_wrapper_cfg = dict(
+            cfg.get('model_wrapper_cfg') or dict(type='MMDistributedDataParallel'),
+            device_ids=None)
+        torch.distributed.init_process_group('gloo')
+
+
+def set_amp(cfg: Config) -> None:
+    """Switch every optimizer to mixed precision, with dynamic loss scaling.
+
+    Exits with a message where MMEngine does not offer it.
+    """
+    if not torch.cuda.is_available():
+        sys.exit('error: --amp needs a GPU; run without it on a CPU')
+    wrappers = [
+        wrapper for name, wrapper in cfg.optim_wrapper.items() if name in ('sr', 'task')
+    ]
+    for wrapper in wrappers or [cfg.optim_wrapper]:
+        wrapper.type = 'AmpOptimWrapper'
+        wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def check_before_run(cfg: Config, splits: tuple[str, ...]) -> None:
+    """Check the data once, in the first process; exit with a message if it is bad."""
+    if int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))):
+        return
+    num_classes = cfg.model.get('num_classes')
+    if num_classes is not None:
+        from mmsr4ir.models.networks import set_num_classes
+        cfg = Config(dict(cfg, model=dict(
+            cfg.model, task=set_num_classes(cfg.model.task, num_classes))))
+    try:
+        check_data(cfg, splits)
+    except DataError as error:
+        sys.exit(f'error: {error}')

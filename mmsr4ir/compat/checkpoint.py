@@ -1,0 +1,93 @@
+"""Checkpoints that are loaded without running code hidden in them.
+
+A pickle can run code when it is read. torch >= 2.6 therefore loads with
+``weights_only=True`` by default, which mmengine 0.10.7's own checkpoints do not
+survive: they hold a ``HistoryBuffer`` (the log) with NumPy arrays. Turning the
+protection off is not the mend. This module registers a loader for local files with
+mmengine's ``CheckpointLoader`` that keeps ``weights_only=True`` and allows exactly the
+classes which mmengine writes.
+
+On torch before 2.6 nothing is installed and torch's own rules hold.
+"""
+import os
+import pickle
+import re
+import zipfile
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner.checkpoint import CheckpointLoader
+from mmengine.utils import digit_version
+
+
+def allowed_globals() -> list:
+    """What a checkpoint may hold beside tensors and plain Python containers.
+
+    Returns:
+        list: Classes and functions for ``torch.serialization.safe_globals``.
+    """
+    # NumPy moved its core in 2.0 and pickles name the place they were written with.
+    is_numpy_1 = np.__version__.startswith('1.')
+    multiarray = (np.core if is_numpy_1 else np._core).multiarray
+    reconstruct, scalar = multiarray._reconstruct, multiarray.scalar
+    return [
+        HistoryBuffer,
+        np.ndarray,
+        np.dtype,
+        (reconstruct, 'numpy.core.multiarray._reconstruct'),
+        (reconstruct, 'numpy._core.multiarray._reconstruct'),
+        (scalar, 'numpy.core.multiarray.scalar'),
+        (scalar, 'numpy._core.multiarray.scalar'),
+        type(np.dtype(np.float64)),
+        type(np.dtype(np.int64)),
+    ]
+
+
+class UnsafeCheckpointError(RuntimeError):
+    """A checkpoint holds a class that is not on the allow-list."""
+
+
+def load_from_local(filename: str, map_location: Any = None) -> dict:
+    """Load a local checkpoint with ``weights_only=True`` and the allow-list.
+
+    Args:
+        filename: Path of the checkpoint.
+        map_location: As in :func:`torch.load`.
+
+    Returns:
+        dict: The checkpoint.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        UnsafeCheckpointError: The file names a class that is not allowed; the class
+            is in the message, and nothing of it was run.
+        RuntimeError: The file is truncated or no checkpoint.
+    """
+    filename = os.path.expanduser(filename)
+    if not os.path.isfile(filename):
+        raise FileNotFoundError(f'checkpoint {filename} does not exist')
+    try:
+        with torch.serialization.safe_globals(allowed_globals()):
+            return torch.load(filename, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = re.search(r'(?:GLOBAL|global:?|build)\s+([\w.]+)', str(error))
+        if not found:
+            raise RuntimeError(
+                f'{filename} is no checkpoint that can be read: {error}') from error
+        raise UnsafeCheckpointError(
+            f'{filename} was refused: it holds {found[1]}, which is not needed to '
+            'restore a training and could run code. If you trust its origin, load it '
+            'yourself, keep its state_dict alone and save that.') from error
+    except (EOFError, RuntimeError, zipfile.BadZipFile) as error:
+        raise RuntimeError(
+            f'{filename} cannot be read as a checkpoint; it may be truncated '
+            f'({error}). Use the checkpoint before it.') from error
+
+
+def install() -> None:
+    """Register the loader for local files; without effect on torch < 2.6."""
+    if digit_version(torch.__version__) >= digit_version('2.6'):
+        CheckpointLoader.register_scheme(
+            prefixes='', loader=load_from_local, force=True)

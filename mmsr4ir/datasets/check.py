@@ -1,0 +1,182 @@
+"""Look at the data before a training starts.
+
+What is wrong with a data set shows, without this, as an error deep inside a worker
+process hours later, or not at all: mmdet ignores classes that the annotation file
+lacks, and OpenCV fills the rest of a truncated JPEG with grey.
+"""
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from mmengine.registry import DATASETS
+from PIL import Image, UnidentifiedImageError
+
+# A complete file ends near its end marker; this much is read to find it.
+_TAIL_BYTES = 65536
+
+
+class DataError(ValueError):
+    """Something is wrong with the data; the message names the file and the mend."""
+
+
+def check_data(cfg, splits: tuple[str, ...] = ('train', 'val')) -> None:
+    """Check every COCO-style data set of a config.
+
+    Args:
+        cfg: A whole config with ``<split>_dataloader`` and ``model``.
+        splits: The splits that will be used.
+
+    Raises:
+        DataError: An annotation file is missing, empty or no COCO JSON; its classes
+            differ from the config's; an image is missing or truncated.
+    """
+    seen = set()
+    for split in splits:
+        loader = cfg.get(f'{split}_dataloader')
+        for dataset in _leaf_datasets(loader.get('dataset') if loader else None):
+            path = _annotation_path(dataset)
+            if path and path not in seen:
+                seen.add(path)
+                content = read_coco(path)
+                _check_classes(path, content, dataset, cfg)
+                folder = os.path.join(
+                    dataset.get('data_root') or '',
+                    (dataset.get('data_prefix') or {}).get('img') or '')
+                check_images([
+                    os.path.join(folder, image['file_name'])
+                    for image in content['images']
+                ], path)
+
+
+def read_coco(path: str) -> dict:
+    """Read a COCO annotation file.
+
+    Raises:
+        DataError: It is missing, empty, not JSON or lacks a part.
+    """
+    mend = 'set data_root and ann_file in the config'
+    if not os.path.isfile(path):
+        raise DataError(f'annotation file {path} does not exist: {mend}')
+    if not os.path.getsize(path):
+        raise DataError(f'annotation file {path} is empty: write it again')
+    try:
+        with open(path, encoding='utf-8') as file:
+            content = json.load(file)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(
+            f'annotation file {path} is not JSON ({error}): convert it to COCO JSON, '
+            'for VOC with tools/dataset_converters/voc2coco.py') from error
+    parts = ('images', 'annotations', 'categories')
+    absent = [
+        part for part in parts
+        if not isinstance(content, dict) or not isinstance(content.get(part), list)
+    ]
+    if absent:
+        raise DataError(
+            f'annotation file {path} has no list {absent}: a COCO file has {parts}')
+    if not content['images']:
+        raise DataError(f'annotation file {path} lists no image: {mend}')
+    return content
+
+
+def check_images(paths: list[str], source: str) -> None:
+    """See that every image is there and whole.
+
+    Args:
+        paths: The image files.
+        source: The annotation file that lists them, for the message.
+
+    Raises:
+        DataError: Some are missing or truncated; the first five are named.
+    """
+    with ThreadPoolExecutor(16) as pool:
+        problems = [p for p in pool.map(_image_problem, paths) if p]
+    if problems:
+        shown = '; '.join(problems[:5])
+        raise DataError(
+            f'{len(problems)} of {len(paths)} images of {source} cannot be used: '
+            f'{shown}{" ..." if len(problems) > 5 else ""}. Set data_root and '
+            'data_prefix, fetch these images again, or take them out of the file')
+
+
+def _image_problem(path: str) -> str | None:
+    if not os.path.isfile(path):
+        return f'{path} is missing'
+    with open(path, 'rb') as file:
+        head = file.read(4)
+        file.seek(max(0, os.path.getsize(path) - _TAIL_BYTES))
+        tail = file.read()
+    # The end marker of a JPEG stands after its last scan, not only after a preview's.
+    if head[:2] == b'\xff\xd8' and tail.rfind(b'\xff\xd9') > tail.rfind(b'\xff\xda'):
+        return None
+    if head == b'\x89PNG' and b'IEND' in tail:
+        return None
+    try:  # another format, or something unusual after the image: read all of it
+        with Image.open(path) as image:
+            image.load()
+    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+        return f'{path} is truncated or no image ({error})'
+    return None
+
+
+def _leaf_datasets(dataset) -> Iterator[dict]:
+    """Look through wrappers such as RepeatDataset and ConcatDataset."""
+    if not isinstance(dataset, dict):
+        return
+    inner = dataset.get('datasets') or ([dataset['dataset']]
+                                        if 'dataset' in dataset else [])
+    if not inner:
+        yield dataset
+    for child in inner:
+        yield from _leaf_datasets(child)
+
+
+def _annotation_path(dataset: dict) -> str | None:
+    ann_file = dataset.get('ann_file')
+    coco = 'Coco' in str(dataset.get('type')) or str(ann_file).endswith('.json')
+    if not ann_file or not coco or '://' in str(dataset.get('data_root')):
+        return None
+    return os.path.join(dataset.get('data_root') or '', ann_file)
+
+
+def _check_classes(path: str, content: dict, dataset: dict, cfg) -> None:
+    names = [category.get('name') for category in content['categories']]
+    classes = (dataset.get('metainfo') or {}).get('classes')
+    if classes is None:
+        scope = dataset.get('_scope_') or cfg.get('default_scope', 'mmengine')
+        kind = dataset['type']
+        kind = DATASETS.get(f'{scope}.{kind}') if isinstance(kind, str) else kind
+        classes = getattr(kind, 'METAINFO', {}).get('classes')
+    if classes is None:
+        return
+    classes = [classes] if isinstance(classes, str) else list(classes)
+    if set(classes) != set(names):
+        raise DataError(
+            f'the config has {len(classes)} classes and {path} has {len(names)}: '
+            f'{_some(set(classes) - set(names))} only in the config, '
+            f'{_some(set(names) - set(classes))} only in the file. '
+            'Set metainfo=dict(classes=...) of the data set to those of the file')
+    for where, count in _class_counts(cfg.model.get('task', cfg.model), 'model.task'):
+        if count != len(classes):
+            raise DataError(
+                f'{where}={count}, but {path} has {len(classes)} classes: '
+                f'set model.num_classes={len(classes)}')
+
+
+def _some(names: set) -> str:
+    shown = sorted(map(str, names))
+    return f'{shown[:5]}' + (f' and {len(shown) - 5} more' if len(shown) > 5 else '')
+
+
+def _class_counts(node, where: str) -> Iterator[tuple[str, int]]:
+    """Find every ``num_classes`` but those of proposal networks, which have none."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == 'num_classes':
+                yield f'{where}.num_classes', value
+            elif 'rpn' not in str(key):
+                yield from _class_counts(value, f'{where}.{key}')
+    elif isinstance(node, list | tuple):
+        for i, value in enumerate(node):
+            yield from _class_counts(value, f'{where}[{i}]')

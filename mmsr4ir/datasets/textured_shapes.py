@@ -1,0 +1,221 @@
+"""The embedded data set: textured shapes whose class lies in fine detail.
+
+Every object is filled with one of four patterns of a few pixels' period. Its shape,
+size, colours and brightness are drawn from the same distributions for every class, so
+only the pattern tells the classes apart. Down-sampling by 4 takes most of it away: the
+shorter periods fold into other directions, the longer ones survive faintly.
+
+One generator serves detection (COCO boxes and masks), segmentation (label maps) and
+classification (one object an image). Each image has a seed of its own, so the same
+settings give the same bytes, whatever was made before.
+"""
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco_mask
+
+CLASSES = ('horizontal', 'vertical', 'diagonal', 'checker')
+#: Period of the patterns in pixels, from and to.
+PERIODS = (3.5, 7.0)
+#: Objects of less than this visible share are left out.
+_MIN_VISIBLE = 0.4
+_CROP_SIZE = 64
+_VERSION = 2
+
+
+@dataclass
+class Sample:
+    """One image and what is on it.
+
+    Attributes:
+        image: (size, size, 3), RGB, uint8.
+        labels: Class index of each object.
+        masks: (size, size) bool, the visible part of each object.
+    """
+
+    image: np.ndarray
+    labels: list[int]
+    masks: list[np.ndarray]
+
+
+def render(rng: np.random.Generator, size: int, labels: list[int] | None = None
+           ) -> Sample:
+    """Draw one image.
+
+    Args:
+        rng: Source of everything random.
+        size: Height and width in pixels, at least 64.
+        labels: The classes of the objects, in drawing order; 1 to 5 at random if None.
+
+    Returns:
+        Sample: The image; objects that others cover for the most part are left out.
+    """
+    image = _background(rng, size)
+    single = labels is not None and len(labels) == 1
+    if labels is None:
+        labels = rng.integers(0, len(CLASSES), rng.integers(1, 6)).tolist()
+    shapes = []
+    for label in labels:
+        radius = rng.uniform(0.3, 0.42) * size if single else rng.uniform(10, 28)
+        if single:
+            centre = rng.uniform(0.45, 0.55, 2) * size
+        elif shapes and rng.random() < 0.3:  # touches or covers an earlier one a little
+            angle = rng.uniform(0, 2 * np.pi)
+            step = (radius + shapes[-1][2]) * rng.uniform(0.75, 1.0)
+            centre = shapes[-1][1] + step * np.array([np.cos(angle), np.sin(angle)])
+            centre = centre.clip(radius * 0.7, size - radius * 0.7)
+        else:
+            centre = rng.uniform(radius * 0.7, size - radius * 0.7, 2)
+        shapes.append((label, centre, radius, _shape(rng, size, centre, radius)))
+    covered = np.zeros((size, size), bool)
+    visible = []
+    for label, _, _, mask in shapes[::-1]:  # the last one drawn lies on top
+        rest = mask & ~covered
+        if rest.sum() >= _MIN_VISIBLE * mask.sum() > 0:
+            covered |= mask
+            visible.append((label, rest, mask))
+    for label, _, mask in visible[::-1]:
+        image[mask] = _texture(rng, size, label)[mask]
+    noise = rng.normal(0, 3, image.shape)
+    image = np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)
+    return Sample(image, [v[0] for v in visible], [v[1] for v in visible])
+
+
+def _background(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Smooth colours with a weak fine grain."""
+    coarse = rng.uniform(50, 205, (4, 4, 3)).astype(np.float32)
+    image = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
+    grain = rng.normal(0, 12, (size // 2, size // 2, 1)).astype(np.float32)
+    grain = cv2.resize(grain, (size, size), interpolation=cv2.INTER_LINEAR)
+    return image + grain[..., None]
+
+
+def _shape(rng: np.random.Generator, size: int, centre: np.ndarray, radius: float
+           ) -> np.ndarray:
+    """A filled ellipse, rectangle or polygon as a (size, size) bool mask."""
+    canvas = np.zeros((size, size), np.uint8)
+    kind = rng.integers(0, 3)
+    angle = rng.uniform(0, 180)
+    x, y = (float(c) for c in centre)
+    if kind == 0:
+        axes = (int(radius), int(radius * rng.uniform(0.65, 1)))
+        cv2.ellipse(canvas, (int(x), int(y)), axes, angle, 0, 360, 1, -1)
+        return canvas.astype(bool)
+    if kind == 1:
+        side = radius * rng.uniform(0.65, 1) * 1.5
+        corners = cv2.boxPoints(((x, y), (radius * 1.5, side), angle))
+    else:
+        count = int(rng.integers(5, 8))
+        angles = (np.arange(count) + rng.uniform(-0.2, 0.2, count)) * 2 * np.pi / count
+        lengths = radius * rng.uniform(0.75, 1, count)
+        corners = np.stack(
+            [x + lengths * np.cos(angles), y + lengths * np.sin(angles)], 1)
+    cv2.fillPoly(canvas, [np.rint(corners).astype(np.int32)], 1)
+    return canvas.astype(bool)
+
+
+def _texture(rng: np.random.Generator, size: int, label: int) -> np.ndarray:
+    """A pattern of two colours over the whole canvas: (size, size, 3)."""
+    y, x = np.mgrid[:size, :size].astype(np.float64)
+    tilt = np.deg2rad(rng.uniform(-12, 12))
+    x, y = np.cos(tilt) * x - np.sin(tilt) * y, np.sin(tilt) * x + np.cos(tilt) * y
+    period = rng.uniform(*PERIODS)
+    phases = rng.uniform(0, 2 * np.pi, 2)
+    along_x = np.sin(2 * np.pi * x / period + phases[0])
+    along_y = np.sin(2 * np.pi * y / period + phases[1])
+    diagonal = np.sin(2 * np.pi * (x + y) / np.sqrt(2) / period + phases[0])
+    wave = (along_y, along_x, diagonal, np.sign(along_x * along_y))[label]
+    # Square waves all, so that every pattern spends the same time on both colours.
+    share = np.where(wave > 0, 1.0, 0.0)
+    share = cv2.GaussianBlur(share, (3, 3), 0.6)[..., None]
+    dark, light = rng.uniform(20, 110, 3), rng.uniform(145, 235, 3)
+    return dark + (light - dark) * share
+
+
+def write_dataset(root: Path | str, num_train: int = 240, num_val: int = 60,
+                  size: int = 128, seed: int = 0,
+                  progress: Callable[[], None] = lambda: None) -> bool:
+    """Write the data set, or leave it where it is there already.
+
+    Args:
+        root: Folder; made if needed.
+        num_train: Images of the training split, for each task.
+        num_val: Images of the validation split.
+        size: Height and width in pixels.
+        seed: Another seed gives other images.
+        progress: Called after each image.
+
+    Returns:
+        bool: Whether it was written; False if it was there.
+
+    Raises:
+        ValueError: The folder holds something else.
+    """
+    root = Path(root)
+    settings = dict(num_train=num_train, num_val=num_val, size=size, seed=seed,
+                    version=_VERSION)
+    meta = root / 'meta.json'
+    if meta.is_file():
+        if json.loads(meta.read_text()) == settings:
+            return False
+        raise ValueError(
+            f'{root} holds a set with other settings: remove it or choose another '
+            'folder')
+    if root.is_dir() and any(root.iterdir()) and not (root / '.unfinished').exists():
+        raise ValueError(f'{root} is not empty: choose another folder')
+    root.mkdir(parents=True, exist_ok=True)
+    (root / '.unfinished').touch()
+    for split_seed, (split, count) in enumerate(
+            (('train', num_train), ('val', num_val))):
+        _write_split(root, split, count, size, [seed, split_seed], progress)
+    meta.write_text(json.dumps(settings))
+    (root / '.unfinished').unlink()
+    return True
+
+
+def _write_split(root: Path, split: str, count: int, size: int, seed: list[int],
+                 progress: Callable[[], None]) -> None:
+    for folder in (split, 'annotations', f'semantic/{split}',
+                   *(f'classification/{split}/{name}' for name in CLASSES)):
+        os.makedirs(root / folder, exist_ok=True)
+    images, annotations = [], []
+    for index in range(count):
+        sample = render(np.random.default_rng([*seed, index, 0]), size)
+        name = f'{index:05d}.png'
+        _write_image(root / split / name, sample.image[..., ::-1])
+        semantic = np.zeros((size, size), np.uint8)
+        images.append(dict(id=index, file_name=name, height=size, width=size))
+        for label, mask in zip(sample.labels, sample.masks, strict=True):
+            semantic[mask] = label + 1
+            annotations.append(
+                dict(_annotation(mask), id=len(annotations) + 1, image_id=index,
+                     category_id=label + 1))
+        _write_image(root / 'semantic' / split / name, semantic)
+        label = index % len(CLASSES)
+        single = render(np.random.default_rng([*seed, index, 1]), _CROP_SIZE, [label])
+        _write_image(root / 'classification' / split / CLASSES[label] / name,
+                     single.image[..., ::-1])
+        progress()
+    (root / 'annotations' / f'{split}.json').write_text(json.dumps(dict(
+        images=images, annotations=annotations,
+        categories=[dict(id=i + 1, name=name) for i, name in enumerate(CLASSES)])))
+
+
+def _annotation(mask: np.ndarray) -> dict:
+    rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
+    x, y = int(columns[0]), int(rows[0])
+    return dict(
+        bbox=[x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1],
+        area=int(mask.sum()), iscrowd=0,
+        segmentation=dict(size=list(rle['size']), counts=rle['counts'].decode()))
+
+
+def _write_image(path: Path, image: np.ndarray) -> None:
+    if not cv2.imwrite(str(path), image):
+        raise OSError(f'{path} cannot be written: is the disk full?')

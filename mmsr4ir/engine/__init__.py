@@ -1,0 +1,11 @@
+"""Hooks and the optimizer constructor."""
+from .alternate_training_hook import AlternateTrainingHook
+from .checkpoint_match_hook import CheckpointMatchHook
+from .non_finite_loss_hook import NonFiniteLossHook
+from .optim_wrapper_constructor import PerNetworkOptimWrapperConstructor
+from .picture_grid_hook import PictureGridHook
+
+__all__ = [
+    'AlternateTrainingHook', 'CheckpointMatchHook', 'NonFiniteLossHook',
+    'PerNetworkOptimWrapperConstructor', 'PictureGridHook'
+]

@@ -1,0 +1,62 @@
+"""Warm-up and the switch between the stages of a recipe."""
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.optim import OptimWrapperDict
+from mmengine.runner import Runner
+
+from mmsr4ir.models.sr4ir import unwrap
+from mmsr4ir.registry import HOOKS
+
+
+@HOOKS.register_module()
+class AlternateTrainingHook(Hook):
+    """Tell the model the stage of its recipe, ``'warmup'`` or ``'main'``.
+
+    While the task network's features mean nothing yet, they make a bad judge of SR
+    images; so the TDP loss is off in the warm-up (SR4IR, section 4.3). The stage
+    follows from the epoch or iteration alone, so a resumed training is in the right
+    one.
+
+    Args:
+        warmup: Epochs or iterations of warm-up.
+        by_epoch: Whether ``warmup`` counts epochs.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, warmup: int = 0, by_epoch: bool = True) -> None:
+        if warmup < 0:
+            raise ValueError(f'warmup cannot be negative, got {warmup}')
+        self.warmup = warmup
+        self.by_epoch = by_epoch
+
+    def before_train(self, runner: Runner) -> None:
+        """See that each network that the recipe updates has an optimizer.
+
+        Raises:
+            ValueError: One has none.
+        """
+        wrappers = runner.optim_wrapper
+        names = set(wrappers.keys()) if isinstance(wrappers, OptimWrapperDict) else ()
+        for phase in unwrap(runner.model).recipe:
+            missing = set(phase.update) - set(names)
+            if missing:
+                raise ValueError(
+                    f'recipe phase {phase.name!r} updates {sorted(missing)}, which has '
+                    'no optimizer: give optim_wrapper=dict(constructor='
+                    "'mmsr4ir.PerNetworkOptimWrapperConstructor', sr=..., task=...)")
+
+    def before_train_iter(self, runner: Runner, batch_idx: int,
+                          data_batch: dict | None = None) -> None:
+        """Set the stage, and log it where it changes."""
+        done = runner.epoch if self.by_epoch else runner.iter
+        stage = 'warmup' if done < self.warmup else 'main'
+        model = unwrap(runner.model)
+        if model.stage != stage or batch_idx == 0 and done == 0:
+            unit = 'epoch' if self.by_epoch else 'iteration'
+            losses = {
+                phase.name: [term.name for term in phase.active_losses(stage)]
+                for phase in model.recipe if phase.during in ('all', stage)
+            }
+            print_log(f'Stage {stage!r} from {unit} {done + 1} on: {losses}', 'current')
+        model.stage = stage

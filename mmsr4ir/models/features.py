@@ -1,0 +1,89 @@
+"""Run a network up to a named module, and freeze a network for a while."""
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+
+class _Reached(Exception):
+    """Raised to leave a forward pass as soon as the wanted output is there."""
+
+    def __init__(self, output) -> None:
+        super().__init__()
+        self.output = output
+
+
+class FeatureTap:
+    """The features of a task network at one of its modules.
+
+    What comes after the module is not run: a detector's heads, proposals and NMS cost
+    nothing when only its neck is asked for.
+
+    Args:
+        task: The task network; its ``extract_feat`` must pass through ``layer``.
+        layer: Dotted name of a module in it.
+
+    Raises:
+        ValueError: The network has no such module.
+    """
+
+    def __init__(self, task: nn.Module, layer: str) -> None:
+        self.task = task
+        self.layer = layer
+        modules = dict(task.named_modules())
+        if layer not in modules or not layer:
+            children = [name for name, _ in task.named_children()]
+            raise ValueError(
+                f'tdp.layer {layer!r}: {type(task).__name__} has no such module; its '
+                f'parts are {children} and what they hold')
+        self.module = modules[layer]
+
+    def __call__(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Compute the module's outputs.
+
+        Args:
+            inputs: (N, 3, H, W), normalised as the task network wants it.
+
+        Returns:
+            tuple[Tensor, ...]: The outputs, level by level.
+
+        Raises:
+            RuntimeError: ``extract_feat`` does not come through the module.
+        """
+
+        def stop(module, args, output):
+            raise _Reached(output)
+
+        handle = self.module.register_forward_hook(stop)
+        try:
+            self.task.extract_feat(inputs)
+        except _Reached as reached:
+            output = reached.output
+        else:
+            raise RuntimeError(
+                f'tdp.layer {self.layer!r} is not part of the feature extraction of '
+                f"{type(self.task).__name__}: name a module of its backbone or neck")
+        finally:
+            handle.remove()
+        return (output, ) if isinstance(output, Tensor) else tuple(output)
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Put a network in eval mode without gradients, and back to what it was.
+
+    Every parameter's ``requires_grad`` and every module's mode are restored one by
+    one, also after an exception, so that a backbone's frozen stages stay frozen.
+    """
+    grads = [(p, p.requires_grad) for p in network.parameters()]
+    modes = [(m, m.training) for m in network.modules()]
+    try:
+        network.eval()
+        for parameter, _ in grads:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter, requires_grad in grads:
+            parameter.requires_grad_(requires_grad)
+        for module, training in modes:
+            module.training = training

@@ -1,0 +1,69 @@
+"""Between a task network's input and plain images.
+
+The task network keeps its own preprocessor, so its inputs are normalised in its own
+way. An SR network works on plain images: RGB, [0, 1].
+"""
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ImageSpace:
+    """Undo and redo the normalisation of a task network's preprocessor.
+
+    Args:
+        preprocessor: The built preprocessor; ``mean`` and ``std`` are read from it.
+        cfg: Its config, which says what it does to the channels. Images are taken to
+            be loaded as BGR, as every ``LoadImageFromFile`` does by default, unless
+            the preprocessor turns RGB into BGR.
+    """
+
+    def __init__(self, preprocessor: nn.Module, cfg: dict) -> None:
+        self.preprocessor = preprocessor
+        self.is_rgb = bool(cfg.get('bgr_to_rgb') or cfg.get('to_rgb'))
+
+    def to_image(self, inputs: Tensor) -> Tensor:
+        """Turn normalised inputs (N, 3, H, W) into RGB images in [0, 1]."""
+        if self._normalises:
+            inputs = inputs * self.preprocessor.std + self.preprocessor.mean
+        image = inputs / 255
+        return image if self.is_rgb else image.flip(1)
+
+    def to_input(self, image: Tensor) -> Tensor:
+        """Turn RGB images (N, 3, H, W) in [0, 1] into normalised inputs."""
+        inputs = (image if self.is_rgb else image.flip(1)) * 255
+        if self._normalises:
+            inputs = (inputs - self.preprocessor.mean) / self.preprocessor.std
+        return inputs
+
+    @property
+    def _normalises(self) -> bool:
+        return getattr(self.preprocessor, '_enable_normalize', False)
+
+
+def extend_edges(images: Tensor, sizes: Sequence[tuple[int, int]], multiple: int
+                 ) -> Tensor:
+    """Fill the padding with each image's own edge pixels.
+
+    What stands in the padding would otherwise bleed into the image at its border, when
+    it is down-sampled and restored.
+
+    Args:
+        images: (N, C, H, W).
+        sizes: (height, width) of each image before padding.
+        multiple: The result's height and width are rounded up to a multiple of this.
+
+    Returns:
+        Tensor: (N, C, H', W'); the input itself where nothing needs to be filled.
+    """
+    height, width = images.shape[-2:]
+    if any(tuple(size) != (height, width) for size in sizes):
+        images = images.clone()
+        for image, (h, w) in zip(images, sizes, strict=True):
+            image[:, h:] = image[:, h - 1:h]
+            image[:, :, w:] = image[:, :, w - 1:w]
+    right, bottom = -width % multiple, -height % multiple
+    if right or bottom:
+        images = F.pad(images, (0, right, 0, bottom), mode='replicate')
+    return images

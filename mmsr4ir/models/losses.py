@@ -1,0 +1,157 @@
+"""The two losses of the SR network: on pixels and on the task network's features.
+
+Both are means over each image first and over the batch then, so that an image counts
+the same however much padding stands beside it, and the mean over processes with equal
+batches is the mean over the whole batch.
+"""
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mmsr4ir.registry import MODELS
+
+_DISTANCES = {'l1': lambda a, b: (a - b).abs(), 'l2': lambda a, b: (a - b).square()}
+
+
+def valid_mask(sizes: Sequence[tuple[int, int]], full: tuple[int, int], x: Tensor
+               ) -> Tensor | None:
+    """Mark what belongs to the images and what to the padding beside them.
+
+    Args:
+        sizes: (height, width) of each image before padding, in pixels.
+        full: (height, width) of the padded batch, in pixels.
+        x: (N, C, h, w); the mask is made for its resolution, type and device.
+
+    Returns:
+        Tensor | None: (N, 1, h, w) of 0 (padding) and 1, or None without padding.
+    """
+    if all(tuple(size) == tuple(full) for size in sizes):
+        return None
+
+    def inside(length: int, axis: int) -> Tensor:
+        # A cell that an image covers in part belongs to the image.
+        ends = [-(-size[axis] * length // full[axis]) for size in sizes]
+        ends = torch.tensor(ends, device=x.device)
+        return torch.arange(length, device=x.device) < ends[:, None]
+
+    rows, columns = inside(x.shape[-2], 0), inside(x.shape[-1], 1)
+    return (rows[:, None, :, None] & columns[:, None, None, :]).to(x)
+
+
+def image_mean(x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean over each image's valid part, then over the batch.
+
+    Args:
+        x: (N, C, h, w), or (N, ...) without a mask.
+        mask: (N, 1, h, w) of 0 and 1, or None where all is valid.
+
+    Returns:
+        Tensor: A scalar.
+    """
+    if mask is None:
+        return x.mean()
+    total = (x * mask).flatten(1).sum(1)
+    return (total / (mask.flatten(1).sum(1) * x.shape[1])).mean()
+
+
+def _distance(criterion: str):
+    if criterion not in _DISTANCES:
+        raise ValueError(
+            f'criterion must be one of {sorted(_DISTANCES)}, got {criterion!r}')
+    return _DISTANCES[criterion]
+
+
+@MODELS.register_module()
+class PixelLoss(nn.Module):
+    """Distance of the SR image from the HR image.
+
+    Args:
+        criterion: ``'l1'`` (the paper's) or ``'l2'`` (squared).
+    """
+
+    def __init__(self, criterion: str = 'l1') -> None:
+        super().__init__()
+        self.distance = _distance(criterion)
+
+    def forward(self, sr: Tensor, hr: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Compare ``sr`` with ``hr``, both (N, 3, H, W), RGB, [0, 1]."""
+        return image_mean(self.distance(sr, hr), mask)
+
+
+@MODELS.register_module()
+class TDPLoss(nn.Module):
+    """Task-driven perceptual loss (SR4IR, section 4.1, equation 4).
+
+    The distance between the task network's own features of the SR and of the HR
+    image. The model runs the task network up to ``layer`` and no further.
+
+    Args:
+        layer: Dotted name of the module in the task network whose output is compared:
+            ``'backbone'``, ``'neck'`` or one deeper inside, as ``'backbone.layer3'``.
+        levels: Which of the layer's outputs, by index; -1 is the last. The paper
+            takes the last backbone stage for segmentation and classification, and
+            two FPN outputs for detection (section 5.1).
+        weights: One for each level; by default equal ones with the sum 1.
+        criterion: ``'l1'`` (the paper's) or ``'l2'`` (squared).
+
+    Raises:
+        ValueError: No level, or another number of weights than of levels.
+    """
+
+    def __init__(self, layer: str = 'backbone', levels: Sequence[int] = (-1, ),
+                 weights: Sequence[float] | None = None,
+                 criterion: str = 'l1') -> None:
+        super().__init__()
+        if not levels:
+            raise ValueError('tdp.levels is empty: name at least one level')
+        if weights is None:
+            weights = [1 / len(levels)] * len(levels)
+        if len(weights) != len(levels):
+            raise ValueError(
+                f'tdp has {len(levels)} levels and {len(weights)} weights: '
+                'give one weight for each level')
+        self.layer = layer
+        self.levels = tuple(levels)
+        self.weights = tuple(weights)
+        self.distance = _distance(criterion)
+
+    def check_levels(self, num_outputs: int) -> None:
+        """See that every level exists.
+
+        Args:
+            num_outputs: How many outputs the layer has.
+
+        Raises:
+            ValueError: A level is out of range.
+        """
+        missing = [
+            level for level in self.levels if not -num_outputs <= level < num_outputs
+        ]
+        if missing:
+            raise ValueError(
+                f'tdp.levels {missing}: {self.layer!r} of the task network has '
+                f'{num_outputs} outputs; use levels from 0 to {num_outputs - 1}')
+
+    def forward(self, sr_features: Sequence[Tensor], hr_features: Sequence[Tensor],
+                sizes: Sequence[tuple[int, int]] = (),
+                full: tuple[int, int] = (0, 0)) -> Tensor:
+        """Compare the features of two images.
+
+        Args:
+            sr_features: Every output of the layer for the SR image, each
+                (N, C, h, w) or (N, C).
+            hr_features: The same for the HR image, without gradient.
+            sizes: (height, width) of each image before padding, in pixels.
+            full: (height, width) of the padded batch, in pixels. Cells that lie
+                wholly in the padding do not count.
+
+        Returns:
+            Tensor: The weighted sum over the levels, a scalar.
+        """
+        total = sr_features[0].new_zeros(())
+        for level, weight in zip(self.levels, self.weights, strict=True):
+            sr, hr = sr_features[level], hr_features[level]
+            mask = valid_mask(sizes, full, sr) if sr.dim() == 4 else None
+            total = total + weight * image_mean(self.distance(sr, hr), mask)
+        return total

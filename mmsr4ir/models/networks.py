@@ -1,0 +1,118 @@
+"""Build the two networks and check that they fit before any training starts."""
+import copy
+import difflib
+
+import torch
+from torch import nn
+
+from mmsr4ir.registry import MODELS
+from .features import FeatureTap, frozen
+from .losses import TDPLoss
+from .recipes import Phase
+
+# Small, and divisible by the windows and strides that networks ask for.
+_PROBE_LR, _PROBE_HR = 16, 64
+
+
+def build_network(part: str, cfg: dict) -> nn.Module:
+    """Build a network and name the config key in whatever goes wrong.
+
+    Args:
+        part: ``'sr'`` or ``'task'``.
+        cfg: The network's config.
+
+    Raises:
+        KeyError: No network has the config's ``type``; close names are listed.
+    """
+    try:
+        return MODELS.build(cfg)
+    except KeyError as error:
+        raise KeyError(_explain_unknown(part, cfg, error)) from error
+
+
+def _explain_unknown(part: str, cfg: dict, error: KeyError) -> str:
+    name = str(cfg.get('type'))
+    scope, _, key = name.rpartition('.')
+    scope = scope or cfg.get('_scope_') or ''
+    registry = MODELS.parent.children.get(scope, MODELS.parent)
+    if key in registry.module_dict:  # something inside the network is unknown
+        return f'model.{part} ({name}): {error.args[0]}'
+    close = difflib.get_close_matches(key, registry.module_dict, n=3)
+    hint = f'Did you mean {", ".join(close)}?' if close else (
+        "Give it as '<package>.<name>', such as 'mmagic.EDSRNet'.")
+    return f'model.{part}.type: no network is called {name!r}. {hint}'
+
+
+def set_num_classes(task: dict, num_classes: int | None) -> dict:
+    """Copy a task config, with every ``num_classes`` in it set (None: as it is)."""
+
+    def walk(node) -> None:
+        if isinstance(node, dict):
+            if 'num_classes' in node:
+                node['num_classes'] = num_classes
+            for value in node.values():
+                walk(value)
+        elif isinstance(node, list | tuple):
+            for value in node:
+                walk(value)
+
+    task = copy.deepcopy(task)
+    if num_classes is not None:
+        walk(task)
+    return task
+
+
+def check_updates(recipe: tuple[Phase, ...], networks: dict[str, nn.Module]) -> None:
+    """See that every phase has parameters to update.
+
+    Raises:
+        ValueError: A network that a phase updates has none that can be trained.
+    """
+    for phase in recipe:
+        for name in phase.update:
+            if not any(p.requires_grad for p in networks[name].parameters()):
+                raise ValueError(
+                    f'recipe phase {phase.name!r} updates nothing: {name} '
+                    f'({type(networks[name]).__name__}) has no trainable parameter; '
+                    f'take {name!r} out of its `update`')
+
+
+@torch.no_grad()
+def check_scale(sr: nn.Module, degradation: nn.Module, sr_range: float) -> None:
+    """See that the SR network restores the size that the degradation takes away.
+
+    Raises:
+        ValueError: It does not.
+    """
+    device = next((p.device for p in sr.parameters()), torch.device('cpu'))
+    lr = torch.zeros(1, 3, _PROBE_LR, _PROBE_LR, device=device)
+    with frozen(sr):
+        shape = tuple(sr(lr * sr_range).shape)
+    want = _PROBE_LR * degradation.scale
+    if shape != (1, 3, want, want):
+        raise ValueError(
+            f'model.sr makes {shape} of an LR image {tuple(lr.shape)}, a scale of '
+            f'{shape[-1] / _PROBE_LR:g}, but model.degradation has scale '
+            f'{degradation.scale}: set both to the same scale')
+
+
+@torch.no_grad()
+def check_tdp(recipe: tuple[Phase, ...], tdp: TDPLoss | None,
+              features: FeatureTap | None) -> None:
+    """See that the task network has the features that the TDP loss compares.
+
+    Raises:
+        ValueError: The recipe wants a TDP loss that is not given, or a level is
+            missing.
+    """
+    if tdp is None:
+        for phase in recipe:
+            if any(term.name == 'tdp' for term in phase.losses):
+                raise ValueError(
+                    f"recipe phase {phase.name!r} has the loss 'tdp': give the model "
+                    "tdp=dict(type='mmsr4ir.TDPLoss', layer=..., levels=...)")
+        return
+    device = next(features.task.parameters()).device
+    with frozen(features.task):
+        outputs = features(torch.zeros(1, 3, _PROBE_HR, _PROBE_HR, device=device))
+    tdp.check_levels(len(outputs))

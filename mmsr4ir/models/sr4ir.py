@@ -1,0 +1,320 @@
+"""SR4IR: super-resolution for image recognition (Kim et al., CVPR 2024).
+
+One class for every task. The task network is any detector, segmentor or classifier of
+mmdet, mmsegmentation or mmpretrain; it keeps its own preprocessor, losses and
+predictions, and only the images are exchanged. What is trained when is a recipe
+(:mod:`mmsr4ir.models.recipes`).
+"""
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from mmengine.model import BaseModel, is_model_wrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from torch import Tensor, nn
+
+from mmsr4ir.registry import MODELS
+from .features import FeatureTap, frozen
+from .image_space import ImageSpace, extend_edges
+from .losses import valid_mask
+from .networks import (
+    build_network,
+    check_scale,
+    check_tdp,
+    check_updates,
+    set_num_classes,
+)
+from .recipes import NETWORKS, Phase, parse_recipe
+
+
+@dataclass
+class Batch:
+    """A batch on its way through the two networks.
+
+    Attributes:
+        inputs: (N, 3, H, W), the task network's normalised HR input.
+        samples: The task's data samples.
+        sizes: (height, width) of each image before padding, in pixels.
+        hr: (N, 3, H, W), RGB, [0, 1]; the padding repeats the edge pixels.
+        lr: (N, 3, ceil(H / scale), ceil(W / scale)), RGB, [0, 1].
+    """
+
+    inputs: Tensor
+    samples: list
+    sizes: list[tuple[int, int]]
+    hr: Tensor
+    lr: Tensor
+
+    @property
+    def full(self) -> tuple[int, int]:
+        """(height, width) with padding, in pixels."""
+        return tuple(self.inputs.shape[-2:])
+
+    @cached_property
+    def mask(self) -> Tensor | None:
+        """(N, 1, H, W), 1 on the images and 0 on the padding; None without any."""
+        return valid_mask(self.sizes, self.full, self.inputs)
+
+
+@MODELS.register_module()
+class SR4IR(BaseModel):
+    """An SR network and a task network that are trained together.
+
+    Args:
+        sr: Config of the SR network, which turns (N, 3, h, w) into
+            (N, 3, h * scale, w * scale): any mmagic generator, or
+            ``mmsr4ir.InterpolateUpsampler``.
+        task: Config of the task network, a whole model of mmdet, mmsegmentation or
+            mmpretrain with its preprocessor.
+        recipe: What is trained when, see :mod:`mmsr4ir.models.recipes`.
+        degradation: Config of the module that makes LR images.
+        pixel_loss: Config of the ``pixel`` loss.
+        tdp: Config of the ``tdp`` loss (:class:`TDPLoss`); needed if the recipe has it.
+        patch_mix: Config of :class:`CrossQualityPatchMix`; makes the image ``mix``.
+        num_classes: If given, every ``num_classes`` in ``task`` is set to it, so that
+            own data needs no knowledge of where a network keeps it.
+        sr_range: The images are multiplied by this before the SR network and divided
+            after it: 255 for networks, as the published EDSR, that work on [0, 255].
+        test_on: The image that predictions are made on: ``'sr'``, ``'hr'`` or ``'lr'``
+            (enlarged bilinearly).
+        data_preprocessor: The task's preprocessor, where its config does not hold it
+            (mmpretrain keeps it beside the model; the Runner passes it here).
+
+    Raises:
+        ValueError: The scales of ``sr`` and ``degradation`` differ, the recipe cannot
+            work, or the task network lacks what ``tdp`` names.
+        KeyError: A network's ``type`` is unknown.
+    """
+
+    def __init__(self, sr: dict, task: dict, recipe: dict,
+                 degradation: dict | None = None, pixel_loss: dict | None = None,
+                 tdp: dict | None = None, patch_mix: dict | None = None,
+                 num_classes: int | None = None, sr_range: float = 1.0,
+                 test_on: str = 'sr', data_preprocessor: dict | None = None,
+                 init_cfg: dict | None = None) -> None:
+        task = set_num_classes(task, num_classes)
+        if data_preprocessor is not None:
+            task.setdefault('data_preprocessor', data_preprocessor)
+        network = build_network('task', task)
+        super().__init__(network.data_preprocessor, init_cfg)
+        self.task = network
+        self.sr = build_network('sr', sr)
+        self.degradation = MODELS.build(
+            degradation or dict(type='mmsr4ir.BicubicDownsample'))
+        self.pixel_loss = MODELS.build(pixel_loss or dict(type='mmsr4ir.PixelLoss'))
+        self.tdp = MODELS.build(tdp) if tdp else None
+        self.patch_mix = MODELS.build(patch_mix) if patch_mix else None
+        self.recipe = parse_recipe(
+            recipe, ('hr', 'sr', 'mix') if patch_mix else ('hr', 'sr'))
+        if test_on not in ('sr', 'hr', 'lr'):
+            raise ValueError(f"test_on must be 'sr', 'hr' or 'lr', got {test_on!r}")
+        self.test_on = test_on
+        self.sr_range = sr_range
+        self.stage = 'main'  # AlternateTrainingHook sets it
+        self.image_space = ImageSpace(
+            self.data_preprocessor, task.get('data_preprocessor') or {})
+        self.features = FeatureTap(network, self.tdp.layer) if tdp else None
+        check_updates(self.recipe, dict(sr=self.sr, task=self.task))
+        check_scale(self.sr, self.degradation, sr_range)
+        check_tdp(self.recipe, self.tdp, self.features)
+
+    def train_step(self, data: dict, optim_wrapper: OptimWrapperDict
+                   ) -> dict[str, Tensor]:
+        """One iteration: every active phase of the recipe in order.
+
+        Args:
+            data: A batch of the task's own dataloader.
+            optim_wrapper: One optimizer for each network, with the keys ``sr`` and
+                ``task``.
+
+        Returns:
+            dict[str, Tensor]: The losses, weighted, as ``<phase>/<loss>``.
+        """
+        logs = {}
+        data = self.data_preprocessor(data, training=True)
+        batch = self.prepare(data['inputs'], data['data_samples'])
+        for phase in self.recipe:
+            if phase.during in ('all', self.stage):
+                with ExitStack() as rest:
+                    for name in set(NETWORKS) - set(phase.update):
+                        rest.enter_context(frozen(unwrap(self._modules[name])))
+                    loss, phase_logs = self.run_phase(phase, batch, optim_wrapper)
+                    step([optim_wrapper[name] for name in phase.update], loss)
+                logs.update(phase_logs)
+        return logs
+
+    @torch.no_grad()
+    def prepare(self, inputs: Tensor, samples: Sequence | None) -> Batch:
+        """Make HR and LR images from the task network's input."""
+        full = tuple(inputs.shape[-2:])
+        sizes = [tuple(s.metainfo.get('img_shape', full)[:2])
+                 for s in samples] if samples else [full] * len(inputs)
+        hr = self.image_space.to_image(inputs)
+        extended = extend_edges(hr, sizes, self.degradation.scale)
+        lr = self.degradation(extended)
+        return Batch(inputs, samples, sizes, extended[..., :full[0], :full[1]], lr)
+
+    def run_phase(self, phase: Phase, batch: Batch, optim_wrapper: OptimWrapperDict
+                  ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute a phase's losses.
+
+        Returns:
+            tuple: Their sum, and each of them for the log.
+        """
+        logs = {}
+        total = 0
+        with ExitStack() as contexts:
+            for name in phase.update:
+                contexts.enter_context(
+                    optim_wrapper[name].optim_context(self._modules[name]))
+            terms = phase.active_losses(self.stage)
+            sr = None
+            if any(term.image != 'hr' for term in terms):
+                with torch.set_grad_enabled('sr' in phase.update):
+                    sr = self.super_resolve(batch)
+            for term in terms:
+                for name, value in self.term_losses(term.name, batch, sr):
+                    if 'loss' in name:  # the rest, as accuracies, is only logged
+                        value = term.weight * value
+                        total = total + value
+                    logs[f'{phase.name}/{name}'] = value.detach()
+        logs[f'{phase.name}/loss'] = total.detach()
+        return total, logs
+
+    def term_losses(self, name: str, batch: Batch, sr: Tensor | None
+                    ) -> Iterator[tuple[str, Tensor]]:
+        """Yield the parts of one loss, unweighted, by the names they get in the log."""
+        if name == 'pixel':
+            yield 'loss_pixel', self.pixel_loss(sr, batch.hr, batch.mask)
+        elif name == 'tdp':
+            with frozen(self.features.task):
+                with torch.no_grad():
+                    hr_features = self.features(batch.inputs)
+                sr_features = self.features(self.to_input(sr, batch))
+            yield 'loss_tdp', self.tdp(
+                sr_features, hr_features, batch.sizes, batch.full)
+        else:
+            image = name.removeprefix('task_')
+            inputs = self.task_inputs(image, batch, sr)
+            losses = self.network('task')(inputs, batch.samples, mode='loss')
+            for part, value in self.parse_losses(losses)[1].items():
+                if part != 'loss':  # the sum of the others
+                    yield f'{image}/{part}', value
+
+    def task_inputs(self, image: str, batch: Batch, sr: Tensor | None) -> Tensor:
+        """The task network's input (N, 3, H, W) for ``'hr'``, ``'sr'`` or ``'mix'``."""
+        if image == 'hr':
+            return batch.inputs
+        if image == 'mix':
+            sr = self.patch_mix.mix(sr, batch.hr)
+        return self.to_input(sr, batch)
+
+    def to_input(self, image: Tensor, batch: Batch) -> Tensor:
+        """Normalise an image; its padding becomes that of the HR input."""
+        inputs = self.image_space.to_input(image)
+        mask = batch.mask
+        return inputs if mask is None else torch.where(
+            mask.bool(), inputs, batch.inputs)
+
+    def super_resolve(self, batch: Batch) -> Tensor:
+        """Run the SR network: (N, 3, H, W), RGB, [0, 1] but for overshoots."""
+        sr = self.network('sr')(batch.lr * self.sr_range) / self.sr_range
+        height, width = batch.full
+        return sr[..., :height, :width]
+
+    def network(self, name: str) -> nn.Module:
+        """A network, with its wrapper only where gradients are to be synchronised.
+
+        The wrapper of distributed training waits for the gradients of every forward
+        pass with gradients that it sees; a frozen network has none to give.
+        """
+        network = self._modules[name]
+        bare = unwrap(network)
+        learns = torch.is_grad_enabled() and any(
+            parameter.requires_grad for parameter in bare.parameters())
+        return network if learns else bare
+
+    def forward(self, inputs: Tensor, data_samples: Sequence | None = None,
+                mode: str = 'predict') -> list | Tensor:
+        """Predict on the restored images.
+
+        Args:
+            inputs: (N, 3, H, W), normalised HR images.
+            data_samples: The task's data samples.
+            mode: ``'predict'``; or ``'tensor'`` for the SR image itself. The losses
+                belong to :meth:`train_step`, which also updates.
+
+        Returns:
+            list: The data samples with predictions. Each also gets ``images``, a dict
+            of uint8 tensors ``hr``, ``lr`` and ``sr`` (what the prediction was made
+            on), (3, height, width), RGB, without padding.
+
+        Raises:
+            ValueError: Another mode.
+        """
+        if mode == 'tensor':
+            return self.super_resolve(self.prepare(inputs, data_samples))
+        if mode != 'predict':
+            raise ValueError(
+                f"mode {mode!r}: use 'predict' or 'tensor'; losses come from train_step")
+        batch = self.prepare(inputs, data_samples)
+        restored = self.restored(batch)
+        predictions = self.network('task')(
+            self.to_input(restored, batch), batch.samples, mode='predict')
+        for i, (prediction, (height, width)) in enumerate(
+                zip(predictions, batch.sizes, strict=True)):
+            scale = self.degradation.scale
+            prediction.images = dict(
+                hr=to_uint8(batch.hr[i, :, :height, :width]),
+                sr=to_uint8(restored[i, :, :height, :width]),
+                lr=to_uint8(batch.lr[i, :, :-(-height // scale), :-(-width // scale)]))
+        return predictions
+
+    def restored(self, batch: Batch) -> Tensor:
+        """The image that predictions are made on (``test_on``)."""
+        if self.test_on == 'hr':
+            return batch.hr
+        if self.test_on == 'sr':
+            return self.super_resolve(batch)
+        height, width = batch.full
+        enlarged = nn.functional.interpolate(
+            batch.lr, scale_factor=self.degradation.scale, mode='bilinear')
+        return enlarged[..., :height, :width]
+
+
+def step(wrappers: Sequence[OptimWrapper], loss: Tensor) -> None:
+    """Update with one backward pass, also where several optimizers share the loss.
+
+    Raises:
+        ValueError: The optimizers scale the loss differently (mixed precision in
+            float16 can), so that one backward pass cannot serve them all.
+    """
+    lead, *others = wrappers
+    if not others:
+        lead.update_params(loss)
+        return
+    scalers = [getattr(wrapper, 'loss_scaler', None) for wrapper in wrappers]
+    if len({scaler and scaler.get_scale() for scaler in scalers}) > 1:
+        raise ValueError(
+            'a phase that updates both networks needs the same loss scale for both: '
+            'use bfloat16 with loss_scale=1.0 in both optim wrappers')
+    lead.backward(lead.scale_loss(loss))
+    for wrapper in others:
+        # The gradient is there already; this counts the iteration for accumulation.
+        wrapper.backward(loss.new_zeros((), requires_grad=True))
+    for wrapper in wrappers:
+        if wrapper.should_update():
+            wrapper.step()
+            wrapper.zero_grad()
+
+
+def unwrap(network: nn.Module) -> nn.Module:
+    """The network itself, without the wrapper of distributed training."""
+    return network.module if is_model_wrapper(network) else network
+
+
+def to_uint8(image: Tensor) -> Tensor:
+    """Round an image in [0, 1] to the values that a file can hold."""
+    return (image.detach().clamp(0, 1) * 255).round().to(torch.uint8)

@@ -1,0 +1,35 @@
+"""Interpolation in the place of an SR network: the "S" of L->T."""
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmsr4ir.registry import MODELS
+
+
+@MODELS.register_module()
+class InterpolateUpsampler(nn.Module):
+    """Enlarge images by interpolation; has no parameters.
+
+    Args:
+        scale: Up-sampling factor.
+        mode: ``'nearest'``, ``'bilinear'`` or ``'bicubic'``.
+
+    Raises:
+        ValueError: The mode is none of these.
+    """
+
+    def __init__(self, scale: int = 4, mode: str = 'bilinear') -> None:
+        super().__init__()
+        if mode not in ('nearest', 'bilinear', 'bicubic'):
+            raise ValueError(
+                f"mode must be 'nearest', 'bilinear' or 'bicubic', got {mode!r}")
+        self.scale = scale
+        self.mode = mode
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """Enlarge ``lr`` (N, C, h, w) to (N, C, h * scale, w * scale)."""
+        align_corners = None if self.mode == 'nearest' else False
+        return F.interpolate(
+            lr, scale_factor=self.scale, mode=self.mode, align_corners=align_corners)
+
+    def extra_repr(self) -> str:
+        return f'scale={self.scale}, mode={self.mode!r}'

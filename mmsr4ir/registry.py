@@ -1,0 +1,27 @@
+"""The registry nodes of this package, children of MMEngine's under ``mmsr4ir``.
+
+Only nodes that hold something of ours are declared; each imports its location the
+first time a config asks for one of its modules.
+"""
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import METRICS as MMENGINE_METRICS
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import (
+    OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
+)
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import Registry
+
+MODELS = Registry(
+    'model', parent=MMENGINE_MODELS, scope='mmsr4ir', locations=['mmsr4ir.models'])
+TRANSFORMS = Registry(
+    'transform', parent=MMENGINE_TRANSFORMS, scope='mmsr4ir',
+    locations=['mmsr4ir.models'])
+HOOKS = Registry(
+    'hook', parent=MMENGINE_HOOKS, scope='mmsr4ir', locations=['mmsr4ir.engine'])
+OPTIM_WRAPPER_CONSTRUCTORS = Registry(
+    'optimizer wrapper constructor', parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
+    scope='mmsr4ir', locations=['mmsr4ir.engine'])
+METRICS = Registry(
+    'metric', parent=MMENGINE_METRICS, scope='mmsr4ir',
+    locations=['mmsr4ir.evaluation'])

@@ -1,0 +1,104 @@
+"""The command lines as a user runs them: train, resume, test, two processes."""
+import pickle
+import re
+
+import pytest
+import torch
+
+PYTHON = __import__('sys').executable
+CONFIG = 'configs/sr4ir/faster-rcnn_edsr_tiny.py'
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory, coco_root, tiny_options, run_tool):
+    work = tmp_path_factory.mktemp('work')
+    process = run_tool(PYTHON, 'tools/train.py', CONFIG, '--work-dir', work,
+                       *tiny_options(coco_root))
+    return work, process.stdout
+
+
+def logged(text: str, iteration: str) -> dict[str, float]:
+    """The losses of one logged iteration."""
+    line = next(x for x in text.splitlines() if 'Epoch(train)' in x and iteration in x)
+    return {k: float(v) for k, v in re.findall(r'((?:sr|task)/\S+): (\S+)', line)}
+
+
+def test_training_logs_both_phases_and_the_stages(trained):
+    work, text = trained
+    assert re.search(r"Stage 'warmup' from epoch 1 on: .*'sr': \['pixel'\]", text)
+    assert re.search(r"Stage 'main' from epoch 2 on: .*'sr': \['pixel', 'tdp'\]", text)
+    first, last = logged(text, '[1][1/3]'), logged(text, '[2][3/3]')
+    assert 'sr/loss_tdp' not in first and last['sr/loss_tdp'] > 0
+    assert {'task/sr/loss_cls', 'task/hr/loss_cls', 'task/mix/loss_cls'} <= set(first)
+    assert re.search(r'sr\.lr: \S+ .*task\.lr: \S+', text)
+    assert re.search(r'coco/bbox_mAP: .*sr/PSNR: \d+\.\d+', text)
+    assert (work / 'epoch_1.pth').is_file() and (work / 'epoch_2.pth').is_file()
+
+
+def test_a_checkpoint_holds_both_networks_and_optimizers(trained):
+    from mmsr4ir.compat.checkpoint import load_from_local
+    checkpoint = load_from_local(trained[0] / 'epoch_2.pth')
+    prefixes = {key.split('.')[0] for key in checkpoint['state_dict']}
+    assert prefixes == {'sr', 'task'}
+    assert set(checkpoint['optimizer']) == {'sr', 'task'}
+    for state in checkpoint['optimizer'].values():
+        assert state['state'] and state['param_groups']
+
+
+def test_resume_goes_on_as_if_never_cut(trained, tmp_path, coco_root, tiny_options,
+                                        run_tool):
+    work, text = trained
+    process = run_tool(
+        PYTHON, 'tools/train.py', CONFIG, '--work-dir', tmp_path,
+        '--resume', work / 'epoch_1.pth', *tiny_options(coco_root))
+    assert 'resumed epoch: 1, iter: 3' in process.stdout
+    assert "Stage 'main' from epoch 2" in process.stdout
+    whole, resumed = (
+        torch.load(folder / 'epoch_2.pth', weights_only=False)['optimizer']
+        for folder in (work, tmp_path))
+    for name in ('sr', 'task'):
+        steps = [[int(s['step']) for s in run[name]['state'].values()]
+                 for run in (whole, resumed)]
+        assert steps[0] == steps[1]
+        assert whole[name]['param_groups'] == resumed[name]['param_groups']
+
+
+def test_testing_writes_predictions_and_pictures(trained, tmp_path, coco_root,
+                                                 tiny_options, run_tool):
+    work, _ = trained
+    process = run_tool(
+        PYTHON, 'tools/test.py', CONFIG, work / 'epoch_2.pth', '--work-dir', tmp_path,
+        '--out', tmp_path / 'out.pkl', '--show-dir', tmp_path / 'show',
+        *tiny_options(coco_root))
+    assert re.search(r'coco/bbox_mAP: .*sr/PSNR: \d+\.\d+ +sr/SSIM', process.stdout)
+    predictions = pickle.loads((tmp_path / 'out.pkl').read_bytes())
+    assert len(predictions) == 3
+    assert all('images' not in p and 'pred_instances' in p for p in predictions)
+    assert len(list((tmp_path / 'show').glob('*.png'))) == 3
+
+
+def test_two_processes_on_the_cpu(tmp_path, coco_root, tiny_options, run_tool):
+    process = run_tool(
+        'bash', 'tools/dist_train.sh', CONFIG, 2, '--work-dir', tmp_path,
+        *tiny_options(coco_root, **{'train_cfg.max_epochs': 1}),
+        env=dict(PORT='29613', PATH=f'{PYTHON.rpartition("/")[0]}:/usr/bin:/bin'))
+    assert 'GPU number: 2' in process.stdout or 'world_size: 2' in process.stdout
+    test = run_tool(
+        'bash', 'tools/dist_test.sh', CONFIG, tmp_path / 'epoch_1.pth', 2,
+        '--work-dir', tmp_path, *tiny_options(coco_root),
+        env=dict(PORT='29614', PATH=f'{PYTHON.rpartition("/")[0]}:/usr/bin:/bin'))
+    assert re.search(r'coco/bbox_mAP: .*sr/PSNR', test.stdout)
+
+
+@pytest.mark.parametrize('tool', ['train', 'test'])
+def test_help(tool, run_tool):
+    text = run_tool(PYTHON, f'tools/{tool}.py', '--help').stdout
+    assert '--work-dir' in text and '--cfg-options' in text and '--launcher' in text
+
+
+def test_amp_without_a_gpu_says_so(coco_root, tiny_options, run_tool):
+    if torch.cuda.is_available():
+        return
+    process = run_tool(PYTHON, 'tools/train.py', CONFIG, '--amp',
+                       *tiny_options(coco_root), ok=False)
+    assert process.returncode == 1 and '--amp needs a GPU' in process.stdout

@@ -1,0 +1,134 @@
+"""Networks small enough that every parameter and every loss can be followed."""
+import torch
+from mmengine.model import BaseModel, ImgDataPreprocessor
+from mmengine.structures import BaseDataElement
+from torch import nn
+from torch.nn import functional as F
+
+from mmsr4ir.registry import MODELS
+
+MEAN, STD = [123.0, 116.0, 103.0], [58.0, 57.0, 56.0]
+
+
+@MODELS.register_module()
+class ToySR(nn.Module):
+    """One convolution (with BatchNorm, to have buffers) and a pixel shuffle."""
+
+    def __init__(self, scale: int = 2) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3 * scale**2, 3, padding=1)
+        self.norm = nn.BatchNorm2d(3 * scale**2)
+        self.scale = scale
+
+    def forward(self, x):
+        return F.pixel_shuffle(self.norm(self.conv(x)), self.scale)
+
+
+@MODELS.register_module()
+class ToyTask(BaseModel):
+    """A classifier with the face of an OpenMMLab model."""
+
+    def __init__(self, data_preprocessor=None, channels: int = 4) -> None:
+        super().__init__(ImgDataPreprocessor(
+            **(data_preprocessor or dict(mean=MEAN, std=STD, bgr_to_rgb=True))))
+        self.backbone = ToyBackbone(channels)
+        self.neck = nn.Conv2d(channels, channels, 1)
+        self.head = nn.Linear(channels, 3)
+        self.head_calls = 0
+
+    def extract_feat(self, inputs):
+        return self.neck(self.backbone(inputs)[-1])
+
+    def loss(self, inputs, data_samples):
+        labels = torch.tensor([s.label for s in data_samples])
+        logits = self._logits(inputs)
+        return dict(
+            loss_cls=F.cross_entropy(logits, labels),
+            accuracy=(logits.argmax(1) == labels).float().mean())
+
+    def predict(self, inputs, data_samples):
+        for sample, logits in zip(data_samples, self._logits(inputs), strict=True):
+            sample.score = logits
+        return data_samples
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        return getattr(self, mode)(inputs, data_samples)
+
+    def _logits(self, inputs):
+        self.head_calls += 1
+        return self.head(self.extract_feat(inputs).mean((2, 3)))
+
+
+class ToyBackbone(nn.Module):
+    """Two stages; the first one stays frozen, as with `frozen_stages=1`."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.stage1 = nn.Conv2d(3, channels, 3, stride=2, padding=1)
+        self.norm = nn.BatchNorm2d(channels)
+        self.stage2 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+        self.stage1.requires_grad_(False)
+
+    def forward(self, x):
+        first = self.norm(self.stage1(x))
+        return first, self.stage2(first.relu())
+
+
+def toy_config(**changes) -> dict:
+    """Config of a SR4IR on the toy networks, x2."""
+    return dict(
+        dict(
+            type='mmsr4ir.SR4IR',
+            sr=dict(type='mmsr4ir.ToySR', scale=2),
+            task=dict(
+                type='mmsr4ir.ToyTask',
+                data_preprocessor=dict(mean=MEAN, std=STD, bgr_to_rgb=True)),
+            degradation=dict(type='mmsr4ir.BicubicDownsample', scale=2),
+            tdp=dict(type='mmsr4ir.TDPLoss', layer='backbone', levels=(0, 1)),
+            patch_mix=dict(type='mmsr4ir.CrossQualityPatchMix', grid=4),
+            recipe=SR4IR_RECIPE), **changes)
+
+
+SR4IR_RECIPE = dict(
+    sr=dict(update=['sr'],
+            losses=dict(pixel=1.0, tdp=dict(weight=1.0, during='main'))),
+    task=dict(update=['task'],
+              losses=dict(task_sr=0.34, task_hr=0.34, task_mix=0.34)))
+
+# The six methods that the paper compares (table 1).
+RECIPES = {
+    'H->T': dict(task=dict(update='task', losses=dict(task_hr=1.0))),
+    'L->T': dict(task=dict(update='task', losses=dict(task_sr=1.0))),
+    'S->T': dict(
+        sr=dict(update='sr', losses=dict(pixel=1.0), during='warmup'),
+        task=dict(update='task', losses=dict(task_sr=1.0), during='main')),
+    'T->S': dict(sr=dict(update='sr', losses=dict(pixel=1.0, task_sr=1.0))),
+    'S+T': dict(both=dict(
+        update=['sr', 'task'], losses=dict(pixel=1.0, task_sr=1.0))),
+    'SR4IR': SR4IR_RECIPE,
+}
+
+
+def toy_data(sizes=((16, 16), (16, 16)), seed: int = 0) -> dict:
+    """A batch as a dataloader gives it: uint8 BGR images and samples."""
+    generator = torch.Generator().manual_seed(seed)
+    inputs, samples = [], []
+    for i, size in enumerate(sizes):
+        inputs.append(torch.randint(
+            0, 256, (3, *size), generator=generator, dtype=torch.uint8))
+        sample = BaseDataElement(metainfo=dict(img_shape=tuple(size)))
+        sample.label = i % 3
+        samples.append(sample)
+    return dict(inputs=inputs, data_samples=samples)
+
+
+def snapshot(network: nn.Module) -> dict:
+    """Everything a network holds: parameters and buffers, copied."""
+    return {k: v.detach().clone() for k, v in network.state_dict().items()}
+
+
+def changed(before: dict, network: nn.Module) -> set[str]:
+    """The names of what is another value now."""
+    return {
+        k for k, v in network.state_dict().items() if not torch.equal(before[k], v)
+    }

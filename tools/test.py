@@ -1,0 +1,49 @@
+"""Test a checkpoint: task metric, image quality, predictions and pictures."""
+import argparse
+import sys
+
+from mmengine.runner import Runner
+
+import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
+from mmsr4ir.apis import add_run_arguments, check_before_run, load_config, start_dist
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Test an SR network together with a recognition network.')
+    add_run_arguments(parser)
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        '--out', metavar='FILE.pkl',
+        help='write the predictions to a pickle file for later evaluation')
+    parser.add_argument(
+        '--show-dir', metavar='FOLDER',
+        help='write a picture for each image: HR, LR, SR, prediction, ground truth')
+    args = parser.parse_args()
+    if args.out and not args.out.endswith(('.pkl', '.pickle')):
+        parser.error(f'--out {args.out}: the file must end in .pkl or .pickle')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args)
+    cfg.load_from = args.checkpoint
+    cfg.resume = False
+    if args.show_dir:
+        if 'picture_grid' not in cfg.default_hooks:
+            sys.exit('error: --show-dir needs the hook mmsr4ir.PictureGridHook as '
+                     'default_hooks.picture_grid in the config')
+        cfg.default_hooks.picture_grid.out_dir = args.show_dir
+    if not args.no_data_check:
+        check_before_run(cfg, ('test', ))
+    start_dist(cfg)
+    runner = Runner.from_cfg(cfg)
+    if args.out:
+        from mmsr4ir.evaluation import DumpPredictions
+        runner.test_evaluator.metrics.append(DumpPredictions(out_file_path=args.out))
+    runner.test()
+
+
+if __name__ == '__main__':
+    main()

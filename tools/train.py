@@ -1,0 +1,55 @@
+"""Train the networks of a config."""
+import argparse
+import sys
+
+from mmengine.runner import Runner
+
+import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
+from mmsr4ir.apis import (
+    add_run_arguments,
+    check_before_run,
+    load_config,
+    set_amp,
+    start_dist,
+)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Train an SR network together with a recognition network.')
+    add_run_arguments(parser)
+    parser.add_argument(
+        '--resume', nargs='?', const='auto', metavar='CHECKPOINT',
+        help='go on from a checkpoint; without a path from the last one in the '
+        'work dir')
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed precision (needs a GPU)')
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true',
+        help='scale the learning rates from auto_scale_lr.base_batch_size to the '
+        'batch size of this run')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args)
+    if args.amp:
+        set_amp(cfg)
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            sys.exit('error: --auto-scale-lr needs '
+                     'auto_scale_lr=dict(base_batch_size=...) in the config')
+        cfg.auto_scale_lr.enable = True
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    if not args.no_data_check:
+        splits = ('train', 'val') if cfg.get('val_dataloader') else ('train', )
+        check_before_run(cfg, splits)
+    start_dist(cfg)
+    Runner.from_cfg(cfg).train()
+
+
+if __name__ == '__main__':
+    main()
