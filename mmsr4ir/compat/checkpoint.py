@@ -12,7 +12,7 @@ On torch before 2.6 nothing is installed and torch's own rules hold.
 import os
 import pickle
 import re
-import zipfile
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,20 @@ def allowed_globals() -> list:
         (scalar, 'numpy._core.multiarray.scalar'),
         type(np.dtype(np.float64)),
         type(np.dtype(np.int64)),
+        (_statistic, 'builtins.getattr'),
     ]
+
+
+def _statistic(owner: type, name: str) -> Callable:
+    """Stand in for ``getattr``, which a HistoryBuffer's own methods are pickled with.
+
+    Raises:
+        pickle.UnpicklingError: Anything else is asked for.
+    """
+    if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
+        return getattr(owner, name)
+    raise pickle.UnpicklingError(
+        f'Unsupported global: GLOBAL {getattr(owner, "__name__", owner)}.{name}')
 
 
 class UnsafeCheckpointError(RuntimeError):
@@ -71,19 +84,16 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
     try:
         with torch.serialization.safe_globals(allowed_globals()):
             return torch.load(filename, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r'(?:GLOBAL|global:?|build)\s+([\w.]+)', str(error))
-        if not found:
-            raise RuntimeError(
-                f'{filename} is no checkpoint that can be read: {error}') from error
-        raise UnsafeCheckpointError(
-            f'{filename} was refused: it holds {found[1]}, which is not needed to '
-            'restore a training and could run code. If you trust its origin, load it '
-            'yourself, keep its state_dict alone and save that.') from error
-    except (EOFError, RuntimeError, zipfile.BadZipFile) as error:
+    except Exception as error:  # torch raises nearly anything on a broken file
+        found = re.search(r'(?:GLOBAL|build|class) ((?:\w+\.)*\w+)', str(error))
+        if isinstance(error, pickle.UnpicklingError) and found:
+            raise UnsafeCheckpointError(
+                f'{filename} was refused: it holds {found[1]}, which is not needed to '
+                'restore a training and could run code. If you trust its origin, load '
+                'it yourself, keep its state_dict alone and save that.') from error
         raise RuntimeError(
-            f'{filename} cannot be read as a checkpoint; it may be truncated '
-            f'({error}). Use the checkpoint before it.') from error
+            f'{filename} cannot be read; it is truncated or no checkpoint. Use the '
+            f'checkpoint before it. ({type(error).__name__}: {error})') from error
 
 
 def install() -> None:

@@ -33,11 +33,11 @@ class Watch:
 
         class Watching(OptimWrapper):
 
-            def optim_context(inner, module):
+            def optim_context(inner, module):  # noqa: N805
                 self.before = snapshot(self.other)
                 return super().optim_context(module)
 
-            def step(inner, **kwargs):
+            def step(inner, **kwargs):  # noqa: N805
                 self.seen.append(dict(
                     other_changed=changed(self.before, self.other),
                     other_grads=[p.grad for p in self.other.parameters()

@@ -1,0 +1,93 @@
+import collections
+import io
+import pathlib
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from mmsr4ir.compat.checkpoint import UnsafeCheckpointError, load_from_local
+
+RAN = []
+
+
+def saved(tmp_path, **content):
+    path = tmp_path / 'checkpoint.pth'
+    torch.save(content, path)
+    return path
+
+
+def test_what_mmengine_writes_is_read(tmp_path):
+    buffer = HistoryBuffer()
+    buffer.update(np.float64(1.5))
+    buffer.update(2, 3)
+    path = saved(tmp_path, state_dict=collections.OrderedDict(a=torch.arange(3)),
+                 message_hub=dict(log_scalars=collections.OrderedDict(x=buffer)),
+                 meta=dict(seed=1, value=np.float64(2), whole=np.int64(3)))
+    loaded = CheckpointLoader.load_checkpoint(str(path))
+    assert torch.equal(loaded['state_dict']['a'], torch.arange(3))
+    read = loaded['message_hub']['log_scalars']['x']
+    assert read.data[0].tolist() == [1.5, 2] and read.mean() == buffer.mean()
+    assert loaded['meta']['whole'] == 3
+
+
+def test_plain_torch_refuses_it_still(tmp_path):
+    """Once this fails, `compat.checkpoint` is not needed any more."""
+    path = saved(tmp_path, buffer=HistoryBuffer())
+    with pytest.raises(Exception, match='HistoryBuffer'):
+        torch.load(path, weights_only=True)
+
+
+class Attack:
+    """Would run code when it is unpickled."""
+
+    def __reduce__(self):
+        return eval, ('RAN.append(1)', )
+
+
+class Peek:
+    """Reaches through the `getattr` that a HistoryBuffer is pickled with."""
+
+    def __reduce__(self):
+        return getattr, (HistoryBuffer, '__init__')
+
+
+@pytest.mark.parametrize('value, name', [
+    (Attack(), 'eval'),
+    (Peek(), 'HistoryBuffer.__init__'),
+    (pathlib.PurePosixPath('x'), 'pathlib.PurePosixPath'),
+    (collections.deque(), 'collections.deque'),
+])
+def test_anything_else_is_refused_by_name_and_not_run(tmp_path, value, name):
+    path = saved(tmp_path, x=value)
+    with pytest.raises(UnsafeCheckpointError, match=f'refused: it holds {name},'):
+        CheckpointLoader.load_checkpoint(str(path))
+    assert RAN == []
+
+
+def test_a_truncated_file_is_named(tmp_path):
+    path = saved(tmp_path, x=torch.rand(1000))
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(RuntimeError, match='checkpoint.pth.*truncated'):
+        load_from_local(path)
+    path.write_bytes(b'')
+    with pytest.raises(RuntimeError, match='checkpoint.pth'):
+        load_from_local(path)
+    path.write_text('hello, this is no checkpoint')
+    with pytest.raises(RuntimeError, match='checkpoint.pth'):
+        load_from_local(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match='nothing.pth does not exist'):
+        load_from_local(tmp_path / 'nothing.pth')
+
+
+def test_the_old_format_is_read_too(tmp_path):
+    path = tmp_path / 'old.pth'
+    file = io.BytesIO()
+    torch.save(dict(a=torch.ones(2)), file, _use_new_zipfile_serialization=False)
+    path.write_bytes(file.getvalue())
+    assert torch.equal(load_from_local(path)['a'], torch.ones(2))
