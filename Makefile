@@ -1,40 +1,82 @@
-# `make demo` and `make test` each set up .venv on their own.
+# `make demo` and `make test` each set up $(VENV) on their own.
 VENV ?= .venv
 TASK ?= det
-# The first that runs and is in range: pyenv's shims exist for versions that do not run.
-PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10; do \
-  $$p -c 'import ensurepip, sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' \
-  2>/dev/null && echo $$p && break; done)
+# The interpreter that $(VENV) is made with; left empty, the first of these that fits.
+PYTHON ?=
+CANDIDATES := $(or $(PYTHON),python3 python3.12 python3.11 python3.10)
+
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip --disable-pip-version-check
+PIP := $(PY) -m pip --disable-pip-version-check --no-input
 READY := $(VENV)/.ready
+UNFINISHED := $(VENV)/.unfinished
+REQUIREMENTS := $(addprefix requirements/,runtime.txt mminstall.txt tests.txt)
+CONSTRAINTS := requirements/constraints.txt
+
+# It is run, not looked up: a pyenv shim exists for versions that do not run.
+FITS := import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info < (3, 13))
+# A full mmcv and the torch that it was compiled for, as requirements; else nothing.
+FULL_MMCV := from importlib.metadata import packages_distributions, version; \
+  full = set(packages_distributions().get("mmcv", [])) - {"mmcv-lite"}; \
+  [print(f"{name}=={version(name)}") for name in [*full, "torch"] if full]
 
 help:
 	@echo 'make demo   train, test and draw on the embedded data (TASK=$(TASK))'
 	@echo 'make test   run the test suite'
 	@echo 'make lint   check the style'
-	@echo 'make setup  only set up $(VENV)'
-	@echo 'make clean  remove $(VENV), caches and demo_output'
+	@echo 'make setup  only set up $(VENV) (PYTHON=... names the interpreter)'
+	@echo 'make clean  remove $(VENV), caches, builds and demo_output'
 
 setup: $(READY)
+	@echo '$(VENV) is ready'
 
-# The stamp comes last, so a set-up that was cut off is made again.
-$(READY): requirements/runtime.txt requirements/mminstall.txt requirements/tests.txt \
-		requirements/constraints.txt setup.py
-	@test -n '$(PYTHON)' || { echo 'error: no Python 3.10 to 3.12 was found; install' \
-	  'one, or name it: make PYTHON=/path/to/python3.11 ...' >&2; exit 1; }
-	@echo 'setting up $(VENV) with $(PYTHON); this takes some minutes'
-	@start=$$(date +%s); set -e; \
-	rm -f $(READY); \
-	$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV); \
-	mmcv=$$($(PIP) show -q mmcv 2>/dev/null || echo mmcv-lite==2.1.0); \
-	$(PIP) install -q -r requirements/runtime.txt -r requirements/mminstall.txt \
-	  -r requirements/tests.txt -r requirements/build.txt $$mmcv \
-	  -c requirements/constraints.txt; \
-	$(PIP) install -q --no-build-isolation --no-deps -e .; \
-	$(PIP) check; \
-	touch $(READY); \
-	echo "set up in $$(( $$(date +%s) - start )) s"
+# The stamp comes last. A set-up that was cut off leaves $(UNFINISHED) instead, and the
+# next one first forgets the packages that pip had not finished: pip ends each by
+# listing its own INSTALLER file in RECORD.
+$(READY): $(REQUIREMENTS) $(CONSTRAINTS) setup.py pyproject.toml
+	@if ! $(PY) -c '' 2>/dev/null; then \
+	  for python in $(CANDIDATES); do \
+	    $$python -c '$(FITS)' 2>/dev/null && break; python=; \
+	  done; \
+	  test -n "$$python" || { echo 'error: none of "$(CANDIDATES)" is a Python 3.10' \
+	    'to 3.12 that runs and has venv; install one (with its venv package), or name' \
+	    'one: make PYTHON=/path/to/python3.11 ...' >&2; exit 1; }; \
+	  echo "[1/4] making $(VENV) with $$python"; \
+	  rm -f $(VENV)/bin/python*; \
+	  $$python -m venv --without-pip $(VENV); \
+	elif ! $(PY) -c '$(FITS)'; then \
+	  echo 'error: $(VENV) is not of Python 3.10 to 3.12; remove it (make clean), or' \
+	    'name another: make VENV=.venv2 ...' >&2; exit 1; \
+	else echo '[1/4] updating $(VENV)'; fi
+	@if test -e $(UNFINISHED); then \
+	  echo '      an earlier set-up was cut off: repairing it'; \
+	  for info in $(VENV)/lib/python*/site-packages/*.dist-info; do \
+	    grep -qs INSTALLER $$info/RECORD || rm -rf $$info; \
+	  done; \
+	fi
+	@date +%s > $(UNFINISHED)
+	@$(PIP) --version >/dev/null 2>&1 || { \
+	  rm -rf $(VENV)/lib/python*/site-packages/pip*; \
+	  $(PY) -m ensurepip --default-pip >/dev/null; }
+	@$(PY) -c '$(FULL_MMCV)' > $(VENV)/mmcv.txt
+	@if test -s $(VENV)/mmcv.txt; then \
+	  echo "      keeping" $$(cat $(VENV)/mmcv.txt); \
+	  grep -Ev '^(torch|triton|nvidia-|cuda-)' $(CONSTRAINTS) \
+	    > $(VENV)/constraints.txt; \
+	else \
+	  echo mmcv-lite > $(VENV)/mmcv.txt; \
+	  cp $(CONSTRAINTS) $(VENV)/constraints.txt; \
+	fi
+	@echo '[2/4] installing torch and torchvision (some minutes, about 5 GB)'
+	@$(PIP) install -q -r requirements/runtime.txt -r $(VENV)/mmcv.txt \
+	  -c $(VENV)/constraints.txt
+	@echo '[3/4] installing the OpenMMLab packages and the test tools'
+	@$(PIP) install -q $(addprefix -r ,$(REQUIREMENTS)) -r $(VENV)/mmcv.txt \
+	  -c $(VENV)/constraints.txt
+	@echo '[4/4] installing mmsr4ir and checking the whole'
+	@$(PIP) install -q --no-build-isolation --no-deps -e .
+	@$(PIP) check
+	@echo "set up in $$(( $$(date +%s) - $$(cat $(UNFINISHED)) )) s"
+	@mv $(UNFINISHED) $@ && touch $@
 
 demo: $(READY)
 	$(PY) tools/demo.py --task $(TASK)
@@ -46,6 +88,7 @@ lint: $(READY)
 	$(PY) -m ruff check .
 
 clean:
-	rm -rf $(VENV) demo_output build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo_output build dist *.egg-info mmsr4ir/.mim \
+	  .pytest_cache .ruff_cache .hypothesis
 
 .PHONY: help setup demo test lint clean

@@ -1,5 +1,4 @@
 """Packaging. The configs and tools go into ``mmsr4ir/.mim``, where ``mim`` looks."""
-import os
 import re
 import shutil
 from pathlib import Path
@@ -7,47 +6,62 @@ from pathlib import Path
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
-ROOT = Path(__file__).parent
-MIM_FOLDERS = ('configs', 'tools')
+ROOT = Path(__file__).resolve().parent
+MIM_PARTS = ('configs', 'tools', 'demo', 'model-index.yml')
 
 
 def requirements(name: str) -> list[str]:
     """Read a requirements file without its comments."""
-    lines = (ROOT / 'requirements' / name).read_text().splitlines()
-    return [line for line in lines if line and not line.startswith('#')]
+    lines = (ROOT / 'requirements' / name).read_text(encoding='utf-8').splitlines()
+    return [line for line in (line.split('#')[0].strip() for line in lines) if line]
+
+
+def version() -> str:
+    """Read the version without importing the package and so its dependencies."""
+    text = (ROOT / 'mmsr4ir' / 'version.py').read_text(encoding='utf-8')
+    return re.search(r"^__version__ = '(.+)'", text, re.MULTILINE)[1]
 
 
 class BuildPy(build_py):
-    """Add ``.mim`` to the package: copied into a wheel, linked when editable."""
+    """Add ``.mim`` to the package: copied into a wheel, linked when editable.
+
+    An earlier ``.mim`` is replaced, so that nothing removed since gets into a wheel.
+    """
 
     def run(self) -> None:
         super().run()
-        if self.editable_mode:
-            target = ROOT / 'mmsr4ir' / '.mim'
-            shutil.rmtree(target, ignore_errors=True)
-            target.mkdir()
-            for name in MIM_FOLDERS:
-                os.symlink(ROOT / name, target / name, target_is_directory=True)
-            return
-        for name in MIM_FOLDERS:
-            shutil.copytree(
-                ROOT / name, Path(self.build_lib, 'mmsr4ir', '.mim', name),
-                dirs_exist_ok=True, ignore=shutil.ignore_patterns('__pycache__'))
+        root = ROOT if self.editable_mode else Path(self.build_lib)
+        target = root / 'mmsr4ir' / '.mim'
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        for source in (ROOT / name for name in MIM_PARTS):
+            if not source.exists():
+                continue
+            if self.editable_mode:
+                (target / source.name).symlink_to(source, source.is_dir())
+            elif source.is_dir():
+                shutil.copytree(source, target / source.name,
+                                ignore=shutil.ignore_patterns('__pycache__'))
+            else:
+                shutil.copy(source, target)
 
 
+readme = ROOT / 'README.md'
 setup(
     name='mmsr4ir',
-    version=re.search(
-        r"__version__ = '(.+)'", (ROOT / 'mmsr4ir' / 'version.py').read_text())[1],
+    version=version(),
     description='Super-resolution for image recognition with OpenMMLab models',
-    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description=readme.read_text(encoding='utf-8') if readme.exists() else '',
     long_description_content_type='text/markdown',
+    keywords='super-resolution, object detection, segmentation, classification',
     license='Apache-2.0',
     license_files=['LICENSE'],
     classifiers=[
         'Development Status :: 3 - Alpha',
+        'Intended Audience :: Science/Research',
         'License :: OSI Approved :: Apache Software License',
         'Operating System :: OS Independent',
+        'Programming Language :: Python :: 3',
         'Programming Language :: Python :: 3.10',
         'Programming Language :: Python :: 3.11',
         'Programming Language :: Python :: 3.12',
@@ -55,6 +69,7 @@ setup(
     ],
     python_requires='>=3.10,<3.13',
     packages=find_packages(include=['mmsr4ir', 'mmsr4ir.*']),
+    include_package_data=True,
     install_requires=requirements('runtime.txt') + requirements('mminstall.txt'),
     extras_require=dict(tests=requirements('tests.txt')),
     cmdclass=dict(build_py=BuildPy),

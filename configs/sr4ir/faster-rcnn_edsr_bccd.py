@@ -5,7 +5,7 @@ _base_ = ['./faster-rcnn_edsr_tiny.py']
 
 data_root = 'data/BCCD/'
 classes = ('Platelets', 'RBC', 'WBC')
-size = (320, 240)
+size = (256, 192)
 model = dict(num_classes=3)
 
 train_pipeline = [
@@ -47,9 +47,9 @@ test_evaluator = [
     _base_.sr4ir_metric,
 ]
 
-train_cfg = dict(max_epochs=12, val_interval=4)
+train_cfg = dict(max_epochs=10, val_interval=5)
 cosine = dict(
-    type='CosineAnnealingLR', begin=0, end=12, T_max=12, eta_min=1e-5,
+    type='CosineAnnealingLR', begin=0, end=10, T_max=10, eta_min=1e-5,
     convert_to_iter_based=True)
 param_scheduler = dict(sr=[cosine], task=[cosine])
-default_hooks = dict(checkpoint=dict(interval=4))
+default_hooks = dict(checkpoint=dict(interval=5))

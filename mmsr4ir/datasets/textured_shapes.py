@@ -1,9 +1,9 @@
 """The embedded data set: textured shapes whose class lies in fine detail.
 
 Every object is filled with one of four patterns of a few pixels' period. Its shape,
-size, colours and brightness are drawn from the same distributions for every class, so
-only the pattern tells the classes apart. Down-sampling by 4 takes most of it away: the
-shorter periods fold into other directions, the longer ones survive faintly.
+size, colours, brightness and contrast are drawn from the same distributions for every
+class, so only the pattern tells the classes apart. Down-sampling by 4 takes most of it
+away: the shorter periods fold into other directions, the longer ones survive faintly.
 
 One generator serves detection (COCO boxes and masks), segmentation (label maps) and
 classification (one object an image). Each image has a seed of its own, so the same
@@ -11,6 +11,7 @@ settings give the same bytes, whatever was made before.
 """
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,15 @@ PERIODS = (3.5, 7.0)
 #: Objects of less than this visible share are left out.
 _MIN_VISIBLE = 0.4
 _CROP_SIZE = 64
-_VERSION = 2
+#: Standard deviation of every pattern before it is coloured, 0.5 at most.
+_CONTRAST = 0.32
+#: A change of it makes existing sets be made anew.
+_VERSION = 3
+#: Marks a set that is being written; becomes meta.json when all of it is there.
+_UNFINISHED = '.unfinished'
+_OWN_FILE = re.compile(
+    r'(?:(?:semantic/|classification/)?(?:train|val)/(?:\w+/)?\d+\.png'
+    r'|annotations/(?:train|val)\.json|meta\.json|\.unfinished)')
 
 
 @dataclass
@@ -43,26 +52,35 @@ class Sample:
     masks: list[np.ndarray]
 
 
-def render(rng: np.random.Generator, size: int, labels: list[int] | None = None
-           ) -> Sample:
+def render(rng: np.random.Generator, size: int, labels: list[int] | None = None,
+           centred: bool = False) -> Sample:
     """Draw one image.
 
     Args:
         rng: Source of everything random.
         size: Height and width in pixels, at least 64.
-        labels: The classes of the objects, in drawing order; 1 to 5 at random if None.
+        labels: The classes of the objects, 0 to 3, in drawing order; 1 to 5 objects
+            at random if None.
+        centred: Whether to draw large objects in the middle, as a class crop needs.
 
     Returns:
-        Sample: The image; objects that others cover for the most part are left out.
+        Sample: The image; objects that others cover for the most part are left out,
+        the last one of `labels` never.
+
+    Raises:
+        ValueError: `size` is below 64 or a label is no class.
     """
-    image = _background(rng, size)
-    single = labels is not None and len(labels) == 1
+    if size < 64:
+        raise ValueError(f'size {size} is too small for the objects: give 64 or more')
     if labels is None:
         labels = rng.integers(0, len(CLASSES), rng.integers(1, 6)).tolist()
+    if not set(labels) <= set(range(len(CLASSES))):
+        raise ValueError(f'labels {labels} must lie in 0 to {len(CLASSES) - 1}')
+    image = _background(rng, size)
     shapes = []
     for label in labels:
-        radius = rng.uniform(0.3, 0.42) * size if single else rng.uniform(10, 28)
-        if single:
+        radius = rng.uniform(0.3, 0.42) * size if centred else rng.uniform(10, 28)
+        if centred:
             centre = rng.uniform(0.45, 0.55, 2) * size
         elif shapes and rng.random() < 0.3:  # touches or covers an earlier one a little
             angle = rng.uniform(0, 2 * np.pi)
@@ -133,6 +151,9 @@ def _texture(rng: np.random.Generator, size: int, label: int) -> np.ndarray:
     # Square waves all, so that every pattern spends the same time on both colours.
     share = np.where(wave > 0, 1.0, 0.0)
     share = cv2.GaussianBlur(share, (3, 3), 0.6)[..., None]
+    # The blur weakens a checker more than stripes: without this, contrast alone would
+    # tell it from them.
+    share = 0.5 + (share - share.mean()) * _CONTRAST / share.std()
     dark, light = rng.uniform(20, 110, 3), rng.uniform(145, 235, 3)
     return dark + (light - dark) * share
 
@@ -151,31 +172,79 @@ def write_dataset(root: Path | str, num_train: int = 240, num_val: int = 60,
         progress: Called after each image.
 
     Returns:
-        bool: Whether it was written; False if it was there.
+        bool: Whether it was written; False if all of it was there with the same
+        settings. A set with other settings or with files missing is made anew.
 
     Raises:
-        ValueError: The folder holds something else.
+        ValueError: The folder holds something else, or a setting is too small.
+        OSError: A file cannot be written.
     """
+    if min(num_train, num_val) < len(CLASSES) or size < 64:
+        raise ValueError(
+            f'at least {len(CLASSES)} images a split and 64 pixels a side are needed')
     root = Path(root)
     settings = dict(num_train=num_train, num_val=num_val, size=size, seed=seed,
                     version=_VERSION)
-    meta = root / 'meta.json'
-    if meta.is_file():
-        if json.loads(meta.read_text()) == settings:
-            return False
-        raise ValueError(
-            f'{root} holds a set with other settings: remove it or choose another '
-            'folder')
-    if root.is_dir() and any(root.iterdir()) and not (root / '.unfinished').exists():
-        raise ValueError(f'{root} is not empty: choose another folder')
-    root.mkdir(parents=True, exist_ok=True)
-    (root / '.unfinished').touch()
+    if _is_complete(root, settings):
+        return False
+    _clear(root)
     for split_seed, (split, count) in enumerate(
             (('train', num_train), ('val', num_val))):
         _write_split(root, split, count, size, [seed, split_seed], progress)
-    meta.write_text(json.dumps(settings))
-    (root / '.unfinished').unlink()
+    (root / _UNFINISHED).write_text(json.dumps(settings))
+    os.replace(root / _UNFINISHED, root / 'meta.json')
     return True
+
+
+def _read_meta(root: Path) -> dict | None:
+    """The settings of a set that is there, None if there is none of ours."""
+    try:
+        meta = json.loads((root / 'meta.json').read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    ours = {'num_train', 'num_val', 'size', 'seed', 'version'}
+    return meta if isinstance(meta, dict) and set(meta) == ours else None
+
+
+def _is_complete(root: Path, settings: dict) -> bool:
+    """Whether a set with these settings is there and none of its files was removed."""
+    if _read_meta(root) != settings or (root / _UNFINISHED).exists():
+        return False
+    return all(
+        (root / 'annotations' / f'{split}.json').is_file()
+        and all(path.is_file() for index in range(settings[f'num_{split}'])
+                for path in _image_paths(root, split, index))
+        for split in ('train', 'val'))
+
+
+def _clear(root: Path) -> None:
+    """Make an empty folder; remove only what an earlier run of ours left there."""
+    if root.exists() and not root.is_dir():
+        raise ValueError(f'{root} is a file: choose another folder')
+    ours = _read_meta(root) is not None or (root / _UNFINISHED).is_file()
+    files = [path for path in root.rglob('*') if path.is_symlink() or path.is_file()]
+    for path in files:
+        if not ours:
+            raise ValueError(
+                f'{root} is not empty and holds something else ({path.name}): choose '
+                'another folder')
+        if not _OWN_FILE.fullmatch(path.relative_to(root).as_posix()):
+            raise ValueError(
+                f'{path} does not belong to this data set, and making it anew would '
+                'mix them: move that file or choose another folder')
+    root.mkdir(parents=True, exist_ok=True)
+    (root / _UNFINISHED).touch()
+    for path in files:
+        if path.name != _UNFINISHED:
+            path.unlink()
+
+
+def _image_paths(root: Path, split: str, index: int) -> tuple[Path, Path, Path]:
+    """Image, semantic map and class crop; the crops' classes take turns."""
+    name = f'{index:05d}.png'
+    crops = root / 'classification' / split
+    return (root / split / name, root / 'semantic' / split / name,
+            crops / CLASSES[index % len(CLASSES)] / name)
 
 
 def _write_split(root: Path, split: str, count: int, size: int, seed: list[int],
@@ -185,21 +254,24 @@ def _write_split(root: Path, split: str, count: int, size: int, seed: list[int],
         os.makedirs(root / folder, exist_ok=True)
     images, annotations = [], []
     for index in range(count):
-        sample = render(np.random.default_rng([*seed, index, 0]), size)
-        name = f'{index:05d}.png'
-        _write_image(root / split / name, sample.image[..., ::-1])
+        rng = np.random.default_rng([*seed, index, 0])
+        labels = rng.integers(0, len(CLASSES), rng.integers(1, 6)).tolist()
+        labels[-1] = index % len(CLASSES)  # so that a small split has every class
+        sample = render(rng, size, labels)
+        image_path, semantic_path, crop_path = _image_paths(root, split, index)
+        _write_image(image_path, sample.image[..., ::-1])
         semantic = np.zeros((size, size), np.uint8)
-        images.append(dict(id=index, file_name=name, height=size, width=size))
+        images.append(
+            dict(id=index, file_name=image_path.name, height=size, width=size))
         for label, mask in zip(sample.labels, sample.masks, strict=True):
             semantic[mask] = label + 1
             annotations.append(
                 dict(_annotation(mask), id=len(annotations) + 1, image_id=index,
                      category_id=label + 1))
-        _write_image(root / 'semantic' / split / name, semantic)
-        label = index % len(CLASSES)
-        single = render(np.random.default_rng([*seed, index, 1]), _CROP_SIZE, [label])
-        _write_image(root / 'classification' / split / CLASSES[label] / name,
-                     single.image[..., ::-1])
+        _write_image(semantic_path, semantic)
+        crop = render(np.random.default_rng([*seed, index, 1]), _CROP_SIZE,
+                      [index % len(CLASSES)], centred=True)
+        _write_image(crop_path, crop.image[..., ::-1])
         progress()
     (root / 'annotations' / f'{split}.json').write_text(json.dumps(dict(
         images=images, annotations=annotations,

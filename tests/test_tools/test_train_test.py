@@ -1,11 +1,12 @@
 """The command lines as a user runs them: train, resume, test, two processes."""
 import pickle
 import re
+import sys
 
 import pytest
 import torch
 
-PYTHON = __import__('sys').executable
+PYTHON = sys.executable
 CONFIG = 'configs/sr4ir/faster-rcnn_edsr_tiny.py'
 
 
@@ -102,3 +103,26 @@ def test_amp_without_a_gpu_says_so(coco_root, tiny_options, run_tool):
     process = run_tool(PYTHON, 'tools/train.py', CONFIG, '--amp',
                        *tiny_options(coco_root), ok=False)
     assert process.returncode == 1 and '--amp needs a GPU' in process.stdout
+
+
+@pytest.mark.parametrize('setting, message', [
+    ('model.degradation.scale=2', 'a scale of 4, but model.degradation has scale 2'),
+    ('model.sr.type=mmagic.EDSRNett', 'no network is called .*Did you mean EDSRNet'),
+])
+def test_a_config_that_cannot_work_is_refused(setting, message, coco_root,
+                                              tiny_options, run_tool, tmp_path):
+    process = run_tool(
+        PYTHON, 'tools/train.py', CONFIG, '--work-dir', tmp_path,
+        *tiny_options(coco_root), setting, ok=False)
+    assert process.returncode != 0 and re.search(message, process.stdout)
+    assert not list(tmp_path.glob('*.pth'))
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(
+        trained, coco_root, tiny_options, run_tool, tmp_path):
+    process = run_tool(
+        PYTHON, 'tools/test.py', CONFIG, trained[0] / 'epoch_2.pth', '--work-dir',
+        tmp_path, *tiny_options(coco_root), 'model.sr.mid_channels=8', ok=False)
+    assert process.returncode != 0
+    assert re.search('holds another architecture.*sr.conv_first.weight',
+                     process.stdout)

@@ -2,16 +2,21 @@
 import argparse
 import json
 import os
+import re
 import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from xml.parsers import expat
 
 from mmengine.utils import ProgressBar
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-_IMAGE_TYPES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+_IMAGE_TYPES = _SUFFIXES + tuple(suffix.upper() for suffix in _SUFFIXES)
+_IMAGE_FOLDERS = ('JPEGImages', 'images', 'Images', 'imgs')
+_EXIF_ORIENTATION = 0x0112
 
 
 class VocError(ValueError):
@@ -22,14 +27,17 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Convert VOC annotations to COCO JSON, one file for each split. '
         'Works on VOCdevkit/VOC2012 (Annotations, JPEGImages, ImageSets/Main) and on '
-        'any folder whose XML files and images have the same names.',
+        'any folder whose XML files and images have the same names. Image paths are '
+        'written relative to ROOT: use data_root=ROOT and data_prefix=dict(img="").',
         epilog='Boxes: VOC counts pixels from 1 and includes the last one, so '
-        'x = xmin - 1 and width = xmax - xmin + 1; they are clipped to the image. '
-        'Objects marked difficult become iscrowd=1, which neither training nor the '
-        'COCO metric counts.')
+        'x = xmin - 1 and width = xmax - xmin + 1; they are clipped to the image, and '
+        'left out where no area remains. Objects marked difficult become iscrowd=1, '
+        'which neither training nor the COCO metric counts (the metric overlooks the '
+        'key "ignore" that some converters write). Exit code 1 on any error.')
     parser.add_argument('root', type=Path, help='folder of the data set')
     parser.add_argument(
-        '--out', type=Path, help='folder for <split>.json (default: ROOT/annotations)')
+        '--out', type=Path, help='folder for <split>.json, or the path of one .json '
+        'file where there is one split (default: ROOT/annotations)')
     parser.add_argument(
         '--split', nargs='+', metavar='NAME',
         help='splits, by the files in ImageSets/Main or by the folders in ROOT '
@@ -38,6 +46,10 @@ def parse_args() -> argparse.Namespace:
         '--classes', nargs='+', metavar='NAME',
         help='classes in their order, or one text file with a name a line (default: '
         'all that the annotations have, sorted)')
+    parser.add_argument('--ann-dir', metavar='DIR',
+                        help='folder of the XML files, from ROOT or absolute')
+    parser.add_argument('--image-dir', metavar='DIR',
+                        help='folder of the images, within ROOT')
     parser.add_argument(
         '--ignore-unknown', action='store_true',
         help='leave out objects of classes that --classes does not name')
@@ -46,104 +58,121 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def find_splits(root: Path, names: Sequence[str] | None = None
-                ) -> dict[str, list[Path]]:
-    """Find the XML files of each split.
+def read_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 text that are not blank, each once; VocError if it is none.
+    """
+    try:
+        lines = path.read_text(encoding='utf-8-sig').splitlines()
+    except UnicodeDecodeError as error:
+        raise VocError(f'{path} is no UTF-8 text: save it as such') from error
+    return list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+
+
+def find_splits(root: Path, names: Sequence[str] | None = None,
+                ann_dir: str | None = None) -> dict[str, list[Path]]:
+    """Find the XML files of each split: {name: files}.
 
     Args:
         root: Folder of the data set.
         names: The splits wanted; every one if None.
-
-    Returns:
-        dict[str, list[Path]]: XML files, sorted, by split.
+        ann_dir: Folder of the XML files, if it is none of the usual ones.
 
     Raises:
         VocError: There is no such folder, no such split, or no annotation.
     """
-    if not root.is_dir():
-        raise VocError(f'{root} is no folder: give the folder of the data set')
-    listed = sorted((root / 'ImageSets' / 'Main').glob('*.txt'))
-    # VOC also lists the images of each class, as in cat_train.txt.
-    splits = {path.stem: path for path in listed if '_' not in path.stem}
-    if names:
-        splits |= {path.stem: path for path in listed if path.stem in names}
-    if splits:
+    folder = root / (ann_dir or 'Annotations')
+    for path in (root, *([folder] if ann_dir else [])):
+        if not path.is_dir():
+            raise VocError(f'{path} is no folder: give the folder of the data set')
+    # VOC also lists the images of each class, as in cat_train.txt, with a flag a line.
+    listed = {
+        path.stem: path for path in sorted((root / 'ImageSets' / 'Main').glob('*.txt'))
+        if '_' not in path.stem or path.stem in (names or ())}
+    if listed:
         found = {
-            name: [root / 'Annotations' / f'{line.split()[0]}.xml'
-                   for line in path.read_text().splitlines() if line.strip()]
-            for name, path in splits.items()
-        }
-    else:
-        found = {
-            folder.name: sorted(folder.rglob('*.xml'))
-            for folder in sorted(root.iterdir())
-            if folder.is_dir() and folder.name != 'Annotations'
-        }
-        found = {name: files for name, files in found.items() if files}
-        found = found or {'all': sorted(root.rglob('*.xml'))}
+            name: [folder / (re.sub(r'\s+(-1|0|1)$', '', line) + '.xml')
+                   for line in read_lines(path)]
+            for name, path in listed.items() if not names or name in names}
+    elif ann_dir or not (found := {
+            path.name: files for path in sorted(root.iterdir())
+            if path.is_dir() and path.name != 'Annotations'
+            and (files := sorted(path.rglob('*.xml')))}):
+        found = {'all': sorted((folder if ann_dir else root).rglob('*.xml'))}
     for name in names or ():
         if name not in found:
-            raise VocError(f'{root} has no split {name!r}; it has {sorted(found)}')
-    found = {name: files for name, files in found.items() if not names or name in names}
+            raise VocError(f'{root} has no split {name!r}; it has '
+                           f'{sorted(listed or found)}')
     for name, files in found.items():
         if not files:
-            raise VocError(f'{root}: split {name!r} has no XML file')
-    return found
+            raise VocError(f'{root} has no XML annotation for split {name!r}: give '
+                           'the folder that holds the XML files, or --ann-dir')
+    return {name: found[name] for name in names or found}
 
 
 def read_xml(path: Path) -> ET.Element:
     """Read an annotation.
 
     Raises:
-        VocError: It is missing, no XML, or declares entities (which can be made to
-            fill the memory and which no VOC file has).
+        VocError: It is missing, no XML, or has a document type. No VOC file has one,
+            and its entities could be made to fill the memory; expat is asked for it,
+            because a search for the text would miss other encodings.
     """
-    if not path.is_file():
-        raise VocError(f'annotation {path} is missing')
-    text = path.read_bytes()
-    if b'<!ENTITY' in text or b'<!DOCTYPE' in text:
-        raise VocError(f'annotation {path} declares entities and is refused')
+    def refuse(*_) -> None:
+        raise VocError(f'annotation {path} has a DOCTYPE and is refused: remove it')
+
     try:
+        text = path.read_bytes()
+        guard = expat.ParserCreate()
+        guard.StartDoctypeDeclHandler = refuse
+        guard.Parse(text, True)
         return ET.fromstring(text)
-    except ET.ParseError as error:
-        raise VocError(f'annotation {path} is no XML ({error})') from error
+    except FileNotFoundError as error:
+        raise VocError(f'annotation {path} is missing: add it, or remove its name '
+                       'from the split\'s list') from error
+    except (expat.ExpatError, ET.ParseError, ValueError) as error:
+        if isinstance(error, VocError):
+            raise
+        raise VocError(f'annotation {path} is no XML ({error}): mend it') from error
 
 
-def find_image(root: Path, path: Path, annotation: ET.Element) -> Path:
-    """Find the image of an annotation.
+def find_image(root: Path, path: Path, annotation: ET.Element,
+               image_dir: str | None = None) -> Path:
+    """Find the image of an annotation, beside it or where data sets have them.
 
-    It is looked for by the XML's ``filename`` and by the XML file's own name, beside
-    it and in the folders that data sets use.
+    The XML file's own name counts more than its ``filename``, which often is that of
+    the image before it was renamed.
 
     Raises:
-        VocError: It is in none of them, or outside the data set.
+        VocError: It is in none of the folders, or outside the data set.
     """
-    name = Path((annotation.findtext('filename') or '').strip()).name
-    names = [name] if Path(name).suffix else [name + s for s in _IMAGE_TYPES if name]
-    names += [path.stem + suffix for suffix in _IMAGE_TYPES]
-    folders = [path.parent, *(
-        base / folder for base in (path.parent, path.parent.parent, root)
-        for folder in ('JPEGImages', 'images', 'Images', 'imgs'))]
-    for folder in folders:
-        for candidate in names:
-            if (folder / candidate).is_file():
-                return folder / candidate
-    raise VocError(
-        f'the image of {path} is missing: none of {names[:3]} is beside it or in '
-        'JPEGImages or images')
+    said = Path((annotation.findtext('filename') or '').strip()).name
+    names = [path.stem + suffix for suffix in _IMAGE_TYPES]
+    names += [said] if Path(said).suffix else [said + s for s in _IMAGE_TYPES if said]
+    folders = [root / image_dir] if image_dir else [path.parent, *(
+        base / name for base in (path.parent, path.parent.parent, root)
+        for name in _IMAGE_FOLDERS)]
+    for image in (folder / name for folder in folders for name in names):
+        if image.is_file():
+            if os.path.relpath(image, root).startswith('..'):
+                raise VocError(f'image {image} is outside {root}: give a root above it')
+            return image
+    where = image_dir or 'JPEGImages, images or beside it'
+    raise VocError(f'the image of {path} is missing: neither {path.stem} with a usual '
+                   f'suffix nor {said!r} is in {where}; add it, or give --image-dir')
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Width and height of an image file, in pixels.
+    """Width and height in pixels, turned as OpenCV turns the image when it loads it.
 
     Raises:
         VocError: It is no image.
     """
     try:
         with Image.open(path) as image:
-            return image.size
-    except (OSError, UnidentifiedImageError) as error:
-        raise VocError(f'image {path} cannot be read ({error})') from error
+            turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+            return image.size[::-1] if turned else image.size
+    except OSError as error:
+        raise VocError(f'image {path} cannot be read ({error}): replace it') from error
 
 
 def to_coco_box(corners: Sequence[float], width: int, height: int
@@ -160,37 +189,49 @@ def to_coco_box(corners: Sequence[float], width: int, height: int
 
 
 class Converter:
-    """Converts the splits of one data set and counts what it met.
+    """Converts the splits of one data set and counts in `notes` what it met.
 
     Args:
         root: Folder of the data set; image paths are written relative to it.
         classes: The class names in their order.
+        image_dir: Folder of the images, if it is none of the usual ones.
         ignore_unknown: Whether to leave out objects of other classes.
         skip_difficult: Whether to leave out difficult objects.
     """
 
-    def __init__(self, root: Path, classes: Sequence[str], ignore_unknown: bool = False,
-                 skip_difficult: bool = False) -> None:
+    def __init__(self, root: Path, classes: Sequence[str], image_dir: str | None = None,
+                 ignore_unknown: bool = False, skip_difficult: bool = False) -> None:
         self.root = root
+        self.image_dir = image_dir
         self.ids = {name: i + 1 for i, name in enumerate(classes)}
         self.ignore_unknown = ignore_unknown
         self.skip_difficult = skip_difficult
         self.notes = Counter()
+        self.first_met = {}
 
-    def convert(self, files: Sequence[Path], progress=lambda: None) -> dict:
-        """Make a COCO dict of annotation files."""
+    def _note(self, text: str, path: Path) -> None:
+        self.notes[text] += 1
+        self.first_met.setdefault(text, path)
+
+    def convert(self, files: Sequence[Path], progress: Callable[[], None] = lambda: None
+                ) -> dict:
+        """Make a COCO dict of annotation files; VocError where one cannot be used."""
         coco = dict(images=[], annotations=[], categories=[
             dict(id=i, name=name) for name, i in self.ids.items()])
+        owners = {}
         for image_id, path in enumerate(files, 1):
             annotation = read_xml(path)
-            image = find_image(self.root, path, annotation)
+            image = find_image(self.root, path, annotation, self.image_dir)
+            if owners.setdefault(image, path) != path:
+                raise VocError(f'{owners[image]} and {path} are both for {image}: '
+                               'remove one, or give --image-dir')
             width, height = image_size(image)
             said = tuple(annotation.findtext(f'size/{k}') for k in ('width', 'height'))
             if said != (str(width), str(height)):
-                self.notes['sizes taken from the image, not from the XML'] += 1
-            coco['images'].append(dict(
-                id=image_id, file_name=image.relative_to(self.root).as_posix(),
-                width=width, height=height))
+                self._note('sizes taken from the image, not from the XML', path)
+            name = Path(os.path.relpath(image, self.root)).as_posix()
+            coco['images'].append(
+                dict(id=image_id, file_name=name, width=width, height=height))
             for item in annotation.iter('object'):
                 made = self._object(item, path, width, height)
                 if made:
@@ -204,29 +245,24 @@ class Converter:
         name = (item.findtext('name') or '').strip()
         if name not in self.ids:
             if self.ignore_unknown:
-                self.notes[f'objects of class {name!r} left out'] += 1
-                return None
+                return self._note(f'objects of class {name!r} left out', path)
             raise VocError(
                 f'{path} has an object of class {name!r}, which is not in '
                 f'{list(self.ids)}: add it to --classes, or give --ignore-unknown')
         difficult = (item.findtext('difficult') or '0').strip() == '1'
         if difficult and self.skip_difficult:
-            self.notes['difficult objects left out'] += 1
-            return None
+            return self._note('difficult objects left out', path)
         try:
-            corners = [
-                float(item.findtext(f'bndbox/{key}'))
-                for key in ('xmin', 'ymin', 'xmax', 'ymax')
-            ]
+            corners = [float(item.findtext(f'bndbox/{key}'))
+                       for key in ('xmin', 'ymin', 'xmax', 'ymax')]
         except (TypeError, ValueError) as error:
-            raise VocError(f'{path}: an object {name!r} has no whole box') from error
+            raise VocError(f'{path}: an object {name!r} lacks a number of its bndbox: '
+                           'add it') from error
         box = to_coco_box(corners, width, height)
         if box is None:
-            self.notes['boxes without area in the image left out'] += 1
-            return None
-        if box != [corners[0] - 1, corners[1] - 1, corners[2] - corners[0] + 1,
-                   corners[3] - corners[1] + 1]:
-            self.notes['boxes clipped to the image'] += 1
+            return self._note('boxes without area in the image left out', path)
+        if min(corners) < 1 or corners[2] > width or corners[3] > height:
+            self._note('boxes clipped to the image', path)
         return dict(category_id=self.ids[name], bbox=box, area=box[2] * box[3],
                     iscrowd=int(difficult))
 
@@ -238,15 +274,13 @@ def read_classes(names: Sequence[str] | None, files: Sequence[Path]) -> list[str
         VocError: There are none, or one stands there twice.
     """
     if names and len(names) == 1 and Path(names[0]).is_file():
-        names = [n.strip() for n in Path(names[0]).read_text().splitlines()]
-        names = [name for name in names if name]
+        names = read_lines(Path(names[0]))
     if names is None:
-        names = sorted({
-            (item.findtext('name') or '').strip()
-            for path in files for item in read_xml(path).iter('object')
-        })
+        names = sorted({(item.findtext('name') or '').strip()
+                        for path in files for item in read_xml(path).iter('object')})
     if not names or len(set(names)) < len(names):
-        raise VocError(f'the classes {list(names)} are empty or not unique')
+        raise VocError(f'the classes {list(names)} are empty or not unique: give each '
+                       'once with --classes')
     return list(names)
 
 
@@ -262,21 +296,28 @@ def main() -> None:
     args = parse_args()
     out = args.out or args.root / 'annotations'
     try:
-        splits = find_splits(args.root, args.split)
+        splits = find_splits(args.root, args.split, args.ann_dir)
+        single = out.suffix == '.json'
+        if single and len(splits) > 1:
+            raise VocError(f'--out {out} is one file for the splits {list(splits)}: '
+                           'give a folder, or one --split')
         classes = read_classes(args.classes, [f for s in splits.values() for f in s])
-        converter = Converter(
-            args.root, classes, args.ignore_unknown, args.skip_difficult)
-        for split, files in splits.items():
-            bar = ProgressBar(len(files))
-            coco = converter.convert(files, bar.update)
-            write_json(out / f'{split}.json', coco)
-            print(f'\n{out / split}.json: {len(coco["images"])} images, '
+        converter = Converter(args.root, classes, args.image_dir, args.ignore_unknown,
+                              args.skip_difficult)
+        bar = ProgressBar(sum(map(len, splits.values())))
+        made = {name: converter.convert(files, bar.update)
+                for name, files in splits.items()}
+        print()
+        for name, coco in made.items():
+            path = out if single else out / f'{name}.json'
+            write_json(path, coco)
+            print(f'{path}: {len(coco["images"])} images, '
                   f'{len(coco["annotations"])} objects')
-    except VocError as error:
+    except (VocError, OSError) as error:
         sys.exit(f'\nerror: {error}')
     print(f'classes = {tuple(classes)}')
     for note, count in converter.notes.items():
-        print(f'{count} {note}')
+        print(f'{count} {note}; first in {converter.first_met[note]}')
 
 
 if __name__ == '__main__':

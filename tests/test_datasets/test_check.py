@@ -1,0 +1,145 @@
+"""What is wrong with the data is said before a training starts."""
+import json
+import re
+import shutil
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmengine.config import Config
+
+from mmsr4ir.datasets.check import DataError, check_data, check_images, read_coco
+
+CONFIG = 'configs/sr4ir/faster-rcnn_edsr_tiny.py'
+
+
+def config(root, classes=('green', 'blue'), num_classes=2, **dataset) -> Config:
+    dataset = dict(
+        type='CocoDataset', data_root=str(root), ann_file='train.json',
+        data_prefix=dict(img='train/'), metainfo=dict(classes=classes), **dataset)
+    return Config(dict(
+        train_dataloader=dict(dataset=dataset), val_dataloader=None,
+        model=dict(task=dict(
+            rpn_head=dict(num_classes=1),
+            roi_head=dict(bbox_head=[dict(num_classes=num_classes)])))))
+
+
+@pytest.fixture
+def root(coco_root, tmp_path):
+    return shutil.copytree(coco_root, tmp_path / 'data')
+
+
+def test_good_data_passes(root):
+    check_data(config(root))
+    wrapped = config(root)
+    wrapped.train_dataloader.dataset = dict(
+        type='RepeatDataset', times=2, dataset=wrapped.train_dataloader.dataset)
+    check_data(wrapped)
+
+
+def test_wrappers_are_looked_through(root):
+    (root / 'train.json').unlink()
+    cfg = config(root)
+    inner = cfg.train_dataloader.dataset
+    for outer in (dict(type='RepeatDataset', dataset=inner),
+                  dict(type='ConcatDataset', datasets=[inner])):
+        cfg.train_dataloader.dataset = outer
+        with pytest.raises(DataError, match='train.json does not exist'):
+            check_data(cfg)
+
+
+@pytest.mark.parametrize('content, message', [
+    (None, 'does not exist: set data_root and ann_file'),
+    ('', 'is empty'),
+    ('not json {', 'is not JSON.*voc2coco'),
+    ('[1, 2]', r"has no list \['images', 'annotations', 'categories'\]"),
+    ('{"images": [], "annotations": []}', r"has no list \['categories'\]"),
+    ('{"images": [], "annotations": [], "categories": []}', 'lists no image'),
+])
+def test_a_bad_annotation_file_is_named(root, content, message):
+    path = root / 'train.json'
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(DataError, match=f'{path}.*{message}'):
+        check_data(config(root))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=60))
+def test_any_bytes_give_a_named_error_or_a_coco_dict(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp('fuzz') / 'x.json'
+    path.write_bytes(content)
+    with pytest.raises(DataError, match='x.json'):
+        read_coco(str(path))
+
+
+@pytest.mark.parametrize('classes, num_classes, message', [
+    (('green', ), 2, r"1 classes and .*has 2: .*\['blue'\] only in the file"),
+    (('green', 'blue', 'red'), 3, r"\['red'\] only in the config"),
+    (('green', 'bleu'), 2, r"\['bleu'\] only in the config, \['blue'\] only in"),
+    (('green', 'blue'), 80,
+     r'roi_head.bbox_head\[0\].num_classes=80, but .*set model.num_classes=2'),
+])
+def test_classes_that_differ_are_named(root, classes, num_classes, message):
+    with pytest.raises(DataError, match=message):
+        check_data(config(root, classes, num_classes))
+
+
+def test_the_classes_of_the_dataset_class_are_used(root):
+    cfg = config(root)
+    del cfg.train_dataloader.dataset['metainfo']
+    cfg.train_dataloader.dataset['_scope_'] = 'mmdet'
+    with pytest.raises(DataError, match="config has 80 classes.*'airplane'"):
+        check_data(cfg)
+
+
+@pytest.mark.parametrize('suffix', ['jpg', 'png', 'bmp'])
+def test_missing_and_truncated_images_are_named(tmp_path, suffix):
+    paths = [tmp_path / f'{i}.{suffix}' for i in range(4)]
+    picture = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    for path in paths[:3]:
+        cv2.imwrite(str(path), picture)
+    check_images([str(p) for p in paths[:3]], 'a.json')
+    paths[1].write_bytes(paths[1].read_bytes()[:-300])
+    paths[2].write_bytes(b'')
+    with pytest.raises(DataError) as error:
+        check_images([str(p) for p in paths], 'a.json')
+    text = str(error.value)
+    assert text.startswith('3 of 4 images of a.json')
+    for path in paths[1:]:
+        assert str(path) in text
+    assert f'{paths[3]} is missing' in text and f'{paths[1]} is truncated' in text
+
+
+def test_bytes_after_the_end_of_an_image_do_no_harm(tmp_path):
+    path = tmp_path / 'a.jpg'
+    cv2.imwrite(str(path), np.zeros((16, 16, 3), np.uint8))
+    path.write_bytes(path.read_bytes() + bytes(200_000))
+    check_images([str(path)], 'a.json')
+
+
+@pytest.mark.parametrize('damage, message', [
+    ('annotation', 'error: annotation file .*train.json is empty'),
+    ('image', r'error: 1 of 6 images of .*train.json.*0.png is truncated'),
+    ('classes', 'error: the config has 2 classes'),
+])
+def test_the_command_line_stops_before_training(
+        root, damage, message, tiny_options, run_tool, tmp_path):
+    if damage == 'annotation':
+        (root / 'train.json').write_text('')
+    elif damage == 'image':
+        path = root / 'train' / '0.png'
+        path.write_bytes(path.read_bytes()[:-100])
+    else:
+        content = json.loads((root / 'train.json').read_text())
+        content['categories'].append(dict(id=3, name='red'))
+        (root / 'train.json').write_text(json.dumps(content))
+    process = run_tool(
+        sys.executable, 'tools/train.py', CONFIG, '--work-dir', tmp_path / 'work',
+        *tiny_options(root), ok=False)
+    assert process.returncode == 1
+    assert re.search(message, process.stdout)
+    assert 'Traceback' not in process.stdout
+    assert not (tmp_path / 'work').exists()
