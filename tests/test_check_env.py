@@ -80,7 +80,7 @@ def test_a_python_that_is_out_of_range_is_named(python):
 
 
 @pytest.mark.parametrize('old, new', [
-    ('2.1.0', '2.2.0'), ('4.9', '4.12'), ('0.24.0', '0.25.0rc1'), ('2.1.0+cu121', '2.2'),
+    ('2.1.0', '2.2.0'), ('4.9', '4.12'), ('0.24.0', '0.25.0rc1'), ('2.1+cu121', '2.2'),
 ])
 def test_versions_are_compared_as_numbers(old, new):
     assert check_env._key(old) < check_env._key(new)
@@ -152,7 +152,7 @@ def test_the_command_works_where_nothing_is_installed():
     assert process.stderr == ''
 
 
-@pytest.mark.parametrize('module', ['torch', 'torchvision', 'mmengine', 'mmcv'])
+@pytest.mark.parametrize('module', ['torch', 'mmengine'])
 def test_the_command_works_with_a_broken_package(tmp_path, module):
     (tmp_path / module).mkdir()
     (tmp_path / module / '__init__.py').write_text("raise RuntimeError('it is broken')")

@@ -16,16 +16,22 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[1]
 # The full mmcv or mmcv-lite; requirements/mminstall.txt says why neither is declared.
 CHOSEN_BY_THE_USER = {'mmcv', 'mmcv-lite'}
+# What a source tree has; some come later or only in some checkouts.
+PARTS = ('mmsr4ir', 'configs', 'tools', 'demo', 'tests', 'requirements', 'setup.py',
+         'pyproject.toml', 'MANIFEST.in', 'LICENSE', 'README.md', 'model-index.yml')
 
 
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory) -> Path:
     """A wheel of a copy of the tree that has things around which do not belong in."""
     tree = tmp_path_factory.mktemp('tree') / 'mmsr4ir'
-    shutil.copytree(ROOT, tree, ignore=lambda folder, names: [
-        name for name in names if Path(folder) == ROOT
-        and (name.startswith('.') or name in ('data', 'work_dirs', 'build', 'dist'))
-        or name in ('.mim', '__pycache__')])
+    tree.mkdir()
+    for source in (ROOT / name for name in PARTS):
+        if source.is_dir():
+            shutil.copytree(source, tree / source.name,
+                            ignore=shutil.ignore_patterns('.mim', '__pycache__'))
+        elif source.exists():
+            shutil.copy(source, tree)
     for litter in ('data/own/made.py', 'configs/__pycache__/old.pyc',
                    'build/lib/mmsr4ir/.mim/configs/removed.py'):
         (tree / litter).parent.mkdir(parents=True, exist_ok=True)

@@ -12,11 +12,11 @@ from mmengine.hub import get_config
 from mmengine.model import MMSeparateDistributedDataParallel
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import InstanceData
-from toys import RECIPES
 
 import mmsr4ir  # noqa: F401
 from mmsr4ir.engine import PerNetworkOptimWrapperConstructor
 from mmsr4ir.models.sr4ir import unwrap
+from toys import RECIPES
 
 NUM_IMAGES = 4
 

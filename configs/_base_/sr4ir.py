@@ -1,11 +1,12 @@
 # What every SR4IR config shares, under names that a leaf config puts in their places.
-# Section numbers are those of the paper (Kim et al., CVPR 2024).
+# "Published" means options/det/014_SR4IR_edsr_x4.yml in the code that the authors of
+# the paper (Kim et al., CVPR 2024) released.
 custom_imports = dict(imports=['mmsr4ir'], allow_failed_imports=False)
 
 # Each network has a reducer and an optimizer of its own.
 model_wrapper_cfg = dict(type='MMSeparateDistributedDataParallel')
 
-# Section 5.1: EDSR-baseline, x4; L1 on pixels. mmagic's EDSR works on [0, 1].
+# Published: EDSR-baseline, x4; L1 on pixels. mmagic's EDSR works on [0, 1].
 sr4ir_model = dict(
     type='mmsr4ir.SR4IR',
     sr=dict(
@@ -14,7 +15,7 @@ sr4ir_model = dict(
     degradation=dict(type='mmsr4ir.BicubicDownsample', scale=4),
     pixel_loss=dict(type='mmsr4ir.PixelLoss', criterion='l1'))
 
-# Section 5.1: AdamW for the SR network, without weight decay.
+# Published: AdamW for the SR network, without weight decay.
 sr4ir_optim = dict(
     constructor='mmsr4ir.PerNetworkOptimWrapperConstructor',
     sr=dict(

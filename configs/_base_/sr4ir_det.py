@@ -1,8 +1,8 @@
-# SR4IR for detectors with an FPN (section 5.1).
+# SR4IR for detectors with an FPN, with the published settings.
 _base_ = ['./sr4ir.py', './recipes/sr4ir.py']
 
 sr4ir_model = dict(
     recipe=_base_.recipe,
-    # Two FPN levels with equal weights.
+    # Published: two FPN levels with equal weights.
     tdp=dict(type='mmsr4ir.TDPLoss', layer='neck', levels=(0, 1), weights=(0.5, 0.5)),
     patch_mix=dict(type='mmsr4ir.CrossQualityPatchMix', grid=8, p=0.5))

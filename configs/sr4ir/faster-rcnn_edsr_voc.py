@@ -1,4 +1,4 @@
-# SR4IR x4 on PASCAL VOC 2012 in COCO style, as in section 5.1 of the paper. Convert the
+# SR4IR x4 on PASCAL VOC 2012 in COCO style, with the published settings. Convert the
 # data first:
 #   python tools/dataset_converters/voc2coco.py data/VOCdevkit/VOC2012 \
 #       --split train val --out data/VOCdevkit/VOC2012/coco
@@ -13,7 +13,7 @@ classes = (
 model = dict(num_classes=20)
 
 train_dataloader = dict(
-    batch_size=16,  # section 5.1
+    batch_size=16,  # published
     dataset=dict(
         data_root=data_root, ann_file='coco/train.json', data_prefix=dict(img=''),
         metainfo=dict(classes=classes)))
@@ -28,7 +28,7 @@ val_evaluator = [
 ]
 test_evaluator = val_evaluator
 
-# Section 5.1: 30 epochs, 3 of them warm-up; a linear ramp of one epoch, then cosine
+# Published: 30 epochs, 3 of them warm-up; a linear ramp of one epoch, then cosine
 # schedules that start anew after the warm-up.
 train_cfg = dict(max_epochs=30)
 default_hooks = dict(alternate=dict(warmup=3))

@@ -13,7 +13,7 @@ class AlternateTrainingHook(Hook):
     """Tell the model the stage of its recipe, ``'warmup'`` or ``'main'``.
 
     While the task network's features mean nothing yet, they make a bad judge of SR
-    images; so the TDP loss is off in the warm-up (SR4IR, section 4.3). The stage
+    images; so the TDP loss is off in the warm-up (SR4IR, section 3). The stage
     follows from the epoch or iteration alone, so a resumed training is in the right
     one.
 

@@ -42,9 +42,9 @@ class CheckpointMatchHook(Hook):
             if k in loaded and loaded[k] != tuple(model[k])
         ]
         found = [
-            f'{len(names)} {what}, such as {names[0]}' for what, names in (
-                ('missing', missing), ('unknown', foreign), ('of another shape', shapes))
-            if names
+            f'{len(names)} {what}, such as {names[0]}' for names, what in (
+                (missing, 'missing'), (foreign, 'unknown'),
+                (shapes, 'of another shape')) if names
         ]
         if found:
             raise ValueError(

@@ -7,7 +7,7 @@ from mmsr4ir.registry import MODELS
 
 @MODELS.register_module()
 class BicubicDownsample(nn.Module):
-    """Bicubic down-sampling, rounded to 8 bits (SR4IR, section 5.1).
+    """Bicubic down-sampling, rounded to 8 bits (SR4IR, section 4).
 
     The published trainer calls ``F.interpolate`` without an anti-aliasing filter; so
     does this class by default. MATLAB-like bicubic, as in most SR papers, is

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 
-class _Reached(Exception):
+class _ReachedError(Exception):
     """Raised to leave a forward pass as soon as the wanted output is there."""
 
     def __init__(self, output) -> None:
@@ -52,12 +52,12 @@ class FeatureTap:
         """
 
         def stop(module, args, output):
-            raise _Reached(output)
+            raise _ReachedError(output)
 
         handle = self.module.register_forward_hook(stop)
         try:
             self.task.extract_feat(inputs)
-        except _Reached as reached:
+        except _ReachedError as reached:
             output = reached.output
         else:
             raise RuntimeError(

@@ -81,7 +81,7 @@ class PixelLoss(nn.Module):
 
 @MODELS.register_module()
 class TDPLoss(nn.Module):
-    """Task-driven perceptual loss (SR4IR, section 4.1, equation 4).
+    """Task-driven perceptual loss (SR4IR, section 3.1).
 
     The distance between the task network's own features of the SR and of the HR
     image. The model runs the task network up to ``layer`` and no further.
@@ -91,7 +91,7 @@ class TDPLoss(nn.Module):
             ``'backbone'``, ``'neck'`` or one deeper inside, as ``'backbone.layer3'``.
         levels: Which of the layer's outputs, by index; -1 is the last. The paper
             takes the last backbone stage for segmentation and classification, and
-            two FPN outputs for detection (section 5.1).
+            two FPN outputs for detection (section 4).
         weights: One for each level; by default equal ones with the sum 1.
         criterion: ``'l1'`` (the paper's) or ``'l2'`` (squared).
 

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from mmsr4ir.registry import MODELS
+
 from .features import FeatureTap, frozen
 from .losses import TDPLoss
 from .recipes import Phase

@@ -1,4 +1,4 @@
-"""Cross-quality patch mix, CQMix (SR4IR, section 4.2).
+"""Cross-quality patch mix, CQMix (SR4IR, section 3.2).
 
 The image is cut into a grid; each cell comes from the SR or from the HR image. A task
 network that trains on the mix cannot tell the two qualities apart by the image as a
@@ -39,7 +39,7 @@ class CrossQualityPatchMix(BaseTransform):
 
     Args:
         grid: Cells a side: 8 for detection and segmentation, 4 for classification in
-            the paper (section 5.1).
+            the paper (section 4).
         p: Probability that a cell is taken from the SR image, in [0, 1].
 
     Raises:

@@ -16,6 +16,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
 from mmsr4ir.registry import MODELS
+
 from .features import FeatureTap, frozen
 from .image_space import ImageSpace, extend_edges
 from .losses import valid_mask
@@ -258,7 +259,7 @@ class SR4IR(BaseModel):
             return self.super_resolve(self.prepare(inputs, data_samples))
         if mode != 'predict':
             raise ValueError(
-                f"mode {mode!r}: use 'predict' or 'tensor'; losses come from train_step")
+                f"mode {mode!r}: use 'predict' or 'tensor'; train_step gives losses")
         batch = self.prepare(inputs, data_samples)
         restored = self.restored(batch)
         predictions = self.network('task')(

@@ -134,7 +134,8 @@ def plain_roi_align(images, rois, size, scale, ratio, aligned):
         for i in range(size):
             for j in range(size):
                 samples = [
-                    bilinear(images[int(index)], y1 + (i + (a + 0.5) / ny) * height / size,
+                    bilinear(images[int(index)],
+                             y1 + (i + (a + 0.5) / ny) * height / size,
                              x1 + (j + (b + 0.5) / nx) * width / size)
                     for a in range(ny) for b in range(nx)
                 ]
@@ -214,7 +215,7 @@ def plain_deform_conv(x, offset, weight, mask, bias, stride, padding, dilation, 
             ys = torch.arange(oh).view(-1, 1) * stride - padding + k // kw * dilation
             xs = torch.arange(ow) * stride - padding + k % kw * dilation
             ys, xs = ys + offset[:, at], xs + offset[:, at + 1]
-            grid = torch.stack([2 * (xs + 0.5) / width, 2 * (ys + 0.5) / height], -1) - 1
+            grid = torch.stack([(xs + 0.5) / width, (ys + 0.5) / height], -1) * 2 - 1
             share = channels // offset_groups
             part = F.grid_sample(
                 x[:, g * share:(g + 1) * share], grid, align_corners=False)
@@ -292,7 +293,8 @@ def test_sigmoid_focal_loss(device, weighted):
     weight = weight.to(device) if weighted else None
 
     def loss(x):
-        return ops.sigmoid_focal_loss(x, target.to(device), gamma, alpha, weight, 'none')
+        return ops.sigmoid_focal_loss(
+            x, target.to(device), gamma, alpha, weight, 'none')
 
     torch.testing.assert_close(loss(logits.to(device)).cpu(), want)
     assert gradcheck(loss, logits.to(device).requires_grad_())
@@ -320,7 +322,8 @@ def test_multi_scale_deformable_attention(device):
             total = torch.zeros(channels, dtype=torch.float64)
             for level, (height, width) in enumerate(shapes.tolist()):
                 start = int(starts[level])
-                image = value[0, start:start + height * width, h].view(height, width, -1)
+                image = value[0, start:start + height * width, h]
+                image = image.view(height, width, -1)
                 for p in range(points):
                     x, y = locations[0, q, h, level, p]
                     y, x = float(y) * height - 0.5, float(x) * width - 0.5
@@ -345,7 +348,7 @@ def test_multi_scale_deformable_attention(device):
     (lambda: ops.nms_rotated(torch.rand(2, 5), torch.rand(2), 0.5), 'nms_rotated'),
     (lambda: ops.carafe(torch.rand(1, 4, 4, 4), torch.rand(1, 25, 8, 8), 5, 1, 2),
      'carafe'),
-    (lambda: ops.box_iou_rotated(torch.rand(2, 5), torch.rand(2, 5)), 'box_iou_rotated'),
+    (lambda: ops.box_iou_rotated(*torch.rand(2, 2, 5)), 'box_iou_rotated'),
 ])
 def test_what_is_not_served_can_be_imported_and_names_itself(call, name):
     with pytest.raises(MissingOpError, match=f'{name}.* needs the compiled mmcv.*mim'):

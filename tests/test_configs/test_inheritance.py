@@ -3,11 +3,11 @@ import re
 
 import pytest
 import torch
+from conftest import ROOT
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import InstanceData
 
-from conftest import ROOT
 from mmsr4ir.engine import PerNetworkOptimWrapperConstructor
 
 LEAF = ROOT / 'configs' / 'sr4ir' / 'faster-rcnn_edsr_coco.py'
@@ -81,7 +81,8 @@ def test_one_train_and_one_val_step(config):
     assert {'sr/loss_pixel', 'sr/loss_tdp'} <= set(logs)
     parts = {k.split('/')[2] for k in logs if k.count('/') == 2}
     for image in ('sr', 'hr', 'mix'):
-        assert {k.split('/')[2] for k in logs if k.startswith(f'task/{image}/')} == parts
+        keys = [k for k in logs if k.startswith(f'task/{image}/')]
+        assert {k.split('/')[2] for k in keys} == parts
     moved = {k for k, v in model.state_dict().items() if not torch.equal(before[k], v)}
     frozen = ('task.backbone.conv1', 'task.backbone.layer1', 'task.backbone.bn1')
     assert any(k.startswith('sr.') for k in moved)
@@ -109,7 +110,7 @@ def test_every_shipped_config_builds(path):
 
 
 def test_the_published_settings_of_detection_on_voc():
-    """Section 5.1 and the supplement of the paper."""
+    """options/det/014_SR4IR_edsr_x4.yml of the authors' code."""
     cfg = Config.fromfile(ROOT / 'configs/sr4ir/faster-rcnn_edsr_voc.py')
     assert (cfg.train_cfg.max_epochs, cfg.default_hooks.alternate.warmup) == (30, 3)
     assert cfg.train_dataloader.batch_size == 16

@@ -6,9 +6,9 @@ import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
-from toys import RECIPES, toy_config, toy_data
 
 from mmsr4ir.models.sr4ir import SR4IR
+from toys import RECIPES, toy_config, toy_data
 
 
 class ToyDataset(Dataset):

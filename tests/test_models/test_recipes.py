@@ -1,7 +1,7 @@
 import pytest
-from toys import RECIPES
 
 from mmsr4ir.models.recipes import parse_recipe
+from toys import RECIPES
 
 
 @pytest.mark.parametrize('recipe', RECIPES.values(), ids=RECIPES)

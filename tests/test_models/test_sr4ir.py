@@ -4,10 +4,10 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch.nn import functional as F
-from toys import RECIPES, changed, snapshot, toy_config, toy_data
 
 from mmsr4ir.models.features import FeatureTap, frozen
 from mmsr4ir.registry import MODELS
+from toys import RECIPES, changed, snapshot, toy_config, toy_data
 
 
 def build(**changes):

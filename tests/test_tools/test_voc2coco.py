@@ -120,6 +120,7 @@ def test_one_split_to_one_file(devkit, convert, tmp_path):
 
 def test_two_splits_to_one_file_are_refused(devkit, convert, tmp_path):
     assert 'one --split' in convert(devkit, '--out', tmp_path / 'own.json', ok=False)
+    assert not (tmp_path / 'own.json').exists()
 
 
 def test_split_folders(tmp_path):
@@ -211,19 +212,23 @@ def test_unknown_classes(devkit, convert):
     assert "'dog'" in shown and '2008_000001.xml' in shown
     assert '--ignore-unknown' in shown
     assert not (devkit / 'annotations').exists()  # nothing half done
-    shown = convert(devkit, '--classes', 'cat', '--ignore-unknown')
-    assert "2 objects of class 'dog' left out" in shown
+    converter = voc.Converter(devkit, ['cat'], ignore_unknown=True)
+    made = converter.convert(voc.find_splits(devkit)['train'])
+    assert [a['category_id'] for a in made['annotations']] == [1, 1]
+    assert converter.notes == {"objects of class 'dog' left out": 1}
 
 
 def test_missing_things_are_named(devkit, convert, tmp_path):
-    assert 'is no folder' in convert(tmp_path / 'nowhere', ok=False)
-    shown = convert(devkit, '--split', 'tset', ok=False)
-    assert "'tset'" in shown and "'train', 'val'" in shown
+    shown = convert(tmp_path / 'nowhere', ok=False)
+    assert 'nowhere is no folder' in shown
+    with pytest.raises(voc.VocError, match=r"'tset'; it has \['train', 'val'\]"):
+        voc.find_splits(devkit, ['tset'])
     (tmp_path / 'empty').mkdir()
-    assert 'no XML annotation' in convert(tmp_path / 'empty', ok=False)
+    with pytest.raises(voc.VocError, match='empty has no XML annotation'):
+        voc.find_splits(tmp_path / 'empty')
     (devkit / 'JPEGImages/2008_000002.jpg').unlink()
-    shown = convert(devkit, ok=False)
-    assert 'image of' in shown and '2008_000002.xml' in shown and 'add it' in shown
+    with pytest.raises(voc.VocError, match='image of .*2008_000002.xml is missing'):
+        voc.Converter(devkit, ['cat', 'dog']).convert(voc.find_splits(devkit)['train'])
 
 
 def test_a_listed_annotation_that_is_missing(devkit):

@@ -129,9 +129,9 @@ def read_xml(path: Path) -> ET.Element:
     except FileNotFoundError as error:
         raise VocError(f'annotation {path} is missing: add it, or remove its name '
                        'from the split\'s list') from error
-    except (expat.ExpatError, ET.ParseError, ValueError) as error:
-        if isinstance(error, VocError):
-            raise
+    except VocError:
+        raise
+    except (expat.ExpatError, ET.ParseError, LookupError, ValueError) as error:
         raise VocError(f'annotation {path} is no XML ({error}): mend it') from error
 
 

@@ -1,4 +1,4 @@
-# SR4IR (sections 4.1 to 4.3): S on pixel + TDP loss, T on SR, HR and the patch mix.
+# SR4IR (section 3 of the paper): S on pixel + TDP loss, T on SR, HR and the patch mix.
 # While T's features mean nothing yet, in the warm-up, TDP is off.
 recipe = dict(
     sr=dict(
