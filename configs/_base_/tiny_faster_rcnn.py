@@ -1,5 +1,6 @@
 # What makes Faster R-CNN and EDSR small enough for two CPU cores: a ResNet-18 of a
-# quarter of its width, trained from nothing, few proposals, 4 residual blocks of 32 features in EDSR.
+# quarter of its width, trained from nothing, few proposals, and in EDSR 4 residual
+# blocks of 32 features.
 tiny_task = dict(
     backbone=dict(
         depth=18, base_channels=16, frozen_stages=-1, norm_eval=False, init_cfg=None),

@@ -138,12 +138,7 @@ class SR4IR(BaseModel):
         batch = self.prepare(data['inputs'], data['data_samples'])
         for phase in self.recipe:
             if phase.during in ('all', self.stage):
-                with ExitStack() as rest:
-                    for name in set(NETWORKS) - set(phase.update):
-                        rest.enter_context(frozen(unwrap(self._modules[name])))
-                    loss, phase_logs = self.run_phase(phase, batch, optim_wrapper)
-                    step([optim_wrapper[name] for name in phase.update], loss)
-                logs.update(phase_logs)
+                logs.update(self.train_phase(phase, batch, optim_wrapper))
         return logs
 
     @torch.no_grad()
@@ -157,8 +152,18 @@ class SR4IR(BaseModel):
         lr = self.degradation(extended)
         return Batch(inputs, samples, sizes, extended[..., :full[0], :full[1]], lr)
 
-    def run_phase(self, phase: Phase, batch: Batch, optim_wrapper: OptimWrapperDict
-                  ) -> tuple[Tensor, dict[str, Tensor]]:
+    def train_phase(self, phase: Phase, batch: Batch, optim_wrapper: OptimWrapperDict
+                    ) -> dict[str, Tensor]:
+        """Update a phase's networks while the others are frozen; return its losses."""
+        with ExitStack() as rest:
+            for name in set(NETWORKS) - set(phase.update):
+                rest.enter_context(frozen(unwrap(self._modules[name])))
+            loss, logs = self.phase_losses(phase, batch, optim_wrapper)
+            step([optim_wrapper[name] for name in phase.update], loss)
+        return logs
+
+    def phase_losses(self, phase: Phase, batch: Batch, optim_wrapper: OptimWrapperDict
+                     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute a phase's losses.
 
         Returns:
