@@ -7,7 +7,7 @@ import torch
 SCRIPT = 'tests/two_processes.py'
 
 
-@pytest.mark.parametrize('method', ['SR4IR', 'S+T', 'T->S'])
+@pytest.mark.parametrize('method', ['SR4IR', 'S+T'])
 def test_two_processes_equal_one(tmp_path, run_tool, method):
     one, two = tmp_path / 'one.pth', tmp_path / 'two.pth'
     env = dict(PYTHONWARNINGS='ignore')
