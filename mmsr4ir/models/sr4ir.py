@@ -267,8 +267,8 @@ class SR4IR(BaseModel):
                 f"mode {mode!r}: use 'predict' or 'tensor'; train_step gives losses")
         batch = self.prepare(inputs, data_samples)
         restored = self.restored(batch)
-        predictions = self.network('task')(
-            self.to_input(restored, batch), batch.samples, mode='predict')
+        task_input = inputs if self.test_on == 'hr' else self.to_input(restored, batch)
+        predictions = self.network('task')(task_input, batch.samples, mode='predict')
         for i, (prediction, (height, width)) in enumerate(
                 zip(predictions, batch.sizes, strict=True)):
             scale = self.degradation.scale
