@@ -1,4 +1,4 @@
-"""Time an iteration: waiting for data, making LR images, and each phase of the recipe."""
+"""Time an iteration: waiting for data, making LR images, each phase of the recipe."""
 import argparse
 import resource
 import statistics
