@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 from mmsr4ir.datasets.textured_shapes import CLASSES, render, write_dataset
 
 TOOL = 'tools/dataset_converters/make_textured_shapes.py'
-NUM_TRAIN, NUM_VAL = 32, 8
+NUM_TRAIN, NUM_VAL = 20, 8
 SMALL = ('--num-train', NUM_TRAIN, '--num-val', NUM_VAL)
 
 
@@ -179,11 +179,12 @@ def test_help(run_tool):
 
 def test_reuse_and_making_anew(tmp_path, run_tool):
     out = tmp_path / 'set'
-    arguments = (sys.executable, TOOL, '--num-train', 5, '--num-val', 4, '--out', out)
-    run_tool(*arguments)
+    assert write_dataset(out, 5, 4)
     before, time = contents(out), (out / 'train/00001.png').stat().st_mtime_ns
     assert json.loads(before['meta.json'])['num_train'] == 5
-    assert 'reused' in run_tool(*arguments).stdout
+    shown = run_tool(sys.executable, TOOL, '--num-train', 5, '--num-val', 4,
+                     '--out', out).stdout
+    assert 'reused' in shown
     assert (out / 'train/00001.png').stat().st_mtime_ns == time
 
     (out / 'semantic/val/00002.png').unlink()  # incomplete
@@ -196,15 +197,21 @@ def test_reuse_and_making_anew(tmp_path, run_tool):
 
 
 @pytest.mark.parametrize('name', ['notes.txt', 'train/00000.png', 'meta.json'])
-def test_a_foreign_folder_is_left_alone(tmp_path, run_tool, name):
-    path = tmp_path / 'mine' / name
-    path.parent.mkdir(parents=True)
+def test_a_foreign_folder_is_left_alone(tmp_path, name):
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text('{"a": 1}')
-    process = run_tool(sys.executable, TOOL, '--out', tmp_path / 'mine', ok=False)
+    with pytest.raises(ValueError, match='choose another folder'):
+        write_dataset(tmp_path, 4, 4)
+    assert contents(tmp_path) == {name: b'{"a": 1}'}
+
+
+def test_the_command_line_names_a_foreign_folder(tmp_path, run_tool):
+    (tmp_path / 'notes.txt').touch()
+    process = run_tool(sys.executable, TOOL, '--out', tmp_path, ok=False)
     assert process.returncode == 1
     assert 'error:' in process.stdout and 'choose another folder' in process.stdout
     assert 'Traceback' not in process.stdout
-    assert contents(tmp_path / 'mine') == {name: b'{"a": 1}'}
 
 
 def test_foreign_files_in_our_folder_are_not_deleted(tmp_path):
