@@ -70,8 +70,8 @@ $(READY): $(REQUIREMENTS) $(CONSTRAINTS) setup.py pyproject.toml
 	@$(PIP) install -q -r requirements/runtime.txt -r $(VENV)/mmcv.txt \
 	  -c $(VENV)/constraints.txt
 	@echo '[3/4] installing the OpenMMLab packages and the test tools'
-	@$(PIP) install -q $(addprefix -r ,$(REQUIREMENTS)) -r $(VENV)/mmcv.txt \
-	  -c $(VENV)/constraints.txt
+	@$(PIP) install -q --use-pep517 $(addprefix -r ,$(REQUIREMENTS)) \
+	  -r $(VENV)/mmcv.txt -c $(VENV)/constraints.txt
 	@echo '[4/4] installing mmsr4ir and checking the whole'
 	@$(PIP) install -q --no-build-isolation --no-deps -e .
 	@$(PIP) check

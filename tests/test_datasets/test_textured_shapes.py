@@ -1,7 +1,6 @@
 """The embedded data set: same bytes every time, true masks, no class in coarse detail.
 """
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -231,12 +230,3 @@ def test_a_file_as_folder_and_wrong_counts(tmp_path, run_tool):
     process = run_tool(sys.executable, TOOL, '--num-val', 1, '--out', tmp_path / 'x',
                        ok=False)
     assert process.returncode == 2 and not (tmp_path / 'x').exists()
-
-
-def test_the_generator_needs_no_task_package():
-    code = ('import sys, mmsr4ir.datasets.textured_shapes; print([m for m in '
-            '("mmdet", "mmseg", "mmpretrain", "mmagic") if m in sys.modules])')
-    process = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True,
-        cwd=Path(__file__).parents[2])
-    assert process.stdout.strip() == '[]', process.stderr
