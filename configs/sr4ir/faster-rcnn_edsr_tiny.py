@@ -43,16 +43,16 @@ val_evaluator = [
 test_evaluator = val_evaluator
 
 # A short training from nothing: AdamW for both networks, the same shape of schedule.
-train_cfg = dict(max_epochs=8, val_interval=8)
+train_cfg = dict(max_epochs=6, val_interval=6)
 optim_wrapper = dict(
     sr=dict(optimizer=dict(lr=1e-3)),
     task=dict(optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=1e-4)))
 cosine = dict(
-    type='CosineAnnealingLR', begin=0, end=8, T_max=8, eta_min=1e-5,
+    type='CosineAnnealingLR', begin=0, end=6, T_max=6, eta_min=1e-5,
     convert_to_iter_based=True)
 param_scheduler = dict(sr=[cosine], task=[cosine])
 default_hooks = dict(
     alternate=dict(warmup=2),
     logger=dict(interval=10),
-    checkpoint=dict(interval=4, max_keep_ckpts=2))
+    checkpoint=dict(interval=3, max_keep_ckpts=2))
 randomness = dict(seed=0)
