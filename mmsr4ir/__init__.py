@@ -11,10 +11,10 @@ from .version import __version__
 
 try:
     from . import compat, registry
-except ImportError as error:
+except Exception as error:  # a package may be missing, or there and broken
     # Only so that `python -m mmsr4ir.check_env` can run and name the mend.
     warnings.warn(
-        f'mmsr4ir cannot be used yet: {error}. '
+        f'mmsr4ir cannot be used yet ({type(error).__name__}: {error}). '
         'Run `python -m mmsr4ir.check_env` for what to install.', stacklevel=2)
 else:
     compat.install()

@@ -29,6 +29,7 @@ class AlternateTrainingHook(Hook):
             raise ValueError(f'warmup cannot be negative, got {warmup}')
         self.warmup = warmup
         self.by_epoch = by_epoch
+        self._logged_stage = None
 
     def before_train(self, runner: Runner) -> None:
         """See that each network that the recipe updates has an optimizer.
@@ -52,7 +53,8 @@ class AlternateTrainingHook(Hook):
         done = runner.epoch if self.by_epoch else runner.iter
         stage = 'warmup' if done < self.warmup else 'main'
         model = unwrap(runner.model)
-        if model.stage != stage or batch_idx == 0 and done == 0:
+        if stage != self._logged_stage:
+            self._logged_stage = stage
             unit = 'epoch' if self.by_epoch else 'iteration'
             losses = {
                 phase.name: [term.name for term in phase.active_losses(stage)]

@@ -31,8 +31,7 @@ class CheckpointMatchHook(Hook):
         if not self.strict:
             return
         model = unwrap(runner.model).state_dict()
-        # Distributed training adds `module.` after a network's name.
-        model = {k.replace('.module.', '.', 1): v.shape for k, v in model.items()}
+        model = {k: v.shape for k, v in model.items()}
         loaded = checkpoint.get('state_dict', checkpoint)
         loaded = {k.removeprefix('module.'): tuple(v.shape) for k, v in loaded.items()}
         missing = [k for k in model if k not in loaded]

@@ -117,6 +117,7 @@ class SR4IR(BaseModel):
         self.image_space = ImageSpace(
             self.data_preprocessor, task.get('data_preprocessor') or {})
         self.features = FeatureTap(network, self.tdp.layer) if tdp else None
+        self._register_state_dict_hook(_drop_wrappers)
         check_updates(self.recipe, dict(sr=self.sr, task=self.task))
         check_scale(self.sr, self.degradation, sr_range)
         check_tdp(self.recipe, self.tdp, self.features)
@@ -319,6 +320,20 @@ def step(wrappers: Sequence[OptimWrapper], loss: Tensor) -> None:
 def unwrap(network: nn.Module) -> nn.Module:
     """The network itself, without the wrapper of distributed training."""
     return network.module if is_model_wrapper(network) else network
+
+
+def _drop_wrappers(model: SR4IR, state_dict: dict, prefix: str, metadata: dict) -> None:
+    """Give a checkpoint the same names whether the networks were distributed or not.
+
+    MMEngine saves what ``state_dict`` returns, with the ``module.`` of each wrapped
+    network, and then loads by the names without it, so that nothing would fit.
+    """
+    for name in NETWORKS:
+        if is_model_wrapper(model._modules[name]):
+            wrapped = f'{prefix}{name}.module.'
+            for key in [key for key in state_dict if key.startswith(wrapped)]:
+                bare = f'{prefix}{name}.{key.removeprefix(wrapped)}'
+                state_dict[bare] = state_dict.pop(key)
 
 
 def to_uint8(image: Tensor) -> Tensor:

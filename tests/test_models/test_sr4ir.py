@@ -317,3 +317,21 @@ def test_num_classes_reaches_every_head():
 def test_a_model_that_cannot_work_is_refused(changes, error, message):
     with pytest.raises(error, match=message):
         build(**changes)
+
+
+def test_names_are_the_same_with_a_wrapper_around_each_network():
+    from mmengine.registry import MODEL_WRAPPERS
+
+    @MODEL_WRAPPERS.register_module(force=True)
+    class ToyWrapper(torch.nn.Module):
+
+        def __init__(self, module):
+            super().__init__()
+            self.module = module
+
+    model = build()
+    bare = snapshot(model)
+    for name in ('sr', 'task'):
+        model._modules[name] = ToyWrapper(model._modules[name])
+    assert set(model.state_dict()) == set(bare)
+    assert changed(bare, model) == set()

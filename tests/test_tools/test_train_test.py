@@ -84,6 +84,9 @@ def test_two_processes_on_the_cpu(tmp_path, coco_root, tiny_options, run_tool):
         *tiny_options(coco_root, **{'train_cfg.max_epochs': 1}),
         env=dict(PORT='29613', PATH=f'{PYTHON.rpartition("/")[0]}:/usr/bin:/bin'))
     assert 'GPU number: 2' in process.stdout or 'world_size: 2' in process.stdout
+    names = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)['state_dict']
+    assert {n.split('.')[0] for n in names} == {'sr', 'task'}
+    assert not any('.module.' in name for name in names)
     test = run_tool(
         'bash', 'tools/dist_test.sh', CONFIG, tmp_path / 'epoch_1.pth', 2,
         '--work-dir', tmp_path, *tiny_options(coco_root),
