@@ -4,6 +4,7 @@
 is wrong. It works with any package missing or broken, so it imports none of them before
 it is asked to, and then one by one.
 """
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
@@ -194,6 +195,8 @@ def _key(version: str) -> tuple[int, ...]:
 def main() -> int:
     """Print the report; return the exit code."""
     warnings.simplefilter('ignore')
+    # albumentations asks the network for a newer version when it is imported.
+    os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1')
     versions = installed_versions()
     print(f'{"":18}{"installed":16}tested')
     print(f'{"python":18}{sys.version.split()[0]:16}3.10, 3.11, 3.12')
