@@ -81,9 +81,12 @@ def test_testing_writes_predictions_and_pictures(trained, tmp_path, coco_root,
 def test_two_processes_on_the_cpu(tmp_path, coco_root, tiny_options, run_tool):
     process = run_tool(
         'bash', 'tools/dist_train.sh', CONFIG, 2, '--work-dir', tmp_path,
+        '--auto-scale-lr',
         *tiny_options(coco_root, **{'train_cfg.max_epochs': 1}),
         env=dict(PORT='29613', PATH=f'{PYTHON.rpartition("/")[0]}:/usr/bin:/bin'))
     assert 'GPU number: 2' in process.stdout or 'world_size: 2' in process.stdout
+    assert ('LR is set based on batch size of 16 and the current batch size is 4. '
+            'Scaling the original LR by 0.25') in process.stdout
     names = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)['state_dict']
     assert {n.split('.')[0] for n in names} == {'sr', 'task'}
     assert not any('.module.' in name for name in names)
