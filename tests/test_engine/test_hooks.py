@@ -7,6 +7,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
+from mmsr4ir.compat.checkpoint import load_from_local
 from mmsr4ir.models.sr4ir import SR4IR
 from toys import RECIPES, toy_config, toy_data
 
@@ -75,7 +76,7 @@ def test_a_resumed_training_is_in_its_stage_and_ends_the_same(tmp_path, monkeypa
     runner(resumed, epochs=2, warmup=1, load_from=str(whole / 'epoch_1.pth'),
            resume=True).train()
     assert seen == ['main', 'main']
-    a, b = (torch.load(f / 'epoch_2.pth', weights_only=False) for f in (whole, resumed))
+    a, b = (load_from_local(f / 'epoch_2.pth') for f in (whole, resumed))
     for name in ('sr', 'task'):
         assert a['optimizer'][name]['param_groups'] == b['optimizer'][name][
             'param_groups']

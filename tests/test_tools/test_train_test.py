@@ -6,6 +6,8 @@ import sys
 import pytest
 import torch
 
+from mmsr4ir.compat.checkpoint import load_from_local
+
 PYTHON = sys.executable
 CONFIG = 'configs/sr4ir/faster-rcnn_edsr_tiny.py'
 
@@ -37,7 +39,6 @@ def test_training_logs_both_phases_and_the_stages(trained):
 
 
 def test_a_checkpoint_holds_both_networks_and_optimizers(trained):
-    from mmsr4ir.compat.checkpoint import load_from_local
     checkpoint = load_from_local(trained[0] / 'epoch_2.pth')
     prefixes = {key.split('.')[0] for key in checkpoint['state_dict']}
     assert prefixes == {'sr', 'task'}
@@ -55,7 +56,7 @@ def test_resume_goes_on_as_if_never_cut(trained, tmp_path, coco_root, tiny_optio
     assert 'resumed epoch: 1, iter: 3' in process.stdout
     assert "Stage 'main' from epoch 2" in process.stdout
     whole, resumed = (
-        torch.load(folder / 'epoch_2.pth', weights_only=False)['optimizer']
+        load_from_local(folder / 'epoch_2.pth')['optimizer']
         for folder in (work, tmp_path))
     for name in ('sr', 'task'):
         steps = [[int(s['step']) for s in run[name]['state'].values()]
@@ -87,7 +88,7 @@ def test_two_processes_on_the_cpu(tmp_path, coco_root, tiny_options, run_tool):
     assert 'GPU number: 2' in process.stdout or 'world_size: 2' in process.stdout
     assert ('LR is set based on batch size of 16 and the current batch size is 4. '
             'Scaling the original LR by 0.25') in process.stdout
-    names = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)['state_dict']
+    names = load_from_local(tmp_path / 'epoch_1.pth')['state_dict']
     assert {n.split('.')[0] for n in names} == {'sr', 'task'}
     assert not any('.module.' in name for name in names)
     test = run_tool(
