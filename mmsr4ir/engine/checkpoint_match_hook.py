@@ -3,6 +3,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmsr4ir.models.sr4ir import unwrap
+from mmsr4ir.models.weights import mismatch
 from mmsr4ir.registry import HOOKS
 
 
@@ -30,24 +31,12 @@ class CheckpointMatchHook(Hook):
         """
         if not self.strict:
             return
-        model = unwrap(runner.model).state_dict()
-        model = {k: v.shape for k, v in model.items()}
         loaded = checkpoint.get('state_dict', checkpoint)
-        loaded = {k.removeprefix('module.'): tuple(v.shape) for k, v in loaded.items()}
-        missing = [k for k in model if k not in loaded]
-        foreign = [k for k in loaded if k not in model]
-        shapes = [
-            f'{k} {loaded[k]} instead of {tuple(model[k])}' for k in model
-            if k in loaded and loaded[k] != tuple(model[k])
-        ]
-        found = [
-            f'{len(names)} {what}, such as {names[0]}' for names, what in (
-                (missing, 'missing'), (foreign, 'unknown'),
-                (shapes, 'of another shape')) if names
-        ]
+        loaded = {k.removeprefix('module.'): v for k, v in loaded.items()}
+        found = mismatch(unwrap(runner.model).state_dict(), loaded)
         if found:
             raise ValueError(
                 'the checkpoint holds another architecture than the config: tensors '
-                + '; '.join(found) + '. Use the config it was trained with; to load '
+                f'{found}. Use the config it was trained with; to load '
                 'only one network, set model.sr.init_cfg or model.task.init_cfg; to '
                 'load what fits, set default_hooks.checkpoint_match.strict=False.')

@@ -12,7 +12,8 @@ class PerNetworkOptimWrapperConstructor:
 
     Each entry is a full ``optim_wrapper`` config, taken as it stands in the task
     library's own config: with ``paramwise_cfg``, ``clip_grad`` and a ``constructor``
-    of its own, such as layer-wise decay.
+    of its own, such as layer-wise decay. A network that the model's recipe never
+    updates gets no optimizer, so that one config serves every recipe.
 
     Args:
         optim_wrapper_cfg: Config by the name of the network.
@@ -32,13 +33,15 @@ class PerNetworkOptimWrapperConstructor:
 
     def __call__(self, model: nn.Module) -> OptimWrapperDict:
         """Build the optimizers of a model, wrapped for distribution or not."""
-        children = dict(unwrap(model).named_children())
+        model = unwrap(model)
+        children = dict(model.named_children())
         missing = set(self.cfg) - set(children)
         if missing:
             raise ValueError(
                 f'optim_wrapper has {sorted(missing)}, but the networks are '
                 f"{[name for name in ('sr', 'task') if name in children]}")
+        updated = {name for phase in model.recipe for name in phase.update}
         return OptimWrapperDict(**{
             name: build_optim_wrapper(unwrap(children[name]), cfg)
-            for name, cfg in self.cfg.items()
+            for name, cfg in self.cfg.items() if name in updated
         })

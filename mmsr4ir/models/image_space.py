@@ -42,8 +42,8 @@ class ImageSpace:
         return getattr(self.preprocessor, '_enable_normalize', False)
 
 
-def extend_edges(images: Tensor, sizes: Sequence[tuple[int, int]], multiple: int
-                 ) -> Tensor:
+def extend_edges(images: Tensor, sizes: Sequence[tuple[int, int]] = (),
+                 multiple: int = 1, least: int = 1) -> Tensor:
     """Fill the padding with each image's own edge pixels.
 
     What stands in the padding would otherwise bleed into the image at its border, when
@@ -51,8 +51,9 @@ def extend_edges(images: Tensor, sizes: Sequence[tuple[int, int]], multiple: int
 
     Args:
         images: (N, C, H, W).
-        sizes: (height, width) of each image before padding.
+        sizes: (height, width) of each image before padding; none is padded by default.
         multiple: The result's height and width are rounded up to a multiple of this.
+        least: The result's height and width are at least this.
 
     Returns:
         Tensor: (N, C, H', W'); the input itself where nothing needs to be filled.
@@ -63,7 +64,9 @@ def extend_edges(images: Tensor, sizes: Sequence[tuple[int, int]], multiple: int
         for image, (h, w) in zip(images, sizes, strict=True):
             image[:, h:] = image[:, h - 1:h]
             image[:, :, w:] = image[:, :, w - 1:w]
-    right, bottom = -width % multiple, -height % multiple
+    right, bottom = (
+        max(length, least) - length + -max(length, least) % multiple
+        for length in (width, height))
     if right or bottom:
         images = F.pad(images, (0, right, 0, bottom), mode='replicate')
     return images

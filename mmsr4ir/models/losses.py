@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from mmsr4ir.registry import MODELS
 
+from .weights import take_init_cfg
+
 _DISTANCES = {'l1': lambda a, b: (a - b).abs(), 'l2': lambda a, b: (a - b).square()}
 
 
@@ -94,6 +96,14 @@ class TDPLoss(nn.Module):
             two FPN outputs for detection (section 4).
         weights: One for each level; by default equal ones with the sum 1.
         criterion: ``'l1'`` (the paper's) or ``'l2'`` (squared).
+        normalize: Whether to scale the feature vector of each position to length 1
+            first, as LPIPS does (Zhang et al., CVPR 2018, section 3), so that neither
+            strong positions nor a growing network make the loss larger. Off in the
+            paper.
+        teacher: Where the weights of a frozen judge come from,
+            ``dict(type='Pretrained', checkpoint=...)``: a copy of the task network
+            that was trained on HR, as by H->T. Without it, as in the paper, the task
+            network in training is the judge.
 
     Raises:
         ValueError: No level, or another number of weights than of levels.
@@ -101,7 +111,8 @@ class TDPLoss(nn.Module):
 
     def __init__(self, layer: str = 'backbone', levels: Sequence[int] = (-1, ),
                  weights: Sequence[float] | None = None,
-                 criterion: str = 'l1') -> None:
+                 criterion: str = 'l1', normalize: bool = False,
+                 teacher: dict | None = None) -> None:
         super().__init__()
         if not levels:
             raise ValueError('tdp.levels is empty: name at least one level')
@@ -115,6 +126,12 @@ class TDPLoss(nn.Module):
         self.levels = tuple(levels)
         self.weights = tuple(weights)
         self.distance = _distance(criterion)
+        self.normalize = normalize
+        self.teacher = take_init_cfg(dict(init_cfg=teacher))[1]
+        if teacher and not self.teacher:
+            raise ValueError(
+                f"tdp.teacher {teacher}: give dict(type='Pretrained', checkpoint=...), "
+                'the checkpoint of a run of H->T')
 
     def check_levels(self, num_outputs: int) -> None:
         """See that every level exists.
@@ -153,5 +170,7 @@ class TDPLoss(nn.Module):
         for level, weight in zip(self.levels, self.weights, strict=True):
             sr, hr = sr_features[level], hr_features[level]
             mask = valid_mask(sizes, full, sr) if sr.dim() == 4 else None
+            if self.normalize:
+                sr, hr = nn.functional.normalize(sr), nn.functional.normalize(hr)
             total = total + weight * image_mean(self.distance(sr, hr), mask)
         return total

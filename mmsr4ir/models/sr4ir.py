@@ -28,6 +28,7 @@ from .networks import (
     set_num_classes,
 )
 from .recipes import NETWORKS, Phase, parse_recipe
+from .weights import load_weights, take_init_cfg
 
 
 @dataclass
@@ -66,9 +67,11 @@ class SR4IR(BaseModel):
     Args:
         sr: Config of the SR network, which turns (N, 3, h, w) into
             (N, 3, h * scale, w * scale): any mmagic generator, or
-            ``mmsr4ir.InterpolateUpsampler``.
+            ``mmsr4ir.InterpolateUpsampler``. With
+            ``init_cfg=dict(type='Pretrained', checkpoint=...)`` it starts from the
+            file of another run, see :func:`~mmsr4ir.models.weights.load_weights`.
         task: Config of the task network, a whole model of mmdet, mmsegmentation or
-            mmpretrain with its preprocessor.
+            mmpretrain with its preprocessor. ``init_cfg`` as for ``sr``.
         recipe: What is trained when, see :mod:`mmsr4ir.models.recipes`.
         degradation: Config of the module that makes LR images.
         pixel_loss: Config of the ``pixel`` loss.
@@ -98,10 +101,13 @@ class SR4IR(BaseModel):
         task = set_num_classes(task, num_classes)
         if data_preprocessor is not None:
             task.setdefault('data_preprocessor', data_preprocessor)
+        task, task_init = take_init_cfg(task)
+        sr, sr_init = take_init_cfg(sr)
         network = build_network('task', task)
         super().__init__(network.data_preprocessor, init_cfg)
         self.task = network
         self.sr = build_network('sr', sr)
+        self.weights = dict(sr=sr_init, task=task_init)
         self.degradation = MODELS.build(
             degradation or dict(type='mmsr4ir.BicubicDownsample'))
         self.pixel_loss = MODELS.build(pixel_loss or dict(type='mmsr4ir.PixelLoss'))
@@ -116,11 +122,28 @@ class SR4IR(BaseModel):
         self.stage = 'main'  # AlternateTrainingHook sets it
         self.image_space = ImageSpace(
             self.data_preprocessor, task.get('data_preprocessor') or {})
-        self.features = FeatureTap(network, self.tdp.layer) if tdp else None
+        judge = network
+        if tdp and self.tdp.teacher:
+            self.teacher = judge = build_network('task', task).eval()
+            self.teacher.requires_grad_(False)
+            self.weights['teacher'] = self.tdp.teacher
+        self.features = FeatureTap(judge, self.tdp.layer) if tdp else None
         self._register_state_dict_hook(_drop_wrappers)
         check_updates(self.recipe, dict(sr=self.sr, task=self.task))
         check_scale(self.sr, self.degradation, sr_range)
         check_tdp(self.recipe, self.tdp, self.features)
+
+    def init_weights(self) -> None:
+        """Initialise both networks; then load those that have a file of their own.
+
+        Raises:
+            WeightsError: A file is missing or holds another network.
+        """
+        super().init_weights()
+        for name, init_cfg in self.weights.items():
+            if init_cfg:
+                part = 'task' if name == 'teacher' else name
+                load_weights(part, self._modules[name], init_cfg)
 
     def train_step(self, data: dict, optim_wrapper: OptimWrapperDict
                    ) -> dict[str, Tensor]:
@@ -227,7 +250,10 @@ class SR4IR(BaseModel):
 
     def super_resolve(self, batch: Batch) -> Tensor:
         """Run the SR network: (N, 3, H, W), RGB, [0, 1] but for overshoots."""
-        sr = self.network('sr')(batch.lr * self.sr_range) / self.sr_range
+        # SwinIR and its like mirror an image up to whole windows, which one that is
+        # smaller than a window does not have enough pixels for.
+        lr = extend_edges(batch.lr, least=getattr(unwrap(self.sr), 'window_size', 1))
+        sr = self.network('sr')(lr * self.sr_range) / self.sr_range
         height, width = batch.full
         return sr[..., :height, :width]
 

@@ -1,0 +1,110 @@
+"""Weights of one network from a file, checked: S->T and T->S start from another run.
+
+MMEngine's ``init_cfg=dict(type='Pretrained', ...)`` loads what fits and only warns of
+the rest, so that a wrong file starts a training from nothing. For the networks as a
+whole (``model.sr.init_cfg``, ``model.task.init_cfg``) this module is stricter.
+"""
+import os
+from collections.abc import Mapping
+
+from mmengine.logging import print_log
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import nn
+
+_KEYS = {'type', 'checkpoint', 'prefix', 'source', 'map_location', '_scope_'}
+
+
+class WeightsError(ValueError):
+    """Weights cannot be used; the message names the file, the reason and the mend."""
+
+
+def take_init_cfg(cfg: dict) -> tuple[dict, dict | None]:
+    """Separate a network's config from where its weights come from.
+
+    Args:
+        cfg: Config of a network; ``init_cfg`` of another type than ``'Pretrained'``
+            stays in it.
+
+    Returns:
+        tuple: A copy of the config without it, and the ``init_cfg`` or None.
+
+    Raises:
+        ValueError: The ``init_cfg`` has an unknown key or no ``checkpoint``.
+    """
+    init_cfg = cfg.get('init_cfg')
+    if not isinstance(init_cfg, Mapping) or init_cfg.get('type') != 'Pretrained':
+        return cfg, None
+    unknown = set(init_cfg) - _KEYS
+    if unknown or not init_cfg.get('checkpoint'):
+        raise ValueError(
+            f'init_cfg {dict(init_cfg)}: '
+            + (f'unknown keys {sorted(unknown)}; ' if unknown else '')
+            + "give dict(type='Pretrained', checkpoint=...) and, where the file needs "
+            'it, prefix=...; source=... may say where the file comes from')
+    return {k: v for k, v in cfg.items() if k != 'init_cfg'}, dict(init_cfg)
+
+
+def load_weights(part: str, network: nn.Module, init_cfg: Mapping) -> None:
+    """Load all of a network's weights from a checkpoint.
+
+    Args:
+        part: Its name in the config, ``'sr'`` or ``'task'`` (``'task'`` for a teacher
+            too, which has the task network's architecture).
+        network: The network.
+        init_cfg: ``checkpoint`` is a file, or any address that MMEngine loads;
+            ``prefix`` selects the names that start with it, as ``'generator.'`` in
+            mmagic's files. The checkpoint of a whole :class:`SR4IR` needs none: its
+            part of the same name is taken. ``source`` is told to a user who lacks the
+            file.
+
+    Raises:
+        WeightsError: The file is missing, cannot be read, or holds another network.
+    """
+    path = init_cfg['checkpoint']
+    where = f'model.{part}.init_cfg.checkpoint {path}'
+    hint = f' {init_cfg["source"]}' if init_cfg.get('source') else ''
+    if '://' not in path and not os.path.isfile(os.path.expanduser(path)):
+        raise WeightsError(
+            f'{where} does not exist.'
+            f'{hint or " Set it to the checkpoint of the run that trains this part."}')
+    checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    state_dict = checkpoint.get('state_dict', checkpoint)
+    prefix = init_cfg.get('prefix')
+    if prefix is None:
+        starts = {name.split('.')[0] for name in state_dict}
+        prefix = f'{part}.' if starts <= {'sr', 'task', 'teacher'} else ''
+    loaded = {
+        name.removeprefix(prefix): value for name, value in state_dict.items()
+        if name.startswith(prefix)
+        # Older files hold the means of the preprocessor, which come from its config.
+        and not name.removeprefix(prefix).startswith('data_preprocessor.')
+    }
+    own = network.state_dict()
+    found = mismatch(own, loaded)
+    if found:
+        starts = sorted({name.split('.')[0] + '.' for name in state_dict})[:6]
+        raise WeightsError(
+            f'{where} holds another network than {type(network).__name__}: tensors '
+            f'{found}. Use the file that belongs to this config, or select a part of '
+            f'it by init_cfg.prefix (its names begin with {", ".join(starts)}).{hint}')
+    network.load_state_dict(loaded)
+    print_log(f'{part}: all {len(own)} tensors loaded from {path}', 'current')
+
+
+def mismatch(own: Mapping, loaded: Mapping) -> str:
+    """Say how a state dict differs from the one wanted, in names and shapes.
+
+    Returns:
+        str: Such as ``'2 missing, such as a.weight; 1 unknown, such as b.bias'``;
+        empty where nothing differs.
+    """
+    missing = [name for name in own if name not in loaded]
+    foreign = [name for name in loaded if name not in own]
+    shapes = [
+        f'{name} {tuple(loaded[name].shape)} instead of {tuple(own[name].shape)}'
+        for name in own if name in loaded and loaded[name].shape != own[name].shape
+    ]
+    return '; '.join(
+        f'{len(names)} {what}, such as {names[0]}' for names, what in (
+            (missing, 'missing'), (foreign, 'unknown'), (shapes, 'of another shape'))
+        if names)
