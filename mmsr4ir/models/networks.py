@@ -3,6 +3,7 @@ import copy
 import difflib
 
 import torch
+from mmengine.model import revert_sync_batchnorm
 from torch import nn
 
 from mmsr4ir.registry import MODELS
@@ -20,15 +21,17 @@ def build_network(part: str, cfg: dict) -> nn.Module:
 
     Args:
         part: ``'sr'`` or ``'task'``.
-        cfg: The network's config.
+        cfg: The network's config. Without a GPU its SyncBatchNorm layers, which exist
+            for CUDA only, become BatchNorm layers.
 
     Raises:
         KeyError: No network has the config's ``type``; close names are listed.
     """
     try:
-        return MODELS.build(cfg)
+        network = MODELS.build(cfg)
     except KeyError as error:
         raise KeyError(_explain_unknown(part, cfg, error)) from error
+    return network if torch.cuda.is_available() else revert_sync_batchnorm(network)
 
 
 def _explain_unknown(part: str, cfg: dict, error: KeyError) -> str:

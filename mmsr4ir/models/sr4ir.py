@@ -230,7 +230,7 @@ class SR4IR(BaseModel):
             inputs = self.task_inputs(image, batch, sr)
             losses = self.network('task')(inputs, batch.samples, mode='loss')
             for part, value in self.parse_losses(losses)[1].items():
-                if part != 'loss':  # the sum of the others
+                if part != 'loss' or part in losses:  # else it is the others' sum
                     yield f'{image}/{part}', value
 
     def task_inputs(self, image: str, batch: Batch, sr: Tensor | None) -> Tensor:
