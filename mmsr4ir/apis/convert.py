@@ -1,6 +1,7 @@
 """What the command lines in ``tools/model_converters/`` share."""
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from mmsr4ir.registry import MODELS
 
 
 class ConvertError(ValueError):
-    """A file cannot be converted; the message names it, the reason and the mend."""
+    """A file cannot be converted; the message says why, and names the mend."""
 
 
 def read_checkpoint(path: Path) -> dict:
@@ -25,15 +26,15 @@ def read_checkpoint(path: Path) -> dict:
             or is no dict.
     """
     if not path.is_file():
-        raise ConvertError(f'checkpoint {path} does not exist')
+        raise ConvertError('there is no such file')
     try:
         checkpoint = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
     except RuntimeError as error:
-        raise ConvertError(str(error)) from error
+        raise ConvertError(str(error).removeprefix(f'{path} ')) from error
     if not isinstance(checkpoint, Mapping):
         raise ConvertError(
-            f'{path} holds a {type(checkpoint).__name__}, not names with tensors: '
-            'save the state_dict of the network alone')
+            f'it holds a {type(checkpoint).__name__}, not tensors by name: save the '
+            'state_dict of the network alone')
     return checkpoint
 
 
@@ -62,17 +63,24 @@ def find_state_dict(checkpoint: Mapping, keys: tuple[str, ...]
     return key, state_dict
 
 
-def tensor(state_dict: Mapping[str, Tensor], name: str) -> Tensor:
-    """Take a tensor of the network that the file should hold.
+def shape(state_dict: Mapping[str, Tensor], name: str, dims: int = 4
+          ) -> tuple[int, ...]:
+    """The shape of a tensor of the network that the file should hold.
 
     Raises:
-        ConvertError: It is not there.
+        ConvertError: It is not there, or has not so many dimensions.
     """
-    if name not in state_dict:
+    if name not in state_dict or state_dict[name].ndim != dims:
+        what = f'{name} with {dims} dimensions'
         raise ConvertError(
-            f'another network: it has no {name}; its names are '
+            f'another network: it has no {what}; its names are '
             f'{", ".join(list(state_dict)[:3])}, ... ({len(state_dict)} in all)')
-    return state_dict[name]
+    return tuple(state_dict[name].shape)
+
+
+def count(state_dict: Mapping[str, Tensor], pattern: str) -> int:
+    """The number of names that match a regular expression as a whole."""
+    return sum(bool(re.fullmatch(pattern, name)) for name in state_dict)
 
 
 def rename(state_dict: Mapping[str, Tensor], network: dict,

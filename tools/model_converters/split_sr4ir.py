@@ -1,0 +1,253 @@
+"""Split the checkpoint of an SR4IR into those of its two networks."""
+import argparse
+import ast
+import os
+import sys
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+from torch import Tensor
+
+from mmsr4ir.apis.convert import (
+    ConvertError,
+    as_text,
+    find_state_dict,
+    read_checkpoint,
+    save_checkpoint,
+)
+from mmsr4ir.models.networks import set_num_classes
+
+# What testing and inference with the task library alone need of a config.
+_KEPT = (
+    'default_scope', 'data_preprocessor', 'env_cfg', 'default_hooks', 'log_processor',
+    'log_level', 'vis_backends', 'visualizer', 'val_dataloader', 'val_evaluator',
+    'val_cfg', 'test_dataloader', 'test_evaluator', 'test_cfg', 'test_pipeline',
+    'tta_model', 'tta_pipeline')
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Split the checkpoint of an SR4IR into a plain checkpoint of its '
+        'SR network and one of its task network, which mmagic and mmdet, mmseg or '
+        'mmpretrain load alone. Give at least one of the outputs.',
+        epilog='The task checkpoint keeps the class names, and its config where the '
+        'checkpoint has one, so that DetInferencer(weights=FILE) needs no config file. '
+        'Config and checkpoint are read without running code in them.')
+    parser.add_argument('checkpoint', type=Path, help='checkpoint of an SR4IR')
+    parser.add_argument('--sr', type=Path, metavar='OUT',
+                        help='write the SR network here (.pth)')
+    parser.add_argument('--task', type=Path, metavar='OUT',
+                        help='write the task network here (.pth)')
+    parser.add_argument(
+        '--task-config', type=Path, metavar='OUT',
+        help='write a config of the task network alone here, for testing and '
+        'inference (.py)')
+    parser.add_argument(
+        '--sr-prefix', default='', metavar='PREFIX',
+        help='put this before every name of the SR network: "generator." for the '
+        'models of mmagic\'s own configs (default: the network alone)')
+    parser.add_argument(
+        '--weights', choices=['average', 'last'],
+        help='which weights of a training with EMAHook, which saves the average in the '
+        'place of the weights of the last iteration, and those beside (default: what '
+        'the training tests with: the average, where there is one)')
+    args = parser.parse_args(argv)
+    if not (args.sr or args.task or args.task_config):
+        parser.error('nothing to write: give --sr, --task or --task-config')
+    return args
+
+
+def find_weights(checkpoint: Mapping, which: str | None) -> Mapping[str, Tensor]:
+    """The tensors of an SR4IR.
+
+    Args:
+        checkpoint: What the file holds.
+        which: ``'average'``, ``'last'`` or None, see ``--weights``.
+
+    Raises:
+        ConvertError: It is no SR4IR's, or lacks the weights that are asked for.
+    """
+    if which and 'ema_state_dict' not in checkpoint:
+        raise ConvertError(
+            f'--weights {which}: no ema_state_dict in it, so that there is no choice; '
+            'it was trained without EMAHook. Leave --weights out')
+    # EMAHook swaps the two when it saves.
+    key = 'ema_state_dict' if which == 'last' else 'state_dict'
+    state_dict = find_state_dict(checkpoint, (key, ))[1]
+    if which == 'last':
+        state_dict = select(state_dict, 'module.')
+    if not any(name.startswith('task.') for name in state_dict):
+        raise ConvertError(
+            'no checkpoint of an SR4IR, whose names begin with "sr." and "task."; its '
+            f'names are {", ".join(list(state_dict)[:3])}, ...')
+    return state_dict
+
+
+def select(state_dict: Mapping[str, Tensor], prefix: str, new: str = ''
+           ) -> 'OrderedDict[str, Tensor]':
+    """The tensors whose names have a prefix, with another one in its place.
+
+    The versions of the modules, by which some networks read old files, go along.
+    """
+    part = OrderedDict(
+        (new + name.removeprefix(prefix), value) for name, value in state_dict.items()
+        if name.startswith(prefix))
+    versions = getattr(state_dict, '_metadata', {})
+    part._metadata = OrderedDict(
+        ((new + f'{name}.'.removeprefix(prefix))[:-1], version)
+        for name, version in versions.items() if f'{name}.'.startswith(prefix))
+    return part
+
+
+class _DictCalls(ast.NodeTransformer):
+    """Turns ``dict(a=1)``, as MMEngine writes configs, into ``{'a': 1}``."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802
+        self.generic_visit(node)
+        if getattr(node.func, 'id', '') != 'dict' or node.args or any(
+                keyword.arg is None for keyword in node.keywords):
+            return node  # literal_eval refuses it
+        return ast.Dict([ast.Constant(keyword.arg) for keyword in node.keywords],
+                        [keyword.value for keyword in node.keywords])
+
+
+def read_config(text: str) -> dict:
+    """Read the config that a checkpoint holds, as data.
+
+    MMEngine would run it as Python; a file that is only handed on may come from
+    anywhere.
+
+    Raises:
+        ConvertError: There is something else than values.
+    """
+    config = {}
+    try:
+        for line in ast.parse(text).body:
+            target, = line.targets
+            config[target.id] = ast.literal_eval(_DictCalls().visit(line.value))
+    except (SyntaxError, ValueError, AttributeError, TypeError) as error:
+        raise ConvertError(
+            f'its config is more than values ({error}), and is not run') from error
+    return config
+
+
+def task_config(config: dict) -> dict:
+    """The config of the task network alone."""
+    model = config['model']
+    task = set_num_classes(model['task'], model.get('num_classes'))
+    if 'data_preprocessor' in model:  # where the Runner puts mmpretrain's
+        task.setdefault('data_preprocessor', model['data_preprocessor'])
+    if (task.get('init_cfg') or {}).get('type') == 'Pretrained':
+        del task['init_cfg']  # the checkpoint is in its place
+    plain = {key: config[key] for key in _KEPT if key in config}
+    imports = config.get('custom_imports') or {}
+    others = [name for name in imports.get('imports', ())
+              if name.split('.')[0] != 'mmsr4ir']
+    if others:
+        plain['custom_imports'] = dict(imports, imports=others)
+    return dict(without_mmsr4ir(plain), model=task)
+
+
+def without_mmsr4ir(node):
+    """Leave out every part (hook, metric) that is of this package."""
+
+    def stays(value) -> bool:
+        return not (isinstance(value, dict)
+                    and str(value.get('type')).startswith('mmsr4ir.'))
+
+    if isinstance(node, dict):
+        return {k: without_mmsr4ir(v) for k, v in node.items() if stays(v)}
+    if isinstance(node, list | tuple):
+        return type(node)(without_mmsr4ir(v) for v in node if stays(v))
+    return node
+
+
+def plain(value):
+    """Turn NumPy's values into Python's, so that every safe loader takes the file."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {plain(k): plain(v) for k, v in value.items()}
+    return type(value)(map(plain, value)) if isinstance(value, list | tuple) else value
+
+
+def split(args: argparse.Namespace) -> None:
+    """Write what the command line asks for, once it is known to be there.
+
+    Raises:
+        ConvertError: The checkpoint does not have it.
+    """
+    checkpoint = read_checkpoint(args.checkpoint)
+    for path in filter(None, (args.sr, args.task, args.task_config)):
+        if path.exists() and path.samefile(args.checkpoint):
+            raise ConvertError('it would be overwritten: give the outputs other names')
+    state_dict = find_weights(checkpoint, args.weights)
+    sr, task = select(state_dict, 'sr.', args.sr_prefix), select(state_dict, 'task.')
+    if args.sr and not sr:
+        raise ConvertError('--sr: its SR network has no parameters (as '
+                           'InterpolateUpsampler): there is nothing to write')
+    meta = checkpoint.get('meta') or {}
+    config = find_config(meta, needed=bool(args.task_config))
+    meta = plain({k: v for k, v in meta.items() if k not in ('cfg', 'hook_msgs')})
+    text = Config(task_config(config)).pretty_text if config else None
+    if args.sr:
+        save_checkpoint(dict(meta=meta, state_dict=sr), args.sr)
+        print(f'{args.sr}: {len(sr)} tensors of the SR network')
+        if config:
+            print_sr(config['model'])
+    if args.task:
+        cfg = dict(cfg=text) if text else {}
+        save_checkpoint(dict(meta=meta | cfg, state_dict=task), args.task)
+        print(f'{args.task}: {len(task)} tensors of the task network')
+    if args.task_config:
+        write_text(text, args.task_config)
+        print(f'{args.task_config}: config of the task network')
+
+
+def find_config(meta: Mapping, needed: bool) -> dict | None:
+    """The config of the SR4IR; None, with a warning, where there is none to read.
+
+    Raises:
+        ConvertError: There is none, and it is needed.
+    """
+    try:
+        config = read_config(meta.get('cfg') or '')
+        model = config.get('model') or {}
+        if 'sr' not in model or 'task' not in model:
+            raise ConvertError('it holds no config of an SR4IR')
+    except ConvertError as error:
+        if needed:
+            raise ConvertError(f'--task-config: {error}') from error
+        print(f'warning: {error}; the task checkpoint gets none', file=sys.stderr)
+        return None
+    return config
+
+
+def print_sr(model: dict) -> None:
+    """Print the SR network's config, and the range of its images."""
+    network = {k: v for k, v in model['sr'].items() if k not in ('init_cfg', '_scope_')}
+    print(f'sr = {as_text(network)}\nIt works on images in [0, '
+          f'{model.get("sr_range", 1):g}].')
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write beside and rename, so that the file is never half there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f'{path.name}.part')
+    unfinished.write_text(text)
+    os.replace(unfinished, path)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    try:
+        split(args)
+    except (ConvertError, OSError) as error:
+        sys.exit(f'error: {args.checkpoint}: {error}')
+
+
+if __name__ == '__main__':
+    main()
