@@ -35,7 +35,7 @@ def draw_weight(name: str, value: Tensor) -> Tensor:
 
 
 def draw_batches(count: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pairs of HR images (2, 3, 224, 224), RGB, uint8, and labels (2,) of 10 classes."""
+    """HR images (2, 3, 224, 224), RGB, uint8, with labels (2,) of 10 classes."""
     stream = np.random.RandomState(seed + 1)
     for _ in range(count):
         smooth = torch.from_numpy(stream.rand(2, 3, 28, 28).astype(np.float32))
