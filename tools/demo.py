@@ -13,8 +13,14 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIGS = dict(det='configs/sr4ir/faster-rcnn_edsr_tiny.py')
-METRICS = dict(det={'mAP': 'coco/bbox_mAP', 'mAP@50': 'coco/bbox_mAP_50'})
+CONFIGS = dict(
+    det='configs/sr4ir/faster-rcnn_edsr_tiny.py',
+    seg='configs/sr4ir/deeplabv3_edsr_tiny.py',
+    cls='configs/sr4ir/resnet18_edsr_tiny.py')
+METRICS = dict(
+    det={'mAP': 'coco/bbox_mAP', 'mAP@50': 'coco/bbox_mAP_50'},
+    seg={'mIoU in %': 'mIoU', 'accuracy in %': 'aAcc'},
+    cls={'accuracy in %': 'accuracy/top1'})
 # What the one trained task network is shown, by `model.test_on`.
 INPUTS = dict(hr='HR', lr='LR x4, bilinear', sr='LR x4, restored (SR)')
 

@@ -1,6 +1,8 @@
 """HR, LR, restored image, prediction and ground truth side by side."""
+import inspect
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -91,9 +93,14 @@ class PictureGridHook(Hook):
             cfg = dict(runner.cfg.visualizer, vis_backends=None, name='picture_grid')
             self._visualizer: Visualizer = VISUALIZERS.build(cfg)
             self._visualizer.dataset_meta = runner.visualizer.dataset_meta
-        self._visualizer.add_datasample(
-            'image', np.ascontiguousarray(image), sample, draw_gt=truth,
-            draw_pred=not truth, pred_score_thr=self.score_thr)
+        # The one place where the visualizers of the three task libraries differ.
+        draw = getattr(self._visualizer, 'visualize_cls', None)
+        draw = draw or partial(self._visualizer.add_datasample, 'image')
+        parameters = inspect.signature(draw).parameters
+        more = dict(pred_score_thr=self.score_thr, with_labels=False)
+        draw(np.ascontiguousarray(image), data_sample=sample, draw_gt=truth,
+             draw_pred=not truth,
+             **{k: v for k, v in more.items() if k in parameters})
         return self._visualizer.get_image()
 
 
