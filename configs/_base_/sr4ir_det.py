@@ -1,8 +1,7 @@
 # SR4IR for detectors with an FPN, with the published settings.
-_base_ = ['./sr4ir.py', './recipes/sr4ir.py']
+_base_ = ['./sr4ir.py']
 
 sr4ir_model = dict(
-    recipe=_base_.recipe,
     # Published: two FPN levels with equal weights.
     tdp=dict(type='mmsr4ir.TDPLoss', layer='neck', levels=(0, 1), weights=(0.5, 0.5)),
     patch_mix=dict(type='mmsr4ir.CrossQualityPatchMix', grid=8, p=0.5))

@@ -1,8 +1,7 @@
 # SR4IR for segmentors, with the published settings.
-_base_ = ['./sr4ir.py', './recipes/sr4ir.py']
+_base_ = ['./sr4ir.py']
 
 sr4ir_model = dict(
-    recipe=_base_.recipe,
     # Published: the last stage of the backbone (C5).
     tdp=dict(type='mmsr4ir.TDPLoss', layer='backbone', levels=(-1, )),
     patch_mix=dict(type='mmsr4ir.CrossQualityPatchMix', grid=8, p=0.5))

@@ -3,8 +3,10 @@
 _base_ = [
     'mmseg::deeplabv3/deeplabv3_r50-d8_4xb2-40k_cityscapes-512x1024.py',
     '../_base_/sr4ir_seg.py',
+    '../_base_/recipes/sr4ir.py',
 ]
-model = dict(_delete_=True, task=_base_.model, **_base_.sr4ir_model)
+model = dict(
+    _delete_=True, task=_base_.model, recipe=_base_.recipe, **_base_.sr4ir_model)
 optim_wrapper = dict(_delete_=True, **_base_.sr4ir_optim, task=_base_.optim_wrapper)
 # A tenth of the training is warm-up, as published for 100 epochs.
 warmup = _base_.train_cfg.max_iters // 10

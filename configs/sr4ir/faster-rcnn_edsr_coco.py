@@ -3,8 +3,10 @@
 _base_ = [
     'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
     '../_base_/sr4ir_det.py',
+    '../_base_/recipes/sr4ir.py',
 ]
-model = dict(_delete_=True, task=_base_.model, **_base_.sr4ir_model)
+model = dict(
+    _delete_=True, task=_base_.model, recipe=_base_.recipe, **_base_.sr4ir_model)
 optim_wrapper = dict(_delete_=True, **_base_.sr4ir_optim, task=_base_.optim_wrapper)
 param_scheduler = dict(
     _delete_=True,

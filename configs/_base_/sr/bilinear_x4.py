@@ -1,0 +1,4 @@
+# Interpolation in the place of S.
+networks = dict(
+    sr=dict(type='mmsr4ir.InterpolateUpsampler', scale=4, mode='bilinear'),
+    degradation=dict(type='mmsr4ir.BicubicDownsample', scale=4))

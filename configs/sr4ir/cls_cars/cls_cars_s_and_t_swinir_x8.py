@@ -1,0 +1,11 @@
+# S+T x8 with SwinIR: classification on Stanford Cars.
+_base_ = [
+    '../../_base_/paper/cls_cars.py', '../../_base_/sr/swinir_x8.py',
+    '../../_base_/recipes/s_and_t.py',
+]
+model = dict(
+    type='mmsr4ir.SR4IR', _delete_=True, task=_base_.model,
+    recipe=_base_.recipe, **_base_.networks)
+param_scheduler = dict(
+    sr=[*_base_.first, dict(_base_.schedules.plain, eta_min=1e-6)],
+    task=[*_base_.first, dict(_base_.schedules.plain, eta_min=1e-4)])

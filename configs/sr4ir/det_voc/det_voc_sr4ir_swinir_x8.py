@@ -1,0 +1,11 @@
+# SR4IR x8 with SwinIR: detection on PASCAL VOC 2012.
+_base_ = [
+    '../../_base_/paper/det_voc.py', '../../_base_/sr/swinir_x8.py',
+    '../../_base_/recipes/sr4ir.py',
+]
+model = dict(
+    _base_.sr4ir_model, _delete_=True, task=_base_.model,
+    recipe=_base_.recipe, **_base_.networks)
+param_scheduler = dict(
+    sr=[*_base_.first, dict(_base_.schedules.restart, eta_min=1e-6)],
+    task=[*_base_.first, dict(_base_.schedules.restart, eta_min=1e-4)])
