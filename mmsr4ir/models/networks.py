@@ -12,8 +12,9 @@ from .features import FeatureTap, frozen
 from .losses import TDPLoss
 from .recipes import Phase
 
-# Small, and divisible by the windows and strides that networks ask for.
-_PROBE_LR, _PROBE_HR = 16, 64
+# Divisible by the windows and strides that networks ask for. The smallest image that
+# a task network takes is the first of the sizes that it does not refuse.
+_PROBE_LR, _PROBE_HR = 16, (64, 224, 384, 512)
 
 
 def build_network(part: str, cfg: dict) -> nn.Module:
@@ -118,5 +119,11 @@ def check_tdp(recipe: tuple[Phase, ...], tdp: TDPLoss | None,
         return
     device = next(features.task.parameters()).device
     with frozen(features.task):
-        outputs = features(torch.zeros(1, 3, _PROBE_HR, _PROBE_HR, device=device))
+        for size in _PROBE_HR:
+            try:
+                outputs = features(torch.zeros(1, 3, size, size, device=device))
+                break
+            except (AssertionError, ValueError):  # smaller than a window of it
+                if size == _PROBE_HR[-1]:
+                    raise
     tdp.check_levels(len(outputs))
