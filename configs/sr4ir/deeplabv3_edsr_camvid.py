@@ -15,8 +15,10 @@ model = dict(
     num_classes=11,
     task=dict(
         data_preprocessor=dict(seg_pad_val=unlabelled),
-        decode_head=dict(ignore_index=unlabelled),
-        auxiliary_head=dict(ignore_index=unlabelled)))
+        decode_head=dict(
+            ignore_index=unlabelled, loss_decode=dict(class_weight=None)),
+        auxiliary_head=dict(
+            ignore_index=unlabelled, loss_decode=dict(class_weight=None))))
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -51,6 +53,7 @@ val_evaluator = [
 ]
 test_evaluator = val_evaluator
 
+optim_wrapper = dict(task=dict(optimizer=dict(lr=1e-3)))
 train_cfg = dict(max_epochs=8, val_interval=4)
 cosine = dict(
     type='CosineAnnealingLR', begin=0, end=8, T_max=8, eta_min=1e-5,

@@ -7,6 +7,10 @@ metainfo = dict(
     classes=('background', 'horizontal', 'vertical', 'diagonal', 'checker'),
     palette=[[0, 0, 0], [220, 50, 50], [50, 160, 60], [60, 90, 220], [230, 180, 40]])
 model = dict(num_classes=5, task=_base_.tiny_task, sr=_base_.tiny_sr)
+# Six pixels of seven are background: with equal weights a short training sees no more.
+weights = [0.1, 1.0, 1.0, 1.0, 1.0]
+model['task']['decode_head']['loss_decode'] = dict(class_weight=weights)
+model['task']['auxiliary_head']['loss_decode'] = dict(class_weight=weights)
 
 pipeline = [
     dict(type='LoadImageFromFile'),
@@ -33,7 +37,7 @@ test_dataloader = val_dataloader
 train_cfg = dict(_delete_=True, by_epoch=True, max_epochs=12, val_interval=12)
 optim_wrapper = dict(
     sr=dict(optimizer=dict(lr=1e-3)),
-    task=dict(optimizer=dict(_delete_=True, **_base_.tiny_adamw)))
+    task=dict(optimizer=dict(_delete_=True, **dict(_base_.tiny_adamw, lr=2e-3))))
 cosine = dict(
     type='CosineAnnealingLR', begin=0, end=12, T_max=12, eta_min=1e-5,
     convert_to_iter_based=True)

@@ -4,7 +4,7 @@
 _base_ = ['./resnet50_edsr_imagenet.py', '../_base_/tiny_resnet.py']
 
 data_root = 'data/textured_shapes/classification/'
-classes = ('horizontal', 'vertical', 'diagonal', 'checker')
+classes = ('checker', 'diagonal', 'horizontal', 'vertical')  # as the folders are sorted
 model = dict(num_classes=4, task=_base_.tiny_task, sr=_base_.tiny_sr)
 data_preprocessor = dict(num_classes=4)
 

@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from mmengine.registry import DATASETS
 from PIL import Image, UnidentifiedImageError
 
+from .check_labels import list_problems
+
 # A complete file ends near its end marker; this much is read to find it.
 _TAIL_BYTES = 65536
 
@@ -21,7 +23,7 @@ class DataError(ValueError):
 
 
 def check_data(cfg, splits: tuple[str, ...] = ('train', 'val')) -> None:
-    """Check every COCO-style data set of a config.
+    """Check every data set of a config: COCO-style, label maps, class folders.
 
     Args:
         cfg: A whole config with ``<split>_dataloader`` and ``model``.
@@ -29,7 +31,9 @@ def check_data(cfg, splits: tuple[str, ...] = ('train', 'val')) -> None:
 
     Raises:
         DataError: An annotation file is missing, empty or no COCO JSON; its classes
-            differ from the config's; an image is missing or truncated.
+            differ from the config's; an image is missing or truncated; a label map
+            has another size than its image or labels beyond the classes; a class has
+            no image.
     """
     seen = set()
     for split in splits:
@@ -47,6 +51,24 @@ def check_data(cfg, splits: tuple[str, ...] = ('train', 'val')) -> None:
                     os.path.join(folder, image['file_name'])
                     for image in content['images']
                 ], path)
+            elif not path:
+                _check_labels(dataset, cfg, split)
+
+
+def _check_labels(dataset: dict, cfg, split: str) -> None:
+    try:
+        problems = list_problems(
+            dataset, cfg.model.get('task', cfg.model),
+            cfg.get('default_scope', 'mmengine'))
+    except (OSError, RuntimeError) as error:
+        raise DataError(
+            f'the data set of {split}_dataloader cannot be read ({error}): set '
+            'data_root, data_prefix and ann_file in the config') from error
+    if problems:
+        raise DataError(
+            f'{len(problems)} problems in the data set of {split}_dataloader: '
+            f'{"; ".join(problems[:5])}{" ..." if len(problems) > 5 else ""}. Mend '
+            'these files, or set num_classes and ignore_index to what they hold')
 
 
 def read_coco(path: str) -> dict:

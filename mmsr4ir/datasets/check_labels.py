@@ -1,0 +1,95 @@
+"""Look at label maps and class folders before a training starts.
+
+A label beyond the class count ends, without this, in an index error of the loss that
+names no file (on a GPU in an assertion that kills the process), and a map of another
+size than its image in a wrong crop or a shape error.
+"""
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from mmengine.registry import DATASETS
+from PIL import Image, UnidentifiedImageError
+
+#: So many maps of a split are read in full; of all the others, the size.
+FULL_MAPS = 500
+
+
+def list_problems(dataset: Mapping, task: Mapping, scope: str) -> list[str]:
+    """What is wrong with the labels of a data set of mmsegmentation or mmpretrain.
+
+    Args:
+        dataset: Config of the data set, without wrappers.
+        task: Config of the task network.
+        scope: The default scope of the config.
+
+    Returns:
+        list[str]: Each names the file or class; empty for other kinds of data sets.
+
+    Raises:
+        OSError: The data set finds no files where its config points to.
+    """
+    scope = dataset.get('_scope_') or scope
+    kind = dataset.get('type')
+    kind = DATASETS.get(f'{scope}.{kind}') if isinstance(kind, str) else kind
+    bases = {base.__name__ for base in getattr(kind, '__mro__', ())}
+    if not bases & {'BaseSegDataset', 'CustomDataset'}:
+        return []
+    cfg = {k: v for k, v in dataset.items() if k not in ('pipeline', '_scope_')}
+    built = DATASETS.build(dict(cfg, type=kind, pipeline=[], lazy_init=True))
+    samples = built.load_data_list()
+    if 'BaseSegDataset' in bases:
+        return _map_problems(built, samples, task)
+    return _class_problems(built, samples, task)
+
+
+def _class_problems(built, samples: list[dict], task: Mapping) -> list[str]:
+    names = list(built.metainfo.get('classes') or ())
+    counts = Counter(int(sample['gt_label']) for sample in samples)
+    problems = [f'class {name!r} has no image' for i, name in enumerate(names)
+                if not counts[i]]
+    folders = list(getattr(built, 'folder_to_idx', names))
+    if not problems and set(folders) == set(names) and folders != names:
+        problems.append(f'the config has the classes {names}, but the folders in '
+                        f'their order are {folders}, which the labels go by')
+    num_classes = (task.get('head') or {}).get('num_classes')
+    if num_classes and max(counts, default=0) >= num_classes:
+        path = next(s['img_path'] for s in samples if s['gt_label'] >= num_classes)
+        problems.append(
+            f'{path} has label {max(counts)}, but model.task.head.num_classes is '
+            f'{num_classes}')
+    return problems
+
+
+def _map_problems(built, samples: list[dict], task: Mapping) -> list[str]:
+    head = task.get('decode_head') or {}
+    head = head[-1] if isinstance(head, list | tuple) else head
+    num_classes, ignored = head.get('num_classes'), head.get('ignore_index', 255)
+    # Data sets that renumber their labels do so after reading.
+    plain = num_classes and not built.label_map and not built.reduce_zero_label
+    every = max(1, -(-len(samples) // FULL_MAPS))
+
+    def look(item: tuple[int, dict]) -> str | None:
+        index, sample = item
+        path = sample.get('seg_map_path')
+        try:
+            with Image.open(sample['img_path']) as image, Image.open(path) as labels:
+                if image.size != labels.size:
+                    return (f'{path} has {labels.size[0]} x {labels.size[1]} pixels, '
+                            f'its image {image.size[0]} x {image.size[1]}')
+                if not plain or index % every:
+                    return None
+                values = np.unique(np.asarray(labels))
+        except FileNotFoundError as error:
+            return f'{error.filename} is missing'
+        except (OSError, UnidentifiedImageError, SyntaxError) as error:
+            return f'{path} or its image is truncated or no image ({error})'
+        beyond = [int(v) for v in values if v >= num_classes and v != ignored]
+        if beyond:
+            return (f'{path} has the labels {beyond[:5]}, but the classes are 0 to '
+                    f'{num_classes - 1} and {ignored} is ignored')
+        return None
+
+    with ThreadPoolExecutor(16) as pool:
+        return [p for p in pool.map(look, enumerate(samples)) if p]

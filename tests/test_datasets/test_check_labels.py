@@ -1,0 +1,119 @@
+"""Label maps and class folders are looked at before a training starts."""
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import ROOT
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from PIL import Image
+
+from mmsr4ir.datasets.check import DataError, check_data
+
+
+@pytest.fixture
+def seg(tmp_path) -> Config:
+    """Two images with label maps of the classes 0 to 4 and 255."""
+    for kind in ('train', 'semantic/train'):
+        (tmp_path / kind).mkdir(parents=True)
+    for i in range(2):
+        write(tmp_path / f'train/{i}.png', np.full((24, 32, 3), 90))
+        labels = np.arange(24 * 32).reshape(24, 32) % 5
+        labels[0, 0] = 255
+        write(tmp_path / f'semantic/train/{i}.png', labels)
+    cfg = Config.fromfile(ROOT / 'configs/sr4ir/deeplabv3_edsr_tiny.py')
+    cfg.train_dataloader.dataset.data_root = str(tmp_path)
+    cfg.model.task.decode_head.num_classes = 5
+    return cfg
+
+
+@pytest.fixture
+def cls(tmp_path_factory) -> Config:
+    tmp_path = tmp_path_factory.mktemp('cls')
+    for name in ('horizontal', 'vertical', 'diagonal', 'checker'):
+        (tmp_path / 'train' / name).mkdir(parents=True)
+        write(tmp_path / f'train/{name}/0.png', np.full((16, 16, 3), 50))
+    cfg = Config.fromfile(ROOT / 'configs/sr4ir/resnet18_edsr_tiny.py')
+    cfg.train_dataloader.dataset.data_root = str(tmp_path)
+    cfg.model.task.head.num_classes = 4
+    return cfg
+
+
+def write(path, image) -> None:
+    cv2.imwrite(str(path), np.asarray(image, np.uint8))
+
+
+def test_good_data_passes(seg, cls):
+    check_data(seg, ('train', ))
+    check_data(cls, ('train', ))
+
+
+def test_a_map_of_another_size(seg, tmp_path):
+    write(tmp_path / 'semantic/train/1.png', np.zeros((24, 30)))
+    with pytest.raises(DataError, match=r'1\.png has 30 x 24 pixels, its image 32 x'):
+        check_data(seg, ('train', ))
+
+
+def test_labels_beyond_the_classes(seg, tmp_path):
+    write(tmp_path / 'semantic/train/0.png', np.full((24, 32), 7))
+    with pytest.raises(DataError, match=r'0\.png has the labels \[7\].*0 to 4 and 255'):
+        check_data(seg, ('train', ))
+
+
+def test_a_missing_and_a_truncated_map(seg, tmp_path):
+    path = tmp_path / 'semantic/train/0.png'
+    noise = np.random.default_rng(0).integers(0, 5, (24, 32))
+    write(path, noise)
+    path.write_bytes(path.read_bytes()[:60])
+    (tmp_path / 'semantic/train/1.png').unlink()
+    with pytest.raises(DataError, match=r'2 problems.*truncated.*1\.png is missing'):
+        check_data(seg, ('train', ))
+
+
+def test_an_empty_class_folder(cls):
+    folder = Path(cls.train_dataloader.dataset.data_root) / 'train/diagonal'
+    (folder / '0.png').unlink()
+    with pytest.raises(DataError, match="class 'diagonal' has no image"):
+        check_data(cls, ('train', ))
+
+
+def test_classes_in_another_order_than_the_sorted_folders(cls):
+    cls.train_dataloader.dataset.metainfo.classes = (
+        'vertical', 'checker', 'diagonal', 'horizontal')
+    with pytest.raises(DataError, match=r"classes .*'vertical', 'checker'.*but the fol"):
+        check_data(cls, ('train', ))
+
+
+def test_more_classes_than_the_head_has(cls):
+    cls.model.task.head.num_classes = 3
+    with pytest.raises(DataError, match=r'label 3, but .*num_classes is 3'):
+        check_data(cls, ('train', ))
+
+
+def test_a_folder_that_is_not_there(cls, tmp_path):
+    cls.train_dataloader.dataset.data_root = str(tmp_path / 'none')
+    with pytest.raises(DataError, match='train_dataloader cannot be read'):
+        check_data(cls, ('train', ))
+
+
+@pytest.mark.parametrize('mode', ['L', 'RGBA', 'CMYK', 'I;16', 'LA', '1', 'P'])
+def test_images_of_any_mode_come_as_three_channels_of_8_bits(mode, tmp_path):
+    """The loader that all configs use makes BGR of them; 16 bits keep their upper 8."""
+    from mmcv.transforms import LoadImageFromFile
+    init_default_scope('mmengine')
+    ramp = np.linspace(0, 255, 32 * 24).reshape(24, 32).astype(np.uint8)
+    path = tmp_path / ('image.jpg' if mode == 'CMYK' else 'image.png')
+    if mode == 'I;16':
+        Image.fromarray((ramp.astype(np.uint16) << 8) | 77).save(path)
+    else:
+        Image.fromarray(np.stack([ramp] * 3, 2)).convert(mode).save(path)
+    image = LoadImageFromFile()(dict(img_path=str(path)))['img']
+    assert image.shape == (24, 32, 3) and image.dtype == np.uint8
+    if mode == 'I;16':
+        want = np.stack([ramp] * 3, 2)
+    else:
+        with Image.open(path) as opened:
+            want = np.asarray(opened.convert('RGB'))[..., ::-1]
+    # JPEG decoders differ a little; an inverted CMYK would differ by far more.
+    assert np.abs(image.astype(int) - want).max() <= (8 if mode == 'CMYK' else 0)
