@@ -1,5 +1,5 @@
-# EDSR-baseline x8 on images in [0, 255]. EDSR's authors released no x8 weights; those of
-# SR4IR trained edsr_baseline_x8.pt themselves.
+# EDSR-baseline x8 on images in [0, 255]. EDSR's authors released no x8 weights; those
+# of SR4IR trained edsr_baseline_x8.pt themselves.
 networks = dict(
     sr=dict(
         type='mmagic.EDSRNet', in_channels=3, out_channels=3, mid_channels=64,

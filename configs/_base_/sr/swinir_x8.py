@@ -8,5 +8,6 @@ networks = dict(
             type='Pretrained', checkpoint='checkpoints/swinir-m_x8.pth',
             source='Fetch 001_classicalSR_DIV2K_s48w8_SwinIR-M_x8.pth from '
             'https://github.com/JingyunLiang/SwinIR/releases and run python '
-            'tools/model_converters/swinir2mmagic.py <it> checkpoints/swinir-m_x8.pth')),
+            'tools/model_converters/swinir2mmagic.py <it> '
+            'checkpoints/swinir-m_x8.pth')),
     degradation=dict(type='mmsr4ir.BicubicDownsample', scale=8))

@@ -1,0 +1,52 @@
+"""Segmentation and classification through the command lines, on the embedded data."""
+import re
+import sys
+
+import pytest
+
+PYTHON = sys.executable
+
+
+@pytest.fixture(scope='module')
+def shapes(tmp_path_factory, run_tool):
+    root = tmp_path_factory.mktemp('shapes')
+    run_tool(PYTHON, 'tools/dataset_converters/make_textured_shapes.py', '--out', root,
+             '--num-train', 8, '--num-val', 4, '--size', 64)
+    return root
+
+
+@pytest.mark.parametrize('config, folder, losses, metric', [
+    ('deeplabv3_edsr_tiny', '', ('decode.loss_ce', 'aux.loss_ce'), 'mIoU'),
+    ('resnet18_edsr_tiny', 'classification', ('loss', ), 'accuracy/top1'),
+])
+def test_train_and_test(config, folder, losses, metric, shapes, run_tool, tmp_path):
+    options = ['--cfg-options', 'train_cfg.max_epochs=2', 'train_cfg.val_interval=2',
+               'default_hooks.alternate.warmup=1', 'default_hooks.logger.interval=1',
+               'default_hooks.checkpoint.interval=2']
+    for loader in ('train', 'val', 'test'):
+        at = f'{loader}_dataloader'
+        options += [f'{at}.dataset.data_root={shapes / folder}/', f'{at}.batch_size=4',
+                    f'{at}.num_workers=0', f'{at}.persistent_workers=False']
+    config = f'configs/sr4ir/{config}.py'
+    text = run_tool(PYTHON, 'tools/train.py', config, '--work-dir', tmp_path,
+                    *options).stdout
+    first, last = (next(line for line in text.splitlines() if re.search(
+        rf'Epoch\(train\)\s+\[{epoch}\]\[2/2\]', line)) for epoch in (1, 2))
+    assert 'sr/loss_tdp' not in first and 'sr/loss_tdp' in last
+    for image in ('sr', 'hr', 'mix'):
+        assert all(f'task/{image}/{loss}:' in first for loss in losses)
+    assert re.search(rf'{metric}: \d+.* sr/PSNR: \d+', text)
+    text = run_tool(
+        PYTHON, 'tools/test.py', config, tmp_path / 'epoch_2.pth', '--work-dir',
+        tmp_path / 'test', '--show-dir', tmp_path / 'pictures', *options).stdout
+    assert re.search(rf'{metric}: \d+.* sr/PSNR: \d+', text)
+    assert len(list((tmp_path / 'pictures').glob('*.png'))) == 4
+
+
+def test_coverage_can_be_made_again(run_tool):
+    text = run_tool(
+        PYTHON, 'tools/misc/make_coverage.py', '--only', 'MSRResNet').stdout
+    assert re.search(r'\| mmagic \| MSRResNet \| 64 \| \d.*\|', text)
+    process = run_tool(
+        PYTHON, 'tools/misc/make_coverage.py', '--only', 'nothing', ok=False)
+    assert process.returncode == 1 and "nothing has 'nothing'" in process.stdout
