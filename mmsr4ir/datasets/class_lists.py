@@ -1,0 +1,205 @@
+"""Lists of images with class numbers: one form for every classification set.
+
+``meta/<split>.txt`` has ``path number`` a line and ``meta/classes.txt`` a name a line,
+as mmpretrain's ``CustomDataset`` takes them; no image is moved or copied.
+"""
+import argparse
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .check import DataError
+from .image_scan import default_workers
+from .verify import Report, check_labels, check_occurrence
+
+#: (path from the set's folder, class number) of each image
+Samples = list[tuple[str, int]]
+_SHOWN = 20
+
+
+def add_list_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that the classification tools share."""
+    parser.add_argument('root', type=Path, help='folder of the data set')
+    parser.add_argument(
+        '--out', type=Path, help='folder for the lists (default: ROOT/meta)')
+    add_check_arguments(parser)
+
+
+def add_check_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--skip-broken', action='store_true',
+        help='leave out what cannot be used (default: list it, write nothing and end '
+        'with exit code 1)')
+    add_workers(parser)
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--workers', type=positive, default=default_workers(), metavar='N',
+        help='threads that read the images (default: %(default)s)')
+
+
+def positive(text: str) -> int:
+    """An option's whole number from 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{text} is below 1')
+    return value
+
+
+def share(text: str) -> float:
+    """An option's share, between 0 and 1."""
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
+    return value
+
+
+def split_names(names: Sequence[str], val_share: float, seed: int) -> set[str]:
+    """Choose the names for validation.
+
+    A name's place in the order comes from a hash of the seed and the name alone, so
+    the choice does not depend on the machine, the library or the order of `names`.
+
+    Args:
+        names: Different names.
+        val_share: Share for validation, between 0 and 1; rounded to whole names, but
+            with two names or more at least one goes to each side.
+        seed: Another seed, another choice.
+
+    Returns:
+        set[str]: The names for validation.
+    """
+    count = round(val_share * len(names))
+    count = min(max(count, 1), len(names) - 1) if len(names) > 1 else 0
+    ranked = sorted(names, key=lambda name: (hashlib.sha256(
+        f'{seed}/{name}'.encode(errors='surrogateescape')).digest(), name))
+    return set(ranked[:count])
+
+
+def split_samples(samples: Samples, val_share: float, seed: int
+                  ) -> tuple[Samples, Samples]:
+    """Split samples into training and validation, class by class (`split_names`)."""
+    chosen = set()
+    for label in {label for _, label in samples}:
+        chosen |= split_names(
+            [path for path, one in samples if one == label], val_share, seed)
+    return ([one for one in samples if one[0] not in chosen],
+            [one for one in samples if one[0] in chosen])
+
+
+def prepare_lists(root: Path, out: Path, classes: Sequence[str],
+                  splits: dict[str, Samples], workers: int, skip_broken: bool,
+                  progress: Callable[[], None]) -> str:
+    """Check every image and write the lists.
+
+    Args:
+        root: Folder of the data set.
+        out: Folder for the lists.
+        classes: Class names in the order of their numbers.
+        splits: The samples of each split, by its name.
+        workers: Number of threads.
+        skip_broken: Whether to leave out images that cannot be used.
+        progress: Called after each image.
+
+    Returns:
+        str: What was written, the class counts and what to put into a config.
+
+    Raises:
+        DataError: Something cannot be used, and is not to be left out; nothing is
+            written then.
+    """
+    check_splits(splits)
+    texts, files, problems = [], {}, []
+    files[out / 'classes.txt'] = list(classes)
+    for name, samples in splits.items():
+        report = Report(name, 'images', classes)
+        check_labels(report, [(str(root / path), label) for path, label in samples],
+                     workers, progress)
+        broken = {path for path, _ in report.problems}
+        kept = [one for one in samples if str(root / one[0]) not in broken]
+        if skip_broken:
+            problems += [] if kept else [(name, 'no image is left')]
+        else:
+            problems += report.problems
+        occurrence = Report(name, 'images', classes, amounts=report.amounts)
+        check_occurrence(occurrence, needed=False)
+        report.notes |= occurrence.notes
+        files[out / f'{name}.txt'] = [_line(path, label) for path, label in kept]
+        left = f', {len(samples) - len(kept)} left out' * (len(kept) < len(samples))
+        texts += [f'{out / name}.txt: {len(kept)} images{left}', report.table(),
+                  *notes_of(report)]
+    if problems:
+        raise DataError(describe(problems, 'mend or remove them, or give '
+                                 '--skip-broken'))
+    for path, lines in files.items():
+        write_text(path, ''.join(f'{line}\n' for line in lines))
+    return '\n'.join([*texts, '', _config(root, out, len(classes), splits)])
+
+
+def check_splits(splits: dict[str, Samples]) -> None:
+    """DataError if a split is empty or an image is in two of them."""
+    owner = {}
+    for name, samples in splits.items():
+        if not samples:
+            raise DataError(f'split {name!r} has no image')
+        for path, _ in samples:
+            if owner.setdefault(path, name) != name:
+                raise DataError(f'{path} is in both {owner[path]!r} and {name!r}: '
+                                'take it out of one')
+
+
+def describe(problems: Sequence[tuple[str, str]], mend: str) -> str:
+    """A message of the first problems and how many there are."""
+    lines = [f'  {path}: {reason}' for path, reason in problems[:_SHOWN]]
+    if len(problems) > _SHOWN:
+        lines.append(f'  and {len(problems) - _SHOWN} more')
+    kinds = Counter(reason for _, reason in problems)
+    return '\n'.join([f'{len(problems)} problems, {len(kinds)} different; {mend}:',
+                      *lines])
+
+
+def notes_of(report: Report) -> list[str]:
+    """The notes of a report, a line each."""
+    return [f'note: {count} {text}; first in {first}'
+            for text, (count, first) in report.notes.items()]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write beside and rename, so that the file is never half there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f'{path.name}.part')
+    unfinished.write_text(text, encoding='utf-8')
+    os.replace(unfinished, path)
+
+
+def _line(path: str, label: int) -> str:
+    line = f'{path} {label}'
+    try:
+        line.encode()
+        # as mmpretrain reads it
+        same = line.strip().rsplit(' ', 1) == [path, str(label)] and '\n' not in line
+    except UnicodeEncodeError:
+        same = False
+    if not same or '\r' in line:
+        raise DataError(f'the path {path!r} cannot stand in a list (line breaks, space '
+                        'at its start or no UTF-8): rename the file')
+    return line
+
+
+def _config(root: Path, out: Path, num_classes: int, splits: dict) -> str:
+    from_root = Path(os.path.relpath(out, root)).as_posix()
+    train, *others = splits
+    val = others[0] if others else train
+    lines = ['For the config:', f'model = dict(num_classes={num_classes})',
+             f'data_preprocessor = dict(num_classes={num_classes})',
+             f"dataset = dict(_delete_=True, type='CustomDataset', data_root='{root}', "
+             f"data_prefix='', classes='{out / 'classes.txt'}')"]
+    test = 'test' if 'test' in splits else val
+    for loader, name in (('train', train), ('val', val), ('test', test)):
+        pipeline = f'{"train" if loader == "train" else "test"}_pipeline'
+        lines.append(f"{loader}_dataloader = dict(dataset=dict(ann_file='{from_root}/"
+                     f"{name}.txt', pipeline={pipeline}, **dataset))")
+    return '\n'.join(lines)

@@ -1,0 +1,153 @@
+"""Read images and masks as a training does, and say what is wrong or gets changed.
+
+MMCV's loader (OpenCV, in colour) makes three channels of 8 bits of every file. Tried
+with OpenCV 4.11: grey, black-and-white and palette images become three channels
+without loss; 16 bits become 8; transparency is dropped, and the colours
+beneath it show; CMYK is converted (the profile is not used); a picture with an EXIF
+orientation is turned (WebP is not); GIF and TIFF with 32 bits a channel cannot be read.
+A file that is cut off cannot be read; bytes changed within a JPEG's scan pass both
+OpenCV and PIL.
+"""
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import mmcv
+import numpy as np
+from PIL import Image
+
+# What Pillow's decoders raise on files that are damaged or no images at all.
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError,
+           OverflowError, struct.error, zlib.error, Image.DecompressionBombError)
+_EXIF_ORIENTATION = 0x0112
+_TIFF_BITS = 258
+# Every file of these that PIL reads can be read by OpenCV, too.
+_COMMON_FORMATS = ('JPEG', 'PNG', 'BMP', 'PPM')
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What was found in one file.
+
+    Args:
+        path: The file.
+        size: Width and height in pixels, as the loader gives them; None if unreadable.
+        kind: PIL's mode, with '16 bits' where it has them.
+        problem: Why it cannot be used, if it cannot.
+        notes: What the loader changes.
+        counts: Of a mask: the number of pixels of each value.
+    """
+    path: str
+    size: tuple[int, int] | None = None
+    kind: str = ''
+    problem: str | None = None
+    notes: tuple[str, ...] = ()
+    counts: dict[int, int] | None = None
+
+
+def default_workers() -> int:
+    """Threads that keep the CPUs busy while some wait for the disk."""
+    return min(16, 2 * (os.cpu_count() or 1))
+
+
+def scan_all(scan: Callable, items: Iterable, workers: int) -> Iterator:
+    """Scan in threads (PIL decodes without the interpreter's lock), in order."""
+    with ThreadPoolExecutor(workers) as pool:
+        yield from pool.map(scan, items)
+
+
+def scan_image(path: str) -> Scan:
+    """Decode all of an image. Never raises for what is in the file."""
+    problem = _no_file(path)
+    if problem:
+        return Scan(path, problem=problem)
+    try:
+        with Image.open(path) as image:
+            image.load()
+            size, mode, deep = image.size, image.mode, _is_16_bit(image, path)
+            turned = image.getexif().get(_EXIF_ORIENTATION, 1) != 1
+            transparent = image.has_transparency_data
+            common = image.format in _COMMON_FORMATS
+    except _BROKEN as error:
+        return Scan(path, problem=f'is truncated or no image ({error})')
+    notes = []
+    if turned or not common:
+        loaded = _loaded_size(path)
+        if loaded is None:
+            return Scan(path, problem=f'cannot be read by OpenCV, the loader ({mode}, '
+                        f'{os.path.splitext(path)[1]}): convert it to 8-bit PNG')
+        if turned:
+            notes.append('turned by its EXIF orientation when loaded' if common else
+                         'has an EXIF orientation, which may be ignored when loaded')
+        size = loaded
+    if deep:
+        notes.append('16 bits a channel become 8 when loaded')
+    if transparent:
+        notes.append('transparency is dropped by the loader: colours beneath it show')
+    if mode == 'CMYK':
+        notes.append('CMYK is converted to RGB by the loader, without its profile')
+    return Scan(path, size, f'{mode} 16 bits' if deep else mode, None, tuple(notes))
+
+
+def scan_mask(path: str) -> Scan:
+    """Decode a map of class numbers as mmseg's ``LoadAnnotations`` does: by Pillow.
+
+    A palette image gives its indices. mmseg casts to 8 bits, so 256 would become 0.
+    """
+    problem = _no_file(path)
+    if problem:
+        return Scan(path, problem=problem)
+    try:
+        with Image.open(path) as image:
+            values, mode = np.asarray(image).squeeze(), image.mode
+    except _BROKEN as error:
+        return Scan(path, problem=f'is truncated or no image ({error})')
+    # A row or column of pixels loses a dimension above; the size stays PIL's.
+    found, bands = Scan(path, image.size, mode), len(image.getbands())
+    if bands != 1:
+        return _with(found, f'has {bands} channels ({mode}), not one of class numbers: '
+                     'convert the colours to class numbers')
+    if mode == 'F':
+        return _with(found, 'has fractions, not class numbers: write it as 8-bit PNG')
+    if values.size and (values.min() < 0 or values.max() > 255):
+        return _with(found, f'has values from {values.min()} to {values.max()}, which '
+                     'mmseg casts to 8 bits: write it as 8-bit PNG')
+    counts = np.bincount(values.astype(np.uint8).ravel(), minlength=256)
+    return Scan(path, image.size, mode, counts={
+        int(value): int(counts[value]) for value in np.nonzero(counts)[0]})
+
+
+def _with(scan: Scan, problem: str) -> Scan:
+    return Scan(scan.path, scan.size, scan.kind, problem)
+
+
+def _no_file(path: str) -> str | None:
+    if not os.path.isfile(path):
+        return 'is missing'
+    return None if os.path.getsize(path) else 'is empty (0 bytes)'
+
+
+def _is_16_bit(image: Image.Image, path: str) -> bool:
+    """Whether a channel has 16 bits; PIL opens such colour images with 8."""
+    if image.mode.startswith('I;16'):
+        return True
+    if image.format == 'PNG':
+        with open(path, 'rb') as file:
+            return file.read(25)[24:] == b'\x10'  # the bit depth in the first chunk
+    bits = image.tag_v2.get(_TIFF_BITS, 8) if image.format == 'TIFF' else 8
+    return 16 in bits if isinstance(bits, tuple) else bits == 16
+
+
+def _loaded_size(path: str) -> tuple[int, int] | None:
+    """Width and height of what MMCV's loader gives; None where it gives nothing."""
+    with open(path, 'rb') as file:
+        content = file.read()
+    try:
+        image = mmcv.imfrombytes(content, flag='color', backend='cv2')
+    except cv2.error:
+        return None
+    return None if image is None else image.shape[1::-1]
