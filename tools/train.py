@@ -12,6 +12,7 @@ from mmsr4ir.apis import (
     set_amp,
     start_dist,
 )
+from mmsr4ir.models.weights import WeightsError
 
 
 def parse_args() -> argparse.Namespace:
@@ -48,7 +49,11 @@ def main() -> None:
         splits = ('train', 'val') if cfg.get('val_dataloader') else ('train', )
         check_before_run(cfg, splits)
     start_dist(cfg)
-    Runner.from_cfg(cfg).train()
+    runner = Runner.from_cfg(cfg)
+    try:
+        runner.train()
+    except WeightsError as error:
+        sys.exit(f'error: {error}')
 
 
 if __name__ == '__main__':

@@ -3,7 +3,7 @@
 A pickle can run code when it is read. torch >= 2.6 therefore loads with
 ``weights_only=True`` by default, which mmengine 0.10.7's own checkpoints do not
 survive: they hold a ``HistoryBuffer`` (the log) with NumPy arrays. Turning the
-protection off is not the mend. This module registers a loader for local files with
+protection off is not the mend. This module registers loaders of files and URLs with
 mmengine's ``CheckpointLoader`` that keeps ``weights_only=True`` and allows exactly the
 classes which mmengine writes.
 
@@ -14,9 +14,11 @@ import pickle
 import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlparse
 
 import numpy as np
 import torch
+from mmengine.dist import barrier, get_local_rank
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.utils import digit_version
@@ -96,8 +98,44 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
             f'checkpoint before it. ({type(error).__name__}: {error})') from error
 
 
+def load_from_url(url: str, map_location: Any = None) -> dict:
+    """Fetch a checkpoint into torch's cache, once for each machine, and load it safely.
+
+    MMEngine's own loader of URLs unpickles whatever it gets.
+
+    Args:
+        url: Address that begins with ``http://`` or ``https://``. Eight hexadecimal
+            digits before the suffix, as OpenMMLab's files have them, are compared with
+            the file's SHA-256.
+        map_location: As in :func:`torch.load`.
+
+    Raises:
+        RuntimeError: It cannot be fetched; the message says where to put it by hand.
+        UnsafeCheckpointError: See :func:`load_from_local`.
+    """
+    name = os.path.basename(urlparse(url).path)
+    path = os.path.join(torch.hub.get_dir(), 'checkpoints', name)
+    reason = None
+    if not os.path.isfile(path) and get_local_rank() == 0:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        digest = re.search(r'-([0-9a-f]{8})\.\w+$', name)
+        try:
+            torch.hub.download_url_to_file(
+                url, path, digest[1] if digest else None, progress=False)
+        except (OSError, RuntimeError) as error:  # no network, or another digest
+            reason = error
+    barrier()
+    if not os.path.isfile(path):
+        raise RuntimeError(
+            f'{url} cannot be fetched ({reason or "see the first process"}). Fetch it '
+            f'on a machine with a network and put it at {path}') from reason
+    return load_from_local(path, map_location)
+
+
 def install() -> None:
-    """Register the loader for local files; without effect on torch < 2.6."""
+    """Register the loaders of files and URLs; without effect on torch < 2.6."""
     if digit_version(torch.__version__) >= digit_version('2.6'):
         CheckpointLoader.register_scheme(
             prefixes='', loader=load_from_local, force=True)
+        CheckpointLoader.register_scheme(
+            prefixes=['http://', 'https://'], loader=load_from_url, force=True)

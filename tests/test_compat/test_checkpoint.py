@@ -1,6 +1,9 @@
 import collections
 import io
 import pathlib
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -91,3 +94,38 @@ def test_the_old_format_is_read_too(tmp_path):
     torch.save(dict(a=torch.ones(2)), file, _use_new_zipfile_serialization=False)
     path.write_bytes(file.getvalue())
     assert torch.equal(load_from_local(path)['a'], torch.ones(2))
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    """A web server for a folder, and torch's cache in another."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    folder = tmp_path / 'web'
+    folder.mkdir()
+    server = ThreadingHTTPServer(
+        ('127.0.0.1', 0), partial(SimpleHTTPRequestHandler, directory=str(folder)))
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield folder, f'http://127.0.0.1:{server.server_port}'
+    server.shutdown()
+
+
+def test_a_url_is_fetched_once_and_loaded_safely(served):
+    folder, address = served
+    torch.save(dict(a=torch.ones(2)), folder / 'good.pth')
+    url = f'{address}/good.pth'
+    assert torch.equal(CheckpointLoader.load_checkpoint(url)['a'], torch.ones(2))
+    (folder / 'good.pth').unlink()
+    assert torch.equal(CheckpointLoader.load_checkpoint(url)['a'], torch.ones(2))
+    torch.save(dict(a=Attack()), folder / 'bad.pth')
+    with pytest.raises(UnsafeCheckpointError):
+        CheckpointLoader.load_checkpoint(f'{address}/bad.pth')
+    assert not RAN
+
+
+def test_a_url_that_does_not_answer_or_changed_says_where_to_put_the_file(served):
+    folder, address = served
+    with pytest.raises(RuntimeError, match=r'404.*put it at .*cache.*none\.pth'):
+        CheckpointLoader.load_checkpoint(f'{address}/none.pth')
+    torch.save(dict(a=1), folder / 'changed-01234567.pth')
+    with pytest.raises(RuntimeError, match='invalid hash value'):
+        CheckpointLoader.load_checkpoint(f'{address}/changed-01234567.pth')

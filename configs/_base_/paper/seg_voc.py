@@ -14,7 +14,8 @@ model = dict(
         _delete_=True, type='MobileNetV3', arch='large', out_indices=(4, 16),
         norm_cfg=mobile_norm,
         init_cfg=dict(
-            type='Pretrained', checkpoint='open-mmlab://contrib/mobilenet_v3_large')),
+            type='Pretrained', checkpoint='https://download.openmmlab.com/pretrain/'
+            'third_party/mobilenet_v3_large-bc2c3fd3.pth')),
     decode_head=dict(in_channels=960, in_index=1, channels=256, num_classes=21),
     # Published: weight 0.5, on the stage of 40 channels.
     auxiliary_head=dict(
