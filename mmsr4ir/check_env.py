@@ -199,7 +199,7 @@ def main() -> int:
     os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1')
     versions = installed_versions()
     print(f'{"":18}{"installed":16}tested')
-    print(f'{"python":18}{sys.version.split()[0]:16}3.10, 3.11, 3.12')
+    print(f'{"python":18}{sys.version.split()[0]:16}3.11 (3.10 to 3.12 allowed)')
     print(f'{"mmsr4ir":18}{__version__}')
     for name, tested in TESTED.items():
         print(f'{name:18}{versions.get(name, "-"):16}{tested}')
