@@ -107,8 +107,9 @@ def test_cub_as_mmpretrain_reads_it(birds, run_tool):
     assert not list(birds.rglob('*.part'))
 
 
-def test_the_shown_settings_work(birds, run):
-    shown = run(cub, birds)
+@pytest.mark.parametrize('inside', [True, False])
+def test_the_shown_settings_work(birds, run, inside, tmp_path):
+    shown = run(cub, birds, '--out', birds / 'meta' if inside else tmp_path / 'lists')
     text = shown.split('For the config:\n')[1]
     found = dict(train_pipeline=[], test_pipeline=[])
     exec(text, found)  # the lines are Python, to be pasted into a config

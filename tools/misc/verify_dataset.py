@@ -268,7 +268,8 @@ def main() -> None:
         sys.exit(f'error: {error}')
     for report in reports:
         print(f'\n{report.name}: {report.images} images ({dict(report.kinds)})',
-              report.table(), *notes_of(report), sep='\n')
+              *([report.table()] if report.images else []), *notes_of(report),
+              sep='\n')
     problems = [(report.name, *one) for report in reports for one in report.problems]
     print(f'\n{len(problems)} problems')
     for split, path, reason in problems[:_SHOWN]:
