@@ -191,7 +191,8 @@ def _line(path: str, label: int) -> str:
 
 def _config(root: Path, out: Path, num_classes: int, splits: dict) -> str:
     inside = out.resolve().is_relative_to(root.resolve())
-    listed = Path(os.path.relpath(out, root)) if inside else out.resolve()
+    listed = os.path.relpath(out, root) if inside else out.resolve()
+    listed = Path(listed).as_posix()
     train, *others = splits
     val = others[0] if others else train
     lines = ['For the config:', f'model = dict(num_classes={num_classes})',
@@ -201,6 +202,6 @@ def _config(root: Path, out: Path, num_classes: int, splits: dict) -> str:
     test = 'test' if 'test' in splits else val
     for loader, name in (('train', train), ('val', val), ('test', test)):
         pipeline = f'{"train" if loader == "train" else "test"}_pipeline'
-        lines.append(f"{loader}_dataloader = dict(dataset=dict(ann_file='{listed.as_posix()}/"
+        lines.append(f"{loader}_dataloader = dict(dataset=dict(ann_file='{listed}/"
                      f"{name}.txt', pipeline={pipeline}, **dataset))")
     return '\n'.join(lines)
