@@ -1,0 +1,276 @@
+"""From finished parts to tables, a chart and picture grids."""
+import csv
+import io
+import json
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+
+from .methods import METHODS, BenchmarkError
+from .pictures import bar_chart, stack_pictures
+from .runner import PANELS, Progress, read_json
+
+# The number by which each metric of the three libraries ranks methods.
+_MAIN_METRIC = dict(
+    CocoMetric='coco/{0}_mAP', VOCMetric='pascal_voc/mAP', IoUMetric='mIoU',
+    Accuracy='accuracy/top1')
+_QUALITY = dict(PSNR='.2f', SSIM='.3f', LPIPS='.3f', NIQE='.2f')
+
+
+def main_metric(cfg: Config) -> str:
+    """The key of the task metric by which a config's methods are compared.
+
+    Raises:
+        BenchmarkError: The config tests no task metric, or one that is not known here.
+    """
+    evaluators = cfg.get('test_evaluator') or []
+    evaluators = evaluators if isinstance(evaluators, Sequence) else [evaluators]
+    tested = [e for e in evaluators if not e['type'].endswith('SRQuality')]
+    if not tested:
+        raise BenchmarkError(
+            f'{cfg.filename}: test_evaluator holds no task metric, so that there is '
+            'nothing to compare: add that of the task, such as '
+            "dict(type='CocoMetric', ann_file=...), IoUMetric or Accuracy")
+    kind = tested[0]['type'].split('.')[-1]
+    if kind not in _MAIN_METRIC:
+        raise BenchmarkError(
+            f'{cfg.filename}: name the number that {kind} gives by --metric, as it '
+            'stands in the log of a test')
+    what = tested[0].get('metric', 'bbox')
+    return _MAIN_METRIC[kind].format(what if isinstance(what, str) else what[0])
+
+
+def collect(works: Sequence[Progress], methods: Sequence[str], metric: str) -> dict:
+    """Everything that the parts have measured, by method and seed.
+
+    Args:
+        works: All parts, ended.
+        methods: The methods compared.
+        metric: Key of the task metric.
+
+    Raises:
+        BenchmarkError: A test did not give this metric, or gave no usable number.
+    """
+    result = {}
+    for method in methods:
+        runs = {}
+        for work in works:
+            if work.part.method != method:
+                continue
+            run = dict(state=work.state, reason=work.reason)
+            if work.state == 'done':
+                tested = read_json(work.part.folder / 'tested.json')
+                metrics = tested['metrics']
+                if metric not in metrics:
+                    raise BenchmarkError(
+                        f'{work.part.title} has no metric {metric!r}; there are '
+                        f'{sorted(metrics)}: choose one by --metric')
+                run |= read_json(work.part.folder / 'trained.json')
+                run |= dict(metrics=metrics, task=metrics[metric],
+                            lr_digest=tested.get('lr_digest'))
+                for name in _QUALITY if METHODS[method].test_on != 'hr' else ():
+                    if f'sr/{name}' in metrics:
+                        run[name] = metrics[f'sr/{name}']
+            runs[work.part.seed] = run
+        result[method] = dict(title=METHODS[method].title, runs=runs)
+    add_gap_closed(result)
+    for row in result.values():
+        for key in ('task', 'gap_closed', 'iter_time', *_QUALITY):
+            values = [run[key] for run in row['runs'].values()
+                      if run.get(key) is not None]
+            if values:
+                row[key] = dict(
+                    mean=statistics.fmean(values), runs=len(values),
+                    std=statistics.stdev(values) if len(values) > 1 else None)
+    return result
+
+
+def add_gap_closed(result: dict) -> None:
+    """Add, for each seed, (method - L→T) / (H→T - L→T), where H→T is the better."""
+    def value(method: str, seed: int) -> float | None:
+        return result.get(method, {}).get('runs', {}).get(seed, {}).get('task')
+
+    for row in result.values():
+        for seed, run in row['runs'].items():
+            best, worst = value('h2t', seed), value('l2t', seed)
+            if None not in (best, worst, run.get('task')) and best > worst:
+                run['gap_closed'] = (run['task'] - worst) / (best - worst)
+
+
+def fairness(works: Sequence[Progress], cfg: Config) -> list[str]:
+    """Say what the methods had in common, from what was measured while they ran."""
+    done = [work for work in works if work.state == 'done']
+    lines = []
+
+    def tell(what: str, value, described=str) -> None:
+        """Compare within each seed, because seeds differ on purpose."""
+        values = {}
+        for work in done:
+            found = value(work)
+            if found is not None:
+                values.setdefault(work.part.seed, {})[work.part.method] = found
+        if any(len(set(by.values())) > 1 for by in values.values()):
+            shown = {method: described(v) for by in values.values()
+                     for method, v in by.items()}
+            lines.append(f'{what}: **not the same**: ' + ', '.join(
+                f'{method} {v}' for method, v in shown.items()))
+        elif values:
+            one = next(iter(next(iter(values.values())).values()))
+            count = max(map(len, values.values()))
+            lines.append(f'{what}: the same in all {count} ({described(one)})')
+
+    tell('Training images, their order and augmentation',
+         lambda work: work.record().get('data_digest'), lambda v: f'CRC-32 {v:08x}')
+    for network, title in (('task', 'Updates of T'), ('sr', 'Updates of S')):
+        tell(f'{title}, where it is trained', lambda work, network=network: (
+            work.record().get('updates', {}).get(network) or None))
+    tell('LR images of the test', lambda work: read_json(
+        work.part.folder / 'tested.json').get('lr_digest'),
+        lambda v: f'CRC-32 {v:08x}')
+    for key in ('train_cfg', 'param_scheduler', 'optim_wrapper'):
+        tell(f'`{key}`', lambda work, key=key: json.dumps(
+            work.part.cfg.get(key), default=str, sort_keys=True), lambda v: 'config')
+    own = cfg.get('benchmark') or {}
+    lines.append('Settings of their own (`benchmark` in the config): '
+                 + (', '.join(own) if own else 'none'))
+    return lines
+
+
+def markdown(report: dict) -> str:
+    """The table with what is needed to read it."""
+    methods = report['methods']
+    quality = [name for name in _QUALITY
+               if any(name in row for row in methods.values())]
+    head = ['method', report['metric'], 'gap closed in %',
+            *({'PSNR': 'PSNR in dB'}.get(n, n) for n in quality), 's per iteration',
+            'S: parameters', 'T: parameters', 'S: FLOPs', 'T: FLOPs']
+    lines = [f'| {" | ".join(head)} |', '| --- |' + ' ---: |' * (len(head) - 1)]
+    sizes = report['complexity']
+    for method, row in methods.items():
+        def show(key: str, form: str, factor: float = 1.0, row: dict = row) -> str:
+            if key not in row:
+                return '-'
+            found = row[key]
+            text = f'{factor * found["mean"]:{form}}'
+            if found['std'] is not None:
+                text += f' ± {factor * found["std"]:{form}}'
+            return text
+
+        cells = [show('task', '.3f'), show('gap_closed', '.1f', 100.0),
+                 *(show(name, _QUALITY[name]) for name in quality),
+                 show('iter_time', '.3f')]
+        restores = METHODS[method].restores
+        for what in ('params', 'flops'):
+            cells += [_short(sizes.get('sr', {}).get(what)) if restores else '0',
+                      _short(sizes.get('task', {}).get(what))]
+        lines.append(f'| {row["title"]} | {" | ".join(cells)} |')
+    lost = [f'- {row["title"]} seed {seed}: {run["state"]}: {run["reason"]}'
+            for row in methods.values() for seed, run in row['runs'].items()
+            if run['state'] != 'done']
+    if lost:
+        lines += ['', 'Missing:', '', *lost]
+    seeds = ', '.join(map(str, report['seeds']))
+    several = len(report['seeds']) > 1
+    lines += [
+        '', f'`{report["config"]}`; seeds {seeds}'
+        + ('; mean ± standard deviation over the seeds' if several else '')
+        + f'; {report["jobs"]} at once; {report["machine"]}. Gap closed: (method - '
+        'L→T) / (H→T - L→T), for each seed. The time of an iteration is its median, '
+        'with loading. FLOPs are those of one image.', '',
+        'What the methods had in common:', '', *(f'- {t}' for t in report['fairness'])]
+    return '\n'.join(lines) + '\n'
+
+
+def table_csv(report: dict) -> str:
+    """One row for each method and seed, the raw numbers."""
+    columns = ['method', 'seed', 'state', 'task', 'gap_closed', *_QUALITY, 'iter_time']
+    sizes = [(network, what) for what in ('params', 'flops')
+             for network in ('sr', 'task')]
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow([
+        *(report['metric'] if c == 'task' else c for c in columns),
+        *(f'{network}_{what}' for network, what in sizes)])
+    for method, row in report['methods'].items():
+        for seed, run in row['runs'].items():
+            values = dict(run, method=method, seed=seed)
+            writer.writerow([
+                *(values.get(c, '') for c in columns),
+                *(0 if network == 'sr' and not METHODS[method].restores
+                  else report['complexity'].get(network, {}).get(what, '')
+                  for network, what in sizes)])
+    return text.getvalue()
+
+
+def write_report(works: Sequence[Progress], cfg: Config, methods: Sequence[str],
+                 metric: str, complexity: dict, out: Path, jobs: int = 1) -> dict:
+    """Write ``results.{md,csv,json,png}`` and ``grids/*.png``.
+
+    Each file is written beside and renamed: what an earlier report wrote stays
+    readable whatever happens.
+
+    Args:
+        works: All parts, ended.
+        cfg: The config that the user gave.
+        methods: The methods compared.
+        metric: Key of the task metric.
+        complexity: Of :func:`mmsr4ir.apis.complexity.complexity`, or {}.
+        out: Folder.
+        jobs: How many ran at once, which the times depend on.
+
+    Returns:
+        dict: What the JSON file holds.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    report = dict(
+        config=str(cfg.filename), metric=metric, jobs=jobs, machine=machine(),
+        seeds=sorted({work.part.seed for work in works}),
+        methods=collect(works, methods, metric), complexity=complexity,
+        fairness=fairness(works, cfg))
+    replace(out / 'results.json', json.dumps(report, indent=1).encode())
+    replace(out / 'results.csv', table_csv(report).encode())
+    replace(out / 'results.md', markdown(report).encode())
+    replace(out / 'results.png', bar_chart(report))
+    seed = report['seeds'][0]
+    rows = {
+        work.part.info.title: work.part.folder / 'pictures' for work in works
+        if work.part.seed == seed and work.part.method in methods
+        and work.state == 'done'}
+    (out / 'grids').mkdir(exist_ok=True)
+    for name, picture in stack_pictures(rows, len(PANELS)):
+        replace(out / 'grids' / name, picture)
+    return report
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a file beside and rename it."""
+    unfinished = path.with_name(f'{path.name}.unfinished')
+    try:
+        unfinished.write_bytes(content)
+        os.replace(unfinished, path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def machine() -> str:
+    """What the times were measured on."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f'{len(os.sched_getaffinity(0))} cores ({platform.machine()}), no GPU'
+
+
+def _short(number: float | None) -> str:
+    if number is None or number != number:
+        return '-'
+    for size, unit in ((1e9, 'G'), (1e6, 'M'), (1e3, 'k')):
+        if number >= size:
+            return f'{number / size:.3g} {unit}'
+    return f'{number:.0f}'
