@@ -100,6 +100,11 @@ def plan_parts(cfg: Config, methods: Sequence[str], seeds: Sequence[int], out: P
     if unknown:
         raise BenchmarkError(
             f'unknown methods {sorted(unknown)}; there are {list(METHODS)}')
+    unknown = set(cfg.get('benchmark') or {}) - set(METHODS | PREPARATIONS)
+    if unknown:
+        raise BenchmarkError(
+            f'{cfg.filename}: benchmark has settings for unknown methods '
+            f'{sorted(unknown)}; there are {list(METHODS | PREPARATIONS)}')
     parts = []
     for seed in seeds:
         made = {}

@@ -70,8 +70,14 @@ def collect(works: Sequence[Progress], methods: Sequence[str], metric: str) -> d
                     raise BenchmarkError(
                         f'{work.part.title} has no metric {metric!r}; there are '
                         f'{sorted(metrics)}: choose one by --metric')
+                value = metrics[metric]
+                if value != value or value == -1:  # pycocotools' word for it
+                    raise BenchmarkError(
+                        f'{work.part.title}: {metric} is {value}, so the test data '
+                        'have no ground truth for it: set ann_file, data_prefix or '
+                        'the classes of test_dataloader')
                 run |= read_json(work.part.folder / 'trained.json')
-                run |= dict(metrics=metrics, task=metrics[metric],
+                run |= dict(metrics=metrics, task=value,
                             lr_digest=tested.get('lr_digest'))
                 for name in _QUALITY if METHODS[method].test_on != 'hr' else ():
                     if f'sr/{name}' in metrics:
@@ -107,34 +113,38 @@ def fairness(works: Sequence[Progress], cfg: Config) -> list[str]:
     done = [work for work in works if work.state == 'done']
     lines = []
 
-    def tell(what: str, value, described=str) -> None:
+    def tell(what: str, value, described=lambda v: f'({v})') -> None:
         """Compare within each seed, because seeds differ on purpose."""
         values = {}
         for work in done:
             found = value(work)
             if found is not None:
                 values.setdefault(work.part.seed, {})[work.part.method] = found
-        if any(len(set(by.values())) > 1 for by in values.values()):
-            shown = {method: described(v) for by in values.values()
-                     for method, v in by.items()}
-            lines.append(f'{what}: **not the same**: ' + ', '.join(
-                f'{method} {v}' for method, v in shown.items()))
-        elif values:
+        for seed, by in values.items():
+            groups = {}
+            for method, found in by.items():
+                groups.setdefault(found, []).append(method)
+            if len(groups) > 1:
+                lines.append(f'{what}: **not the same** (seed {seed}): ' + '; '.join(
+                    f'{", ".join(names)} {described(found)}'.rstrip()
+                    for found, names in groups.items()))
+                return
+        if values:
             one = next(iter(next(iter(values.values())).values()))
             count = max(map(len, values.values()))
-            lines.append(f'{what}: the same in all {count} ({described(one)})')
+            lines.append(f'{what}: the same in all {count} {described(one)}'.rstrip())
 
     tell('Training images, their order and augmentation',
-         lambda work: work.record().get('data_digest'), lambda v: f'CRC-32 {v:08x}')
+         lambda work: work.record().get('data_digest'), lambda v: f'(CRC-32 {v:08x})')
     for network, title in (('task', 'Updates of T'), ('sr', 'Updates of S')):
         tell(f'{title}, where it is trained', lambda work, network=network: (
             work.record().get('updates', {}).get(network) or None))
     tell('LR images of the test', lambda work: read_json(
         work.part.folder / 'tested.json').get('lr_digest'),
-        lambda v: f'CRC-32 {v:08x}')
+        lambda v: f'(CRC-32 {v:08x})')
     for key in ('train_cfg', 'param_scheduler', 'optim_wrapper'):
         tell(f'`{key}`', lambda work, key=key: json.dumps(
-            work.part.cfg.get(key), default=str, sort_keys=True), lambda v: 'config')
+            work.part.cfg.get(key), default=str, sort_keys=True), lambda v: '')
     own = cfg.get('benchmark') or {}
     lines.append('Settings of their own (`benchmark` in the config): '
                  + (', '.join(own) if own else 'none'))

@@ -1,0 +1,167 @@
+"""The order of the parts, what is run again and what is not, with tools of straw."""
+import json
+import subprocess
+import sys
+
+import pytest
+from mmengine.config import Config
+
+from mmsr4ir.benchmark import plan_parts, run_parts, runner
+from mmsr4ir.benchmark.methods import BenchmarkError
+
+# They leave the files of the real tools, and a line in a diary for each call.
+TRAIN = '''
+import json, sys, time
+from pathlib import Path
+work = Path(sys.argv[sys.argv.index('--work-dir') + 1])
+assert '--resume' in sys.argv
+method = work.parent.parent.name
+with open({diary!r}, 'a') as file:
+    file.write(f'train {{method}}\\n')
+if method in {broken!r}:
+    sys.exit('error: out of paint')
+while Path({diary!r}).read_text().count('train') < {company}:
+    time.sleep(0.05)
+work.mkdir(exist_ok=True)
+(work / 'epoch_2.pth').write_text(method)
+(work / 'last_checkpoint').write_text(str(work.resolve() / 'epoch_2.pth'))
+(work / 'record.json').write_text(json.dumps(dict(
+    epoch=2, epochs=2, iter=4, iters=4, updates=dict(sr=4, task=4), data_digest=7,
+    iter_time=0.5)))
+'''
+TEST = '''
+import json, sys
+from pathlib import Path
+checkpoint = Path(sys.argv[2])
+work = Path(sys.argv[sys.argv.index('--work-dir') + 1])
+method = checkpoint.read_text()
+with open({diary!r}, 'a') as file:
+    file.write(f'test {{method}}\\n')
+(work / 'now').mkdir(parents=True)
+(work / 'now' / 'now.json').write_text(json.dumps({{'mIoU': len(method)}}))
+(work / 'record.json').write_text(json.dumps(dict(lr_digest=5)))
+'''
+
+
+@pytest.fixture
+def straw(tmp_path, monkeypatch):
+    """Put tools of straw in place; return a function that runs methods with them."""
+    diary = tmp_path / 'diary.txt'
+    tools = tmp_path / 'tools'
+    tools.mkdir()
+    monkeypatch.setattr(runner, 'TOOLS', tools)
+
+    def run(methods, broken=(), company=0, jobs=1, options=None, **more):
+        for name, text in (('train', TRAIN), ('test', TEST)):
+            (tools / f'{name}.py').write_text(text.format(
+                diary=str(diary), broken=tuple(broken), company=company))
+        diary.write_text('')
+        cfg = Config(dict(
+            model=dict(
+                type='mmsr4ir.SR4IR', sr=dict(type='mmagic.EDSRNet'),
+                task=dict(type='x'), recipe=dict()),
+            default_hooks=dict(), **(options or {})))
+        works = run_parts(plan_parts(cfg, methods, [0], tmp_path / 'out'),
+                          tmp_path / 'out', jobs, **more)
+        return {work.part.method: work for work in works}, diary.read_text().split('\n')
+
+    return run
+
+
+def test_parts_come_after_what_they_need(straw, tmp_path):
+    works, diary = straw(['t2s', 'l2t', 's2t'])
+    assert all(work.state == 'done' for work in works.values())
+    assert diary.index('test h2t') < diary.index('train t2s')
+    assert diary.index('train s') < diary.index('train s2t') < diary.index('test s2t')
+    assert 'test s' not in diary
+    final = tmp_path / 'out/s2t/seed_0/final.pth'
+    assert final.read_text() == 's2t' and final.resolve().name == 'epoch_2.pth'
+    assert json.loads((final.parent / 'tested.json').read_text()) == dict(
+        metrics=dict(mIoU=3), lr_digest=5)
+
+
+def test_a_failed_part_stops_only_those_that_need_it(straw):
+    works, diary = straw(['h2t', 't2s', 's2t', 's_and_t'], broken=['h2t'])
+    assert works['h2t'].state == 'failed' and 'out of paint' in works['h2t'].reason
+    assert works['t2s'].state == 'skipped'
+    assert works['t2s'].reason == 'H→T seed 0, which it needs, failed'
+    assert works['s2t'].state == works['s_and_t'].state == 'done'
+    assert 'train t2s' not in diary
+    # Mended and started again: only what is missing is done.
+    works, diary = straw(['h2t', 't2s', 's2t', 's_and_t'])
+    assert all(work.state == 'done' for work in works.values())
+    assert [line for line in diary if line] == [
+        'train h2t', 'test h2t', 'train t2s', 'test t2s']
+
+
+def test_what_was_trained_and_not_tested_is_only_tested(straw, tmp_path):
+    straw(['l2t'])
+    (tmp_path / 'out/l2t/seed_0/tested.json').unlink()
+    (tmp_path / 'out/l2t/seed_0/test/now/now.json').unlink()
+    (tmp_path / 'out/l2t/seed_0/test/now').rmdir()
+    _, diary = straw(['l2t'])
+    assert [line for line in diary if line] == ['test l2t']
+
+
+def test_other_settings_are_not_mixed_with_finished_parts(straw):
+    straw(['l2t'])
+    with pytest.raises(BenchmarkError, match='other settings.*--out'):
+        straw(['l2t'], options=dict(train_cfg=dict(max_epochs=9)))
+
+
+def test_several_at_once(straw):
+    # Each training ends only when all three have begun.
+    works, diary = straw(['h2t', 'l2t', 's_and_t'], jobs=3, company=3)
+    assert all(work.state == 'done' for work in works.values())
+
+
+def test_one_benchmark_at_a_time(straw, tmp_path):
+    out = tmp_path / 'out'
+    out.mkdir()
+    with runner.locked(out) as lock:
+        with pytest.raises(BenchmarkError, match='is at work in'):
+            straw(['l2t'])
+        # A training that outlives its benchmark holds the folder too.
+        child = subprocess.Popen(
+            [sys.executable, '-c', 'input()'], stdin=subprocess.PIPE, pass_fds=[lock])
+    with pytest.raises(BenchmarkError, match='is at work in'):
+        straw(['l2t'])
+    child.communicate(b'\n')
+    works, _ = straw(['l2t'])
+    assert works['l2t'].state == 'done'
+
+
+def test_stopping_leaves_no_process(straw, tmp_path, monkeypatch):
+    processes = []
+    plain = subprocess.Popen
+
+    def popen(*args, **kwargs):
+        processes.append(plain(*args, **kwargs))
+        return processes[-1]
+
+    def interrupt(works):
+        if (tmp_path / 'diary.txt').read_text():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, 'Popen', popen)
+    with pytest.raises(KeyboardInterrupt):
+        straw(['h2t', 'l2t'], company=99, display=interrupt)
+    assert len(processes) == 1 and processes[0].poll() not in (None, 0)
+    works, _ = straw(['h2t', 'l2t'])
+    assert all(work.state == 'done' for work in works.values())
+
+
+@pytest.mark.parametrize('jobs, slot, given, expected', [
+    (1, 0, {}, {}),
+    (2, 1, {'CUDA_VISIBLE_DEVICES': '4,6'}, {'CUDA_VISIBLE_DEVICES': '6'}),
+    (3, 2, {'CUDA_VISIBLE_DEVICES': '4,6', 'OMP_NUM_THREADS': '5'},
+     {'CUDA_VISIBLE_DEVICES': '4', 'OMP_NUM_THREADS': '5'}),
+])
+def test_parts_at_once_share_the_machine(jobs, slot, given, expected, monkeypatch):
+    for key in ('CUDA_VISIBLE_DEVICES', 'OMP_NUM_THREADS'):
+        monkeypatch.delenv(key, raising=False)
+    for key, value in given.items():
+        monkeypatch.setenv(key, value)
+    settings = runner.slot_settings(slot, jobs)
+    assert {key: settings.get(key) for key in expected} == expected
+    assert ('OMP_NUM_THREADS' in settings) == (jobs > 1)

@@ -1,0 +1,81 @@
+"""The record of a run, against what the run did."""
+import json
+import zlib
+
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.structures import BaseDataElement
+from test_hooks import ToyDataset, runner
+
+from mmsr4ir.engine.run_record_hook import RunRecordHook, digest
+from toys import RECIPES, toy_config
+
+HOOKS = dict(record=dict(type='mmsr4ir.RunRecordHook', interval=0.0))
+
+
+def record(folder):
+    return json.loads((folder / 'record.json').read_text())
+
+
+def test_counts_and_digest(tmp_path):
+    seen = []
+
+    class Seen(ToyDataset):
+
+        def __getitem__(self, i):
+            data = super().__getitem__(i)
+            seen.append(data['inputs'].numpy().tobytes())
+            return data
+
+    run = runner(tmp_path, epochs=3, warmup=1, hooks=HOOKS, train_dataloader=dict(
+        dataset=Seen(), batch_size=2, num_workers=0, collate_fn=pseudo_collate,
+        sampler=dict(type='DefaultSampler', shuffle=True)))
+    run.train()
+    expected = 0
+    for content in seen:
+        expected = zlib.crc32(content, zlib.crc32(b'(3, 16, 16)', expected))
+    found = record(tmp_path)
+    assert len(seen) == 12 and found['data_digest'] == expected
+    assert found['updates'] == dict(sr=6, task=6)
+    assert [found[k] for k in ('epoch', 'epochs', 'iter', 'iters')] == [3, 3, 6, 6]
+    assert found['iter_time'] > 0
+
+
+def test_the_order_of_the_data_does_not_depend_on_the_method(tmp_path):
+    found = {}
+    for name, seed in (('SR4IR', 0), ('L->T', 0), ('T->S', 0), ('seed', 1)):
+        folder = tmp_path / name
+        folder.mkdir()
+        recipe = RECIPES.get(name, RECIPES['SR4IR'])
+        runner(folder, hooks=HOOKS, model=toy_config(recipe=recipe),
+               randomness=dict(seed=seed)).train()
+        found[name] = record(folder)
+    assert found['SR4IR']['data_digest'] == found['L->T']['data_digest'] == found[
+        'T->S']['data_digest'] != found['seed']['data_digest']
+    assert found['L->T']['updates'] == dict(sr=0, task=4)
+    assert found['T->S']['updates'] == dict(sr=4, task=0)
+
+
+def test_a_resumed_run_goes_on_with_the_counts(tmp_path):
+    whole, resumed = tmp_path / 'whole', tmp_path / 'resumed'
+    whole.mkdir(), resumed.mkdir()
+    runner(whole, epochs=3, hooks=HOOKS).train()
+    for epochs in (1, 3):
+        runner(resumed, epochs=epochs, hooks=HOOKS, resume=epochs == 3).train()
+    a, b = record(whole), record(resumed)
+    assert a.pop('iter_time') and (b.pop('iter_time') or True)
+    assert a == b
+
+
+def test_digest_of_lr_images_in_a_test(tmp_path):
+    hook = RunRecordHook()
+    images = [torch.full((3, 2, 2), i, dtype=torch.uint8) for i in range(3)]
+    samples = [BaseDataElement() for _ in images]
+    for sample, image in zip(samples, images, strict=True):
+        sample.images = dict(lr=image)
+    run = type('Run', (), dict(work_dir=str(tmp_path)))
+    hook.after_test_iter(run, 0, outputs=samples[:2])
+    hook.after_test_iter(run, 1, outputs=samples[2:])
+    hook.after_test_epoch(run)
+    assert record(tmp_path) == dict(lr_digest=digest(images))
+    assert digest(images) != digest(images[::-1])
