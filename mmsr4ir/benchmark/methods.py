@@ -92,9 +92,10 @@ def plan_parts(cfg: Config, methods: Sequence[str], seeds: Sequence[int], out: P
     Raises:
         BenchmarkError: The config is no SR4IR config, or a method is unknown.
     """
-    if cfg.model.get('type') != 'mmsr4ir.SR4IR':
+    model = cfg.get('model') or {}
+    if model.get('type') != 'mmsr4ir.SR4IR':
         raise BenchmarkError(
-            f'{cfg.filename}: model is {cfg.model.get("type")!r}; the benchmark takes '
+            f'{cfg.filename}: model is {model.get("type")!r}; the benchmark takes '
             'a config whose model is mmsr4ir.SR4IR and derives the other methods')
     unknown = set(methods) - set(METHODS)
     if unknown:

@@ -2,7 +2,7 @@
 
 What is wrong with a data set shows, without this, as an error deep inside a worker
 process hours later, or not at all: mmdet ignores classes that the annotation file
-lacks, and OpenCV fills the rest of a truncated JPEG with grey.
+lacks, and OpenCV reads some truncated files as whole images.
 """
 import json
 import os
@@ -43,6 +43,11 @@ def check_data(cfg, splits: tuple[str, ...] = ('train', 'val')) -> None:
             if path and path not in seen:
                 seen.add(path)
                 content = read_coco(path)
+                if not content['annotations']:
+                    raise DataError(
+                        f'annotation file {path} has no annotation, so there is '
+                        f'nothing to learn from or to compare with in '
+                        f'{split}_dataloader: set ann_file to one with ground truth')
                 _check_classes(path, content, dataset, cfg)
                 folder = os.path.join(
                     dataset.get('data_root') or '',

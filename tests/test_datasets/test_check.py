@@ -51,6 +51,13 @@ def test_wrappers_are_looked_through(root):
             check_data(cfg)
 
 
+def test_images_without_any_annotation_are_no_ground_truth(root):
+    content = json.loads((root / 'train.json').read_text())
+    (root / 'train.json').write_text(json.dumps(content | dict(annotations=[])))
+    with pytest.raises(DataError, match='has no annotation.*train_dataloader'):
+        check_data(config(root))
+
+
 @pytest.mark.parametrize('content, message', [
     (None, 'does not exist: set data_root and ann_file'),
     ('', 'is empty'),
