@@ -1,53 +1,185 @@
 """Image quality beside the task's own metric, in the same validation pass."""
+import logging
+import math
+import warnings
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
+import torch
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import Tensor, nn
 
+from mmsr4ir.models.weights import WeightsError
 from mmsr4ir.registry import METRICS
+
+# The shorter edge that each needs, in pixels: anything, the window of SSIM, what
+# AlexNet has an output for, a block of NIQE (which needs two of them).
+_LEAST = dict(PSNR=1, SSIM=11, LPIPS=31, NIQE=96)
 
 
 @METRICS.register_module()
 class SRQuality(BaseMetric):
-    """PSNR and SSIM of the restored against the HR image, in RGB on 8 bits.
+    """PSNR, SSIM, LPIPS and NIQE of the restored image, on 8 bits.
 
-    The values are mmagic's, one for each image, without padding, then averaged.
+    PSNR, SSIM and NIQE are mmagic's functions, LPIPS is that of the package ``lpips``
+    (AlexNet, version 0.1). Each image is measured without padding and then counts as
+    one in the mean, whatever its size.
+
+    An image that equals HR exactly has an infinite PSNR, in mmagic too, and would make
+    the mean infinite, which JSON cannot hold. Here no image counts more than 100 dB.
 
     Args:
         crop_border: Pixels left out along each edge. The published evaluation leaves
             out 8.
+        metrics: Any of ``'PSNR'`` (dB), ``'SSIM'``, ``'LPIPS'`` (0 is equal; on RGB)
+            and ``'NIQE'`` (lower is better; of the restored image alone, in gray; for
+            images of at least 96 x 192 pixels after the crop).
+        convert_to: ``'Y'`` for PSNR and SSIM on the luma of ITU-R BT.601, as most SR
+            papers have it; None for RGB.
         collect_device: As in :class:`mmengine.evaluator.BaseMetric`.
         prefix: As in :class:`mmengine.evaluator.BaseMetric`.
 
     Raises:
-        ValueError: An image has no pixel left after the crop.
+        ValueError: A metric or ``convert_to`` is unknown, or an image is too small.
+        WeightsError: LPIPS is asked for and AlexNet's weights can neither be found nor
+            fetched. That is known before a training starts.
     """
 
     default_prefix = 'sr'
 
-    def __init__(self, crop_border: int = 0, collect_device: str = 'cpu',
+    def __init__(self, crop_border: int = 0,
+                 metrics: Sequence[str] = ('PSNR', 'SSIM'),
+                 convert_to: str | None = None, collect_device: str = 'cpu',
                  prefix: str | None = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
+        metrics = (metrics, ) if isinstance(metrics, str) else tuple(metrics)
+        unknown = [name for name in metrics if name not in _LEAST]
+        if unknown or not metrics:
+            raise ValueError(
+                f'SRQuality: metrics={list(metrics)}: name one or more of '
+                f'{list(_LEAST)}')
+        if convert_to not in (None, 'Y'):
+            raise ValueError(
+                f"SRQuality: convert_to={convert_to!r}: use 'Y', or None for RGB")
+        if crop_border < 0:
+            raise ValueError(f'SRQuality: crop_border={crop_border} is negative')
         self.crop_border = crop_border
+        self.metrics = metrics
+        self.convert_to = convert_to
+        self.lpips = lpips_network() if 'LPIPS' in metrics else None
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keep two numbers of each image; the images themselves are not kept."""
+        """Keep a number for each metric and image; the images are not kept."""
+        for sample in data_samples:
+            sr, hr = (sample['images'][key] for key in ('sr', 'hr'))
+            self.check_size(*hr.shape[-2:])
+            values = self.measure(sr, hr)
+            self.results.append(tuple(values[name] for name in self.metrics))
+
+    def check_size(self, height: int, width: int) -> None:
+        """See that enough of an image is left after the crop.
+
+        Raises:
+            ValueError: It is not.
+        """
+        left = [max(0, length - 2 * self.crop_border) for length in (height, width)]
+        for name in self.metrics:
+            least = _LEAST[name]
+            blocks = math.prod(length // least for length in left)
+            if blocks < (2 if name == 'NIQE' else 1):
+                raise ValueError(
+                    f'SRQuality: {name} needs at least {least} x '
+                    f'{2 * least if name == "NIQE" else least} pixels, but '
+                    f'crop_border={self.crop_border} leaves {left[0]} x {left[1]} of '
+                    f'an image of {height} x {width}; lower it, or leave {name} out '
+                    'of metrics')
+
+    @torch.no_grad()
+    def measure(self, sr: Tensor, hr: Tensor) -> dict[str, float]:
+        """Measure one image.
+
+        Args:
+            sr: (3, H, W), uint8, RGB, as ``hr``.
+
+        Returns:
+            dict[str, float]: The metrics by name; NIQE is NaN where it has none.
+        """
         # mmagic takes seconds to import; a training that never validates waits not.
+        from mmagic.evaluation.metrics.niqe import niqe
         from mmagic.evaluation.metrics.psnr import psnr
         from mmagic.evaluation.metrics.ssim import ssim
-        for sample in data_samples:
-            sr, hr = (
-                sample['images'][key].permute(1, 2, 0).cpu().numpy()
-                for key in ('sr', 'hr'))
-            if min(hr.shape[:2]) <= 2 * self.crop_border:
-                raise ValueError(
-                    f'SRQuality: crop_border={self.crop_border} leaves nothing of an '
-                    f'image of {hr.shape[0]} x {hr.shape[1]} pixels; lower it')
-            self.results.append(tuple(
-                float(metric(sr, hr, crop_border=self.crop_border))
-                for metric in (psnr, ssim)))
+        border = self.crop_border
+        images = [image.permute(1, 2, 0).cpu().numpy() for image in (sr, hr)]
+        how = dict(crop_border=border, convert_to=self.convert_to, channel_order='rgb')
+        functions = dict(
+            PSNR=lambda: min(psnr(*images, **how), 100.0),
+            SSIM=lambda: ssim(*images, **how),
+            LPIPS=lambda: lpips_distance(self.lpips, *(
+                image[:, border:image.shape[1] - border, border:image.shape[2] - border]
+                for image in (sr, hr))),
+            NIQE=lambda: _or_nan(partial(
+                niqe, images[0][..., ::-1], border, convert_to='gray')))
+        return {name: float(functions[name]()) for name in self.metrics}
 
-    def compute_metrics(self, results: list[tuple[float, float]]) -> dict[str, float]:
-        """Average over the images: ``PSNR`` in dB and ``SSIM`` in [-1, 1]."""
-        psnr, ssim = np.mean(results, axis=0)
-        return dict(PSNR=float(psnr), SSIM=float(ssim))
+    def compute_metrics(self, results: list[tuple[float, ...]]) -> dict[str, float]:
+        """Average over the images, by the names of the metrics.
+
+        Images without a NIQE do not count in its mean, and a warning says how many
+        they are; where none has one, it is missing.
+        """
+        means = {}
+        for name, values in zip(self.metrics, zip(*results, strict=True), strict=True):
+            found = [value for value in values if not math.isnan(value)]
+            if len(found) < len(values):
+                print_log(
+                    f'SRQuality: {len(values) - len(found)} of {len(values)} images '
+                    f'have no {name}: hardly anything in them is not flat',
+                    'current', level=logging.WARNING)
+            if found:
+                means[name] = float(np.mean(found))
+        return means
+
+
+def lpips_network() -> nn.Module:
+    """The network of LPIPS: AlexNet's features and how much each channel counts.
+
+    Raises:
+        WeightsError: AlexNet's weights are neither in torch's cache nor to be fetched.
+    """
+    from lpips import LPIPS
+    from torchvision.models import AlexNet_Weights
+    # The training draws the same numbers as without it.
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter('ignore', UserWarning)  # of torchvision's old arguments
+        network = LPIPS(pnet_rand=True, verbose=False)
+    try:
+        weights = CheckpointLoader.load_checkpoint(
+            AlexNet_Weights.IMAGENET1K_V1.url, map_location='cpu')
+    except (OSError, RuntimeError) as error:
+        raise WeightsError(
+            f"SRQuality: 'LPIPS' needs torchvision's AlexNet. {error}") from error
+    trunk = network.net
+    # Its parts keep AlexNet's numbering: slice2.3 is features.3.
+    trunk.load_state_dict({
+        name: weights[f'features.{name.partition(".")[2]}']
+        for name in trunk.state_dict()})
+    return network.requires_grad_(False)
+
+
+def lpips_distance(network: nn.Module, sr: Tensor, hr: Tensor) -> float:
+    """LPIPS of two images, both (3, H, W), uint8, RGB, on the device they are on."""
+    sr, hr = (image[None].float() / 127.5 - 1 for image in (sr, hr))
+    return network.to(sr.device)(sr, hr).item()
+
+
+def _or_nan(niqe) -> float:
+    """NIQE, or NaN where fewer than two blocks of the image have statistics."""
+    with warnings.catch_warnings(), np.errstate(all='ignore'):
+        warnings.simplefilter('ignore', RuntimeWarning)
+        try:
+            return niqe()
+        except np.linalg.LinAlgError:
+            return math.nan

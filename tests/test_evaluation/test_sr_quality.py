@@ -1,10 +1,24 @@
+"""SRQuality against scikit-image and against LPIPS and NIQE put together by hand."""
+import json
+import math
+import sys
+from pathlib import Path
+
 import cv2
+import lpips
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from quality_in_processes import SIZES, images
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torchvision.models import alexnet
 
 from mmsr4ir.evaluation import SRQuality
+from mmsr4ir.models.weights import WeightsError
+from mmsr4ir.registry import METRICS
+
+SCRIPT = 'tests/test_evaluation/quality_in_processes.py'
 
 
 def samples(seed: int, sizes) -> list[dict]:
@@ -20,26 +34,59 @@ def samples(seed: int, sizes) -> list[dict]:
     return out
 
 
+def arrays(sample: dict, border: int) -> list[np.ndarray]:
+    """HR and SR as (height, width, 3) without the border."""
+    return [
+        image[border:image.shape[0] - border, border:image.shape[1] - border]
+        for image in (
+            sample['images'][key].permute(1, 2, 0).numpy() for key in ('hr', 'sr'))]
+
+
+def luma(image: np.ndarray) -> np.ndarray:
+    """Y of ITU-R BT.601, in [16, 235]."""
+    red, green, blue = np.moveaxis(image.astype(np.float64), -1, 0) / 255
+    return (16 + 65.481 * red + 128.553 * green + 24.966 * blue)[..., None]
+
+
 @pytest.mark.parametrize('border', [0, 3])
-def test_against_scikit_image(border):
-    metric = SRQuality(crop_border=border)
+@pytest.mark.parametrize('convert_to', [None, 'Y'])
+def test_against_scikit_image(border, convert_to):
+    metric = SRQuality(crop_border=border, convert_to=convert_to)
     data = samples(0, ((40, 48), (32, 32), (50, 36)))
     metric.process({}, data[:2])
     metric.process({}, data[2:])
     got = metric.evaluate(3)
     psnr, ssim = [], []
     for sample in data:
-        hr, sr = (sample['images'][k].permute(1, 2, 0).numpy() for k in ('hr', 'sr'))
-        if border:
-            hr, sr = (x[border:-border, border:-border] for x in (hr, sr))
+        hr, sr = arrays(sample, border)
+        if convert_to:
+            hr, sr = luma(hr), luma(sr)
         psnr.append(peak_signal_noise_ratio(hr, sr, data_range=255))
         # The 11 x 11 Gaussian of the SSIM paper, without its border.
         _, full = structural_similarity(
             hr, sr, data_range=255, channel_axis=2, gaussian_weights=True, sigma=1.5,
             use_sample_covariance=False, full=True)
         ssim.append(full[5:-5, 5:-5].mean())
-    assert got['sr/PSNR'] == pytest.approx(np.mean(psnr), abs=1e-6)
+    assert got['sr/PSNR'] == pytest.approx(np.mean(psnr), abs=1e-5)
     assert got['sr/SSIM'] == pytest.approx(np.mean(ssim), abs=1e-4)
+
+
+def test_only_what_is_asked_for_in_that_order():
+    metric = METRICS.build(dict(type='SRQuality', metrics=['SSIM']))
+    metric.process({}, samples(1, ((32, 32), )))
+    assert list(metric.evaluate(1)) == ['sr/SSIM']
+    assert SRQuality(metrics='PSNR').metrics == ('PSNR', )
+
+
+@pytest.mark.parametrize('options, message', [
+    (dict(metrics=['PSNR', 'VIF']), r"\['PSNR', 'VIF'\]: name one or more of .*'NIQE'"),
+    (dict(metrics=[]), 'name one or more of'),
+    (dict(convert_to='gray'), "convert_to='gray': use 'Y', or None"),
+    (dict(crop_border=-1), 'negative'),
+])
+def test_unknown_options_are_errors(options, message):
+    with pytest.raises(ValueError, match=message):
+        SRQuality(**options)
 
 
 def test_no_image_is_kept():
@@ -49,15 +96,160 @@ def test_no_image_is_kept():
     assert isinstance(psnr, float) and isinstance(ssim, float)
 
 
-def test_equal_images():
-    sample = samples(2, ((32, 32), ))[0]
-    sample['images']['sr'] = sample['images']['hr']
+def test_an_equal_image_counts_100_db():
+    equal, other = samples(2, ((32, 32), (32, 32)))
+    equal['images']['sr'] = equal['images']['hr']
+    alone = SRQuality()
+    alone.process({}, [other])
+    alone = alone.evaluate(1)
     metric = SRQuality()
-    metric.process({}, [sample])
-    assert metric.evaluate(1) == {'sr/PSNR': float('inf'), 'sr/SSIM': pytest.approx(1)}
+    metric.process({}, [equal, other])
+    got = metric.evaluate(2)
+    assert got == {
+        'sr/PSNR': pytest.approx((100 + alone['sr/PSNR']) / 2),
+        'sr/SSIM': pytest.approx((1 + alone['sr/SSIM']) / 2)}
+    json.dumps(got, allow_nan=False)
 
 
-def test_a_border_that_leaves_nothing_is_named():
-    metric = SRQuality(crop_border=16)
-    with pytest.raises(ValueError, match='crop_border=16 leaves nothing.*32 x 32'):
-        metric.process({}, samples(3, ((32, 32), )))
+@pytest.mark.parametrize('name, size, message', [
+    ('PSNR', (32, 32), r'PSNR needs at least 1 x 1 .*crop_border=16 leaves 0 x 0 .*'
+     'image of 32 x 32; lower it, or leave PSNR out'),
+    ('SSIM', (42, 80), r'SSIM needs at least 11 x 11 .*leaves 10 x 48'),
+    ('NIQE', (32 + 96, 32 + 191), r'NIQE needs at least 96 x 192 .*leaves 96 x 191'),
+])
+def test_an_image_that_is_too_small_is_named(name, size, message):
+    metric = SRQuality(crop_border=16, metrics=[name])
+    with pytest.raises(ValueError, match=message):
+        metric.process({}, samples(3, (size, )))
+    larger = tuple(length + 1 for length in size)
+    metric.process({}, samples(3, (larger, )))
+    assert len(metric.results) == 1
+
+
+@pytest.fixture
+def random_alexnet(tmp_path, monkeypatch) -> dict[str, torch.Tensor]:
+    """Weights of AlexNet's features where torch's cache would have them."""
+    monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path))
+    torch.manual_seed(1)
+    weights = {name: value for name, value in alexnet().state_dict().items()
+               if name.startswith('features')}
+    (tmp_path / 'checkpoints').mkdir()
+    torch.save(weights, tmp_path / 'checkpoints' / 'alexnet-owt-7be5be79.pth')
+    return weights
+
+
+def lpips_by_hand(sr: np.ndarray, hr: np.ndarray, weights: dict) -> float:
+    """Zhang et al., CVPR 2018, section 3, on AlexNet's five layers."""
+    linear = torch.load(Path(lpips.__file__).parent / 'weights' / 'v0.1' / 'alex.pth',
+                        map_location='cpu')
+    features = []
+    for image in (sr, hr):
+        x = torch.from_numpy(image.astype(np.float32) / 255).permute(2, 0, 1)[None]
+        x = (2 * x - 1 - torch.tensor([-.030, -.088, -.188]).view(3, 1, 1)
+             ) / torch.tensor([.458, .448, .450]).view(3, 1, 1)
+        features.append([])
+        for layer, stride, padding, pool in (
+                (0, 4, 2, False), (3, 1, 2, True), (6, 1, 1, True), (8, 1, 1, False),
+                (10, 1, 1, False)):
+            x = F.max_pool2d(x, 3, 2) if pool else x
+            x = F.conv2d(x, weights[f'features.{layer}.weight'],
+                         weights[f'features.{layer}.bias'], stride, padding).relu()
+            features[-1].append(x)
+    total = 0
+    for i, (a, b) in enumerate(zip(*features, strict=True)):
+        a, b = (x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10) for x in (a, b))
+        total += ((a - b).square() * linear[f'lin{i}.model.1.weight']).sum(1).mean()
+    return total.item()
+
+
+def test_lpips_against_a_computation_by_hand(random_alexnet):
+    before = torch.get_rng_state()
+    metric = SRQuality(crop_border=2, metrics=('LPIPS', 'PSNR'))
+    assert torch.equal(torch.get_rng_state(), before)
+    data = samples(4, ((64, 48), (35, 40)))
+    metric.process({}, data)
+    expected = [lpips_by_hand(*arrays(s, 2)[::-1], random_alexnet) for s in data]
+    assert [r[0] for r in metric.results] == pytest.approx(expected, rel=1e-4)
+    assert min(expected) > 1e-3
+    assert metric.evaluate(2)['sr/LPIPS'] == pytest.approx(np.mean(expected), rel=1e-4)
+    equal = data[0]['images']['hr']
+    assert metric.measure(equal, equal)['LPIPS'] == 0
+    with pytest.raises(ValueError, match='LPIPS needs at least 31 x 31.*30 x 36'):
+        metric.process({}, samples(4, ((34, 40), )))
+
+
+def test_lpips_without_alexnet_stops_before_the_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path))
+
+    def no_network(*args, **kwargs):
+        raise OSError('no network')
+
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', no_network)
+    with pytest.raises(WeightsError) as error:
+        METRICS.build(dict(type='SRQuality', metrics=['PSNR', 'LPIPS']))
+    text = str(error.value)
+    assert "'LPIPS' needs torchvision's AlexNet" in text and 'no network' in text
+    assert str(tmp_path / 'checkpoints' / 'alexnet-owt-7be5be79.pth') in text
+    SRQuality(metrics=['PSNR'])
+
+
+def natural(seed: int, size=(192, 192)) -> np.ndarray:
+    """A gray image with the 1/f spectrum of natural scenes, coloured a little."""
+    rng = np.random.default_rng(seed)
+    fy, fx = np.fft.fftfreq(size[0])[:, None], np.fft.fftfreq(size[1])[None]
+    frequency = np.hypot(fy, fx)
+    frequency[0, 0] = 1
+    gray = np.fft.ifft2(np.fft.fft2(rng.normal(size=size)) / frequency**1.2).real
+    gray = 128 + 45 * gray / gray.std()
+    return np.stack([gray * 1.1, gray, gray * 0.8], -1).clip(0, 255).astype(np.uint8)
+
+
+def test_niqe_against_mmagic_on_gray_of_our_own():
+    from mmagic.evaluation.metrics.niqe import niqe
+    image = natural(0, (205, 210))
+    noisy = np.clip(
+        image + np.random.default_rng(1).normal(0, 40, image.shape), 0, 255
+    ).astype(np.uint8)
+    tensors = [torch.from_numpy(x).permute(2, 0, 1) for x in (image, noisy)]
+    metric = SRQuality(crop_border=4, metrics=['NIQE'])
+    good, bad = (metric.measure(x, tensors[0])['NIQE'] for x in tensors)
+    for value, picture in ((good, image), (bad, noisy)):
+        gray = (picture[4:-4, 4:-4] @ np.array([0.299, 0.587, 0.114]))
+        assert value == pytest.approx(float(niqe(gray, 0, 'HW')), rel=0.01)
+    assert bad > 1.3 * good
+    # The other image has no say.
+    assert metric.measure(tensors[0], tensors[1])['NIQE'] == good
+
+
+def test_images_without_niqe_are_left_out_and_counted(monkeypatch):
+    lines = []
+    monkeypatch.setattr('mmsr4ir.evaluation.sr_quality.print_log',
+                        lambda text, *args, **kwargs: lines.append(text))
+    flat = torch.full((3, 192, 192), 90, dtype=torch.uint8)
+    image = torch.from_numpy(natural(0)).permute(2, 0, 1)
+    metric = SRQuality(metrics=['NIQE', 'PSNR'])
+    data = [dict(images=dict(sr=x, hr=image)) for x in (flat, image)]
+    metric.process({}, data)
+    (missing, _), (value, _) = metric.results
+    assert math.isnan(missing)
+    assert metric.evaluate(2)['sr/NIQE'] == value
+    assert len(lines) == 1 and '1 of 2 images have no NIQE' in lines[0]
+    metric.process({}, data[:1])
+    got = metric.evaluate(1)
+    assert list(got) == ['sr/PSNR']
+    json.dumps(got, allow_nan=False)
+
+
+def test_two_processes_count_each_image_once(run_tool, tmp_path):
+    out = tmp_path / 'metrics.json'
+    run_tool(sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2',
+             '--master_port=29623', SCRIPT, out, env=dict(PYTHONWARNINGS='ignore'))
+    psnr = []
+    for index in range(len(SIZES)):
+        hr, sr = arrays(dict(images=images(index)), 2)
+        psnr.append(peak_signal_noise_ratio(hr, sr, data_range=255))
+    # The image that the sampler gives out twice would change the mean.
+    assert abs(np.mean([*psnr, psnr[0]]) - np.mean(psnr)) > 0.1
+    evened, uneven = json.loads(out.read_text())
+    assert evened['sr/PSNR'] == pytest.approx(np.mean(psnr), abs=1e-5)
+    assert uneven == evened
