@@ -39,13 +39,15 @@ def build_model(cfg: Config, checkpoint: str | None = None) -> SR4IR:
     return model.eval()
 
 
-def build_loader(cfg: Config, split: str, batch_size: int | None = None) -> DataLoader:
-    """Build a dataloader without worker processes.
+def build_loader(cfg: Config, split: str, batch_size: int | None = None,
+                 workers: bool = False) -> DataLoader:
+    """Build a dataloader.
 
     Args:
         cfg: The whole config.
         split: ``'train'``, ``'val'`` or ``'test'``.
         batch_size: Another one than the config's.
+        workers: Whether to have the config's worker processes or none.
 
     Raises:
         ValueError: The config has no such dataloader, or its data cannot be read.
@@ -55,8 +57,9 @@ def build_loader(cfg: Config, split: str, batch_size: int | None = None) -> Data
         raise ValueError(f'the config has no {split}_dataloader')
     init_default_scope(cfg.get('default_scope') or 'mmengine')
     options = ConfigDict(options)
-    options.update(num_workers=0, persistent_workers=False)
-    options.pop('prefetch_factor', None)
+    if not workers:
+        options.update(num_workers=0, persistent_workers=False)
+        options.pop('prefetch_factor', None)
     if batch_size is not None:
         options.pop('batch_sampler', None)
         options.batch_size = batch_size

@@ -1,0 +1,116 @@
+"""Time training and inference part by part: seconds, images a second, peak memory."""
+import argparse
+import json
+import platform
+import sys
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.device import get_device
+from mmengine.runner import set_random_seed
+
+import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
+from mmsr4ir.apis.build import build_loader, build_model
+from mmsr4ir.apis.speed import (
+    Laps,
+    build_wrappers,
+    peak_memory,
+    summary,
+    time_inference,
+    time_training,
+)
+from mmsr4ir.datasets.class_lists import positive, write_text
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog='Weights are random and no weight is changed by '
+        'the training. Inference: "restore" is S, "recognise" is T with its '
+        'post-processing, "test step" is all but the waiting for data, timed by '
+        'itself. Without a GPU the peak memory is that of the whole process so far, '
+        'the warm-up included.')
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--parts', nargs='+', choices=('inference', 'training'),
+        default=('inference', 'training'), help='what to time (default: both)')
+    parser.add_argument('--iterations', type=positive, default=20, metavar='N',
+                        help='timed iterations (default: %(default)s)')
+    parser.add_argument('--warmup', type=int, default=3, metavar='N',
+                        help='iterations before them (default: %(default)s)')
+    parser.add_argument('--batch-size', type=positive, metavar='N',
+                        help='images a batch (default: those of the config)')
+    parser.add_argument(
+        '--stage', choices=('main', 'warmup'), default='main',
+        help="stage of the training whose phases are timed (default: %(default)s)")
+    parser.add_argument(
+        '--out', type=Path, metavar='FILE.json', help='write the numbers too')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        help='override settings of the config, as in tools/train.py')
+    args = parser.parse_args()
+    if args.warmup < 0:
+        parser.error('--warmup is below 0')
+    return args
+
+
+def table(title: str, laps: Laps, whole: str) -> str:
+    """The parts of one summary, each with its share of the whole."""
+    rows = summary(laps)
+    lines = [f'{title}, batches of {max(laps.images)}:',
+             f'{"seconds":20}{"median":>9}{"q1":>9}{"q3":>9}{"min":>9}{"max":>9}'
+             f'{"share":>8}{"images/s":>10}']
+    for name, row in rows.items():
+        lines.append(
+            f'{name:20}' + ''.join(
+                f'{row[key]:9.4f}' for key in ('median', 'q1', 'q3', 'min', 'max'))
+            + f'{row["median"] / rows[whole]["median"]:8.0%}'
+            f'{row["images_per_second"]:10.1f}')
+    memory = peak_memory()
+    lines.append(f'peak memory: {memory["mib"]:.0f} MiB ({memory["of"]})')
+    return '\n'.join(lines)
+
+
+def main() -> None:
+    args = parse_args()
+    if not Path(args.config).is_file():
+        sys.exit(f'error: config {args.config} does not exist')
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options or {})
+    torch.backends.cudnn.benchmark = bool(
+        (cfg.get('env_cfg') or {}).get('cudnn_benchmark'))
+    set_random_seed(0)
+    device = get_device()
+    name = torch.cuda.get_device_name() if device == 'cuda' else (
+        f'{platform.machine()}, {torch.get_num_threads()} threads')
+    results = dict(
+        config=args.config, device=device, device_name=name, torch=torch.__version__,
+        iterations=args.iterations, warmup=args.warmup)
+    print(f'{device} ({name}), torch {torch.__version__}, {args.iterations} iterations '
+          f'after {args.warmup} of warm-up')
+    try:
+        model = build_model(cfg).to(device)
+        # Inference first: it needs less memory, and a process's peak never falls.
+        if 'inference' in args.parts:
+            loader = build_loader(cfg, 'test', args.batch_size, workers=True)
+            laps = time_inference(model, loader, args.iterations, args.warmup)
+            print('\n' + table('inference', laps, 'test step'), flush=True)
+            results['inference'] = dict(
+                batch=max(laps.images), memory=peak_memory(), seconds=summary(laps))
+        if 'training' in args.parts:
+            loader = build_loader(cfg, 'train', args.batch_size, workers=True)
+            laps = time_training(
+                model, build_wrappers(cfg, model), loader, args.iterations,
+                args.warmup, args.stage)
+            print('\n' + table(f'training, stage {args.stage}', laps, 'iteration'))
+            results['training'] = dict(
+                batch=max(laps.images), memory=peak_memory(), stage=args.stage,
+                seconds=summary(laps))
+    except (ValueError, OSError) as error:
+        sys.exit(f'error: {error}')
+    if args.out:
+        write_text(args.out, json.dumps(results, indent=1))
+
+
+if __name__ == '__main__':
+    main()
