@@ -2,6 +2,9 @@
 
 The numbers are those of options/{seg,det,cls}/*.yml in the authors' code.
 """
+from copy import deepcopy
+from functools import cache
+
 import pytest
 from conftest import ROOT
 from mmengine.config import Config
@@ -37,8 +40,13 @@ RUNS = [('h2t', 'bilinear', 4, 'h2t'), ('l2t', 'bilinear', 4, 'l2t_x4'),
     for network in ('edsr', 'swinir') for scale in (4, 8)]
 
 
-def load(data: str, name: str) -> Config:
+@cache
+def read(data: str, name: str) -> Config:
     return Config.fromfile(ROOT / 'configs/sr4ir' / data / f'{data}_{name}.py')
+
+
+def load(data: str, name: str) -> Config:
+    return deepcopy(read(data, name))
 
 
 def test_there_is_a_config_for_each_of_the_authors_runs():
