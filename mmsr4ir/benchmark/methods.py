@@ -75,6 +75,10 @@ class Part:
         return self.folder / 'final.pth'
 
     @property
+    def is_trained(self) -> bool:
+        return (self.folder / 'trained.json').exists()
+
+    @property
     def is_tested(self) -> bool:
         return self.method in METHODS
 

@@ -36,12 +36,14 @@ class Progress:
         state: ``waiting``, ``training``, ``testing``; at the end ``done``, ``failed``
             or ``skipped``.
         reason: Why it failed or was skipped.
-        ended: Set at the end.
+        trained: Set when the training has ended, well or not.
+        ended: Set when the whole has ended.
     """
 
     part: Part
     state: str = 'waiting'
     reason: str = ''
+    trained: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
 
     def record(self) -> dict:
@@ -116,8 +118,8 @@ class Team:
         try:
             needs = [self.by_part[id(part)] for part in work.part.needs.values()]
             for need in needs:
-                need.ended.wait()
-            lost = [need for need in needs if need.state != 'done']
+                need.trained.wait()
+            lost = [need for need in needs if not need.part.is_trained]
             if self.stopped or lost:
                 work.state = 'skipped'
                 work.reason = (
@@ -129,12 +131,13 @@ class Team:
         except (PartError, OSError) as error:
             work.state, work.reason = 'failed', str(error)
         finally:
+            work.trained.set()
             work.ended.set()
 
     def train_and_test(self, work: Progress) -> None:
         """Train and test, unless an earlier start has done so."""
         part = work.part
-        if not (part.folder / 'trained.json').exists():
+        if not part.is_trained:
             work.state = 'training'
             self.call(part, 'train', '--resume')
             last = (part.folder / 'train' / 'last_checkpoint').read_text().strip()
@@ -144,6 +147,7 @@ class Team:
             os.replace(link, part.checkpoint)
             write_json(part.folder / 'trained.json', read_json(
                 part.folder / 'train' / 'record.json'))
+        work.trained.set()
         if part.is_tested and not (part.folder / 'tested.json').exists():
             work.state = 'testing'
             self.call(

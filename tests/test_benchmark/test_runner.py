@@ -35,6 +35,8 @@ from pathlib import Path
 checkpoint = Path(sys.argv[2])
 work = Path(sys.argv[sys.argv.index('--work-dir') + 1])
 method = checkpoint.read_text()
+if f'test {{method}}' in {broken!r}:
+    sys.exit('error: no more paint')
 with open({diary!r}, 'a') as file:
     file.write(f'test {{method}}\\n')
 (work / 'now').mkdir(parents=True)
@@ -92,6 +94,12 @@ def test_a_failed_part_stops_only_those_that_need_it(straw):
     assert all(work.state == 'done' for work in works.values())
     assert [line for line in diary if line] == [
         'train h2t', 'test h2t', 'train t2s', 'test t2s']
+
+
+def test_a_failed_test_stops_nobody(straw):
+    works, _ = straw(['h2t', 't2s'], broken=['test h2t'])
+    assert works['h2t'].state == 'failed' and 'no more paint' in works['h2t'].reason
+    assert works['t2s'].state == 'done'
 
 
 def test_what_was_trained_and_not_tested_is_only_tested(straw, tmp_path):
