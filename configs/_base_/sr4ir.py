@@ -27,7 +27,14 @@ sr4ir_hooks = dict(
     alternate=dict(type='mmsr4ir.AlternateTrainingHook', warmup=1, by_epoch=True),
     non_finite_loss=dict(type='mmsr4ir.NonFiniteLossHook'),
     checkpoint_match=dict(type='mmsr4ir.CheckpointMatchHook'),
-    picture_grid=dict(type='mmsr4ir.PictureGridHook'))
+    # Pictures of 4 validation images in the visual backends; --show-dir writes those of
+    # a test.
+    picture_grid=dict(type='mmsr4ir.PictureGridHook', val_images=4))
+
+# Losses by phase in one line; with
+#   default_hooks = dict(progress_bar=dict(type='mmsr4ir.ProgressBarHook'))
+# in a config (or --progress-bar) a progress bar below.
+sr4ir_log_processor = dict(type='mmsr4ir.PhaseLogProcessor')
 
 # 8 pixels are left out along the edges, as in the published evaluation.
 sr4ir_metric = dict(type='mmsr4ir.SRQuality', crop_border=8)

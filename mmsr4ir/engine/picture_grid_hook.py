@@ -1,114 +1,211 @@
 """HR, LR, restored image, prediction and ground truth side by side."""
-import inspect
 import os
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+from mmengine.dist import all_gather_object, get_rank
 from mmengine.hooks import Hook
-from mmengine.registry import VISUALIZERS
-from mmengine.runner import Runner
-from mmengine.visualization import Visualizer
+from mmengine.runner import IterBasedTrainLoop, Runner
+from torch.utils.data import DataLoader, Dataset
 
 from mmsr4ir.registry import HOOKS
 
-_TITLE_HEIGHT = 22
+from .picture_panels import PANELS, Painter
 
 
 @HOOKS.register_module()
 class PictureGridHook(Hook):
-    """Write a picture for each tested image: HR, LR, SR, prediction, ground truth.
+    """Draw images as one row of panels each.
 
-    The task library's own visualizer draws the predictions, so boxes, masks, maps and
-    labels look as they do there.
+    In a validation, the rows of a few images, each time the same, go to the visual
+    backends of the runner's visualizer (files, TensorBoard, WandB, ...) as
+    ``val_<image>``, with the epoch or iteration as step. In a test they are written
+    into a folder, as ``<image>.png``, where one is given. The processes of a
+    distributed run draw their own images.
+
+    An image is called by its file's name without suffix; by that of the folders too,
+    as ``<folder>_<image>``, where two of the drawn ones would have the same.
+
+    ==============  =================================================================
+    ``hr``          the image as the task network sees it in its own training
+    ``lr``          degraded
+    ``sr``          what the prediction was made on
+    ``prediction``  the prediction on ``sr``, drawn by the task library's visualizer
+    ``truth``       the ground truth on ``hr``, drawn likewise
+    ``error``       absolute difference of ``sr`` and ``hr``, mean over the channels,
+                    from 0 (black) to its maximum (yellow), which the title says, of
+                    at most 255
+    ``tdp``         distance of their features in the ``tdp`` loss, drawn likewise
+    ==============  =================================================================
 
     Args:
-        out_dir: Folder for the pictures; None switches the hook off
+        out_dir: Folder for the pictures of a test; None writes none
             (``tools/test.py --show-dir`` sets it).
-        max_images: At most so many pictures a process.
+        max_images: At most so many pictures of a test, evenly spaced over its images.
+        val_images: What is drawn in a validation: a number of images, evenly spaced,
+            or file names, with or without folder and suffix. 0 or None draws none.
+        panels: Which panels, in which order.
         score_thr: Predictions below this score are not drawn.
-        min_height: Smaller images are enlarged to about this height, in pixels.
+        min_size: Images with a shorter edge than this are enlarged to about it, in
+            pixels.
+
+    Raises:
+        ValueError: A panel is unknown or cannot be drawn, or a file name is unknown.
     """
 
     priority = 'LOW'
 
     def __init__(self, out_dir: str | None = None, max_images: int = 50,
-                 score_thr: float = 0.3, min_height: int = 256) -> None:
+                 val_images: int | Sequence[str] | None = 4,
+                 panels: Sequence[str] = ('hr', 'lr', 'sr', 'prediction', 'truth'),
+                 score_thr: float = 0.3, min_size: int = 256) -> None:
+        unknown = [panel for panel in panels if panel not in PANELS]
+        if unknown or not panels:
+            raise ValueError(
+                f'picture_grid.panels={list(panels)}: name one or more of '
+                f'{list(PANELS)}')
+        val_images = [val_images] if isinstance(val_images, str) else val_images or 0
+        if (val_images < 0 if isinstance(val_images, int)
+                else not all(isinstance(name, str) for name in val_images)):
+            raise ValueError(
+                f'picture_grid.val_images={val_images}: give a number of images or a '
+                'list of file names (with the suffix where they are all digits)')
         self.out_dir = out_dir
         self.max_images = max_images
+        self.val_images = val_images
+        self.panels = tuple(panels)
         self.score_thr = score_thr
-        self.min_height = min_height
-        self._drawn = 0
-        self._visualizer = None
+        self.min_size = min_size
+        self._names = {}
+        self._train_loop = None
+
+    def before_train(self, runner: Runner) -> None:
+        """See that the pictures can be drawn, before hours of training."""
+        self._train_loop = runner.train_loop
+        if self.val_images and runner.val_loop is not None:
+            self._start(runner, runner.val_dataloader, self.val_images)
+
+    def after_train(self, runner: Runner) -> None:
+        """Forget the training: a validation on its own has step 0."""
+        self._train_loop = None
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Choose the images."""
+        if self.val_images:
+            self._start(runner, runner.val_dataloader, self.val_images)
+
+    def after_val_iter(self, runner: Runner, batch_idx: int,
+                       data_batch: dict | None = None,
+                       outputs: Sequence | None = None) -> None:
+        """Draw what is chosen of one validation batch."""
+        if self.val_images:
+            for index, picture in self._chosen(outputs):
+                self._pictures[index] = picture
+
+    def after_val_epoch(self, runner: Runner,
+                        metrics: dict[str, float] | None = None) -> None:
+        """Send the pictures of all processes to the visual backends."""
+        if not self.val_images:
+            return
+        pictures = {}
+        for drawn in all_gather_object(self._pictures):
+            pictures |= drawn
+        loop = self._train_loop
+        step = 0 if loop is None else (
+            loop.iter if isinstance(loop, IterBasedTrainLoop) else loop.epoch)
+        for index in sorted(pictures):
+            runner.visualizer.add_image(
+                f'val_{self._names[index]}', pictures[index], step)
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Choose the images."""
+        if self.out_dir is not None:
+            self._start(runner, runner.test_dataloader, self.max_images)
 
     def after_test_iter(self, runner: Runner, batch_idx: int,
                         data_batch: dict | None = None,
                         outputs: Sequence | None = None) -> None:
-        """Draw the images of one test batch."""
+        """Write the pictures of one test batch."""
         if self.out_dir is None:
             return
-        for sample in outputs or ():
-            if self._drawn >= self.max_images:
-                return
-            self._drawn += 1
-            stem = Path(sample.metainfo.get('img_path', f'{self._drawn:06d}')).stem
-            path = os.path.join(self.out_dir, f'{stem}.png')
-            os.makedirs(self.out_dir, exist_ok=True)
-            if not cv2.imwrite(path, self.draw(runner, sample)[..., ::-1]):
-                raise OSError(f'{path} cannot be written: is the disk full?')
+        for index, picture in self._chosen(outputs):
+            path = Path(self.out_dir) / f'{self._names[index]}.png'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Two processes may have the same image, where they do not divide evenly.
+            unfinished = path.with_name(f'{path.name}.{get_rank()}.unfinished')
+            _, png = cv2.imencode('.png', picture[..., ::-1])
+            unfinished.write_bytes(png)
+            os.replace(unfinished, path)
 
-    def draw(self, runner: Runner, sample) -> np.ndarray:
-        """Draw one row of pictures: (height, width, 3), RGB, uint8."""
-        size = tuple(sample.metainfo.get('ori_shape', sample.images['hr'].shape[-2:]))
-        # Whole multiples keep pixels visible as they are.
-        zoom = max(1, round(self.min_height / size[0]))
+    def _start(self, runner: Runner, loader: DataLoader, wanted: int | Sequence[str]
+               ) -> None:
+        """Choose images and prepare to draw them."""
+        metainfo = getattr(loader.dataset, 'metainfo', None)
+        self._painter = Painter(
+            runner, metainfo, self.panels, self.score_thr, self.min_size)
+        self._names = choose_images(loader.dataset, wanted)
+        # The dataset's indices in the order in which this process gets the images.
+        self._order = iter([i for batch in loader.batch_sampler for i in batch])
+        self._pictures = {}
 
-        def fit(key: str) -> np.ndarray:
-            image = sample.images[key].permute(1, 2, 0).cpu().numpy()
-            interpolation = cv2.INTER_NEAREST if key == 'lr' else cv2.INTER_LINEAR
-            return cv2.resize(image, size[1::-1], interpolation=interpolation)
-
-        def enlarge(image: np.ndarray) -> np.ndarray:
-            return cv2.resize(
-                image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST)
-
-        sr = fit('sr')
-        pictures = {
-            'HR': fit('hr'),
-            'LR': fit('lr'),
-            'SR': sr,
-            'prediction on SR': self._annotate(runner, sr, sample, False),
-            'ground truth': self._annotate(runner, fit('hr'), sample, True),
-        }
-        return np.hstack([
-            _titled(title, enlarge(picture)) for title, picture in pictures.items()
-        ])
-
-    def _annotate(self, runner: Runner, image: np.ndarray, sample, truth: bool
-                  ) -> np.ndarray:
-        if self._visualizer is None:
-            # One of our own without backends: nothing else is to be written.
-            cfg = dict(runner.cfg.visualizer, vis_backends=None, name='picture_grid')
-            self._visualizer: Visualizer = VISUALIZERS.build(cfg)
-            self._visualizer.dataset_meta = runner.visualizer.dataset_meta
-        # The one place where the visualizers of the three task libraries differ.
-        draw = getattr(self._visualizer, 'visualize_cls', None)
-        draw = draw or partial(self._visualizer.add_datasample, 'image')
-        parameters = inspect.signature(draw).parameters
-        more = dict(pred_score_thr=self.score_thr, with_labels=False)
-        draw(np.ascontiguousarray(image), data_sample=sample, draw_gt=truth,
-             draw_pred=not truth,
-             **{k: v for k, v in more.items() if k in parameters})
-        return self._visualizer.get_image()
+    def _chosen(self, outputs: Sequence | None) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the index and the picture of each chosen image of a batch."""
+        for sample, index in zip(outputs or (), self._order):  # noqa: B905
+            if index in self._names:
+                yield index, self._painter.draw(sample)
 
 
-def _titled(title: str, picture: np.ndarray) -> np.ndarray:
-    """Put a line of text above a picture and a thin frame around it."""
-    bar = np.full((_TITLE_HEIGHT, picture.shape[1], 3), 255, np.uint8)
-    cv2.putText(bar, title, (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1,
-                cv2.LINE_AA)
-    return cv2.copyMakeBorder(
-        np.vstack([bar, picture]), 1, 1, 1, 1, cv2.BORDER_CONSTANT,
-        value=(255, 255, 255))
+def choose_images(dataset: Dataset, wanted: int | Sequence[str]) -> dict[int, str]:
+    """Choose images of a dataset and name them.
+
+    Args:
+        dataset: With ``get_data_info``, as MMEngine's, or without file names.
+        wanted: How many, evenly spaced; or file names, with or without folder and
+            suffix.
+
+    Returns:
+        dict[int, str]: A different name for each chosen index.
+
+    Raises:
+        ValueError: No image has such a file name.
+    """
+    length = len(dataset)
+    if isinstance(wanted, int):
+        count = min(wanted, length)
+        chosen = [i * length // count for i in range(count)]
+        return unique_names({i: image_path(dataset, i) for i in chosen})
+    paths = {i: image_path(dataset, i) for i in range(length)}
+    chosen, missing = {}, []
+    for name in wanted:
+        found = {i: path for i, path in paths.items() if _ends_with(path, Path(name))}
+        chosen |= found
+        if not found:
+            missing.append(name)
+    if missing:
+        raise ValueError(
+            f'picture_grid.val_images: the validation set has no images {missing}; '
+            f'its {length} images have names as {paths[0].name}')
+    return unique_names(chosen)
+
+
+def image_path(dataset: Dataset, index: int) -> Path:
+    """The file of an image, or its index where it comes from no file of its own."""
+    info = dataset.get_data_info(index) if hasattr(dataset, 'get_data_info') else {}
+    return Path(info.get('img_path') or f'{index:06d}')
+
+
+def unique_names(paths: dict[int, Path]) -> dict[int, str]:
+    """Name images by their files, with as many folders as make them different."""
+    parts = {i: path.with_suffix('').parts for i, path in paths.items()}
+    for depth in range(1, max(map(len, parts.values()), default=0) + 1):
+        names = {i: '_'.join(part[-depth:]) for i, part in parts.items()}
+        if len(set(names.values())) == len(names):
+            return names
+    return {i: f'{part[-1]}_{i}' for i, part in parts.items()}
+
+
+def _ends_with(path: Path, end: Path) -> bool:
+    return any(p.parts[-len(end.parts):] == end.parts
+               for p in (path, path.with_suffix('')))

@@ -4,7 +4,7 @@ Both are means over each image first and over the batch then, so that an image c
 the same however much padding stands beside it, and the mean over processes with equal
 batches is the mean over the whole batch.
 """
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -167,10 +167,43 @@ class TDPLoss(nn.Module):
             Tensor: The weighted sum over the levels, a scalar.
         """
         total = sr_features[0].new_zeros(())
+        for weight, distance in self.distances(sr_features, hr_features):
+            mask = valid_mask(sizes, full, distance) if distance.dim() == 4 else None
+            total = total + weight * image_mean(distance, mask)
+        return total
+
+    def distances(self, sr_features: Sequence[Tensor], hr_features: Sequence[Tensor]
+                  ) -> Iterator[tuple[float, Tensor]]:
+        """Yield the weight of each level and its distances, in the features' shape."""
         for level, weight in zip(self.levels, self.weights, strict=True):
             sr, hr = sr_features[level], hr_features[level]
-            mask = valid_mask(sizes, full, sr) if sr.dim() == 4 else None
             if self.normalize:
                 sr, hr = nn.functional.normalize(sr), nn.functional.normalize(hr)
-            total = total + weight * image_mean(self.distance(sr, hr), mask)
-        return total
+            yield weight, self.distance(sr, hr)
+
+    def position_map(self, sr_features: Sequence[Tensor],
+                     hr_features: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """Say where two images differ for the task network.
+
+        Args:
+            sr_features: As in :meth:`forward`, as ``hr_features``.
+            size: (height, width) of the map, in pixels.
+
+        Returns:
+            Tensor: (N, height, width), the weighted sum over the levels of the mean
+            over the channels. Its mean is the loss, where each position of a level
+            covers the same number of pixels and nothing is padded.
+
+        Raises:
+            ValueError: The features have no positions, as those after a pooling.
+        """
+        total = 0
+        for weight, distance in self.distances(sr_features, hr_features):
+            if distance.dim() != 4:
+                raise ValueError(
+                    f'the outputs of tdp.layer {self.layer!r} have no positions (their '
+                    f'shape is {tuple(distance.shape)}), so no map can be drawn of '
+                    'them; name a layer before the pooling, or draw no map')
+            total = total + weight * nn.functional.interpolate(
+                distance.mean(1, keepdim=True), size, mode='nearest')
+        return total[:, 0]
