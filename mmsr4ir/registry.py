@@ -4,6 +4,7 @@ Only nodes that hold something of ours are declared; each imports its location t
 first time a config asks for one of its modules.
 """
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import LOG_PROCESSORS as MMENGINE_LOG_PROCESSORS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import (
@@ -19,6 +20,9 @@ TRANSFORMS = Registry(
     locations=['mmsr4ir.models'])
 HOOKS = Registry(
     'hook', parent=MMENGINE_HOOKS, scope='mmsr4ir', locations=['mmsr4ir.engine'])
+LOG_PROCESSORS = Registry(
+    'log processor', parent=MMENGINE_LOG_PROCESSORS, scope='mmsr4ir',
+    locations=['mmsr4ir.engine'])
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor', parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
     scope='mmsr4ir', locations=['mmsr4ir.engine'])

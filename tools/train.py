@@ -29,6 +29,9 @@ def parse_args() -> argparse.Namespace:
         '--auto-scale-lr', action='store_true',
         help='scale the learning rates from auto_scale_lr.base_batch_size to the '
         'batch size of this run')
+    parser.add_argument(
+        '--progress-bar', action='store_true',
+        help='draw a progress bar below the log lines (in a terminal only)')
     return parser.parse_args()
 
 
@@ -45,6 +48,9 @@ def main() -> None:
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.progress_bar:
+        hooks = cfg.setdefault('default_hooks', {})
+        hooks.setdefault('progress_bar', dict(type='mmsr4ir.ProgressBarHook'))
     if not args.no_data_check:
         splits = ('train', 'val') if cfg.get('val_dataloader') else ('train', )
         check_before_run(cfg, splits)

@@ -18,5 +18,6 @@ param_scheduler = dict(
              T_max=_base_.train_cfg.max_iters - warmup, eta_min=1e-6)])
 default_hooks = dict(**_base_.sr4ir_hooks)
 default_hooks['alternate'].update(warmup=warmup, by_epoch=False)
+log_processor = _base_.sr4ir_log_processor
 val_evaluator = [_base_.val_evaluator, _base_.sr4ir_metric]
 test_evaluator = val_evaluator

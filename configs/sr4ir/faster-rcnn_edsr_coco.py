@@ -16,5 +16,6 @@ param_scheduler = dict(
              T_max=_base_.train_cfg.max_epochs - 1, eta_min=1e-6,
              convert_to_iter_based=True)])
 default_hooks = _base_.sr4ir_hooks
+log_processor = _base_.sr4ir_log_processor
 val_evaluator = [_base_.val_evaluator, _base_.sr4ir_metric]
 test_evaluator = val_evaluator

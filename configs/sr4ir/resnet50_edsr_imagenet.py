@@ -18,5 +18,6 @@ param_scheduler = dict(
              convert_to_iter_based=True)])
 default_hooks = dict(**_base_.sr4ir_hooks)
 default_hooks['alternate'].update(warmup=warmup)
+log_processor = _base_.sr4ir_log_processor
 val_evaluator = [_base_.val_evaluator, _base_.sr4ir_metric]
 test_evaluator = val_evaluator

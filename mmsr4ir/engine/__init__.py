@@ -1,12 +1,15 @@
-"""Hooks and the optimizer constructor."""
+"""Hooks, the log processor and the optimizer constructor."""
 from .alternate_training_hook import AlternateTrainingHook
 from .checkpoint_match_hook import CheckpointMatchHook
+from .log_processor import PhaseLogProcessor
 from .non_finite_loss_hook import NonFiniteLossHook
 from .optim_wrapper_constructor import PerNetworkOptimWrapperConstructor
 from .picture_grid_hook import PictureGridHook
+from .progress_bar_hook import ProgressBarHook
 from .run_record_hook import RunRecordHook
 
 __all__ = [
     'AlternateTrainingHook', 'CheckpointMatchHook', 'NonFiniteLossHook',
-    'PerNetworkOptimWrapperConstructor', 'PictureGridHook', 'RunRecordHook'
+    'PerNetworkOptimWrapperConstructor', 'PhaseLogProcessor', 'PictureGridHook',
+    'ProgressBarHook', 'RunRecordHook'
 ]

@@ -53,6 +53,7 @@ default_hooks = dict(
     logger=dict(interval=45), checkpoint=dict(interval=10, max_keep_ckpts=3),
     **dict(_base_.sr4ir_hooks, alternate=dict(
         type='mmsr4ir.AlternateTrainingHook', warmup=warmup)))
+log_processor = _base_.sr4ir_log_processor
 
 # One cosine, and for SR4IR one that starts anew after the warm-up.
 first = []

@@ -82,6 +82,7 @@ default_hooks = dict(
     logger=dict(interval=100), checkpoint=dict(interval=5, max_keep_ckpts=3),
     **dict(_base_.sr4ir_hooks, alternate=dict(
         type='mmsr4ir.AlternateTrainingHook', warmup=warmup)))
+log_processor = _base_.sr4ir_log_processor
 
 # One cosine, and for SR4IR one that starts anew after the warm-up.
 first = [dict(

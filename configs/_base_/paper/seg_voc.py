@@ -72,7 +72,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     **dict(_base_.sr4ir_hooks, alternate=dict(
         type='mmsr4ir.AlternateTrainingHook', warmup=warmup)))
-log_processor = dict(by_epoch=True)
+log_processor = dict(_base_.sr4ir_log_processor, by_epoch=True)
 
 # One cosine, and for SR4IR one that starts anew after the warm-up.
 first = []

@@ -1,0 +1,184 @@
+"""Log lines that a person can read at once.
+
+MMEngine writes every logged value into one line, which is more than 500 characters long
+with a detector as the task network. Here the losses are added up by phase and by loss,
+as the recipe (:mod:`mmsr4ir.models.recipes`) names them.
+"""
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+
+from mmengine.runner import BaseLoop, LogProcessor, Runner
+
+from mmsr4ir.models.recipes import Phase
+from mmsr4ir.models.sr4ir import unwrap
+from mmsr4ir.registry import LOG_PROCESSORS
+
+_TIMES = ('time', 'data_time')
+
+
+@LOG_PROCESSORS.register_module()
+class PhaseLogProcessor(LogProcessor):
+    """One short line for each log interval, and one for each validation or test.
+
+    .. code-block:: text
+
+        Epoch 3/6 [20/30] | eta 0:01:43, 0.952 s/it (data 0.0154) | lr sr 5.99e-04, task
+        5.99e-04 | main, TDP on | loss sr 0.9113 = pixel 0.05140 + tdp 0.8599 | loss
+        task 1.658 = sr 0.5581 + hr 0.5447 + mix 0.5552
+
+        Val epoch 6/6 | coco/bbox_mAP: 0.1740  coco/bbox_mAP_50: 0.4060 | sr/PSNR: 22.49
+        sr/SSIM: 0.5491 | 0.526 s/it (data 0.0170)
+
+    (each of them is one line). A phase's losses are weighted, as they are optimised;
+    only those of the stage that the training is in are shown. A task loss (``sr``,
+    ``hr``, ``mix``) is the sum of all losses that the task network has on that image.
+    Each is smoothed as by MMEngine, and the phase's loss is their sum: where the stage
+    changes, it differs for one window from the smoothed sum (``sr/loss``) in
+    ``scalars.json``, in which iterations of both stages are mixed.
+
+    What the visual backends get stays as it is: every single loss and all the rest.
+    Whatever else is logged, as gradient norms or an entry of ``custom_cfg`` with a name
+    of its own, is at the end of the line; of the phases' values only the losses are in
+    it.
+
+    Args:
+        num_digits: Significant digits of losses and metrics.
+        kwargs: As for MMEngine's ``LogProcessor``.
+    """
+
+    def get_log_after_iter(self, runner: Runner, batch_idx: int, mode: str
+                           ) -> tuple[dict, str]:
+        """As MMEngine's; the line is another one."""
+        tag, _ = super().get_log_after_iter(runner, batch_idx, mode)
+        values = {key.removeprefix(f'{mode}/'): value for key, value in tag.items()}
+        by_iteration = mode == 'train' and not self.by_epoch
+        done, of = (runner.iter + 1, runner.max_iters) if by_iteration else (
+            batch_idx + 1, self._get_dataloader_size(runner, mode))
+        head = 'Iter ' if by_iteration else f'{self._head(runner, mode)} ['
+        parts = [head + count(done, of) + ('' if by_iteration else ']')]
+        eta = runner.message_hub.runtime_info.get('eta')
+        parts.append(', '.join([
+            *([] if eta is None else [f'eta {timedelta(seconds=int(eta))}']),
+            *self._speed(values)]))
+        if mode == 'train':
+            parts += self._training(runner, values)
+        return tag, ' | '.join(filter(None, parts))
+
+    def get_log_after_epoch(self, runner: Runner, batch_idx: int, mode: str,
+                            with_non_scalar: bool = False) -> tuple[dict, str]:
+        """As MMEngine's; the line is another one: the task's metrics come first."""
+        tag, _ = super().get_log_after_epoch(runner, batch_idx, mode, with_non_scalar)
+        values = {key.removeprefix(f'{mode}/'): value
+                  for key, value in {
+                      **tag, **self._collect_non_scalars(runner, mode)}.items()}
+        metrics = [key for key in values if key not in _TIMES]
+        quality = [key for key in metrics if key.startswith('sr/')]
+        task = [key for key in metrics if key not in quality]
+        parts = [
+            '  '.join(f'{key}: {self._number(values[key])}' for key in keys)
+            for keys in (task, quality)]
+        return tag, ' | '.join(filter(None, [
+            self._head(runner, mode), *parts, *self._speed(values)]))
+
+    def _head(self, runner: Runner, mode: str) -> str:
+        """What the line is about, and in a training when."""
+        if mode == 'test':
+            return 'Test'
+        if mode == 'val' and not isinstance(runner._train_loop, BaseLoop):
+            return 'Val'  # not within a training
+        at = (f'epoch {count(self._get_epoch(runner, mode), runner.max_epochs)}'
+              if self.by_epoch else f'iter {count(runner.iter, runner.max_iters)}')
+        return at.capitalize() if mode == 'train' else f'Val {at}'
+
+    def _training(self, runner: Runner, values: Mapping[str, float]) -> list[str]:
+        """Learning rates, stage, losses and whatever else there is."""
+        model = unwrap(runner.model)
+        rates = [key for key in values if key.endswith('.lr')]
+        parts = ['lr ' + ', '.join(
+            f'{key.removesuffix(".lr")} {values[key]:.2e}' for key in rates)
+        ] if rates else []
+        parts.append(stage_text(model.recipe, model.stage))
+        named = {cfg['log_name'] for cfg in self.custom_cfg if 'log_name' in cfg}
+        logged = {key: value for key, value in values.items() if key not in named}
+        for phase in active_phases(model.recipe, model.stage):
+            losses = phase_losses(phase, model.stage, logged)
+            terms = ' + '.join(
+                name if len(losses) == 1 else f'{name} {self._number(value)}'
+                for name, value in losses.items())
+            total = self._number(sum(losses.values()))
+            parts.append(f'loss {phase.name} {total} = {terms}')
+        known = {*rates, *_TIMES, 'epoch', 'iter', 'memory'}
+        phases = tuple(f'{phase.name}/' for phase in model.recipe)
+        parts += [
+            f'{key} {self._number(value)}' for key, value in values.items()
+            if key in named or key not in known and not key.startswith(phases)]
+        if 'memory' in values:
+            parts.append(f'memory {values["memory"]} MiB')
+        return parts
+
+    def _speed(self, values: Mapping[str, float]) -> list[str]:
+        if not all(key in values for key in _TIMES):  # without IterTimerHook
+            return []
+        whole, data = (number(values[key], 3) for key in _TIMES)
+        return [f'{whole} s/it (data {data})']
+
+    def _number(self, value: object) -> str:
+        return number(value, self.num_digits)
+
+
+def number(value: object, digits: int = 4) -> str:
+    """A number with so many significant digits; anything else as it is."""
+    if not isinstance(value, float):
+        return str(value)
+    return f'{value:#.{digits}g}'.rstrip('.')
+
+
+def count(done: int, of: int) -> str:
+    """As in ``' 20/300'``: as wide as it will be at the end."""
+    return f'{done:{len(str(of))}}/{of}'
+
+
+def active_phases(recipe: Iterable[Phase], stage: str) -> list[Phase]:
+    """The phases that run in a stage."""
+    return [phase for phase in recipe if phase.during in ('all', stage)]
+
+
+def stage_text(recipe: Sequence[Phase], stage: str) -> str:
+    """The stage and whether the TDP loss is on, of a recipe that has any such thing."""
+    parts = []
+    limits = {part.during for phase in recipe for part in (phase, *phase.losses)}
+    if limits != {'all'}:
+        parts.append(stage)
+    if any(term.name == 'tdp' for phase in recipe for term in phase.losses):
+        on = any(
+            term.name == 'tdp' and term.weight for phase in active_phases(recipe, stage)
+            for term in phase.active_losses(stage))
+        parts.append(f'TDP {"on" if on else "off"}')
+    return ', '.join(parts)
+
+
+def phase_losses(phase: Phase, stage: str, values: Mapping[str, float]
+                 ) -> dict[str, float]:
+    """Add up what is logged of a phase by its losses.
+
+    Args:
+        phase: The phase.
+        stage: ``'warmup'`` or ``'main'``.
+        values: What is logged, with the names that ``SR4IR.train_step`` gives.
+
+    Returns:
+        dict[str, float]: The weighted losses by name: as in the recipe, or the image
+        alone (``hr`` for ``task_hr``) where the phase has no other losses.
+    """
+    terms = phase.active_losses(stage)
+    only_task = all(term.name.startswith('task_') for term in terms)
+    losses = {}
+    for term in terms:
+        if term.name.startswith('task_'):
+            start = f'{phase.name}/{term.image}/'
+            losses[term.image if only_task else term.name] = sum(
+                value for key, value in values.items()
+                if key.startswith(start) and 'loss' in key.removeprefix(start))
+        else:
+            losses[term.name] = values[f'{phase.name}/loss_{term.name}']
+    return losses
