@@ -1,0 +1,106 @@
+"""Score each tested image by the task; draw the best and the worst."""
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import mmengine
+from mmengine.config import Config, DictAction
+from mmengine.utils import ProgressBar
+
+import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
+from mmsr4ir.apis.build import build_loader
+from mmsr4ir.apis.drawing import Annotator, write_png
+from mmsr4ir.apis.results import (
+    KINDS,
+    best_and_worst,
+    draw_result,
+    kind_of,
+    name_of,
+    num_classes_of,
+    score,
+)
+from mmsr4ir.datasets.class_lists import positive, write_text
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog='Scores are in [0, 1]. Detection: '
+        f'{KINDS["pred_instances"]}; an image without objects has none. Segmentation: '
+        f'{KINDS["pred_sem_seg"]}. Classification: {KINDS["pred_score"]}. A pickle can '
+        'run code when it is read: give only files that you made.')
+    parser.add_argument('config', help='config file that was tested')
+    parser.add_argument('results', type=Path, metavar='FILE.pkl',
+                        help='what tools/test.py --out wrote')
+    parser.add_argument(
+        '--out', type=Path, required=True, metavar='FOLDER',
+        help='folder for scores.json and the pictures in best/ and worst/')
+    parser.add_argument(
+        '--topk', type=positive, default=10, metavar='N',
+        help='how many of the best and of the worst to draw (default: %(default)s)')
+    parser.add_argument(
+        '--score-thr', type=float, default=0.3, metavar='P',
+        help='draw no box below this confidence (default: %(default)s)')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        help='override settings of the config, as in tools/train.py')
+    return parser.parse_args()
+
+
+def load_results(path: Path) -> list[dict]:
+    """Read the pickle; exits with a message where it is none."""
+    if not path.is_file():
+        sys.exit(f'error: {path} does not exist')
+    try:
+        return mmengine.load(path)
+    except Exception as error:  # a broken pickle can raise nearly anything
+        sys.exit(f'error: {path} cannot be read: {type(error).__name__}: {error}')
+
+
+def main() -> None:
+    args = parse_args()
+    if not Path(args.config).is_file():
+        sys.exit(f'error: config {args.config} does not exist')
+    results = load_results(args.results)
+    try:
+        kind = kind_of(results)
+    except ValueError as error:
+        sys.exit(f'error: {args.results}: {error}')
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options or {})
+    try:
+        dataset = build_loader(cfg, 'test').dataset
+        if len(dataset) != len(results):
+            sys.exit(f'error: {args.results} has {len(results)} images, the test data '
+                     f'of {args.config} {len(dataset)}: it is of another config')
+        annotator = Annotator(cfg, dataset.metainfo, args.score_thr)
+        classes = num_classes_of(cfg, results, dataset)
+        ignored = getattr(dataset, 'ignore_index', 255)
+        scores = [score(one, classes, ignored) for one in results]
+        best, worst = best_and_worst(scores, args.topk)
+        counted = [one for one in scores if one is not None]
+        mean = sum(counted) / len(counted) if counted else None
+        write_text(args.out / 'scores.json', json.dumps(dict(
+            score=KINDS[kind], mean=mean, images=[
+                dict(index=i, path=result.get('img_path'), score=one)
+                for i, (result, one) in enumerate(zip(results, scores, strict=True))]),
+            indent=1))
+        bar = ProgressBar(len(best) + len(worst)) if counted else None
+        for folder, chosen in (('best', best), ('worst', worst)):
+            for place, i in enumerate(chosen):
+                name = f'{name_of(results[i], i)}'
+                picture = draw_result(results[i], i, dataset, annotator,
+                                      f'score {scores[i]:.3f}  {name}')
+                write_png(args.out / folder / f'{place:02d}_{scores[i]:.3f}_{name}.png',
+                          picture)
+                bar.update()
+    except (ValueError, OSError) as error:
+        sys.exit(f'error: {error}')
+    shown = 'none' if mean is None else f'{mean:.4f}'
+    print(f'\n{KINDS[kind]}: mean {shown} over {len(counted)} of {len(results)} images')
+    print(f'{args.out / "scores.json"}, {len(best)} best and {len(worst)} worst images '
+          'written')
+
+
+if __name__ == '__main__':
+    main()
