@@ -1,0 +1,48 @@
+"""Print the whole config: all that it inherits, and the command line's settings."""
+import argparse
+import sys
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+
+import mmsr4ir  # noqa: F401  (configs import it)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--save-path', type=Path, metavar='FILE',
+        help='write it to a file (.py, .json or .yml) and not to the screen')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        help='override settings of the config, as in tools/train.py')
+    args = parser.parse_args()
+    if args.save_path and args.save_path.suffix not in ('.py', '.json', '.yml'):
+        parser.error(f'--save-path {args.save_path}: the name must end in .py, .json '
+                     'or .yml')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    if not Path(args.config).is_file():
+        sys.exit(f'error: config {args.config} does not exist')
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options or {})
+    if args.save_path is None:
+        print(cfg.pretty_text)
+        return
+    try:
+        args.save_path.parent.mkdir(parents=True, exist_ok=True)
+        # The suffix says in which form it is written.
+        unfinished = args.save_path.with_name(f'part.{args.save_path.name}')
+        cfg.dump(unfinished)
+        unfinished.replace(args.save_path)
+    except OSError as error:
+        sys.exit(f'error: {error}')
+    print(f'{args.save_path} written')
+
+
+if __name__ == '__main__':
+    main()
