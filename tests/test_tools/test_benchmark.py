@@ -24,7 +24,8 @@ def shapes(tmp_path_factory, run_tool):
 
 
 def options(root, epochs):
-    settings = [f'train_cfg.max_epochs={epochs}', f'train_cfg.val_interval={epochs}',
+    settings = ['model.sr.num_blocks=1', 'model.sr.mid_channels=8',
+                f'train_cfg.max_epochs={epochs}', f'train_cfg.val_interval={epochs}',
                 'default_hooks.checkpoint.interval=1',
                 'param_scheduler.sr.0.end=2', 'param_scheduler.task.0.end=2']
     for loader in ('train', 'val', 'test'):
@@ -36,8 +37,8 @@ def options(root, epochs):
 
 def test_cut_off_and_started_again(shapes, run_tool, tmp_path):
     # Enough epochs that the first training cannot be through when it is stopped.
-    command = [PYTHON, 'tools/benchmark.py', CONFIG, '--methods', 'l2t', 't2s', '--out',
-               str(tmp_path), '--images', '2', *options(shapes, 60)]
+    command = [PYTHON, 'tools/benchmark.py', CONFIG, '--methods', 'h2t', 't2s', '--out',
+               str(tmp_path), '--images', '2', *options(shapes, 20)]
     out = tmp_path / 'resnet18_edsr_tiny'
     train = out / 'h2t' / 'seed_0' / 'train'
     process = subprocess.Popen(
@@ -61,20 +62,16 @@ def test_cut_off_and_started_again(shapes, run_tool, tmp_path):
     for row in report['methods'].values():
         run = row['runs']['0']
         assert run['state'] == 'done' and 0 <= run['task'] <= 100
-        assert run['iter'] == run['iters'] == 60 * 2 * 2
+        assert run['iter'] == run['iters'] == 20 * 2
     assert report['complexity']['sr']['params'] > 0
     with (out / 'results.csv').open() as file:
-        assert [row['method'] for row in csv.DictReader(file)] == ['l2t', 't2s']
+        assert [row['method'] for row in csv.DictReader(file)] == ['h2t', 't2s']
     text = (out / 'results.md').read_text()
-    assert 'order and augmentation: the same in all 3' in text
-    assert 'LR images of the test: the same in all 3' in text
+    assert 'order and augmentation: the same in all 2' in text
+    assert 'LR images of the test: the same in all 2' in text
     assert cv2.imread(str(out / 'results.png')) is not None
     grids = sorted((out / 'grids').iterdir())
     assert len(grids) == 2 and len(cv2.imread(str(grids[0]))) > 2 * 64
-
-    # A third start has nothing to do but the report.
-    text = run_tool(*command).stdout
-    assert 'training' not in text and '| T→S |' in text
 
 
 @pytest.mark.parametrize('config, more, message', [
