@@ -54,10 +54,10 @@ def complexity(cfg: Config, shape: tuple[int, int] | None = None
         ValueError: The model is no SR4IR, or without ``shape`` there is no test image.
     """
     model = build_model(cfg)
-    return count(model, *network_inputs(model, *test_image(cfg, model, shape)))
+    return count(model, *network_inputs(model, *sample_image(cfg, model, shape)))
 
 
-def test_image(cfg: Config, model: SR4IR, shape: tuple[int, int] | None = None
+def sample_image(cfg: Config, model: SR4IR, shape: tuple[int, int] | None = None
                ) -> tuple[Tensor, list]:
     """One preprocessed test image (1, 3, H, W) with its data sample.
 

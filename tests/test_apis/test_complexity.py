@@ -10,9 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import toys
-from mmsr4ir.apis import complexity as module
 from mmsr4ir.apis.build import build_model
-from mmsr4ir.apis.complexity import complexity, count, network_inputs
+from mmsr4ir.apis.complexity import complexity, count, network_inputs, sample_image
 from mmsr4ir.registry import MODELS
 
 
@@ -79,10 +78,10 @@ def test_size_of_the_first_test_image(coco_root):
     # 64 x 64 pixels, which the pipeline makes 80 x 80 and the preprocessor 96 x 96.
     cfg.test_dataloader.dataset.pipeline[1].scale = (80, 80)
     model = build_model(cfg)
-    sr_input, task_input, samples = network_inputs(model, *module.test_image(cfg, model))
+    sr_input, task_input, samples = network_inputs(model, *sample_image(cfg, model))
     assert sr_input.shape == (1, 3, 24, 24) and task_input.shape == (1, 3, 96, 96)
     assert samples[0].img_shape == (80, 80)
-    given = network_inputs(model, *module.test_image(cfg, model, (80, 80)))
+    given = network_inputs(model, *sample_image(cfg, model, (80, 80)))
     assert [one.shape for one in given[:2]] == [sr_input.shape, task_input.shape]
     cfg.test_dataloader.dataset.ann_file = 'none.json'
     with pytest.raises(ValueError, match='--shape HEIGHT WIDTH.*none.json'):

@@ -9,7 +9,7 @@ from mmengine.config import Config, DictAction
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
 from mmsr4ir.apis.build import build_model
-from mmsr4ir.apis.complexity import count, network_inputs, test_image
+from mmsr4ir.apis.complexity import count, network_inputs, sample_image
 from mmsr4ir.datasets.class_lists import write_text
 
 _TITLES = dict(sr='S', task='T', sum='sum')
@@ -54,7 +54,7 @@ def main() -> None:
     shape = (args.shape * 2)[:2] if args.shape else None
     try:
         model = build_model(cfg)
-        inputs = network_inputs(model, *test_image(cfg, model, shape))
+        inputs = network_inputs(model, *sample_image(cfg, model, shape))
     except ValueError as error:
         sys.exit(f'error: {error}')
     counts = count(model, *inputs)
