@@ -239,12 +239,16 @@ def write_report(works: Sequence[Progress], cfg: Config, methods: Sequence[str],
     Raises:
         OSError: A file cannot be written.
     """
+    # What could not be counted is NaN, which JSON does not have.
+    complexity = {
+        network: {key: value if value == value else None for key, value in row.items()}
+        for network, row in complexity.items()}
     report = dict(
         config=str(cfg.filename), metric=metric, jobs=jobs, machine=machine(),
         seeds=sorted({work.part.seed for work in works}),
         methods=collect(works, methods, metric), complexity=complexity,
         fairness=fairness(works, cfg))
-    replace(out / 'results.json', json.dumps(report, indent=1).encode())
+    replace(out / 'results.json', json.dumps(report, indent=1, allow_nan=False).encode())
     replace(out / 'results.csv', table_csv(report).encode())
     replace(out / 'results.md', markdown(report).encode())
     replace(out / 'results.png', bar_chart(report))
@@ -278,7 +282,7 @@ def machine() -> str:
 
 
 def _short(number: float | None) -> str:
-    if number is None or number != number:
+    if number is None:
         return '-'
     for size, unit in ((1e9, 'G'), (1e6, 'M'), (1e3, 'k')):
         if number >= size:

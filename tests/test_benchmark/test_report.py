@@ -93,6 +93,14 @@ def test_values(works, tmp_path):
     assert (grid[:, -36:-12] == 30).all()
 
 
+def test_flops_that_cannot_be_counted(works, tmp_path):
+    sizes = dict(SIZES, task=dict(params=3e6, flops=float('nan')))
+    write_report(works, cfg(), METHODS, 'mIoU', sizes, tmp_path)
+    assert cells((tmp_path / 'results.md').read_text())['SR4IR']['T: FLOPs'] == '-'
+    report = json.loads((tmp_path / 'results.json').read_text())
+    assert report['complexity']['task'] == dict(params=3e6, flops=None)
+
+
 def test_a_single_seed_has_no_spread(works, tmp_path):
     write([work for work in works if work.part.seed == 0], tmp_path)
     text = (tmp_path / 'results.md').read_text()
