@@ -248,7 +248,8 @@ def write_report(works: Sequence[Progress], cfg: Config, methods: Sequence[str],
         seeds=sorted({work.part.seed for work in works}),
         methods=collect(works, methods, metric), complexity=complexity,
         fairness=fairness(works, cfg))
-    replace(out / 'results.json', json.dumps(report, indent=1, allow_nan=False).encode())
+    text = json.dumps(report, indent=1, allow_nan=False)
+    replace(out / 'results.json', text.encode())
     replace(out / 'results.csv', table_csv(report).encode())
     replace(out / 'results.md', markdown(report).encode())
     replace(out / 'results.png', bar_chart(report))
