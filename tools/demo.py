@@ -6,6 +6,7 @@ runs, and its whole output is kept in demo_output.
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,8 @@ METRICS = dict(
     cls={'accuracy in %': 'accuracy/top1'})
 # What the one trained task network is shown, by `model.test_on`.
 INPUTS = dict(hr='HR', lr='LR x4, bilinear', sr='LR x4, restored (SR)')
+# A log line about where the training or test is.
+PROGRESS = re.compile(r' - INFO - ((?:Epoch|Iter|Val|Test) .*\S)')
 
 
 def run(name: str, out: Path, *command: str) -> None:
@@ -36,8 +39,9 @@ def run(name: str, out: Path, *command: str) -> None:
         for line in process.stdout:
             log.write(line)
             tail = [*tail[-19:], line]
-            if 'Epoch(' in line:
-                print('  ' + line.split(' - ')[-1].strip()[:110], flush=True)
+            progress = PROGRESS.search(line)
+            if progress:
+                print('  ' + progress[1], flush=True)
     if process.returncode:
         sys.exit(f'{"".join(tail)}\nerror: this failed; the whole output is in '
                  f'{out / name}.log')

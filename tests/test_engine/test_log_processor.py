@@ -11,10 +11,10 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import BaseMetric
 from mmengine.runner import LogProcessor
+from test_hooks import ToyDataset, runner
 
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.registry import LOG_PROCESSORS
-from test_hooks import ToyDataset, runner
 from toys import RECIPES, ToyTask, toy_config
 
 NUMBER = r'(-?\d\S*)'

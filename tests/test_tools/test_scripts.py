@@ -41,7 +41,11 @@ def test_the_demo_writes_its_table_and_pictures(tmp_path, run_tool):
         'train_dataloader.dataset.indices=16', 'val_dataloader.dataset.indices=4',
         'test_dataloader.dataset.indices=4', 'train_cfg.max_epochs=1',
         'default_hooks.logger.interval=1', 'default_hooks.checkpoint.interval=1')
-    assert re.search(r'Epoch\(train\) +\[1\]\[2/2\]', process.stdout)
+    assert re.search(
+        r'^  Epoch 1/1 \[2/2\] \| .* \| loss sr .* \| loss task \S+ = sr \S+ \+ hr \S+',
+        process.stdout, re.MULTILINE)
+    assert process.stdout.count('\n  Val epoch 1/1 | coco/bbox_mAP: ') == 1
+    assert process.stdout.count('\n  Test | coco/bbox_mAP: ') == 3
     table = (out / 'results.md').read_text()
     rows = [line for line in table.splitlines() if line.startswith('| ')]
     assert [row.split(' | ')[0][2:] for row in rows] == [

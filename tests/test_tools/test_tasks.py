@@ -1,4 +1,5 @@
 """Segmentation and classification through the command lines, on the embedded data."""
+import json
 import re
 import sys
 
@@ -31,10 +32,13 @@ def test_train_and_test(config, folder, losses, metric, shapes, run_tool, tmp_pa
     text = run_tool(PYTHON, 'tools/train.py', config, '--work-dir', tmp_path,
                     *options).stdout
     first, last = (next(line for line in text.splitlines() if re.search(
-        rf'Epoch\(train\)\s+\[{epoch}\]\[2/2\]', line)) for epoch in (1, 2))
-    assert 'sr/loss_tdp' not in first and 'sr/loss_tdp' in last
+        rf'Epoch {epoch}/2 \[2/2\]', line)) for epoch in (1, 2))
+    assert 'TDP off | loss sr' in first and 'TDP on | loss sr' in last
+    assert re.search(r'\| loss task \S+ = sr \S+ \+ hr \S+ \+ mix \S+$', first)
+    logged = json.loads(next(
+        tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()[0])
     for image in ('sr', 'hr', 'mix'):
-        assert all(f'task/{image}/{loss}:' in first for loss in losses)
+        assert all(f'task/{image}/{loss}' in logged for loss in losses)
     assert re.search(rf'{metric}: \d+.* sr/PSNR: \d+', text)
     text = run_tool(
         PYTHON, 'tools/test.py', config, tmp_path / 'epoch_2.pth', '--work-dir',

@@ -1,7 +1,9 @@
 """The command lines as a user runs them: train, resume, test, two processes."""
+import json
 import pickle
 import re
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,20 +22,34 @@ def trained(tmp_path_factory, coco_root, tiny_options, run_tool):
     return work, process.stdout
 
 
-def logged(text: str, iteration: str) -> dict[str, float]:
-    """The losses of one logged iteration."""
-    line = next(x for x in text.splitlines() if 'Epoch(train)' in x and iteration in x)
-    return {k: float(v) for k, v in re.findall(r'((?:sr|task)/\S+): (\S+)', line)}
+def logged(work: Path, text: str, at: str) -> tuple[dict[str, float], str]:
+    """What one iteration put into scalars.json, and its line."""
+    lines = [line for line in text.splitlines() if ' - INFO - Epoch ' in line]
+    i = next(i for i, line in enumerate(lines) if f'Epoch {at} | ' in line)
+    scalars = map(json.loads, next(
+        work.glob('*/vis_data/scalars.json')).read_text().splitlines())
+    return [values for values in scalars if 'iter' in values][i], lines[i]
 
 
 def test_training_logs_both_phases_and_the_stages(trained):
     work, text = trained
     assert re.search(r"Stage 'warmup' from epoch 1 on: .*'sr': \['pixel'\]", text)
     assert re.search(r"Stage 'main' from epoch 2 on: .*'sr': \['pixel', 'tdp'\]", text)
-    first, last = logged(text, '[1][1/3]'), logged(text, '[2][3/3]')
-    assert 'sr/loss_tdp' not in first and last['sr/loss_tdp'] > 0
-    assert {'task/sr/loss_cls', 'task/hr/loss_cls', 'task/mix/loss_cls'} <= set(first)
-    assert re.search(r'sr\.lr: \S+ .*task\.lr: \S+', text)
+    first, line = logged(work, text, '1/2 [1/3]')
+    assert ' | warmup, TDP off | loss sr ' in line and 'sr/loss_tdp' not in first
+    # Of a detector's many losses the line has the sum for each image.
+    shown = re.search(r'loss task (\S+) = sr (\S+) \+ hr (\S+) \+ mix (\S+)', line)
+    parts = [[value for key, value in first.items()
+              if key.startswith(f'task/{image}/loss_')]
+             for image in ('sr', 'hr', 'mix')]
+    assert [len(values) for values in parts] == [4] * 3
+    assert [float(value) for value in shown.groups()] == pytest.approx(
+        [first['task/loss'], *map(sum, parts)], rel=1e-3)
+    last, line = logged(work, text, '2/2 [3/3]')
+    assert last['sr/loss_tdp'] > 0
+    assert re.search(r'main, TDP on \| loss sr \S+ = pixel \S+ \+ tdp \S+ \|', line)
+    assert re.search(
+        rf'lr sr {last["sr.lr"]:.2e}, task {last["task.lr"]:.2e} \|', line)
     assert re.search(r'coco/bbox_mAP: .*sr/PSNR: \d+\.\d+', text)
     assert (work / 'epoch_1.pth').is_file() and (work / 'epoch_2.pth').is_file()
 
