@@ -5,11 +5,11 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
+from mmsr4ir.drawing import Annotator, build_annotator, enlarge, row, zoom_to
 from mmsr4ir.models.sr4ir import SR4IR, to_uint8
 from mmsr4ir.models.weights import load_weights
 
 from .build import build_loader, build_model
-from .drawing import Annotator, enlarge, row, zoom_to
 from .speed import endless
 
 _TITLES = dict(hr='HR', sr='SR', mix='patch mix')
@@ -42,7 +42,7 @@ def browse(cfg: Config, split: str = 'train', number: int | None = None,
     if checkpoint is None and model.weights['sr']:
         load_weights('sr', model.sr, model.weights['sr'])
     loader = build_loader(cfg, split)
-    annotator = Annotator(cfg, loader.dataset.metainfo)
+    annotator = build_annotator(cfg, loader.dataset.metainfo)
     left = len(loader.dataset) if number is None else number
     for data in endless(loader):
         data = model.data_preprocessor(data, split == 'train')
@@ -77,7 +77,7 @@ def images_of(model: SR4IR, inputs: torch.Tensor, samples: list
 def _row(images: dict[str, np.ndarray], sample, annotator: Annotator, scale: int,
          min_size: int) -> np.ndarray:
     hr, lr = images['hr'], images['lr']
-    zoom = zoom_to(hr, min_size)
+    zoom = zoom_to(hr.shape[:2], min_size)
     panels = [('HR', enlarge(hr, zoom)), (f'LR x{scale}', enlarge(lr, zoom * scale))]
     panels += [(title, enlarge(images[name], zoom))
                for name, title in _TITLES.items() if name != 'hr' and name in images]

@@ -1,6 +1,5 @@
 """What the command lines in ``tools/model_converters/`` share."""
 import argparse
-import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -10,6 +9,7 @@ import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
+from mmsr4ir.files import whole_file
 from mmsr4ir.models.weights import mismatch
 from mmsr4ir.registry import MODELS
 
@@ -103,11 +103,9 @@ def rename(state_dict: Mapping[str, Tensor], network: dict,
 
 
 def save_checkpoint(checkpoint: dict, path: Path) -> None:
-    """Write beside and rename, so that the file is never half there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'{path.name}.part')
-    torch.save(checkpoint, unfinished)
-    os.replace(unfinished, path)
+    """Save, whole or not at all."""
+    with whole_file(path) as unfinished:
+        torch.save(checkpoint, unfinished)
 
 
 def sr_parser(**texts: str) -> argparse.ArgumentParser:

@@ -7,6 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from mmsr4ir.files import whole_file
+
 from .logs import Log, LogError, groups
 
 _WIDTH, _HEIGHT, _COLUMNS = 7.5, 3.6, 2
@@ -90,7 +92,5 @@ def save_figure(figure: Figure, path: Path) -> None:
     if kind not in kinds:
         raise LogError(f'{path}: the name must end in one of '
                        f'{", ".join("." + kind for kind in sorted(kinds))}')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'{path.name}.part')
-    figure.savefig(unfinished, format=kind, dpi=120)
-    unfinished.replace(path)
+    with whole_file(path) as unfinished:
+        figure.savefig(unfinished, format=kind, dpi=120)

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import Tensor
 
-from .drawing import Annotator, enlarge, row, zoom_to
+from mmsr4ir.drawing import Annotator, enlarge, row, zoom_to
 
 #: What a score means, by the predictions that a result holds.
 KINDS = dict(
@@ -126,7 +126,7 @@ def draw_result(result: Mapping, index: int, dataset, annotator: Annotator, titl
     height, width = result.get('ori_shape', image.shape)[:2]
     if image.shape[:2] != (height, width):
         image = cv2.resize(image, (width, height))
-    sample, zoom = _sample(result), zoom_to(image, min_size)
+    sample, zoom = _sample(result), zoom_to(image.shape[:2], min_size)
     return row([
         ('HR', enlarge(image, zoom)),
         ('prediction', annotator.enlarged(image, sample, False, zoom)),

@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
+from mmsr4ir.files import write_whole
+
 from .methods import METHODS, BenchmarkError
 from .pictures import bar_chart, stack_pictures
 from .runner import PANELS, Progress, read_json
@@ -221,8 +223,7 @@ def write_report(works: Sequence[Progress], cfg: Config, methods: Sequence[str],
                  metric: str, complexity: dict, out: Path, jobs: int = 1) -> dict:
     """Write ``results.{md,csv,json,png}`` and ``grids/*.png``.
 
-    Each file is written beside and renamed: what an earlier report wrote stays
-    readable whatever happens.
+    What an earlier report wrote stays readable whatever happens.
 
     Args:
         works: All parts, ended.
@@ -248,31 +249,18 @@ def write_report(works: Sequence[Progress], cfg: Config, methods: Sequence[str],
         seeds=sorted({work.part.seed for work in works}),
         methods=collect(works, methods, metric), complexity=complexity,
         fairness=fairness(works, cfg))
-    text = json.dumps(report, indent=1, allow_nan=False)
-    replace(out / 'results.json', text.encode())
-    replace(out / 'results.csv', table_csv(report).encode())
-    replace(out / 'results.md', markdown(report).encode())
-    replace(out / 'results.png', bar_chart(report))
+    write_whole(out / 'results.json', json.dumps(report, indent=1, allow_nan=False))
+    write_whole(out / 'results.csv', table_csv(report))
+    write_whole(out / 'results.md', markdown(report))
+    write_whole(out / 'results.png', bar_chart(report))
     seed = report['seeds'][0]
     rows = {
         work.part.info.title: work.part.folder / 'pictures' for work in works
         if work.part.seed == seed and work.part.method in methods
         and work.state == 'done'}
-    (out / 'grids').mkdir(exist_ok=True)
     for name, picture in stack_pictures(rows, len(PANELS)):
-        replace(out / 'grids' / name, picture)
+        write_whole(out / 'grids' / name, picture)
     return report
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Write a file beside and rename it."""
-    unfinished = path.with_name(f'{path.name}.unfinished')
-    try:
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
 
 
 def machine() -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from mmsr4ir.engine.run_record_hook import write_json
+from mmsr4ir.files import whole_file, write_whole
 
 from .methods import CONFIGS, BenchmarkError, Part
 
@@ -141,10 +142,8 @@ class Team:
             work.state = 'training'
             self.call(part, 'train', '--resume')
             last = (part.folder / 'train' / 'last_checkpoint').read_text().strip()
-            link = part.checkpoint.with_suffix('.unfinished')
-            link.unlink(missing_ok=True)
-            link.symlink_to(os.path.relpath(last, part.folder))
-            os.replace(link, part.checkpoint)
+            with whole_file(part.checkpoint) as link:
+                link.symlink_to(os.path.relpath(last, part.folder))
             write_json(part.folder / 'trained.json', read_json(
                 part.folder / 'train' / 'record.json'))
         work.trained.set()
@@ -227,10 +226,7 @@ def write_settings(part: Part) -> None:
                 f'{path} is from an earlier start with other settings: choose another '
                 f'--out, or remove {part.folder} to train {part.title} anew')
         return
-    part.folder.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix('.unfinished')
-    unfinished.write_text(text)
-    os.replace(unfinished, path)
+    write_whole(path, text)
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mmsr4ir.files import write_whole
+
 from .check import DataError
 from .image_scan import default_workers
 from .verify import Report, check_labels, check_occurrence
@@ -135,7 +137,7 @@ def prepare_lists(root: Path, out: Path, classes: Sequence[str],
         raise DataError(describe(problems, 'mend or remove them, or give '
                                  '--skip-broken'))
     for path, lines in files.items():
-        write_text(path, ''.join(f'{line}\n' for line in lines))
+        write_whole(path, ''.join(f'{line}\n' for line in lines))
     return '\n'.join([*texts, '', _config(root, out, len(classes), splits)])
 
 
@@ -165,14 +167,6 @@ def notes_of(report: Report) -> list[str]:
     """The notes of a report, a line each."""
     return [f'note: {count} {text}; first in {first}'
             for text, (count, first) in report.notes.items()]
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write beside and rename, so that the file is never half there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'{path.name}.part')
-    unfinished.write_text(text, encoding='utf-8')
-    os.replace(unfinished, path)
 
 
 def _line(path: str, label: int) -> str:

@@ -1,15 +1,14 @@
 """HR, LR, restored image, prediction and ground truth side by side."""
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
-from mmengine.dist import all_gather_object, get_rank
+from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader, Dataset
 
+from mmsr4ir.drawing import write_png
 from mmsr4ir.registry import HOOKS
 
 from .picture_panels import PANELS, Painter
@@ -132,12 +131,8 @@ class PictureGridHook(Hook):
             return
         for index, picture in self._chosen(outputs):
             path = Path(self.out_dir) / f'{self._names[index]}.png'
-            path.parent.mkdir(parents=True, exist_ok=True)
             # Two processes may have the same image, where they do not divide evenly.
-            unfinished = path.with_name(f'{path.name}.{get_rank()}.unfinished')
-            _, png = cv2.imencode('.png', picture[..., ::-1])
-            unfinished.write_bytes(png)
-            os.replace(unfinished, path)
+            write_png(path, picture)
 
     def _start(self, runner: Runner, loader: DataLoader, wanted: int | Sequence[str]
                ) -> None:

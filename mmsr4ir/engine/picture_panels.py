@@ -2,7 +2,7 @@
 import inspect
 import types
 from collections.abc import Mapping, Sequence
-from functools import cache, partial
+from functools import cache
 
 import cv2
 import numpy as np
@@ -12,12 +12,11 @@ from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 from torch import Tensor
 
+from mmsr4ir.drawing import Annotator, titled, zoom_to
 from mmsr4ir.models.image_space import extend_edges
 from mmsr4ir.models.sr4ir import SR4IR, unwrap
 
 PANELS = ('hr', 'lr', 'sr', 'prediction', 'truth', 'error', 'tdp')
-_TITLE_HEIGHT = 22
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
 # What a method that only the first process runs consists of.
 _FIRST_PROCESS_ONLY = master_only(print).__code__
 
@@ -55,18 +54,6 @@ def colour_map(values: np.ndarray) -> np.ndarray:
                              )[..., ::-1]
 
 
-def titled(title: str, picture: np.ndarray) -> np.ndarray:
-    """Put a line of text above a picture and a thin frame around it."""
-    width = picture.shape[1]
-    bar = np.full((_TITLE_HEIGHT, width, 3), 255, np.uint8)
-    needed = cv2.getTextSize(title, _FONT, 0.5, 1)[0][0] + 8
-    cv2.putText(bar, title, (4, 16), _FONT, 0.5 * min(1, width / needed), (0, 0, 0), 1,
-                cv2.LINE_AA)
-    return cv2.copyMakeBorder(
-        np.vstack([bar, picture]), 1, 1, 1, 1, cv2.BORDER_CONSTANT,
-        value=(255, 255, 255))
-
-
 class Painter:
     """Draws an image as a row of panels.
 
@@ -88,15 +75,7 @@ class Painter:
         self.model = unwrap(runner.model)
         self.panels = panels
         self.min_size = min_size
-        self.visualizer = copy_without_backends(runner, metainfo)
-        # The one place where the visualizers of the three task libraries differ.
-        annotate = getattr(self.visualizer, 'visualize_cls', None)
-        # What a classifier says has no place in the image, so the size is free.
-        self.has_places = annotate is None
-        self.annotate = annotate or partial(self.visualizer.add_datasample, 'image')
-        parameters = inspect.signature(self.annotate).parameters
-        options = dict(pred_score_thr=score_thr, with_labels=False)
-        self.options = {k: v for k, v in options.items() if k in parameters}
+        self.annotator = Annotator(copy_without_backends(runner, metainfo), score_thr)
         self.check_panels()
 
     def check_panels(self) -> None:
@@ -105,8 +84,9 @@ class Painter:
         Raises:
             ValueError: One cannot; the message says what it needs.
         """
-        visualizer = type(self.visualizer)
-        if self.has_places and {'prediction', 'truth'} & set(self.panels) and (
+        visualizer = type(self.annotator.visualizer)
+        drawn = {'prediction', 'truth'} & set(self.panels)
+        if drawn and self.annotator.has_places and (
                 visualizer.__mro__[1].add_datasample is Visualizer.add_datasample):
             raise ValueError(
                 f'picture_grid: {visualizer.__name__} draws no predictions; set '
@@ -126,7 +106,7 @@ class Painter:
             sample: A data sample with ``images``, as :class:`SR4IR` returns them.
         """
         size = tuple(sample.images['hr'].shape[-2:])
-        if self.has_places:
+        if self.annotator.has_places:
             size = tuple(sample.metainfo.get('ori_shape', size))[:2]
         return np.hstack([
             titled(*self.panel(name, sample, size)) for name in self.panels])
@@ -141,8 +121,7 @@ class Painter:
         Returns:
             tuple: Its title, and the picture in a whole multiple of ``size``.
         """
-        # Whole multiples keep pixels visible as they are.
-        zoom = max(1, round(self.min_size / min(size)))
+        zoom = zoom_to(size, self.min_size)
 
         def image(key: str) -> np.ndarray:
             return sample.images[key].permute(1, 2, 0).cpu().numpy()
@@ -160,10 +139,7 @@ class Painter:
             truth = name == 'truth'
             picture = fit(image('hr' if truth else 'sr'), cv2.INTER_LINEAR)
             title = 'ground truth' if truth else 'prediction on SR'
-            if self.has_places:
-                return title, fit(self.annotated(picture, sample, truth), times=zoom)
-            # Words are sharper on the enlarged image.
-            return title, self.annotated(fit(picture, times=zoom), sample, truth)
+            return title, self.annotator.enlarged(picture, sample, truth, zoom)
         if name == 'error':
             title, values = '|SR - HR|', error_map(image('sr'), image('hr'))
         else:
@@ -171,12 +147,6 @@ class Painter:
                 self.model, sample.images['sr'], sample.images['hr'])
         return (f'{title}, max {values.max():.3g}',
                 fit(fit(colour_map(values)), times=zoom))
-
-    def annotated(self, picture: np.ndarray, sample, truth: bool) -> np.ndarray:
-        """Draw the prediction or the ground truth into a copy of a picture (RGB)."""
-        self.annotate(picture, data_sample=sample, draw_gt=truth, draw_pred=not truth,
-                      **self.options)
-        return self.visualizer.get_image()
 
 
 def copy_without_backends(runner: Runner, metainfo: dict | None) -> Visualizer:

@@ -1,6 +1,5 @@
 """What a run did, measured: updates, data order, seconds per iteration."""
 import json
-import os
 import statistics
 import time
 import zlib
@@ -12,6 +11,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmsr4ir.files import write_whole
 from mmsr4ir.models.sr4ir import unwrap
 from mmsr4ir.registry import HOOKS
 
@@ -119,8 +119,5 @@ def digest(images: Iterable[torch.Tensor], start: int = 0) -> int:
 
 
 def write_json(path: Path, content: dict) -> None:
-    """Write a file beside and rename it, so that its name never holds half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + '.unfinished')
-    unfinished.write_text(json.dumps(content, indent=1))
-    os.replace(unfinished, path)
+    """Write a JSON file, whole or not at all."""
+    write_whole(path, json.dumps(content, indent=1))

@@ -9,7 +9,7 @@ from mmengine.runner import set_random_seed
 import toys
 from mmsr4ir.apis.browse import browse, images_of
 from mmsr4ir.apis.build import build_loader, build_model
-from mmsr4ir.apis.drawing import enlarge, row, write_png, zoom_to
+from mmsr4ir.drawing import enlarge, row, write_png, zoom_to
 
 CONFIG = 'configs/sr4ir/faster-rcnn_edsr_tiny.py'
 
@@ -73,7 +73,7 @@ def test_rows_of_training_images(cfg):
     assert np.array_equal(image, flipped)
     picture = rows[0][1]
     height, width = image.shape[:2]
-    zoom = zoom_to(picture[23:-1], 128)
+    zoom = zoom_to(picture[23:-1].shape[:2], 128)
     # The first panel, below its title and within its frame.
     assert zoom == 1 and np.array_equal(picture[23:23 + height, 1:1 + width], image)
     panels = picture.shape[1] // (width + 2)
@@ -123,8 +123,8 @@ def test_what_is_missing_is_named(cfg):
 def test_drawing(tmp_path):
     small = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     assert np.array_equal(enlarge(small, 2)[2:, 2:], np.tile(small[1, 1], (2, 2, 1)))
-    assert zoom_to(np.zeros((100, 300, 3)), 256) == 3
-    assert zoom_to(np.zeros((1000, 300, 3)), 100) == 1
+    assert zoom_to((100, 300), 256) == 3
+    assert zoom_to((1000, 300), 100) == 1
     one, two = np.zeros((40, 30, 3), np.uint8), np.zeros((50, 60, 3), np.uint8)
     assert row([('a', one), ('b', two)]).shape == (50 + 22 + 2, 30 + 60 + 4, 3)
     assert row([('a', one)], 'title').shape == (40 + 2 * 22 + 2, 32, 3)

@@ -6,8 +6,8 @@ from mmengine.config import Config
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mmsr4ir.apis.drawing import Annotator
 from mmsr4ir.apis.results import best_and_worst, draw_result, kind_of, score
+from mmsr4ir.drawing import build_annotator
 
 
 def boxes(*rows, scores=None, labels=None) -> dict:
@@ -122,7 +122,7 @@ def test_pictures_of_images_in_memory():
         def get_data_info(self, index):
             return dict(img=image + index)
 
-    annotator = Annotator(Config(dict(visualizer=dict(
+    annotator = build_annotator(Config(dict(visualizer=dict(
         type='mmpretrain.UniversalVisualizer'))), dict(classes=('a', 'b')))
     result = dict(pred_score=torch.tensor([0.1, 0.9]), gt_label=torch.tensor([0]),
                   pred_label=torch.tensor([1]), sample_idx=3)

@@ -72,7 +72,7 @@ def test_against_scikit_image(border, convert_to):
 
 
 def test_only_what_is_asked_for_in_that_order():
-    metric = METRICS.build(dict(type='SRQuality', metrics=['SSIM']))
+    metric = METRICS.build(dict(type='mmsr4ir.SRQuality', metrics=['SSIM']))
     metric.process({}, samples(1, ((32, 32), )))
     assert list(metric.evaluate(1)) == ['sr/SSIM']
     assert SRQuality(metrics='PSNR').metrics == ('PSNR', )
@@ -186,7 +186,7 @@ def test_lpips_without_alexnet_stops_before_the_training(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch.hub, 'download_url_to_file', no_network)
     with pytest.raises(WeightsError) as error:
-        METRICS.build(dict(type='SRQuality', metrics=['PSNR', 'LPIPS']))
+        METRICS.build(dict(type='mmsr4ir.SRQuality', metrics=['PSNR', 'LPIPS']))
     text = str(error.value)
     assert "'LPIPS' needs torchvision's AlexNet" in text and 'no network' in text
     assert str(tmp_path / 'checkpoints' / 'alexnet-owt-7be5be79.pth') in text

@@ -104,7 +104,7 @@ def test_cub_as_mmpretrain_reads_it(birds, run_tool):
         assert f'{split}.txt: {count} images\n' in shown
     assert 'model = dict(num_classes=2)' in shown
     assert "ann_file='meta/test.txt'" in shown
-    assert not list(birds.rglob('*.part'))
+    assert not list(birds.rglob('.*'))
 
 
 @pytest.mark.parametrize('inside', [True, False])

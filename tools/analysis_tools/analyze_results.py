@@ -10,7 +10,6 @@ from mmengine.utils import ProgressBar
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
 from mmsr4ir.apis.build import build_loader
-from mmsr4ir.apis.drawing import Annotator, write_png
 from mmsr4ir.apis.results import (
     KINDS,
     best_and_worst,
@@ -20,7 +19,9 @@ from mmsr4ir.apis.results import (
     num_classes_of,
     score,
 )
-from mmsr4ir.datasets.class_lists import positive, write_text
+from mmsr4ir.datasets.class_lists import positive
+from mmsr4ir.drawing import build_annotator, write_png
+from mmsr4ir.files import write_whole
 
 
 def parse_args() -> argparse.Namespace:
@@ -73,14 +74,14 @@ def main() -> None:
         if len(dataset) != len(results):
             sys.exit(f'error: {args.results} has {len(results)} images, the test data '
                      f'of {args.config} {len(dataset)}: it is of another config')
-        annotator = Annotator(cfg, dataset.metainfo, args.score_thr)
+        annotator = build_annotator(cfg, dataset.metainfo, args.score_thr)
         classes = num_classes_of(cfg, results, dataset)
         ignored = getattr(dataset, 'ignore_index', 255)
         scores = [score(one, classes, ignored) for one in results]
         best, worst = best_and_worst(scores, args.topk)
         counted = [one for one in scores if one is not None]
         mean = sum(counted) / len(counted) if counted else None
-        write_text(args.out / 'scores.json', json.dumps(dict(
+        write_whole(args.out / 'scores.json', json.dumps(dict(
             score=KINDS[kind], mean=mean, images=[
                 dict(index=i, path=result.get('img_path'), score=one)
                 for i, (result, one) in enumerate(zip(results, scores, strict=True))]),

@@ -20,7 +20,8 @@ from mmsr4ir.apis.speed import (
     time_inference,
     time_training,
 )
-from mmsr4ir.datasets.class_lists import positive, write_text
+from mmsr4ir.datasets.class_lists import positive
+from mmsr4ir.files import write_whole
 
 
 def parse_args() -> argparse.Namespace:
@@ -109,7 +110,7 @@ def main() -> None:
     except (ValueError, OSError) as error:
         sys.exit(f'error: {error}')
     if args.out:
-        write_text(args.out, json.dumps(results, indent=1))
+        write_whole(args.out, json.dumps(results, indent=1))
 
 
 if __name__ == '__main__':

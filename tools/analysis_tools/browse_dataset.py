@@ -9,8 +9,8 @@ from mmengine.utils import ProgressBar
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
 from mmsr4ir.apis.browse import browse
-from mmsr4ir.apis.drawing import write_png
 from mmsr4ir.datasets.class_lists import positive
+from mmsr4ir.drawing import write_png
 
 
 def parse_args() -> argparse.Namespace:

@@ -10,7 +10,7 @@ from mmengine.config import Config, DictAction
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
 from mmsr4ir.apis.build import build_model
 from mmsr4ir.apis.complexity import count, network_inputs, sample_image
-from mmsr4ir.datasets.class_lists import write_text
+from mmsr4ir.files import write_whole
 
 _TITLES = dict(sr='S', task='T', sum='sum')
 
@@ -67,7 +67,7 @@ def main() -> None:
               f'{short(counts[key]["flops"]):>14}')
     if args.out:
         shapes = dict(lr=list(inputs[0].shape[-2:]), hr=list(inputs[1].shape[-2:]))
-        write_text(args.out, json.dumps(dict(counts, pixels=shapes), indent=1))
+        write_whole(args.out, json.dumps(dict(counts, pixels=shapes), indent=1))
     sys.exit(math.isnan(counts['sum']['flops']))
 
 

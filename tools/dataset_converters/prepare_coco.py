@@ -13,10 +13,10 @@ from mmsr4ir.datasets.class_lists import (
     notes_of,
     share,
     split_names,
-    write_text,
 )
 from mmsr4ir.datasets.coco_check import check_coco
 from mmsr4ir.datasets.verify import Report, check_occurrence
+from mmsr4ir.files import write_whole
 
 
 def parse_args() -> argparse.Namespace:
@@ -99,7 +99,7 @@ def main() -> None:
         for name, path in files.items():
             new[name]['annotations'] = [
                 dict(one, id=i) for i, one in enumerate(new[name]['annotations'], 1)]
-            write_text(path, json.dumps(new[name]))
+            write_whole(path, json.dumps(new[name]))
     except (DataError, OSError) as error:
         sys.exit(f'\nerror: {error}')
     left = [len(content[key]) - len(clean[key]) for key in ('images', 'annotations')]

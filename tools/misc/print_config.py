@@ -6,6 +6,7 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 import mmsr4ir  # noqa: F401  (configs import it)
+from mmsr4ir.files import whole_file
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,11 +35,8 @@ def main() -> None:
         print(cfg.pretty_text)
         return
     try:
-        args.save_path.parent.mkdir(parents=True, exist_ok=True)
-        # The suffix says in which form it is written.
-        unfinished = args.save_path.with_name(f'part.{args.save_path.name}')
-        cfg.dump(unfinished)
-        unfinished.replace(args.save_path)
+        with whole_file(args.save_path) as unfinished:
+            cfg.dump(unfinished)
     except OSError as error:
         sys.exit(f'error: {error}')
     print(f'{args.save_path} written')

@@ -21,7 +21,7 @@ from mmsr4ir.datasets.check import (
     _leaf_datasets,
     read_coco,
 )
-from mmsr4ir.datasets.class_lists import add_workers, notes_of, write_text
+from mmsr4ir.datasets.class_lists import add_workers, notes_of
 from mmsr4ir.datasets.coco_check import check_coco
 from mmsr4ir.datasets.verify import (
     Report,
@@ -30,6 +30,7 @@ from mmsr4ir.datasets.verify import (
     check_maps,
     check_occurrence,
 )
+from mmsr4ir.files import write_whole
 
 _SPLITS = ('train', 'val', 'test')
 _SHOWN = 20
@@ -262,7 +263,7 @@ def main() -> None:
         reports = [verify(*part, args.workers) for part in parts]
         compare(reports, cfg)
         if args.out:
-            write_text(args.out, json.dumps(
+            write_whole(args.out, json.dumps(
                 {report.name: report.as_dict() for report in reports}, indent=1))
     except (DataError, OSError) as error:
         sys.exit(f'error: {error}')

@@ -1,7 +1,6 @@
 """Split the checkpoint of an SR4IR into those of its two networks."""
 import argparse
 import ast
-import os
 import sys
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from mmsr4ir.apis.convert import (
     read_checkpoint,
     save_checkpoint,
 )
+from mmsr4ir.files import write_whole
 from mmsr4ir.models.networks import set_num_classes
 
 # What testing and inference with the task library alone need of a config.
@@ -203,7 +203,7 @@ def split(args: argparse.Namespace) -> None:
         save_checkpoint(dict(meta=meta | cfg, state_dict=task), args.task)
         print(f'{args.task}: {len(task)} tensors of the task network')
     if args.task_config:
-        write_text(text, args.task_config)
+        write_whole(args.task_config, text)
         print(f'{args.task_config}: config of the task network')
 
 
@@ -231,14 +231,6 @@ def print_sr(model: dict) -> None:
     network = {k: v for k, v in model['sr'].items() if k not in ('init_cfg', '_scope_')}
     print(f'sr = {as_text(network)}\nIt works on images in [0, '
           f'{model.get("sr_range", 1):g}].')
-
-
-def write_text(text: str, path: Path) -> None:
-    """Write beside and rename, so that the file is never half there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'{path.name}.part')
-    unfinished.write_text(text)
-    os.replace(unfinished, path)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -9,6 +9,9 @@ import cv2
 import numpy as np
 from mmengine.config import Config
 from mmengine.registry import VISUALIZERS
+from mmengine.visualization import Visualizer
+
+from mmsr4ir.files import write_whole
 
 _BAR, _FONT = 22, cv2.FONT_HERSHEY_SIMPLEX
 _numbers = itertools.count()
@@ -18,26 +21,17 @@ class Annotator:
     """Draws ground truth or predictions into images, without a display.
 
     Args:
-        cfg: The whole config; ``visualizer`` says how things look.
-        dataset_meta: ``classes`` and ``palette`` of the data set.
+        visualizer: One of a task library.
         score_thr: Predictions below this score are not drawn.
-
-    Raises:
-        ValueError: The config has no visualizer.
     """
 
-    def __init__(self, cfg: Config, dataset_meta: Mapping, score_thr: float = 0.3
-                 ) -> None:
-        if not (cfg.get('visualizer') or {}).get('type'):
-            raise ValueError('the config has no visualizer: set it to the task '
-                             "library's, as dict(type='mmdet.DetLocalVisualizer')")
-        self.visualizer = VISUALIZERS.build(dict(
-            cfg.visualizer, vis_backends=None, name=f'annotator_{next(_numbers)}'))
-        self.visualizer.dataset_meta = dict(dataset_meta)
-        words = getattr(self.visualizer, 'visualize_cls', None)
+    def __init__(self, visualizer: Visualizer, score_thr: float = 0.3) -> None:
+        self.visualizer = visualizer
+        # The one place where the visualizers of the three task libraries differ.
+        words = getattr(visualizer, 'visualize_cls', None)
         # Words have no place in the image, so they may go on an enlarged one.
         self.has_places = words is None
-        self._draw = words or partial(self.visualizer.add_datasample, 'image')
+        self._draw = words or partial(visualizer.add_datasample, 'image')
         known = inspect.signature(self._draw).parameters
         options = dict(pred_score_thr=score_thr, with_labels=False)
         self._options = {k: v for k, v in options.items() if k in known}
@@ -61,26 +55,52 @@ class Annotator:
         return self.draw(enlarge(image, zoom), sample, truth)
 
 
+def build_annotator(cfg: Config, dataset_meta: Mapping, score_thr: float = 0.3
+                    ) -> Annotator:
+    """Make an annotator from a config.
+
+    Args:
+        cfg: The whole config; ``visualizer`` says how things look.
+        dataset_meta: ``classes`` and ``palette`` of the data set.
+        score_thr: Predictions below this score are not drawn.
+
+    Raises:
+        ValueError: The config has no visualizer.
+    """
+    if not (cfg.get('visualizer') or {}).get('type'):
+        raise ValueError('the config has no visualizer: set it to the task '
+                         "library's, as dict(type='mmdet.DetLocalVisualizer')")
+    visualizer = VISUALIZERS.build(dict(
+        cfg.visualizer, vis_backends=None, name=f'annotator_{next(_numbers)}'))
+    visualizer.dataset_meta = dict(dataset_meta)
+    return Annotator(visualizer, score_thr)
+
+
 def enlarge(image: np.ndarray, zoom: int) -> np.ndarray:
     """Enlarge by a whole factor; pixels stay visible as they are."""
     return image.repeat(zoom, axis=0).repeat(zoom, axis=1)
 
 
-def zoom_to(image: np.ndarray, min_size: int) -> int:
-    """The whole factor that brings an image's shorter edge to about ``min_size``."""
-    return max(1, round(min_size / min(image.shape[:2])))
+def zoom_to(size: tuple[int, int], min_size: int) -> int:
+    """The whole factor that brings the shorter edge to about ``min_size`` pixels."""
+    return max(1, round(min_size / min(size)))
+
+
+def titled(title: str, picture: np.ndarray) -> np.ndarray:
+    """Put a line of text above a picture and a thin frame around it."""
+    return cv2.copyMakeBorder(
+        np.vstack([_bar(title, picture.shape[1]), picture]), 1, 1, 1, 1,
+        cv2.BORDER_CONSTANT, value=(255, 255, 255))
 
 
 def row(panels: Sequence[tuple[str, np.ndarray]], title: str = '') -> np.ndarray:
     """Pictures (height, width, 3) side by side, each under its name."""
-    height = max(picture.shape[0] for _, picture in panels)
-    pictures = [
-        cv2.copyMakeBorder(
-            np.vstack([_bar(name, picture.shape[1]), picture]), 1,
-            1 + height - picture.shape[0], 1, 1, cv2.BORDER_CONSTANT,
-            value=(255, 255, 255))
-        for name, picture in panels]
-    whole = np.hstack(pictures)
+    pictures = [titled(*panel) for panel in panels]
+    height = max(map(len, pictures))
+    whole = np.hstack([
+        cv2.copyMakeBorder(picture, 0, height - len(picture), 0, 0,
+                           cv2.BORDER_CONSTANT, value=(255, 255, 255))
+        for picture in pictures])
     return np.vstack([_bar(title, whole.shape[1]), whole]) if title else whole
 
 
@@ -93,8 +113,5 @@ def _bar(text: str, width: int) -> np.ndarray:
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:
-    """Write beside and rename: (height, width, 3), RGB, uint8."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'{path.name}.part')
-    unfinished.write_bytes(cv2.imencode('.png', picture[..., ::-1])[1].tobytes())
-    unfinished.replace(path)
+    """Write a picture (height, width, 3), RGB, uint8, whole or not at all."""
+    write_whole(path, cv2.imencode('.png', picture[..., ::-1])[1].tobytes())

@@ -1,0 +1,30 @@
+"""Files that are whole or not there."""
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Give a name to write to, which is renamed to ``path`` when the block ends well.
+
+    So ``path`` is never half a file, and an earlier one stays whole when writing fails
+    (a full disk). The name ends as ``path`` does, for functions that look at that; the
+    folder is made. Several processes may write the same file.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f'.{os.getpid()}.{path.name}')
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_whole(path: str | Path, content: str | bytes) -> None:
+    """Write a text, as UTF-8, or bytes through :func:`whole_file`."""
+    with whole_file(path) as unfinished:
+        unfinished.write_bytes(
+            content.encode() if isinstance(content, str) else content)
