@@ -1,0 +1,232 @@
+"""Run the commands of README.md and docs/en as a reader does, page by page.
+
+A page is read in a simple way, so that a writer needs no marks:
+
+- Each line of a block ``shell``, ``bash`` or ``sh`` is a command; a line that ends with
+  a backslash goes on.
+- A block ``python`` whose first line is a comment with a path, as
+  ``# configs/sr4ir/mine.py``, is that file. It is written before what follows is run.
+- What is in :data:`NOT_RUN` is not run; all the rest is. A page may use what the
+  commands of README.md have made, and nothing of another page.
+"""
+import argparse
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+_LANGUAGES = ('shell', 'bash', 'sh')
+_FENCE = re.compile(r'^ *```(\w*) *$')
+_NAMED = re.compile(r'^# ([\w./-]+\.py)$')
+#: Commands that cannot be run here (a pattern, and the reason). Their arguments and the
+#: files that they name are checked all the same, by tests/test_docs.py.
+NOT_RUN = {
+    'git clone *': 'needs the address of the repository and a network',
+    '. .venv/bin/activate': 'the environment of this interpreter is used',
+    'make setup*': 'installs 7 GB; CI does it to run anything',
+    'make demo*': 'trains for minutes; tests/test_tools/test_scripts.py runs the demo',
+    'make test': 'would run itself; CI runs it',
+    'make lint test': 'would run itself; CI runs it',
+    '* CONFIG*': 'CONFIG stands for any config',
+    '*_coco.py*': 'COCO must be downloaded',
+    '*/faster-rcnn_edsr_voc.py*': 'VOC must be downloaded',
+    '*_bccd.py*': 'BCCD must be downloaded',
+    '*data/BCCD*': 'BCCD must be downloaded',
+    '*_camvid.py*': 'CamVid must be downloaded',
+    '*_cifar10.py*': 'CIFAR-10 must be downloaded',
+    '*tools/slurm_*': 'needs Slurm',
+    'NNODES=*': 'needs several machines',
+}
+#: What makes a command short: options put behind it, by the tool.
+SHORTER = {
+    'tools/dataset_converters/make_textured_shapes.py': '--num-train 8 --num-val 4',
+    'tools/analysis_tools/benchmark_speed.py': '--iterations 2 --warmup 1',
+}
+# What does not belong to a checkout.
+_LEFT_OUT = shutil.ignore_patterns(
+    '.*', 'data', 'work_dirs', 'demo_output', 'build', 'dist', '*.egg-info',
+    '__pycache__', 'checkpoints')
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of a page, with its number of the line."""
+
+    page: str
+    line: int
+    text: str
+
+    @property
+    def where(self) -> str:
+        return f'{self.page}:{self.line}'
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is not run; None if it is."""
+        return next((reason for pattern, reason in NOT_RUN.items()
+                     if fnmatchcase(self.text, pattern)), None)
+
+    @property
+    def shortened(self) -> str:
+        """What is run in its place."""
+        words = shlex.split(self.text)
+        more = [options for tool, options in SHORTER.items() if tool in words]
+        return ' '.join([self.text, *more])
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that a page tells the reader to write."""
+
+    page: str
+    path: str
+    content: str
+
+
+def list_pages(root: Path = ROOT) -> list[str]:
+    """README.md, docs/en/index.md and then the pages in the order of its links."""
+    index = 'docs/en/index.md'
+    linked = re.findall(r'\]\(([\w-]+\.md)\)', (root / index).read_text())
+    pages = [f'docs/en/{name}' for name in dict.fromkeys(linked)]
+    return ['README.md', index, *(page for page in pages if (root / page).is_file())]
+
+
+def read_page(page: str, text: str) -> Iterator[Command | File]:
+    """Yield the commands and files of a page in their order."""
+    for language, first, lines in _blocks(text):
+        named = _NAMED.match(lines[0]) if lines else None
+        if language == 'python' and named:
+            yield File(page, named[1], '\n'.join(lines) + '\n')
+        if language in _LANGUAGES:
+            command, start = '', 0
+            for number, line in enumerate(lines, first):
+                start = start if command else number
+                command += line.strip().removesuffix('\\')
+                if not line.endswith('\\'):
+                    if command and not command.startswith('#'):
+                        yield Command(page, start, command)
+                    command = ''
+
+
+def _blocks(text: str) -> Iterator[tuple[str, int, list[str]]]:
+    """Language, number of the first line, and lines of each fenced block."""
+    language, first, lines = None, 0, []
+    for number, line in enumerate(text.splitlines(), 1):
+        fence = _FENCE.match(line)
+        if not fence:
+            lines.append(line)
+        elif language is None:
+            language, first, lines = fence[1], number + 1, []
+        else:
+            yield language, first, lines
+            language = None
+
+
+def run_page(page: str, folder: Path) -> tuple[int, str | None]:
+    """Run a page's commands up to the first that fails.
+
+    Returns:
+        tuple: How many ran, and the end of the failed one's output or None.
+    """
+    done = 0
+    for part in read_page(page, (folder / page).read_text()):
+        if isinstance(part, File):
+            (folder / part.path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / part.path).write_text(part.content)
+        elif not part.reason:
+            start, done = time.time(), done + 1
+            process = subprocess.run(
+                ['bash', '-euo', 'pipefail', '-c', part.shortened], cwd=folder,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, text=True, env=environment(folder))
+            print(f'{time.time() - start:6.1f} s  {part.where}: {part.shortened}',
+                  flush=True)
+            if process.returncode:
+                return done, (f'{process.stdout[-3000:]}\nerror: {part.where}: this '
+                              f'command failed: {part.shortened}')
+    return done, None
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """This interpreter as ``python``, this checkout's copy as the package."""
+    path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
+    own = dict(PATH=path, PYTHONPATH=str(folder), PYTHONWARNINGS='ignore')
+    return dict(OMP_NUM_THREADS='1') | os.environ | own
+
+
+def run_pages(pages: list[str], jobs: int) -> str | None:
+    """Run README.md, then the pages, each in a copy of the folder that README.md left.
+
+    Returns:
+        str | None: What failed.
+    """
+    begin = time.time()
+    with tempfile.TemporaryDirectory(prefix='mmsr4ir_docs_') as temporary:
+        first = Path(temporary) / 'first' / 'mmsr4ir'
+        shutil.copytree(ROOT, first, ignore=_LEFT_OUT)
+        done, failed = run_page('README.md', first)
+        if failed:
+            return failed
+
+        def work(page: str) -> tuple[int, str | None]:
+            folder = Path(temporary) / Path(page).stem / 'mmsr4ir'
+            shutil.copytree(first, folder)
+            return run_page(page, folder)
+
+        with ThreadPoolExecutor(jobs) as pool:
+            results = list(pool.map(work, [p for p in pages if p != 'README.md']))
+    done += sum(count for count, _ in results)
+    print(f'{done} commands ran in {time.time() - begin:.0f} s')
+    return '\n'.join(text for _, text in results if text) or None
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Run the commands of README.md and docs/en in temporary copies of '
+        'this folder, on a smaller data set: those of README.md first, then those of '
+        'each page on top of what README.md has made. Exit code 1 with the output of '
+        'what fails.',
+        epilog='What is not run, and why, is the list NOT_RUN in this file.')
+    parser.add_argument(
+        '--list', action='store_true', help='only show what is run and what is not')
+    parser.add_argument(
+        '--pages', nargs='+', metavar='PAGE',
+        help='README.md and only these, as docs/en/configs.md (default: all)')
+    parser.add_argument(
+        '--jobs', type=int, default=2, metavar='N', help='pages at once (default: 2)')
+    args = parser.parse_args()
+    unknown = set(args.pages or ()) - set(list_pages())
+    if unknown:
+        parser.error(f'--pages {sorted(unknown)}: there are {list_pages()}')
+    if args.jobs < 1:
+        parser.error('--jobs must be at least 1')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    pages = args.pages or list_pages()
+    if args.list:
+        for page in pages:
+            for part in read_page(page, (ROOT / page).read_text()):
+                if isinstance(part, Command):
+                    print(f'{part.where}: {part.text}' + (
+                        f'  [not run: {part.reason}]' if part.reason else ''))
+        return
+    failed = run_pages(pages, args.jobs)
+    if failed:
+        sys.exit(failed)
+
+
+if __name__ == '__main__':
+    main()
