@@ -7,7 +7,8 @@ A page is read in a simple way, so that a writer needs no marks:
 - A block ``python`` whose first line is a comment with a path, as
   ``# configs/sr4ir/mine.py``, is that file. It is written before what follows is run.
 - What is in :data:`NOT_RUN` is not run; all the rest is. A page may use what the
-  commands of README.md have made, and nothing of another page.
+  commands of README.md have made, and nothing of another page; a command that stands
+  in README.md too has been run.
 """
 import argparse
 import os
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -33,15 +34,13 @@ _NAMED = re.compile(r'^# ([\w./-]+\.py)$')
 NOT_RUN = {
     'git clone *': 'needs the address of the repository and a network',
     '. .venv/bin/activate': 'the environment of this interpreter is used',
-    'make setup*': 'installs 7 GB; CI does it to run anything',
-    'make demo*': 'trains for minutes; tests/test_tools/test_scripts.py runs the demo',
-    'make test': 'would run itself; CI runs it',
-    'make lint test': 'would run itself; CI runs it',
+    'make *': 'takes minutes; CI sets up, lints and tests, and its tests run the demo',
+    '*pip install *': 'needs a network; `make setup` installs in the same way',
     '* CONFIG*': 'CONFIG stands for any config',
-    '*_coco.py*': 'COCO must be downloaded',
+    '*train* configs/*_coco.py*': 'COCO must be downloaded',
     '*/faster-rcnn_edsr_voc.py*': 'VOC must be downloaded',
+    '*/BCCD*': 'BCCD must be downloaded',
     '*_bccd.py*': 'BCCD must be downloaded',
-    '*data/BCCD*': 'BCCD must be downloaded',
     '*_camvid.py*': 'CamVid must be downloaded',
     '*_cifar10.py*': 'CIFAR-10 must be downloaded',
     '*tools/slurm_*': 'needs Slurm',
@@ -51,6 +50,7 @@ NOT_RUN = {
 SHORTER = {
     'tools/dataset_converters/make_textured_shapes.py': '--num-train 8 --num-val 4',
     'tools/analysis_tools/benchmark_speed.py': '--iterations 2 --warmup 1',
+    'tools/benchmark.py': '--seeds 0 --methods h2t l2t',
 }
 # What does not belong to a checkout.
 _LEFT_OUT = shutil.ignore_patterns(
@@ -93,12 +93,11 @@ class File:
     content: str
 
 
-def list_pages(root: Path = ROOT) -> list[str]:
+def list_pages() -> list[str]:
     """README.md, docs/en/index.md and then the pages in the order of its links."""
     index = 'docs/en/index.md'
-    linked = re.findall(r'\]\(([\w-]+\.md)\)', (root / index).read_text())
-    pages = [f'docs/en/{name}' for name in dict.fromkeys(linked)]
-    return ['README.md', index, *(page for page in pages if (root / page).is_file())]
+    linked = re.findall(r'\]\(([\w-]+\.md)\)', (ROOT / index).read_text())
+    return ['README.md', index, *(f'docs/en/{name}' for name in dict.fromkeys(linked))]
 
 
 def read_page(page: str, text: str) -> Iterator[Command | File]:
@@ -132,25 +131,32 @@ def _blocks(text: str) -> Iterator[tuple[str, int, list[str]]]:
             language = None
 
 
-def run_page(page: str, folder: Path) -> tuple[int, str | None]:
+def run_page(page: str, folder: Path, known: Collection[str] = ()
+             ) -> tuple[list[str], str | None]:
     """Run a page's commands up to the first that fails.
 
+    Args:
+        page: The page.
+        folder: A copy of the repository.
+        known: Commands that were run there before.
+
     Returns:
-        tuple: How many ran, and the end of the failed one's output or None.
+        tuple: What ran, and the end of the failed one's output or None.
     """
-    done = 0
+    done = []
     for part in read_page(page, (folder / page).read_text()):
         if isinstance(part, File):
             (folder / part.path).parent.mkdir(parents=True, exist_ok=True)
             (folder / part.path).write_text(part.content)
-        elif not part.reason:
-            start, done = time.time(), done + 1
+        elif not part.reason and part.text not in known:
+            start = time.time()
             process = subprocess.run(
                 ['bash', '-euo', 'pipefail', '-c', part.shortened], cwd=folder,
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT, text=True, env=environment(folder))
             print(f'{time.time() - start:6.1f} s  {part.where}: {part.shortened}',
                   flush=True)
+            done.append(part.text)
             if process.returncode:
                 return done, (f'{process.stdout[-3000:]}\nerror: {part.where}: this '
                               f'command failed: {part.shortened}')
@@ -164,7 +170,7 @@ def environment(folder: Path) -> dict[str, str]:
     return dict(OMP_NUM_THREADS='1') | os.environ | own
 
 
-def run_pages(pages: list[str], jobs: int) -> str | None:
+def run_pages(pages: Sequence[str], jobs: int) -> str | None:
     """Run README.md, then the pages, each in a copy of the folder that README.md left.
 
     Returns:
@@ -172,21 +178,21 @@ def run_pages(pages: list[str], jobs: int) -> str | None:
     """
     begin = time.time()
     with tempfile.TemporaryDirectory(prefix='mmsr4ir_docs_') as temporary:
-        first = Path(temporary) / 'first' / 'mmsr4ir'
+        first = Path(temporary) / 'README' / 'mmsr4ir'
         shutil.copytree(ROOT, first, ignore=_LEFT_OUT)
-        done, failed = run_page('README.md', first)
+        known, failed = run_page('README.md', first)
         if failed:
             return failed
 
-        def work(page: str) -> tuple[int, str | None]:
+        def work(page: str) -> tuple[list[str], str | None]:
             folder = Path(temporary) / Path(page).stem / 'mmsr4ir'
             shutil.copytree(first, folder)
-            return run_page(page, folder)
+            return run_page(page, folder, known)
 
         with ThreadPoolExecutor(jobs) as pool:
             results = list(pool.map(work, [p for p in pages if p != 'README.md']))
-    done += sum(count for count, _ in results)
-    print(f'{done} commands ran in {time.time() - begin:.0f} s')
+    count = len(known) + sum(len(done) for done, _ in results)
+    print(f'{count} commands ran in {time.time() - begin:.0f} s')
     return '\n'.join(text for _, text in results if text) or None
 
 
