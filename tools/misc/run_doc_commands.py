@@ -50,7 +50,7 @@ NOT_RUN = {
 SHORTER = {
     'tools/dataset_converters/make_textured_shapes.py': '--num-train 8 --num-val 4',
     'tools/analysis_tools/benchmark_speed.py': '--iterations 2 --warmup 1',
-    'tools/benchmark.py': '--seeds 0 --methods h2t l2t',
+    'tools/benchmark.py': '--seeds 0 --methods h2t',
 }
 # What does not belong to a checkout.
 _LEFT_OUT = shutil.ignore_patterns(
