@@ -23,6 +23,7 @@ help:
 	@echo 'make demo   train, test and draw on the embedded data (TASK=$(TASK))'
 	@echo 'make test   run the test suite'
 	@echo 'make lint   check the style'
+	@echo 'make docs   run the commands of README.md and docs/en'
 	@echo 'make setup  only set up $(VENV) (PYTHON=... names the interpreter)'
 	@echo 'make clean  remove $(VENV), caches, builds and demo_output'
 
@@ -87,8 +88,11 @@ test: $(READY)
 lint: $(READY)
 	$(PY) -m ruff check .
 
+docs: $(READY)
+	$(PY) tools/misc/run_doc_commands.py --jobs 2
+
 clean:
 	rm -rf $(VENV) demo_output build dist *.egg-info mmsr4ir/.mim \
 	  .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test lint docs clean
