@@ -34,7 +34,7 @@ def prose(page: Path) -> str:
 
 def python_blocks(page: str) -> list[str]:
     return ['\n'.join(lines) for language, _, lines
-            in docs._blocks((ROOT / page).read_text()) if language == 'python']
+            in docs.blocks((ROOT / page).read_text()) if language == 'python']
 
 
 def anchors(page: Path) -> set[str]:
@@ -209,6 +209,13 @@ def test_a_page_is_read_in_its_order():
     assert [part.reason is None for part in (*parts[:2], parts[3])] == [
         True, True, False]
     assert parts[0].where == 'page.md:5'
+
+
+def test_every_exception_is_one_of_a_command():
+    reasons = {command.reason for command in COMMANDS}
+    assert set(docs.NOT_RUN.values()) <= reasons
+    words = {word for command in COMMANDS for word in shlex.split(command.text)}
+    assert set(docs.SHORTER) <= words
 
 
 def test_long_commands_are_made_short():
