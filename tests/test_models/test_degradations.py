@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.config import Config
 from PIL import Image
-from toys import toy_config, toy_data
 
 from mmsr4ir.engine import PerNetworkOptimWrapperConstructor
 from mmsr4ir.models import (
@@ -30,6 +29,7 @@ from mmsr4ir.models.blur_kernels import blur, gaussian_kernel, sinc_kernel
 from mmsr4ir.models.degradation_steps import Draw
 from mmsr4ir.models.image_space import extend_edges
 from mmsr4ir.registry import MODELS
+from toys import toy_config, toy_data
 
 PRESETS = ROOT / 'configs' / '_base_' / 'degradations'
 SIZE = (5, 7)  # of an LR image, where a step does not look at it
@@ -260,8 +260,9 @@ def test_mix_b_has_the_ranges_of_the_literature():
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.sampled_from(['mix_a', 'mix_b', 'real_esrgan']), st.sampled_from([1, 2, 4, 8]),
-       st.integers(1, 9), st.integers(1, 9), st.booleans(), st.integers(0, 99))
+@given(st.sampled_from(['mix_a', 'mix_b', 'real_esrgan']),
+       st.sampled_from([1, 2, 4, 8]), st.integers(1, 9), st.integers(1, 9),
+       st.booleans(), st.integers(0, 99))
 def test_shape_and_values(name, scale, rows, columns, training, seed):
     torch.manual_seed(seed)
     degradation = MODELS.build(preset(name, scale=scale)).train(training)
@@ -374,7 +375,7 @@ def test_train_and_val_steps(name):
     (dict(type='RandomBlur', kernel=-3), ValueError, 'odd'),
     (dict(type='RandomBlur', kinds=dict(isotropic=1)), ValueError,
      r"unknown \['isotropic'\]; there are \['iso'"),
-    (dict(type='RandomBlur', kinds=dict(iso=0)), ValueError, 'kinds.*not all of them 0'),
+    (dict(type='RandomBlur', kinds=dict(iso=0)), ValueError, 'kinds.*not all'),
     (dict(type='RandomBlur', kinds=dict(iso=-1, aniso=2)), ValueError, 'shares'),
     (dict(type='RandomBlur', cutoff=(0.5, 3.14)), ValueError, 'cutoff.* to 1'),
     (dict(type='RandomResize', factor=0), ValueError, 'RandomResize.factor'),
@@ -394,7 +395,7 @@ def test_train_and_val_steps(name):
     (dict(type='JPEGCompression', quality=75.5), ValueError, 'whole numbers'),
     (dict(type='JPEGCompression', quallity=75), TypeError, 'quallity'),
     (dict(type='RandomBlurr'), KeyError, 'RandomBlurr'),
-    (dict(type='OneOf', options=[[]], weights=[0.5, 0.5]), ValueError, '1 options, but'),
+    (dict(type='OneOf', options=[[]], weights=[0.5, 0.5]), ValueError, '1 options'),
     (dict(type='OneOf', options=[]), ValueError, 'OneOf.weights'),
     (dict(type='OneOf', options=[dict(type='x')]), TypeError, 'list of configs'),
 ])

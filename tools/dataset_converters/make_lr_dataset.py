@@ -78,7 +78,7 @@ def main() -> None:
     except (ValueError, TypeError, KeyError, OSError, RuntimeError) as error:
         sys.exit(f'error: {error}')
     if problems:
-        sys.exit(f'error: {len(problems)} images were left out:\n' + '\n'.join(problems))
+        sys.exit('\n'.join([f'error: {len(problems)} were left out:', *problems]))
 
 
 if __name__ == '__main__':
