@@ -5,7 +5,6 @@ import pytest
 import torch
 from conftest import ROOT
 from mmengine.config import Config
-from mmengine.structures import BaseDataElement
 
 from mmsr4ir.apis.build import build_model
 from mmsr4ir.benchmark.methods import METHODS, plan_parts
@@ -35,7 +34,7 @@ def test_lr_images_are_the_same_in_all_methods(preset, scale, tmp_path):
         cfg.model.task.pop('init_cfg', None)
         torch.manual_seed(part.seed)
         samples = [DataSample(metainfo=dict(img_shape=(64, 64))) for _ in inputs]
-        outputs: list[BaseDataElement] = build_model(cfg).val_step(
+        outputs = build_model(cfg).val_step(
             dict(inputs=inputs, data_samples=samples))
         lrs = [sample.images['lr'] for sample in outputs]
         assert {tuple(lr.shape) for lr in lrs} == {(3, 64 // scale, 64 // scale)}
