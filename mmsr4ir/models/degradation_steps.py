@@ -221,15 +221,15 @@ class RandomResize:
 
     def __call__(self, image: Tensor, lr_size: tuple[int, int], draw: Draw) -> Tensor:
         """Resize an image (3, H, W); no edge gets shorter than a pixel."""
+        old = lr_size if self.of == 'lr' else image.shape[-2:]
         if self.divisor is None:
             factor = draw.uniform(*self.factor)
+            new = [length * factor for length in old]
         else:
-            factor = 1 / draw.uniform(*self.divisor)
+            divisor = draw.uniform(*self.divisor)
+            new = [length / divisor for length in old]
         kernel = self.kernels[draw.choose([1] * len(self.kernels))]
-        old = lr_size if self.of == 'lr' else image.shape[-2:]
-        # 48 * (1 / 3) may be a little less than 16.
-        size = [max(1, int(length * factor + 1e-6)) for length in old]
-        return resize(image, size, kernel)
+        return resize(image, [max(1, int(length)) for length in new], kernel)
 
 
 def resize(image: Tensor, size: Sequence[int], kernel: str) -> Tensor:
