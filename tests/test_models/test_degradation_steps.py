@@ -72,7 +72,7 @@ def test_blur_mirrors_edges_and_takes_images_smaller_than_the_kernel(height, wid
     for channel in range(3):
         want = scipy.ndimage.correlate(
             padded[channel].astype(np.float64), kernel.numpy())[20:-20, 20:-20]
-        np.testing.assert_allclose(got[channel], want, atol=1e-6)
+        np.testing.assert_allclose(got[channel], want, rtol=0, atol=1e-7)
 
 
 def test_an_isotropic_blur_is_scipys_gaussian():
@@ -84,7 +84,7 @@ def test_an_isotropic_blur_is_scipys_gaussian():
 
 
 def test_blur_does_not_depend_on_the_number_of_threads():
-    image, kernel = picture(300, 200), gaussian_kernel(41, 4.0, 1.5, 0.5)
+    image, kernel = picture(512, 512), gaussian_kernel(41, 4.0, 1.5, 0.5)
     threads = torch.get_num_threads()
     try:
         results = []
@@ -165,10 +165,10 @@ def test_sizes_are_drawn_from_the_range():
     assert RandomResize(divisor=100)(image, SIZE, chance).shape == (3, 1, 1)
 
 
-@pytest.mark.parametrize('divisor', range(1, 17))
+@pytest.mark.parametrize('divisor', [1, 3, 16, 49])  # 49 * (1 / 49) is less than 1
 def test_a_whole_divisor_gives_the_whole_size(divisor):
-    image = torch.zeros(3, 11 * divisor, 9 * divisor)
-    assert RandomResize(divisor=divisor)(image, SIZE, draw()).shape == (3, 11, 9)
+    image = torch.zeros(3, 11 * divisor, divisor)
+    assert RandomResize(divisor=divisor)(image, SIZE, draw()).shape == (3, 11, 1)
 
 
 # Noise
