@@ -144,7 +144,7 @@ class RandomBlur:
                 raise ValueError(
                     f'RandomBlur.kernel must be odd numbers of pixels, got {kernel!r}')
         self.sigma = parse_range('RandomBlur.sigma', sigma, 0.01)
-        self.kinds = dict(kinds or dict(iso=1.0))
+        self.kinds = dict(iso=1.0) if kinds is None else dict(kinds)
         if not set(self.kinds) <= set(KINDS):
             raise ValueError(
                 f'RandomBlur.kinds: unknown {sorted(set(self.kinds) - set(KINDS))}; '
@@ -154,7 +154,8 @@ class RandomBlur:
             generalized=parse_range(
                 'RandomBlur.beta_generalized', beta_generalized, 0.01),
             plateau=parse_range('RandomBlur.beta_plateau', beta_plateau, 0.01))
-        self.cutoff = cutoff and parse_range('RandomBlur.cutoff', cutoff, 0.01, 1)
+        self.cutoff = None if cutoff is None else parse_range(
+            'RandomBlur.cutoff', cutoff, 0.01, 1)
 
     def __call__(self, image: Tensor, lr_size: tuple[int, int], draw: Draw) -> Tensor:
         """Blur an image (3, H, W); its size stays."""

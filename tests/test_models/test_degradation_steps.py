@@ -251,6 +251,8 @@ def test_one_of_runs_one_option_by_its_share():
      r"unknown \['isotropic'\]; there are \['iso'"),
     (dict(type='RandomBlur', kinds=dict(iso=0)), ValueError, 'kinds.*not all'),
     (dict(type='RandomBlur', kinds=dict(iso=-1, aniso=2)), ValueError, 'shares'),
+    (dict(type='RandomBlur', kinds={}), ValueError, 'RandomBlur.kinds'),
+    (dict(type='RandomBlur', cutoff=0), ValueError, 'RandomBlur.cutoff'),
     (dict(type='RandomBlur', cutoff=(0.5, 3.14)), ValueError, 'cutoff.* to 1'),
     (dict(type='RandomResize', factor=0), ValueError, 'RandomResize.factor'),
     (dict(type='RandomResize', factor=(2, 1)), ValueError, 'lowest, highest'),
