@@ -1,4 +1,6 @@
 """Networks small enough that every parameter and every loss can be followed."""
+import numpy as np
+import scipy.ndimage
 import torch
 from mmengine.model import BaseModel, ImgDataPreprocessor
 from mmengine.structures import BaseDataElement
@@ -120,6 +122,14 @@ def toy_data(sizes=((16, 16), (16, 16)), seed: int = 0) -> dict:
         sample.label = i % 3
         samples.append(sample)
     return dict(inputs=inputs, data_samples=samples)
+
+
+def picture(height: int = 48, width: int = 56, seed: int = 0) -> torch.Tensor:
+    """Something smooth, (3, height, width), [0, 1]."""
+    rng = np.random.default_rng(seed)
+    noise = scipy.ndimage.gaussian_filter(rng.random((3, height, width)), (0, 2, 2))
+    low, high = noise.min(), noise.max()
+    return torch.from_numpy((noise - low) / (high - low)).float()
 
 
 def snapshot(network: nn.Module) -> dict:

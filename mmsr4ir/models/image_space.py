@@ -5,6 +5,7 @@ way. An SR network works on plain images: RGB, [0, 1].
 """
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -70,3 +71,8 @@ def extend_edges(images: Tensor, sizes: Sequence[tuple[int, int]] = (),
     if right or bottom:
         images = F.pad(images, (0, right, 0, bottom), mode='replicate')
     return images
+
+
+def to_uint8(image: Tensor) -> Tensor:
+    """Round an image in [0, 1] to the values that a file can hold."""
+    return (image.detach().clamp(0, 1) * 255).round().to(torch.uint8)

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from mmsr4ir.registry import MODELS
 
+from .degradations import Degradation, lr_size
 from .features import FeatureTap, frozen
-from .image_space import ImageSpace, extend_edges
+from .image_space import ImageSpace, extend_edges, to_uint8
 from .losses import valid_mask
 from .networks import (
     build_network,
@@ -73,7 +74,9 @@ class SR4IR(BaseModel):
         task: Config of the task network, a whole model of mmdet, mmsegmentation or
             mmpretrain with its preprocessor. ``init_cfg`` as for ``sr``.
         recipe: What is trained when, see :mod:`mmsr4ir.models.recipes`.
-        degradation: Config of the module that makes LR images.
+        degradation: Config of the module that makes LR images: one of
+            :mod:`mmsr4ir.models.degradations`, or any that has a ``scale`` and turns
+            (N, 3, H, W), RGB in [0, 1], into (N, 3, H / scale, W / scale).
         pixel_loss: Config of the ``pixel`` loss.
         tdp: Config of the ``tdp`` loss (:class:`TDPLoss`); needed if the recipe has it.
         patch_mix: Config of :class:`CrossQualityPatchMix`; makes the image ``mix``.
@@ -173,7 +176,10 @@ class SR4IR(BaseModel):
                  for s in samples] if samples else [full] * len(inputs)
         hr = self.image_space.to_image(inputs)
         extended = extend_edges(hr, sizes, self.degradation.scale)
-        lr = self.degradation(extended)
+        if isinstance(self.degradation, Degradation):
+            lr = self.degradation(extended, sizes)
+        else:
+            lr = self.degradation(extended)
         return Batch(inputs, samples, sizes, extended[..., :full[0], :full[1]], lr)
 
     def train_phase(self, phase: Phase, batch: Batch, optim_wrapper: OptimWrapperDict
@@ -298,11 +304,11 @@ class SR4IR(BaseModel):
         predictions = self.network('task')(task_input, batch.samples, mode='predict')
         for i, (prediction, (height, width)) in enumerate(
                 zip(predictions, batch.sizes, strict=True)):
-            scale = self.degradation.scale
+            h, w = lr_size((height, width), self.degradation.scale)
             prediction.images = dict(
                 hr=to_uint8(batch.hr[i, :, :height, :width]),
                 sr=to_uint8(restored[i, :, :height, :width]),
-                lr=to_uint8(batch.lr[i, :, :-(-height // scale), :-(-width // scale)]))
+                lr=to_uint8(batch.lr[i, :, :h, :w]))
         return predictions
 
     def restored(self, batch: Batch) -> Tensor:
@@ -360,8 +366,3 @@ def _drop_wrappers(model: SR4IR, state_dict: dict, prefix: str, metadata: dict) 
             for key in [key for key in state_dict if key.startswith(wrapped)]:
                 bare = f'{prefix}{name}.{key.removeprefix(wrapped)}'
                 state_dict[bare] = state_dict.pop(key)
-
-
-def to_uint8(image: Tensor) -> Tensor:
-    """Round an image in [0, 1] to the values that a file can hold."""
-    return (image.detach().clamp(0, 1) * 255).round().to(torch.uint8)

@@ -1,0 +1,2 @@
+# The degradation of SR4IR (section 4), x8.
+degradation = dict(type='mmsr4ir.BicubicDownsample', scale=8)

@@ -1,0 +1,85 @@
+"""Write the LR images that a degradation makes of a data set, as PNG files."""
+import argparse
+import sys
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.runner import set_random_seed
+from mmengine.utils import ProgressBar
+
+import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
+from mmsr4ir.apis.lr_dataset import folder_images, split_images
+from mmsr4ir.datasets.check import DataError
+from mmsr4ir.drawing import write_png
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=f'{__doc__} Of a config, those that its validation or test sees, '
+        'after its pipeline; with --images, those of all images in a folder. Names and '
+        'sub folders stay, but for the suffix.',
+        epilog='A second run writes the same bytes. An image that cannot be read is '
+        'listed at the end, the others are written. Exit code 1 if anything is wrong. '
+        'Images of a training are changed at random on their way: take --images.')
+    parser.add_argument(
+        'config', help='config; with --images also one of configs/_base_/degradations')
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        '--split', choices=('val', 'test'), default='val',
+        help='which data of the config (default: %(default)s)')
+    source.add_argument(
+        '--images', type=Path, metavar='FOLDER', help='degrade this folder as it is')
+    parser.add_argument('--out', type=Path, required=True, metavar='FOLDER',
+                        help='folder for the LR images')
+    parser.add_argument('--overwrite', action='store_true',
+                        help='replace files that are there already')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        help='override settings of the config, as in model.degradation.seed=1')
+    return parser.parse_args()
+
+
+def write_images(args: argparse.Namespace) -> list[str]:
+    """Write all images; return what is wrong with those that cannot be read."""
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options or {})
+    if args.images is None:
+        names, images = split_images(cfg, args.split)
+    elif not args.images.is_dir():
+        raise DataError(f'{args.images} is no folder')
+    elif args.out.resolve().is_relative_to(args.images.resolve()):
+        raise DataError(f'--out {args.out} is in {args.images}: LR images would be '
+                        'taken for images of the data set; give a folder beside it')
+    else:
+        names, images = folder_images(cfg, args.images)
+    there = [name for name in names if (args.out / name).exists()]
+    if there and not args.overwrite:
+        raise DataError(f'{args.out / there[0]} and {len(there) - 1} more are there '
+                        'already: give another --out or --overwrite')
+    problems = []
+    bar = ProgressBar(len(names))
+    for name, image in zip(names, images, strict=True):
+        if isinstance(image, str):
+            problems.append(image)
+        else:
+            write_png(args.out / name, image)
+        bar.update()
+    print(f'\n{len(names) - len(problems)} LR images are in {args.out}')
+    return problems
+
+
+def main() -> None:
+    args = parse_args()
+    if not Path(args.config).is_file():
+        sys.exit(f'error: {args.config} does not exist')
+    set_random_seed(0)  # for a degradation of one's own that has no seed for an image
+    try:
+        problems = write_images(args)
+    except (ValueError, TypeError, KeyError, OSError, RuntimeError) as error:
+        sys.exit(f'error: {error}')
+    if problems:
+        sys.exit('\n'.join([f'error: {len(problems)} were left out:', *problems]))
+
+
+if __name__ == '__main__':
+    main()
