@@ -30,7 +30,8 @@ _MOST_EDGE = 2**15  # of a picture that is drawn, in pixels; Matplotlib ends at 
 # Names and colours where the checkpoint has none.
 _NUMBERS = dict(
     classes=[str(i) for i in range(256)],
-    palette=np.random.default_rng(0).integers(0, 256, (256, 3)).tolist())
+    palette=[tuple(colour) for colour in np.random.default_rng(0).integers(
+        0, 256, (256, 3)).tolist()])
 # What networks raise for an image that they cannot take, out of memory included.
 _REFUSED = (RuntimeError, ValueError, AssertionError, IndexError)
 
@@ -41,7 +42,7 @@ class Result:
 
     Attributes:
         name: Short and different for each image; files are called by it.
-        origin: The file or address that it came from.
+        origin: The file or address that it came from, or which array.
         error: Why there is nothing else, if there is not.
         prediction: See :func:`mmsr4ir.apis.predictions.plain`; ``coordinates`` says
             whose pixels they are, ``'lr'`` or ``'sr'``.

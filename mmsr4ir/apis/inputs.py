@@ -34,7 +34,7 @@ class Source:
 
     Attributes:
         name: Short and different for each source, without separators of folders.
-        origin: The file, address or kind that it stands for.
+        origin: The file or address, or which array, counted from 0.
         images: Yields (height, width, 3), RGB, uint8, and raises :class:`ImageError`.
         count: How many images there should be.
         is_video: Whether the images are numbered.
@@ -73,7 +73,7 @@ def find_sources(inputs, max_pixels: int = MAX_PIXELS) -> list[Source]:
     found = []
     for one in inputs if isinstance(inputs, list | tuple) else [inputs]:
         if isinstance(one, np.ndarray):
-            found.append((Path(f'image_{len(found):06d}'), 'array',
+            found.append((Path(f'image_{len(found):06d}'), f'array {len(found)}',
                           partial(_one, check_array, one, max_pixels)))
         elif isinstance(one, str | os.PathLike):
             found += [(Path(path), origin, read)

@@ -67,9 +67,9 @@ def write_prediction(folder: Path, name: str, prediction: Mapping) -> None:
 
 def on_restored(sample, scale: int):
     """Copy a prediction in the pixels of the LR image to those of the restored one."""
-    sample = sample.clone()
+    sample = sample.clone()  # which is shallow
     if 'pred_instances' in sample:
-        found = sample.pred_instances
+        found = sample.pred_instances = sample.pred_instances.clone()
         found.bboxes = found.bboxes * scale
         if 'masks' in found:
             found.masks = _repeat(found.masks, scale)
