@@ -1,15 +1,12 @@
 """Restore small, blurred or compressed images and recognise what is in them."""
 import argparse
 
-from rich.progress import track
-
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
 from mmsr4ir.apis.demo_options import (
     add_inference_arguments,
     start_inference,
     tell_failures,
 )
-from mmsr4ir.apis.inputs import find_sources
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,13 +32,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     inferencer, options = start_inference(args)
-    sources = find_sources(args.inputs, args.max_pixels)
     done, failures = 0, {}
-    for result in track(
-            inferencer.stream(
-                args.inputs, coordinates=args.coordinates, out_dir=args.out_dir,
-                draw=not args.no_draw, **options),
-            'Inference', sum(source.count for source in sources)):
+    for result in inferencer.stream(
+            args.inputs, coordinates=args.coordinates, out_dir=args.out_dir,
+            draw=not args.no_draw, **options):
         if result.error is None:
             done += 1
         else:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from rich.progress import track
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
 from mmsr4ir.apis.demo_options import (
@@ -64,7 +63,7 @@ def main() -> None:
         video = open_video(args.video)
     except ImageError as error:
         sys.exit(f'error: {args.video} {error}')
-    fps, stated = video.get(cv2.CAP_PROP_FPS), int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+    fps = video.get(cv2.CAP_PROP_FPS)
     video.release()
     if not fps > 0:
         sys.exit(f'error: {args.video} states no frame rate')
@@ -72,12 +71,11 @@ def main() -> None:
     failures = {}
 
     def frames():
-        for result in track(inferencer.stream(args.video, **options), 'Inference',
-                            max(stated, 1)):
+        for result in inferencer.stream(args.video, **options):
             if result.error is None:
                 yield result.restored if result.picture is None else result.picture
             else:
-                failures[result.name] = result.error
+                failures[result.origin] = result.error
 
     with whole_file(args.out) as unfinished:
         count = write_video(unfinished, fps, frames())

@@ -128,11 +128,7 @@ class SR4IRInferencer(BaseInferencer):
             ``restored`` and ``visualization`` (RGB, uint8), with None where there is
             nothing; and ``failures``, the reason for each file that was of no use.
         """
-        sources = find_sources(inputs, self.max_pixels)
-        results = self._run(sources, return_datasamples, batch_size, **kwargs)
-        if self.show_progress:
-            results = track(results, 'Inference', sum(s.count for s in sources))
-        results = list(results)
+        results = list(self.stream(inputs, return_datasamples, batch_size, **kwargs))
         return dict(
             names=[one.name for one in results],
             predictions=[one.sample if return_datasamples else one.prediction
@@ -148,17 +144,19 @@ class SR4IRInferencer(BaseInferencer):
         Yields:
             Result: For each image, and for each file that was of no use.
         """
-        yield from self._run(find_sources(inputs, self.max_pixels),
-                             return_datasamples, batch_size, **kwargs)
-
-    def _run(self, sources: list[Source], return_datasamples: bool, batch_size: int,
-             **kwargs) -> Iterator[Result]:
-        _, forward, visualize, postprocess = self._dispatch_kwargs(**kwargs)
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f'batch_size={batch_size} must be a positive integer')
+        sources = find_sources(inputs, self.max_pixels)
+        results = self._run(self.preprocess(sources, batch_size), return_datasamples,
+                            *self._dispatch_kwargs(**kwargs)[1:])
+        yield from track(results, 'Inference', sum(source.count for source in sources),
+                         disable=not self.show_progress)
+
+    def _run(self, batches: Iterator[list[Item]], return_datasamples: bool,
+             forward: dict, visualize: dict, postprocess: dict) -> Iterator[Result]:
         if forward.get('restore_only'):
             visualize['draw'] = False
-        for batch in self.preprocess(sources, batch_size):
+        for batch in batches:
             if forward.get('restore_only') and postprocess.get('out_dir'):
                 results = self.restore_to_files(
                     batch, postprocess['out_dir'], **forward)

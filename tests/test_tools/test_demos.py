@@ -69,7 +69,7 @@ def test_a_folder_with_bad_files(run, photos, tmp_path, run_tool):
     assert 'error: 2 could not be used:' in text
     assert f'{photos}/cut.png is truncated or no image' in text
     assert f'{photos}/empty.jpg is empty (0 bytes)' in text
-    assert '1 files that are no images are left out: list.txt' in text
+    assert text.count('1 files that are no images are left out: list.txt') == 1
     assert 'Inference' in text
     for name, image in (('a', A), ('b', B)):
         restored = np.asarray(Image.open(tmp_path / 'restored' / f'{name}.png'))
@@ -141,7 +141,7 @@ def test_a_video_that_ends_within_a_frame(run, clip, tmp_path, demo):
     cut.write_bytes(content[:len(content) * 2 // 3])
     code, text = demo('video_demo', run, cut, '--out', tmp_path / 'out.avi',
                       '--restore-only')
-    assert 'error: 1 could not be used:\n  cut ends after ' in code
+    assert 'error: 1 could not be used:\n' in code and 'cut.avi ends after ' in code
     assert 'of 8 frames' in code
     count = cv2.VideoCapture(str(tmp_path / 'out.avi')).get(cv2.CAP_PROP_FRAME_COUNT)
     assert 2 <= count < 8 and f'{count:.0f} frames at 12.5' in text
