@@ -285,6 +285,9 @@ class SR4IRInferencer(BaseInferencer):
 
         return pipeline
 
+    def _init_collate(self, cfg: Config) -> None:
+        """None: images of different sizes stay apart."""
+
     def _init_visualizer(self, cfg: Config) -> None:
         """None: annotators draw, each built with its first picture."""
         self.annotators = {}

@@ -76,13 +76,13 @@ def write_png_rows(file: BinaryIO, width: int, height: int, rows: Iterator[np.nd
 
     file.write(b'\x89PNG\r\n\x1a\n')
     chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0))
-    packer, above = zlib.compressobj(3), np.zeros((1, width, 3), np.uint8)
+    packer, above = zlib.compressobj(3), np.zeros((width, 3), np.uint8)
     for piece in rows:
-        # Filter 2: each row is written as the difference to the one above.
-        change = piece - np.concatenate([above, piece[:-1]])
-        filters = np.full((len(piece), 1), 2, np.uint8)
-        data = np.hstack([filters, change.reshape(len(piece), -1)])
-        chunk(b'IDAT', packer.compress(data.tobytes()))
-        above = piece[-1:].copy()
+        data = bytearray()
+        for row in piece:
+            # Filter 2: each row is written as the difference to the one above.
+            data += packer.compress(b'\x02' + (row - above).tobytes())
+            above = row
+        chunk(b'IDAT', bytes(data))
     chunk(b'IDAT', packer.flush())
     chunk(b'IEND', b'')
