@@ -22,7 +22,8 @@ def plain(sample, classes: Sequence[str] = ()) -> dict:
 
         - of a detector ``labels``, ``scores``, ``bboxes`` (left, top, right, bottom,
           in pixels), ``classes`` and, if there are, ``masks`` (COCO's RLE);
-        - of a segmentor ``sem_seg``, (height, width), uint8, class numbers;
+        - of a segmentor ``sem_seg``, (height, width), class numbers, uint8 (uint16 where
+          there are more than 256);
         - of a classifier ``pred_label``, ``pred_class``, ``pred_score`` and
           ``pred_scores``, as mmpretrain's inferencer gives them.
 
@@ -44,7 +45,8 @@ def plain(sample, classes: Sequence[str] = ()) -> dict:
         return size | result
     if 'pred_sem_seg' in sample:
         labels = sample.pred_sem_seg.data[0].cpu().numpy()
-        return size | dict(sem_seg=labels.astype(np.uint8))
+        kind = np.uint8 if labels.max() < 256 else np.uint16
+        return size | dict(sem_seg=labels.astype(kind))
     if 'pred_score' in sample:
         scores = sample.pred_score.tolist()
         label = int(np.argmax(scores))
@@ -62,7 +64,7 @@ def write_prediction(folder: Path, name: str, prediction: Mapping) -> None:
         png = cv2.imencode('.png', content['sem_seg'])[1].tobytes()
         write_whole(folder / f'{name}.png', png)
         content['sem_seg'] = f'{name}.png'
-    write_whole(folder / f'{name}.json', json.dumps(content, indent=1) + '\n')
+    write_whole(folder / f'{name}.json', json.dumps(content) + '\n')
 
 
 def on_restored(sample, scale: int):
