@@ -178,12 +178,9 @@ class SR4IRInferencer(BaseInferencer):
                 ) -> list[Result]:
         """Run both networks; an image that they refuse does not stop the others."""
         how = LRInput(coordinates, tile, overlap)
-        results = [Result(item.name, item.origin, item.error) for item in inputs]
-        good = [i for i, item in enumerate(inputs) if item.error is None]
-        if not restore_only:
-            for i in list(good):
-                results[i].error = self._too_large(inputs[i].image)
-            good = [i for i in good if results[i].error is None]
+        results = [Result(item.name, item.origin, item.error or (
+            None if restore_only else self._too_large(item.image))) for item in inputs]
+        good = [i for i, result in enumerate(results) if result.error is None]
         work = self._restore if restore_only else self._recognise
         try:
             if good:
@@ -218,6 +215,7 @@ class SR4IRInferencer(BaseInferencer):
                          coordinates: str = 'lr', tile: int | None = 256,
                          overlap: int = 32, restore_only: bool = True) -> list[Result]:
         """Restore images of any size, row by row, each into a file."""
+        LRInput(coordinates, tile, overlap)  # refuses what cannot be
         results = [Result(item.name, item.origin, item.error) for item in batch]
         for item, result in zip(batch, results, strict=True):
             if item.error is None:

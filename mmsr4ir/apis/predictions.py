@@ -22,8 +22,8 @@ def plain(sample, classes: Sequence[str] = ()) -> dict:
 
         - of a detector ``labels``, ``scores``, ``bboxes`` (left, top, right, bottom,
           in pixels), ``classes`` and, if there are, ``masks`` (COCO's RLE);
-        - of a segmentor ``sem_seg``, (height, width), class numbers, uint8 (uint16 where
-          there are more than 256);
+        - of a segmentor ``sem_seg``, (height, width), class numbers, uint8 (uint16
+          where there are more than 256);
         - of a classifier ``pred_label``, ``pred_class``, ``pred_score`` and
           ``pred_scores``, as mmpretrain's inferencer gives them.
 

@@ -283,6 +283,8 @@ def test_settings_that_cannot_be(run):
         inferencer(A, coordinates='hr')
     with pytest.raises(ValueError, match='tile=8 is too small'):
         inferencer(A, tile=8)
+    with pytest.raises(ValueError, match='tile=8 is too small'):
+        inferencer(A, tile=8, restore_only=True, out_dir='none')
     with pytest.raises(ValueError, match='unknown argument.*tiles'):
         inferencer(A, tiles=8)
     with pytest.raises(ValueError, match='batch_size=0 must be a positive'):
