@@ -6,7 +6,8 @@ import torch
 from mmengine.config import Config
 
 from mmsr4ir.drawing import Annotator, build_annotator, enlarge, row, zoom_to
-from mmsr4ir.models.sr4ir import SR4IR, to_uint8
+from mmsr4ir.models.image_space import to_uint8
+from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.models.weights import load_weights
 
 from .build import build_loader, build_model

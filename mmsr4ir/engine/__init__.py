@@ -1,7 +1,8 @@
-"""Hooks, the log processor and the optimizer constructor."""
+"""Hooks, the test loop, the log processor and the optimizer constructor."""
 from .alternate_training_hook import AlternateTrainingHook
 from .checkpoint_match_hook import CheckpointMatchHook
 from .log_processor import PhaseLogProcessor
+from .lr_test_loop import LRTestLoop
 from .non_finite_loss_hook import NonFiniteLossHook
 from .optim_wrapper_constructor import PerNetworkOptimWrapperConstructor
 from .picture_grid_hook import PictureGridHook
@@ -9,7 +10,7 @@ from .progress_bar_hook import ProgressBarHook
 from .run_record_hook import RunRecordHook
 
 __all__ = [
-    'AlternateTrainingHook', 'CheckpointMatchHook', 'NonFiniteLossHook',
-    'PerNetworkOptimWrapperConstructor', 'PhaseLogProcessor', 'PictureGridHook',
-    'ProgressBarHook', 'RunRecordHook'
+    'AlternateTrainingHook', 'CheckpointMatchHook', 'LRTestLoop',
+    'NonFiniteLossHook', 'PerNetworkOptimWrapperConstructor', 'PhaseLogProcessor',
+    'PictureGridHook', 'ProgressBarHook', 'RunRecordHook'
 ]

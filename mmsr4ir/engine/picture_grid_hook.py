@@ -39,6 +39,9 @@ class PictureGridHook(Hook):
     ``tdp``         distance of their features in the ``tdp`` loss, drawn likewise
     ==============  =================================================================
 
+    Where the input is LR (``LRTestLoop``) there is no HR image: ``hr``, ``error`` and
+    ``tdp`` are left out, and the ground truth is drawn on ``sr``.
+
     Args:
         out_dir: Folder for the pictures of a test; None writes none
             (``tools/test.py --show-dir`` sets it).

@@ -105,11 +105,12 @@ class Painter:
         Args:
             sample: A data sample with ``images``, as :class:`SR4IR` returns them.
         """
-        size = tuple(sample.images['hr'].shape[-2:])
+        size = tuple(sample.images['sr'].shape[-2:])
         if self.annotator.has_places:
             size = tuple(sample.metainfo.get('ori_shape', size))[:2]
         return np.hstack([
-            titled(*self.panel(name, sample, size)) for name in self.panels])
+            titled(*self.panel(name, sample, size)) for name in self.panels
+            if 'hr' in sample.images or name not in ('hr', 'error', 'tdp')])
 
     def panel(self, name: str, sample, size: tuple[int, int]
               ) -> tuple[str, np.ndarray]:
@@ -137,7 +138,8 @@ class Painter:
             return 'LR', fit(fit(image('lr')), times=zoom)
         if name in ('prediction', 'truth'):
             truth = name == 'truth'
-            picture = fit(image('hr' if truth else 'sr'), cv2.INTER_LINEAR)
+            on_hr = truth and 'hr' in sample.images
+            picture = fit(image('hr' if on_hr else 'sr'), cv2.INTER_LINEAR)
             title = 'ground truth' if truth else 'prediction on SR'
             return title, self.annotator.enlarged(picture, sample, truth, zoom)
         if name == 'error':

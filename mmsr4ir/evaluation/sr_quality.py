@@ -43,7 +43,8 @@ class SRQuality(BaseMetric):
         prefix: As in :class:`mmengine.evaluator.BaseMetric`.
 
     Raises:
-        ValueError: A metric or ``convert_to`` is unknown, or an image is too small.
+        ValueError: A metric or ``convert_to`` is unknown, an image is too small, or
+            there is no HR image (the input is LR), which all but NIQE need.
         WeightsError: LPIPS is asked for and AlexNet's weights can neither be found nor
             fetched. That is known before a training starts.
     """
@@ -74,8 +75,14 @@ class SRQuality(BaseMetric):
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keep a number for each metric and image; the images are not kept."""
         for sample in data_samples:
-            sr, hr = (sample['images'][key] for key in ('sr', 'hr'))
-            self.check_size(*hr.shape[-2:])
+            sr, hr = (sample['images'].get(key) for key in ('sr', 'hr'))
+            needing = [name for name in self.metrics if name != 'NIQE']
+            if hr is None and needing:
+                raise ValueError(
+                    f'SRQuality: there is no HR image to compare with for {needing}: '
+                    "the input is LR (LRTestLoop). Set metrics=['NIQE'], or leave "
+                    'SRQuality out of test_evaluator')
+            self.check_size(*sr.shape[-2:])
             values = self.measure(sr, hr)
             self.results.append(tuple(values[name] for name in self.metrics))
 
@@ -98,11 +105,11 @@ class SRQuality(BaseMetric):
                     'of metrics')
 
     @torch.no_grad()
-    def measure(self, sr: Tensor, hr: Tensor) -> dict[str, float]:
+    def measure(self, sr: Tensor, hr: Tensor | None) -> dict[str, float]:
         """Measure one image.
 
         Args:
-            sr: (3, H, W), uint8, RGB, as ``hr``.
+            sr: (3, H, W), uint8, RGB, as ``hr``, which NIQE does without.
 
         Returns:
             dict[str, float]: The metrics by name; NIQE is NaN where it has none.
@@ -112,7 +119,8 @@ class SRQuality(BaseMetric):
         from mmagic.evaluation.metrics.psnr import psnr
         from mmagic.evaluation.metrics.ssim import ssim
         border = self.crop_border
-        images = [image.permute(1, 2, 0).cpu().numpy() for image in (sr, hr)]
+        images = [image.permute(1, 2, 0).cpu().numpy() for image in (sr, hr)
+                  if image is not None]
         how = dict(crop_border=border, convert_to=self.convert_to, channel_order='rgb')
         functions = dict(
             PSNR=lambda: min(psnr(*images, **how), 100.0),

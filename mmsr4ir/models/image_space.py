@@ -23,6 +23,7 @@ class ImageSpace:
     def __init__(self, preprocessor: nn.Module, cfg: dict) -> None:
         self.preprocessor = preprocessor
         self.is_rgb = bool(cfg.get('bgr_to_rgb') or cfg.get('to_rgb'))
+        self._loads_rgb = bool(cfg.get('rgb_to_bgr'))
 
     def to_image(self, inputs: Tensor) -> Tensor:
         """Turn normalised inputs (N, 3, H, W) into RGB images in [0, 1]."""
@@ -37,6 +38,10 @@ class ImageSpace:
         if self._normalises:
             inputs = (inputs - self.preprocessor.mean) / self.preprocessor.std
         return inputs
+
+    def to_loaded(self, image: Tensor) -> Tensor:
+        """Turn an RGB image (3, H, W) in [0, 1] into what the preprocessor takes."""
+        return (image if self._loads_rgb else image.flip(0)) * 255
 
     @property
     def _normalises(self) -> bool:

@@ -21,6 +21,7 @@ from .degradations import Degradation, lr_size
 from .features import FeatureTap, frozen
 from .image_space import ImageSpace, extend_edges, to_uint8
 from .losses import valid_mask
+from .lr_input import LRInput, predict_lr
 from .networks import (
     build_network,
     check_scale,
@@ -123,6 +124,7 @@ class SR4IR(BaseModel):
         self.test_on = test_on
         self.sr_range = sr_range
         self.stage = 'main'  # AlternateTrainingHook sets it
+        self.lr_input: LRInput | None = None  # LRTestLoop sets it
         self.image_space = ImageSpace(
             self.data_preprocessor, task.get('data_preprocessor') or {})
         judge = network
@@ -256,12 +258,29 @@ class SR4IR(BaseModel):
 
     def super_resolve(self, batch: Batch) -> Tensor:
         """Run the SR network: (N, 3, H, W), RGB, [0, 1] but for overshoots."""
+        height, width = batch.full
+        return self.restore(batch.lr)[..., :height, :width]
+
+    def restore(self, lr: Tensor) -> Tensor:
+        """Run the SR network on images of any size.
+
+        Args:
+            lr: (N, 3, h, w), RGB, [0, 1].
+
+        Returns:
+            Tensor: (N, 3, h * scale, w * scale), RGB, [0, 1] but for overshoots.
+        """
+        height, width = (length * self.degradation.scale for length in lr.shape[-2:])
         # SwinIR and its like mirror an image up to whole windows, which one that is
         # smaller than a window does not have enough pixels for.
-        lr = extend_edges(batch.lr, least=getattr(unwrap(self.sr), 'window_size', 1))
+        lr = extend_edges(lr, least=self.window)
         sr = self.network('sr')(lr * self.sr_range) / self.sr_range
-        height, width = batch.full
         return sr[..., :height, :width]
+
+    @property
+    def window(self) -> int:
+        """The edge of the SR network's windows of attention, in pixels; 1 without."""
+        return getattr(unwrap(self.sr), 'window_size', 1)
 
     def network(self, name: str) -> nn.Module:
         """A network, with its wrapper only where gradients are to be synchronised.
@@ -280,7 +299,9 @@ class SR4IR(BaseModel):
         """Predict on the restored images.
 
         Args:
-            inputs: (N, 3, H, W), normalised HR images.
+            inputs: (N, 3, H, W), normalised HR images; LR images if ``lr_input`` is
+                set, which are then restored as they are, see
+                :func:`~mmsr4ir.models.lr_input.predict_lr`.
             data_samples: The task's data samples.
             mode: ``'predict'``; or ``'tensor'`` for the SR image itself. The losses
                 belong to :meth:`train_step`, which also updates.
@@ -298,6 +319,8 @@ class SR4IR(BaseModel):
         if mode != 'predict':
             raise ValueError(
                 f"mode {mode!r}: use 'predict' or 'tensor'; train_step gives losses")
+        if self.lr_input is not None:
+            return predict_lr(self, inputs, data_samples, self.lr_input)
         batch = self.prepare(inputs, data_samples)
         restored = self.restored(batch)
         task_input = inputs if self.test_on == 'hr' else self.to_input(restored, batch)

@@ -1,0 +1,164 @@
+"""Restore an image tile by tile, so that memory depends on the tile alone.
+
+Tiles are squares of the LR image that overlap. Of what S makes of a tile, the half of
+the overlap next to a cut is thrown away, since S did not see there what it needs; the
+next pixels are faded linearly into those of the neighbour. So the result is that of the
+whole image, up to rounding, for a convolutional S whose receptive field the overlap
+covers, and free of visible seams for any other.
+"""
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+#: LR pixels over which two tiles are faded into each other.
+BLEND = 8
+
+
+@dataclass(frozen=True)
+class Span:
+    """A tile along one axis.
+
+    Attributes:
+        start, stop: What S gets, in LR pixels.
+        low, high: What of its result is used, in SR pixels.
+        fade_in, fade_out: SR pixels at either end that are shared with a neighbour; 0
+            at the edges of the image.
+    """
+
+    start: int
+    stop: int
+    low: int
+    high: int
+    fade_in: int
+    fade_out: int
+
+    def weights(self) -> np.ndarray:
+        """(high - low, ), in (0, 1]; those of all tiles add up to 1 everywhere."""
+        weights = np.ones(self.high - self.low)
+        ramp = _ramp(max(self.fade_in, self.fade_out))
+        if self.fade_in:
+            weights[:self.fade_in] = ramp
+        if self.fade_out:
+            weights[-self.fade_out:] = 1 - ramp
+        return weights
+
+
+def check_tiles(tile: int, overlap: int, multiple: int = 1) -> None:
+    """See that tiles of this size can be laid, see :func:`spans`.
+
+    Raises:
+        ValueError: They cannot.
+    """
+    if overlap < 0:
+        raise ValueError(f'overlap={overlap} is negative')
+    least = overlap + BLEND + -(-BLEND // multiple) * multiple
+    if tile < least:
+        raise ValueError(
+            f'tile={tile} is too small for overlap={overlap}: take a tile of at least '
+            f'{least} pixels, or a smaller overlap')
+
+
+def spans(length: int, scale: int, tile: int, overlap: int, multiple: int = 1
+          ) -> list[Span]:
+    """Divide one axis of an image.
+
+    Args:
+        length: In LR pixels.
+        scale: Of S.
+        tile: At most so many LR pixels at once.
+        overlap: LR pixels of which a tile's two neighbours each cover half.
+        multiple: Tiles start at multiples of this, so that windows of attention lie as
+            in the whole image.
+
+    Raises:
+        ValueError: The tile is too small.
+    """
+    check_tiles(tile, overlap, multiple)
+    shift = (tile - overlap - BLEND) // multiple * multiple
+    count = 1 + max(0, -(-(length - tile) // shift))
+    fade = BLEND * scale
+    # Where the fading begins, seen from the start of the tile that fades in.
+    margin = ((tile - shift) * scale - fade) // 2
+    found = []
+    for i in range(count):
+        start = i * shift
+        last = i == count - 1
+        found.append(Span(
+            start, min(start + tile, length),
+            low=start * scale + margin if i else 0,
+            high=length * scale if last else (start + shift) * scale + margin + fade,
+            fade_in=fade if i else 0, fade_out=0 if last else fade))
+    return found
+
+
+@torch.no_grad()
+def restored_blocks(network: Callable[[Tensor], Tensor], lr: Tensor, scale: int,
+                    tile: int, overlap: int, multiple: int = 1
+                    ) -> Iterator[tuple[int, int, Tensor]]:
+    """Restore an image and yield it in blocks, from the top left to the bottom right.
+
+    Besides ``lr``, memory is needed for one tile and for one line of SR pixels as high
+    as the fading, whatever the size of the image.
+
+    Args:
+        network: Turns a part of ``lr``, (1, C, h, w), into (1, 3, h * scale,
+            w * scale), in float, on any device.
+        lr: (C, height, width), of any type.
+
+    Yields:
+        tuple: Row and column of the block's first pixel, and (3, h, w), in float, on
+        the network's device. The blocks cover each pixel of the SR image once.
+
+    Raises:
+        ValueError: The tile is too small.
+    """
+    height, width = lr.shape[-2:]
+    columns = spans(width, scale, tile, overlap, multiple)
+    line = None  # the faded out bottom of the row of tiles above, over the whole width
+    for row in spans(height, scale, tile, overlap, multiple):
+        side = bottom = None  # the faded out right of the tile before
+        for column in columns:
+            part = lr[None, :, row.start:row.stop, column.start:column.stop]
+            sr = network(part)[0, :, row.low - row.start * scale:
+                               row.high - row.start * scale,
+                               column.low - column.start * scale:
+                               column.high - column.start * scale]
+            sr = sr * sr.new_tensor(column.weights())
+            if column.fade_in:
+                sr[..., :column.fade_in] += side
+            side = sr[..., sr.shape[-1] - column.fade_out:].clone()
+            sr = sr[..., :sr.shape[-1] - column.fade_out]
+            sr = sr * sr.new_tensor(row.weights())[:, None]
+            left, right = column.low, column.low + sr.shape[-1]
+            if row.fade_in:
+                sr[:, :row.fade_in] += line[..., left:right]
+            if row.fade_out:
+                if bottom is None:
+                    bottom = sr.new_empty(3, row.fade_out, width * scale)
+                bottom[..., left:right] = sr[:, -row.fade_out:]
+            yield row.low, left, sr[:, :sr.shape[1] - row.fade_out]
+        line = bottom
+
+
+def restore_tiled(network: Callable[[Tensor], Tensor], lr: Tensor, scale: int,
+                  tile: int, overlap: int, multiple: int = 1) -> Tensor:
+    """Restore an image by :func:`restored_blocks`: (3, height * scale, width * scale).
+
+    Raises:
+        ValueError: The tile is too small.
+    """
+    sr = None
+    for row, column, block in restored_blocks(
+            network, lr, scale, tile, overlap, multiple):
+        if sr is None:
+            sr = block.new_empty(3, lr.shape[-2] * scale, lr.shape[-1] * scale)
+        sr[:, row:row + block.shape[1], column:column + block.shape[2]] = block
+    return sr
+
+
+def _ramp(length: int) -> np.ndarray:
+    """From just above 0 to just below 1."""
+    return (np.arange(length) + 0.5) / max(length, 1)
