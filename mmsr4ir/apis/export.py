@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.nn import functional as F
 
-from mmsr4ir.compat.swinir import any_batch
+from mmsr4ir.compat.swinir import any_size
 from mmsr4ir.models.sr4ir import SR4IR
 
 PARTS = ('sr', 'pipeline', 'dense')
@@ -213,14 +213,35 @@ def trace(part: ExportPart, shape: tuple[int, int], static: bool = False
     lr = torch.rand(1, 3, height, width) if static else torch.rand(
         2, 3, height, width + (height == width))
     try:
-        with torch.no_grad(), any_batch():
-            return torch.export.export(part, (lr, ), dynamic_shapes=dims)
+        with torch.no_grad(), any_size(part):
+            program = torch.export.export(part, (lr, ), dynamic_shapes=dims)
     except Exception as error:  # torch raises nearly anything here
         reason = ' '.join(str(error).split())[:400]
         what, hint = ('one image of one size', '') if static else (
             'any batch and size', '; --static exports it for one image of one size')
         raise ExportError(f'no graph for {what} can be made of it{hint} '
                           f'({type(error).__name__}: {reason})') from error
+    if not static:
+        check_other_sizes(program, (2 * height + 1, 2 * width + 3))
+    return program
+
+
+@torch.no_grad()
+def check_other_sizes(program: ExportedProgram, shape: tuple[int, int]) -> None:
+    """See that a graph holds for another size than the one it was traced with.
+
+    A network that asks for its input's size (is it the one of the training? one pixel?)
+    is traced along one branch. The graph remembers which; an ONNX file does not.
+
+    Raises:
+        ExportError: It does not hold.
+    """
+    try:
+        program.module()(torch.rand(1, 3, *shape))
+    except AssertionError as error:
+        raise ExportError(
+            'the graph that was traced only holds for some sizes: give a larger or '
+            f'another --shape, or --static ({error})') from error
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ part                 for which versions, and why
 ``checkpoint``       mmengine 0.10 on torch >= 2.6: loads checkpoints with
                      ``weights_only=True`` and an allow-list.
 ``config_packages``  mmengine 0.10: configs of this package by ``mmsr4ir::``.
+``swinir``           mmagic 1.2: SwinIR in a graph for any size, while exporting.
 ===================  ==========================================================
 
 The tests in ``tests/test_compat`` show for each that it is still needed.
