@@ -272,10 +272,17 @@ def save_onnx(program: ExportedProgram, names: list[str], metadata: dict[str, st
         metadata: Stored in the file, for whoever uses it.
         path: File to write.
         opset: Version of ONNX's operators; torch's choice by default.
+
+    Raises:
+        ExportError: The graph has no form in that version.
     """
     onnx_program = torch.onnx.export(
         program, (), opset_version=opset, input_names=[INPUT], output_names=names,
         dynamic_shapes=({0: 'batch', 2: 'height', 3: 'width'}, ), verbose=False)
+    written = onnx_program.model.opset_imports['']
+    if opset not in (None, written):  # torch only logs it
+        raise ExportError(f'--opset {opset}: torch has no such form of the graph; it '
+                          f'offers {written}')
     onnx_program.model.metadata_props.update(metadata)
     onnx_program.save(path, external_data=False)
 
