@@ -228,7 +228,7 @@ def trace(part: ExportPart, shape: tuple[int, int], static: bool = False
 
 @torch.no_grad()
 def check_other_sizes(program: ExportedProgram, shape: tuple[int, int]) -> None:
-    """See that a graph holds for another size than the one it was traced with.
+    """See that a graph holds for another batch and size than it was traced with.
 
     A network that asks for its input's size (is it the one of the training? one pixel?)
     is traced along one branch. The graph remembers which; an ONNX file does not.
@@ -237,7 +237,7 @@ def check_other_sizes(program: ExportedProgram, shape: tuple[int, int]) -> None:
         ExportError: It does not hold.
     """
     try:
-        program.module()(torch.rand(1, 3, *shape))
+        program.module()(torch.rand(3, 3, *shape))
     except AssertionError as error:
         raise ExportError(
             'the graph that was traced only holds for some sizes: give a larger or '
@@ -324,11 +324,16 @@ def difference(part: ExportPart, exported: Callable[[Tensor], dict[str, Tensor]]
         outputs are not finite.
 
     Raises:
-        ExportError: The graph has other outputs, or of other shapes.
+        ExportError: The graph has other outputs, or of other shapes, or it refuses the
+            image (one of ``torch.export`` whose conditions exclude it).
     """
     batch, height, width = shape
     lr = torch.rand(batch, 3, height, width)
-    want, got = part(lr), exported(lr)
+    try:
+        want, got = part(lr), exported(lr)
+    except AssertionError as error:
+        raise ExportError(f'the graph refuses a batch of {batch} at {height} x {width} '
+                          f'({error}); try ONNX, or --static') from error
     shapes = [{name: tuple(value.shape) for name, value in outputs.items()}
               for outputs in (want, got)]
     if shapes[0] != shapes[1]:
