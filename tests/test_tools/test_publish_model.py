@@ -136,6 +136,15 @@ def test_already_published(tmp_path, capsys):
     assert again.read_bytes() == renamed.read_bytes()
 
 
+@pytest.mark.parametrize('value, want', [
+    ('/home/ann/data/', 'data/'), ('~/x.pth', 'x.pth'), ('C:\\ann\\data\\', 'data/'),
+    ('\\\\server\\ann\\x.pth', 'x.pth'), ('file:///home/ann/x.pth', 'x.pth'),
+    ('data/x.png', 'data/x.png'), ('https://a.org/x.pth', 'https://a.org/x.pth'),
+    (r'\d+\.png', r'\d+\.png'), ('mmdet::a/b.py', 'mmdet::a/b.py'), ('', ''), (5, 5)])
+def test_only_absolute_paths_are_cut(value, want):
+    assert tool.without_folders(dict(a=[(value, )])) == dict(a=[(want, )])
+
+
 class Hostile:
     def __reduce__(self):
         return os.mkdir, ('made_by_a_pickle', )

@@ -21,7 +21,7 @@ from mmsr4ir.apis.convert import (
 )
 from mmsr4ir.files import write_whole
 
-_ABSOLUTE = re.compile(r'[/~\\]|[A-Za-z]:[/\\]|file:')
+_ABSOLUTE = re.compile(r'/|~[/\\]|\\\\|[A-Za-z]:[/\\]|file:')
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
