@@ -79,6 +79,33 @@ def test_wheel_carries_configs_and_tools_for_mim(unpacked, part):
     assert files_of(unpacked / 'mmsr4ir/.mim' / part) == files_of(ROOT / part) != set()
 
 
+def test_wheel_carries_the_model_index(unpacked):
+    carried = unpacked / 'mmsr4ir/.mim/model-index.yml'
+    assert carried.read_text() == (ROOT / 'model-index.yml').read_text()
+
+
+def test_configs_are_found_by_the_name_of_the_package(unpacked, tmp_path):
+    """As a base, and by mmengine.hub, in the index and beside it."""
+    (tmp_path / 'own.py').write_text(
+        "_base_ = 'mmsr4ir::sr4ir/resnet18_edsr_cifar10.py'\nown = 1\n")
+    code = (
+        'import mmsr4ir\nfrom mmengine.config import Config\n'
+        'from mmengine.hub import get_config\n'
+        'cfg = Config.fromfile("own.py")\n'
+        'assert cfg.own and cfg.model.num_classes == 10\n'
+        'for name in ("resnet18_edsr_cifar10", "cls_cub/cls_cub_s_edsr_x4"):\n'
+        '    print(get_config(f"mmsr4ir::sr4ir/{name}.py").filename)\n')
+    process = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code], cwd=tmp_path, text=True,
+        env=os.environ | {'PYTHONPATH': str(unpacked)}, capture_output=True,
+        timeout=120)
+    assert process.returncode == 0, process.stderr
+    configs = unpacked / 'mmsr4ir/.mim/configs/sr4ir'
+    assert process.stdout.split() == [
+        str(configs / 'resnet18_edsr_cifar10.py'),
+        str(configs / 'cls_cub/cls_cub_s_edsr_x4.py')]
+
+
 def test_wheel_carries_every_module_and_nothing_else(unpacked):
     carried = {name for name in files_of(unpacked) if '.dist-info/' not in name}
     modules = {f'mmsr4ir/{name}' for name in files_of(ROOT / 'mmsr4ir')
@@ -132,10 +159,10 @@ def imported_modules(file: Path) -> set[str]:
 
 
 @pytest.mark.parametrize('folder, files', [
-    ('mmsr4ir', ('runtime.txt', 'mminstall.txt')),
-    ('tools', ('runtime.txt', 'mminstall.txt')),
+    ('mmsr4ir', ('runtime.txt', 'mminstall.txt', 'export.txt')),
+    ('tools', ('runtime.txt', 'mminstall.txt', 'export.txt')),
     ('demo', ('runtime.txt', 'mminstall.txt')),
-    ('tests', ('runtime.txt', 'mminstall.txt', 'tests.txt')),
+    ('tests', ('runtime.txt', 'mminstall.txt', 'export.txt', 'tests.txt')),
 ])
 def test_what_is_imported_is_declared(folder, files):
     sources = [path for path in (ROOT / folder).rglob('*.py')
@@ -154,7 +181,8 @@ def test_what_is_declared_is_pinned_once_for_each_python():
     lines = (ROOT / 'requirements/constraints.txt').read_text().splitlines()
     pins = [Requirement(line) for line in lines if not line.startswith('#')]
     assert all(re.fullmatch(r'==[\w.]+', str(pin.specifier)) for pin in pins)
-    wanted = {'mmcv-lite', *declared('runtime.txt', 'mminstall.txt', 'tests.txt')}
+    wanted = {'mmcv-lite', *declared(
+        'runtime.txt', 'mminstall.txt', 'export.txt', 'tests.txt')}
     for python in ('3.10', '3.11', '3.12'):
         names = [normalised(pin.name) for pin in pins if not pin.marker
                  or pin.marker.evaluate({'python_version': python})]

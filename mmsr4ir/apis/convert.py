@@ -1,10 +1,13 @@
 """What the command lines in ``tools/model_converters/`` share."""
 import argparse
+import ast
 import re
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
@@ -63,6 +66,53 @@ def find_state_dict(checkpoint: Mapping, keys: tuple[str, ...]
     return key, state_dict
 
 
+def add_weights_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option that :func:`find_weights` takes."""
+    parser.add_argument(
+        '--weights', choices=['average', 'last'],
+        help='which weights of a training with EMAHook, which saves the average in the '
+        'place of the weights of the last iteration, and those beside (default: what '
+        'the training tests with: the average, where there is one)')
+
+
+def find_weights(checkpoint: Mapping, which: str | None) -> Mapping[str, Tensor]:
+    """The tensors of the checkpoint of a training.
+
+    Args:
+        checkpoint: What the file holds.
+        which: ``'average'``, ``'last'`` or None, see ``--weights``.
+
+    Raises:
+        ConvertError: There are none, or not those that are asked for.
+    """
+    if which and 'ema_state_dict' not in checkpoint:
+        raise ConvertError(
+            f'--weights {which}: no ema_state_dict in it, so that there is no choice; '
+            'it was trained without EMAHook. Leave --weights out')
+    # EMAHook swaps the two when it saves.
+    key = 'ema_state_dict' if which == 'last' else 'state_dict'
+    state_dict = find_state_dict(checkpoint, (key, ))[1]
+    if which == 'last':
+        state_dict = select(state_dict, 'module.')
+    return state_dict
+
+
+def select(state_dict: Mapping[str, Tensor], prefix: str, new: str = ''
+           ) -> 'OrderedDict[str, Tensor]':
+    """The tensors whose names have a prefix, with another one in its place.
+
+    The versions of the modules, by which some networks read old files, go along.
+    """
+    part = OrderedDict(
+        (new + name.removeprefix(prefix), value) for name, value in state_dict.items()
+        if name.startswith(prefix))
+    versions = getattr(state_dict, '_metadata', {})
+    part._metadata = OrderedDict(
+        ((new + f'{name}.'.removeprefix(prefix))[:-1], version)
+        for name, version in versions.items() if f'{name}.'.startswith(prefix))
+    return part
+
+
 def shape(state_dict: Mapping[str, Tensor], name: str, dims: int = 4
           ) -> tuple[int, ...]:
     """The shape of a tensor of the network that the file should hold.
@@ -100,6 +150,47 @@ def rename(state_dict: Mapping[str, Tensor], network: dict,
     if found:
         raise ConvertError(f'another network than {network}: tensors {found}')
     return {name: state_dict[original_name(name)] for name in own}
+
+
+class _DictCalls(ast.NodeTransformer):
+    """Turns ``dict(a=1)``, as MMEngine writes configs, into ``{'a': 1}``."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802
+        self.generic_visit(node)
+        if getattr(node.func, 'id', '') != 'dict' or node.args or any(
+                keyword.arg is None for keyword in node.keywords):
+            return node  # literal_eval refuses it
+        return ast.Dict([ast.Constant(keyword.arg) for keyword in node.keywords],
+                        [keyword.value for keyword in node.keywords])
+
+
+def read_config(text: str) -> dict:
+    """Read the config that a checkpoint holds, as data.
+
+    MMEngine would run it as Python; a file that is only handed on may come from
+    anywhere.
+
+    Raises:
+        ConvertError: There is something else than values.
+    """
+    config = {}
+    try:
+        for line in ast.parse(text).body:
+            target, = line.targets
+            config[target.id] = ast.literal_eval(_DictCalls().visit(line.value))
+    except (SyntaxError, ValueError, AttributeError, TypeError) as error:
+        raise ConvertError(
+            f'its config is more than values ({error}), and is not run') from error
+    return config
+
+
+def plain(value):
+    """Turn NumPy's values into Python's, so that every safe loader takes the file."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {plain(k): plain(v) for k, v in value.items()}
+    return type(value)(map(plain, value)) if isinstance(value, list | tuple) else value
 
 
 def save_checkpoint(checkpoint: dict, path: Path) -> None:

@@ -6,17 +6,20 @@ part                 for which versions, and why
 ``mmcv_ops``         mmcv-lite 2.x: serves ``mmcv._ext`` through torchvision.
 ``checkpoint``       mmengine 0.10 on torch >= 2.6: loads checkpoints with
                      ``weights_only=True`` and an allow-list.
+``config_packages``  mmengine 0.10: configs of this package by ``mmsr4ir::``.
+``swinir``           mmagic 1.2: SwinIR in a graph for any size, while exporting.
 ===================  ==========================================================
 
 The tests in ``tests/test_compat`` show for each that it is still needed.
 """
-from . import checkpoint, mmcv_ops
+from . import checkpoint, config_packages, mmcv_ops
 
 
 def install() -> None:
     """Put every part in place. Calling it again changes nothing."""
     mmcv_ops.install()
     checkpoint.install()
+    config_packages.install()
 
 
 __all__ = ['install']

@@ -12,21 +12,10 @@ from torch.nn import functional as F
 import toys
 from mmsr4ir.apis.build import build_model
 from mmsr4ir.apis.complexity import complexity, count, network_inputs, sample_image
-from mmsr4ir.registry import MODELS
-
-
-@MODELS.register_module()
-class CountedTask(toys.ToyTask):
-    """The toy with a plain forward pass, as the task libraries' models have it."""
-
-    def tensor(self, inputs, data_samples):
-        return self._logits(inputs)
 
 
 def config() -> Config:
-    model = toys.toy_config()
-    model['task']['type'] = 'mmsr4ir.CountedTask'
-    return Config(dict(model=model, default_scope='mmengine'))
+    return Config(dict(model=toys.toy_config(), default_scope='mmengine'))
 
 
 def test_toys_by_hand():

@@ -1,21 +1,21 @@
 """Split the checkpoint of an SR4IR into those of its two networks."""
 import argparse
-import ast
 import sys
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from mmengine.config import Config
-from torch import Tensor
 
 from mmsr4ir.apis.convert import (
     ConvertError,
+    add_weights_argument,
     as_text,
-    find_state_dict,
+    find_weights,
+    plain,
     read_checkpoint,
+    read_config,
     save_checkpoint,
+    select,
 )
 from mmsr4ir.files import write_whole
 from mmsr4ir.models.networks import set_num_classes
@@ -49,89 +49,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         '--sr-prefix', default='', metavar='PREFIX',
         help='put this before every name of the SR network: "generator." for the '
         'models of mmagic\'s own configs (default: the network alone)')
-    parser.add_argument(
-        '--weights', choices=['average', 'last'],
-        help='which weights of a training with EMAHook, which saves the average in the '
-        'place of the weights of the last iteration, and those beside (default: what '
-        'the training tests with: the average, where there is one)')
+    add_weights_argument(parser)
     args = parser.parse_args(argv)
     if not (args.sr or args.task or args.task_config):
         parser.error('nothing to write: give --sr, --task or --task-config')
     return args
-
-
-def find_weights(checkpoint: Mapping, which: str | None) -> Mapping[str, Tensor]:
-    """The tensors of an SR4IR.
-
-    Args:
-        checkpoint: What the file holds.
-        which: ``'average'``, ``'last'`` or None, see ``--weights``.
-
-    Raises:
-        ConvertError: It is no SR4IR's, or lacks the weights that are asked for.
-    """
-    if which and 'ema_state_dict' not in checkpoint:
-        raise ConvertError(
-            f'--weights {which}: no ema_state_dict in it, so that there is no choice; '
-            'it was trained without EMAHook. Leave --weights out')
-    # EMAHook swaps the two when it saves.
-    key = 'ema_state_dict' if which == 'last' else 'state_dict'
-    state_dict = find_state_dict(checkpoint, (key, ))[1]
-    if which == 'last':
-        state_dict = select(state_dict, 'module.')
-    if not any(name.startswith('task.') for name in state_dict):
-        raise ConvertError(
-            'no checkpoint of an SR4IR, whose names begin with "sr." and "task."; its '
-            f'names are {", ".join(list(state_dict)[:3])}, ...')
-    return state_dict
-
-
-def select(state_dict: Mapping[str, Tensor], prefix: str, new: str = ''
-           ) -> 'OrderedDict[str, Tensor]':
-    """The tensors whose names have a prefix, with another one in its place.
-
-    The versions of the modules, by which some networks read old files, go along.
-    """
-    part = OrderedDict(
-        (new + name.removeprefix(prefix), value) for name, value in state_dict.items()
-        if name.startswith(prefix))
-    versions = getattr(state_dict, '_metadata', {})
-    part._metadata = OrderedDict(
-        ((new + f'{name}.'.removeprefix(prefix))[:-1], version)
-        for name, version in versions.items() if f'{name}.'.startswith(prefix))
-    return part
-
-
-class _DictCalls(ast.NodeTransformer):
-    """Turns ``dict(a=1)``, as MMEngine writes configs, into ``{'a': 1}``."""
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802
-        self.generic_visit(node)
-        if getattr(node.func, 'id', '') != 'dict' or node.args or any(
-                keyword.arg is None for keyword in node.keywords):
-            return node  # literal_eval refuses it
-        return ast.Dict([ast.Constant(keyword.arg) for keyword in node.keywords],
-                        [keyword.value for keyword in node.keywords])
-
-
-def read_config(text: str) -> dict:
-    """Read the config that a checkpoint holds, as data.
-
-    MMEngine would run it as Python; a file that is only handed on may come from
-    anywhere.
-
-    Raises:
-        ConvertError: There is something else than values.
-    """
-    config = {}
-    try:
-        for line in ast.parse(text).body:
-            target, = line.targets
-            config[target.id] = ast.literal_eval(_DictCalls().visit(line.value))
-    except (SyntaxError, ValueError, AttributeError, TypeError) as error:
-        raise ConvertError(
-            f'its config is more than values ({error}), and is not run') from error
-    return config
 
 
 def task_config(config: dict) -> dict:
@@ -165,15 +87,6 @@ def without_mmsr4ir(node):
     return node
 
 
-def plain(value):
-    """Turn NumPy's values into Python's, so that every safe loader takes the file."""
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    if isinstance(value, Mapping):
-        return {plain(k): plain(v) for k, v in value.items()}
-    return type(value)(map(plain, value)) if isinstance(value, list | tuple) else value
-
-
 def split(args: argparse.Namespace) -> None:
     """Write what the command line asks for, once it is known to be there.
 
@@ -185,6 +98,10 @@ def split(args: argparse.Namespace) -> None:
         if path.exists() and path.samefile(args.checkpoint):
             raise ConvertError('it would be overwritten: give the outputs other names')
     state_dict = find_weights(checkpoint, args.weights)
+    if not any(name.startswith('task.') for name in state_dict):
+        raise ConvertError(
+            'no checkpoint of an SR4IR, whose names begin with "sr." and "task."; its '
+            f'names are {", ".join(list(state_dict)[:3])}, ...')
     sr, task = select(state_dict, 'sr.', args.sr_prefix), select(state_dict, 'task.')
     if args.sr and not sr:
         raise ConvertError('--sr: its SR network has no parameters (as '
