@@ -132,15 +132,17 @@ class Painter:
             return cv2.resize(
                 picture, (size[1] * times, size[0] * times), interpolation=how)
 
+        judged = judged_image(self.model)
         if name in ('hr', 'sr'):
-            return name.upper(), fit(fit(image(name), cv2.INTER_LINEAR), times=zoom)
+            title = 'HR' if name == 'hr' else judged
+            return title, fit(fit(image(name), cv2.INTER_LINEAR), times=zoom)
         if name == 'lr':
             return 'LR', fit(fit(image('lr')), times=zoom)
         if name in ('prediction', 'truth'):
             truth = name == 'truth'
             on_hr = truth and 'hr' in sample.images
             picture = fit(image('hr' if on_hr else 'sr'), cv2.INTER_LINEAR)
-            title = 'ground truth' if truth else 'prediction on SR'
+            title = 'ground truth' if truth else f'prediction on {judged}'
             return title, self.annotator.enlarged(picture, sample, truth, zoom)
         if name == 'error':
             title, values = '|SR - HR|', error_map(image('sr'), image('hr'))
@@ -149,6 +151,11 @@ class Painter:
                 self.model, sample.images['sr'], sample.images['hr'])
         return (f'{title}, max {values.max():.3g}',
                 fit(fit(colour_map(values)), times=zoom))
+
+
+def judged_image(model: SR4IR) -> str:
+    """What the images ``sr`` of a prediction are: SR, or what ``test_on`` says."""
+    return 'LR, enlarged' if model.test_on == 'lr' else model.test_on.upper()
 
 
 def copy_without_backends(runner: Runner, metainfo: dict | None) -> Visualizer:

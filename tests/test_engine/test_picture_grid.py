@@ -21,6 +21,7 @@ from mmsr4ir.engine.picture_panels import (
     colour_map,
     error_map,
     in_every_process,
+    judged_image,
     tdp_map,
 )
 from toys import RECIPES, toy_config
@@ -242,6 +243,12 @@ def test_the_mean_of_the_tdp_map_is_the_loss(options):
     assert loss > 0.01
     assert values.mean() == pytest.approx(loss.item(), rel=1e-4)
     assert tdp_map(model, hr, hr).max() == 0
+
+
+@pytest.mark.parametrize('test_on, title', [
+    ('sr', 'SR'), ('hr', 'HR'), ('lr', 'LR, enlarged')])
+def test_the_image_that_was_judged_has_its_own_name(test_on, title):
+    assert judged_image(MODELS.build(toy_config(test_on=test_on))) == title
 
 
 def test_the_tdp_map_shows_where_the_images_differ():
