@@ -1,6 +1,15 @@
 """What the command lines in ``tools/`` share."""
-from .runs import add_run_arguments, check_before_run, load_config, set_amp, start_dist
+from .resume import ResumeError, resume_point
+from .runs import (
+    add_run_arguments,
+    check_before_run,
+    load_config,
+    set_amp,
+    start_dist,
+    use_exact_loops,
+)
 
 __all__ = [
-    'add_run_arguments', 'check_before_run', 'load_config', 'set_amp', 'start_dist'
+    'ResumeError', 'add_run_arguments', 'check_before_run', 'load_config',
+    'resume_point', 'set_amp', 'start_dist', 'use_exact_loops'
 ]

@@ -65,6 +65,24 @@ def start_dist(cfg: Config) -> None:
         torch.distributed.init_process_group('gloo')
 
 
+def use_exact_loops(cfg: Config) -> None:
+    """Put the loops that resume exactly in the place of MMEngine's two.
+
+    A loop of another type stays, so that a config can still choose its own.
+    """
+    loop = cfg.train_cfg
+    kinds = dict(EpochBasedTrainLoop='mmsr4ir.ExactEpochLoop',
+                 IterBasedTrainLoop='mmsr4ir.ExactIterLoop')
+    if 'by_epoch' in loop:  # MMEngine's short way to say it
+        loop.type = ('EpochBasedTrainLoop' if loop.pop('by_epoch') else
+                     'IterBasedTrainLoop')
+    loop.type = kinds.get(loop.type.removeprefix('mmengine.'), loop.type)
+    if cfg.get('default_hooks', {}).get('checkpoint', {}).get('max_keep_ckpts') == 1:
+        sys.exit('error: with default_hooks.checkpoint.max_keep_ckpts=1 MMEngine '
+                 'removes the only checkpoint before it writes the next; a run that '
+                 'dies between loses everything. Set it to 2 or more')
+
+
 def set_amp(cfg: Config) -> None:
     """Switch every optimizer to mixed precision, with dynamic loss scaling.
 

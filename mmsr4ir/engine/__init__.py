@@ -1,6 +1,7 @@
 """Hooks, the log processor and the optimizer constructor."""
 from .alternate_training_hook import AlternateTrainingHook
 from .checkpoint_match_hook import CheckpointMatchHook
+from .exact_loops import ExactEpochLoop, ExactIterLoop
 from .log_processor import PhaseLogProcessor
 from .non_finite_loss_hook import NonFiniteLossHook
 from .optim_wrapper_constructor import PerNetworkOptimWrapperConstructor
@@ -9,7 +10,8 @@ from .progress_bar_hook import ProgressBarHook
 from .run_record_hook import RunRecordHook
 
 __all__ = [
-    'AlternateTrainingHook', 'CheckpointMatchHook', 'NonFiniteLossHook',
+    'AlternateTrainingHook', 'CheckpointMatchHook', 'ExactEpochLoop', 'ExactIterLoop',
+    'NonFiniteLossHook',
     'PerNetworkOptimWrapperConstructor', 'PhaseLogProcessor', 'PictureGridHook',
     'ProgressBarHook', 'RunRecordHook'
 ]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from mmengine.dist import all_reduce
 from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
@@ -120,6 +121,7 @@ class SR4IR(BaseModel):
         self.test_on = test_on
         self.sr_range = sr_range
         self.stage = 'main'  # AlternateTrainingHook sets it
+        self.skip_non_finite = False  # NonFiniteLossHook sets it
         self.image_space = ImageSpace(
             self.data_preprocessor, task.get('data_preprocessor') or {})
         judge = network
@@ -163,6 +165,8 @@ class SR4IR(BaseModel):
         for phase in self.recipe:
             if phase.during in ('all', self.stage):
                 logs.update(self.train_phase(phase, batch, optim_wrapper))
+            if 'skipped' in logs:
+                break
         return logs
 
     @torch.no_grad()
@@ -178,11 +182,20 @@ class SR4IR(BaseModel):
 
     def train_phase(self, phase: Phase, batch: Batch, optim_wrapper: OptimWrapperDict
                     ) -> dict[str, Tensor]:
-        """Update a phase's networks while the others are frozen; return its losses."""
+        """Update a phase's networks while the others are frozen; return its losses.
+
+        With ``skip_non_finite``, a loss that is NaN or infinite on any process updates
+        nothing on all of them, and ``skipped`` is among what is returned.
+        """
+        buffers = copy_buffers(self) if self.skip_non_finite else None
         with ExitStack() as rest:
             for name in set(NETWORKS) - set(phase.update):
                 rest.enter_context(frozen(unwrap(self._modules[name])))
             loss, logs = self.phase_losses(phase, batch, optim_wrapper)
+            if self.skip_non_finite and not finite_everywhere(loss):
+                for buffer, before in buffers:
+                    buffer.copy_(before)
+                return logs | dict(skipped=torch.ones(()))
             step([optim_wrapper[name] for name in phase.update], loss)
         return logs
 
@@ -341,6 +354,19 @@ def step(wrappers: Sequence[OptimWrapper], loss: Tensor) -> None:
         if wrapper.should_update():
             wrapper.step()
             wrapper.zero_grad()
+
+
+def copy_buffers(network: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """Each buffer (statistics of BatchNorm) with a copy of it."""
+    return [(buffer, buffer.clone()) for buffer in network.buffers()]
+
+
+@torch.no_grad()
+def finite_everywhere(loss: Tensor) -> bool:
+    """Whether a loss is a finite number on all processes."""
+    finite = torch.isfinite(loss.detach()).float()
+    all_reduce(finite, 'min')
+    return bool(finite)
 
 
 def unwrap(network: nn.Module) -> nn.Module:
