@@ -8,6 +8,7 @@ draws, loses and leaves behind must be equal to the last bit, however often it w
 """
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import pickle
@@ -29,6 +30,7 @@ from mmengine.optim import AmpOptimWrapper
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmengine.registry import HOOKS, METRICS, MODELS, OPTIM_WRAPPERS
 from mmengine.runner import Runner
+from mmengine.runner import runner as runner_module
 
 import mmsr4ir  # noqa: F401
 from mmsr4ir.apis import resume_point, use_exact_loops
@@ -36,7 +38,6 @@ from mmsr4ir.compat.checkpoint import load_from_local
 from mmsr4ir.models.sr4ir import unwrap
 from toys import toy_config
 
-# name: (settings of the Runner, where a targeted kill may fall)
 ITER_SAVES = dict(type='CheckpointHook', interval=3, by_epoch=False)
 EMA = dict(type='EMAHook', momentum=0.1)
 KINDS = {
@@ -68,7 +69,7 @@ class CpuAmp(AmpOptimWrapper):
 class Trace(Hook):
     """Write what each iteration was, as a line of JSON."""
 
-    priority = 'LOWEST'
+    priority = 80  # after the schedulers, before a checkpoint is written
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -135,8 +136,9 @@ def train(work: Path, trace: Path, kind: dict, resume: bool) -> None:
     workers = kind.get('workers', 0)
     optimizer = dict(type='CpuAmp' if kind.get('amp') else 'OptimWrapper',
                      optimizer=dict(type='AdamW', lr=0.01))
-    loader = dict(dataset=dict(type='ToyDraws', length=8), num_workers=workers,
-                  persistent_workers=workers > 0, collate_fn=dict(type='pseudo_collate'))
+    loader = dict(
+        dataset=dict(type='ToyDraws', length=8), num_workers=workers,
+        persistent_workers=workers > 0, collate_fn=dict(type='pseudo_collate'))
     cfg = dict(
         model=toy_config(), work_dir=str(work), randomness=dict(seed=None),
         train_dataloader=dict(loader, batch_size=2, sampler=sampler),
@@ -258,19 +260,19 @@ def check(kind: dict, moments: int, root: Path, draw: random.Random) -> dict:
     attempt(whole, kind, False, None)
     seconds = time.monotonic() - start
     where = []
-    for number in range(moments):
-        if number % 3 == 2:
+    for number in itertools.count():
+        if len(where) == moments:
+            break
+        if len(where) % 3 == 2:
             moment = (draw.choice(SAVING), draw.randrange(3))
         else:
             moment = draw.uniform(0, seconds)
-        through = attempt(cut, kind, number > 0, moment)
-        where.append('through' if through else
-                     moment[0] if isinstance(moment, tuple) else 'any time')
-        if through:  # begin anew: there are moments left
-            where.pop()
+        if attempt(cut, kind, number > 0, moment):  # through: begin anew
             assert final_state(cut) == final_state(whole)
             cut.rename(root / f'through_{number}')
             cut.mkdir()
+        else:
+            where.append(moment[0] if isinstance(moment, tuple) else 'any time')
     attempt(cut, kind, True, None)
     reference = read_trace(whole)
     runs = [read_trace(path) for path in (cut, *root.glob('through_*'))]
@@ -293,6 +295,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     MODELS.build(toy_config())  # imports, once for all that is forked
+    # Both ask other programs (compilers, git) about this machine, each time anew.
+    runner_module.collect_env, runner_module.get_git_hash = dict, str
     draw = random.Random(args.seed)
     results = {}
     with tempfile.TemporaryDirectory() as root:

@@ -4,6 +4,7 @@ from .runs import (
     add_run_arguments,
     check_before_run,
     load_config,
+    read_config,
     set_amp,
     start_dist,
     use_exact_loops,
@@ -11,5 +12,5 @@ from .runs import (
 
 __all__ = [
     'ResumeError', 'add_run_arguments', 'check_before_run', 'load_config',
-    'resume_point', 'set_amp', 'start_dist', 'use_exact_loops'
+    'read_config', 'resume_point', 'set_amp', 'start_dist', 'use_exact_loops'
 ]

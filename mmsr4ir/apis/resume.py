@@ -68,7 +68,7 @@ def is_whole(path: str | Path) -> bool:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError,
-            RuntimeError):  # what a damaged header can look like
+            RuntimeError, ValueError):  # what a damaged header can look like
         return False
 
 

@@ -36,9 +36,7 @@ def load_config(args: argparse.Namespace) -> Config:
     Exits with a message where there is no such file.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    if not os.path.isfile(args.config):
-        sys.exit(f'error: config {args.config} does not exist')
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
@@ -48,6 +46,16 @@ def load_config(args: argparse.Namespace) -> Config:
         name = os.path.splitext(os.path.basename(args.config))[0]
         cfg.work_dir = os.path.join('work_dirs', name)
     return cfg
+
+
+def read_config(path: str) -> Config:
+    """Read a config file; exits with a message where it is none on this machine."""
+    if '://' in path:
+        sys.exit(f'error: config {path} is an address. A config is Python code that '
+                 'is run: fetch it, read it, and give the file')
+    if not os.path.isfile(path):
+        sys.exit(f'error: config {path} does not exist')
+    return Config.fromfile(path)
 
 
 def start_dist(cfg: Config) -> None:

@@ -8,7 +8,7 @@ import torch
 _CPU_MESSAGES = ("can't allocate memory", 'not enough memory')
 
 
-class OutOfMemory(RuntimeError):
+class OutOfMemoryError(RuntimeError):
     """The memory is full; the message names the settings to lower."""
 
 
@@ -27,7 +27,7 @@ def explain_out_of_memory(batch: dict) -> Iterator[None]:
         batch: The batch that did not fit.
 
     Raises:
-        OutOfMemory: The memory is full.
+        OutOfMemoryError: The memory is full.
     """
     try:
         yield
@@ -37,7 +37,7 @@ def explain_out_of_memory(batch: dict) -> Iterator[None]:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         shapes = sorted({tuple(image.shape[-2:]) for image in batch['inputs']})
         sizes = ', '.join(f'{height}x{width}' for height, width in shapes[-3:])
-        raise OutOfMemory(
+        raise OutOfMemoryError(
             f'out of memory at a batch of {len(batch["inputs"])} images (height x '
             f'width up to {sizes}). Lower train_dataloader.batch_size '
             '(optim_wrapper.sr.accumulative_counts and .task.accumulative_counts keep '

@@ -11,7 +11,7 @@ from torch.utils.data import default_collate
 
 from mmsr4ir.compat.checkpoint import load_from_local
 from mmsr4ir.datasets.training_samples import TrainingSamples, UnreadableImageError
-from mmsr4ir.engine.out_of_memory import OutOfMemory
+from mmsr4ir.engine.out_of_memory import OutOfMemoryError
 from mmsr4ir.models.sr4ir import SR4IR
 from toys import snapshot, toy_config
 
@@ -151,7 +151,7 @@ def test_full_memory_names_the_settings_to_lower(tmp_path, monkeypatch, error):
         raise error
 
     monkeypatch.setattr(SR4IR, 'train_step', full)
-    with pytest.raises(OutOfMemory, match='batch of 2 images .*16x16.*'
+    with pytest.raises(OutOfMemoryError, match='batch of 2 images .*16x16.*'
                        'Lower train_dataloader.batch_size'):
         runner(tmp_path, train_cfg=dict(
             type='mmsr4ir.ExactEpochLoop', max_epochs=1)).train()
