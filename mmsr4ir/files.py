@@ -1,8 +1,10 @@
 """Files that are whole or not there."""
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -28,3 +30,16 @@ def write_whole(path: str | Path, content: str | bytes) -> None:
     with whole_file(path) as unfinished:
         unfinished.write_bytes(
             content.encode() if isinstance(content, str) else content)
+
+
+def load_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        ValueError: It is none, or one that no program writes: nested beyond measure, or
+            with numbers of thousands of digits. The message names the file.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding='utf-8'))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{path} is not JSON ({error})') from error

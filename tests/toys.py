@@ -1,11 +1,15 @@
 """Networks small enough that every parameter and every loss can be followed."""
+import random
+
 import numpy as np
 import scipy.ndimage
 import torch
 from mmengine.model import BaseModel, ImgDataPreprocessor
+from mmengine.registry import DATASETS
 from mmengine.structures import BaseDataElement
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.data import Dataset
 
 from mmsr4ir.registry import MODELS
 
@@ -145,3 +149,22 @@ def changed(before: dict, network: nn.Module) -> set[str]:
     return {
         k for k, v in network.state_dict().items() if not torch.equal(before[k], v)
     }
+
+
+@DATASETS.register_module()
+class ToyDraws(Dataset):
+    """Images that are augmented: with numbers of all three generators."""
+
+    metainfo = dict(classes=('a', 'b', 'c'))
+
+    def __init__(self, length: int = 4) -> None:
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, i):
+        data = toy_data(((16, 16), ), seed=i)
+        shift = random.randrange(9) + np.random.randint(9) + torch.randint(9, ())
+        return dict(inputs=data['inputs'][0] // 2 + shift.byte(),
+                    data_samples=data['data_samples'][0])

@@ -6,11 +6,14 @@ from mmengine.runner import Runner
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
 from mmsr4ir.apis import (
+    ResumeError,
     add_run_arguments,
     check_before_run,
     load_config,
+    resume_point,
     set_amp,
     start_dist,
+    use_exact_loops,
 )
 from mmsr4ir.models.weights import WeightsError
 
@@ -22,7 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--resume', nargs='?', const='auto', metavar='CHECKPOINT',
         help='go on from a checkpoint; without a path from the last one in the '
-        'work dir')
+        'work dir, with the word "previous" from the last whole one before that')
     parser.add_argument(
         '--amp', action='store_true', help='mixed precision (needs a GPU)')
     parser.add_argument(
@@ -38,6 +41,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)
+    use_exact_loops(cfg)
     if args.amp:
         set_amp(cfg)
     if args.auto_scale_lr:
@@ -47,7 +51,10 @@ def main() -> None:
         cfg.auto_scale_lr.enable = True
     if args.resume is not None:
         cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+        try:
+            cfg.load_from = resume_point(cfg.work_dir, args.resume)
+        except ResumeError as error:
+            sys.exit(f'error: {error}')
     if args.progress_bar:
         hooks = cfg.setdefault('default_hooks', {})
         hooks.setdefault('progress_bar', dict(type='mmsr4ir.ProgressBarHook'))

@@ -1,8 +1,18 @@
 """What the command lines share, and :class:`SR4IRInferencer`."""
 from .inferencer import SR4IRInferencer
-from .runs import add_run_arguments, check_before_run, load_config, set_amp, start_dist
+from .resume import ResumeError, resume_point
+from .runs import (
+    add_run_arguments,
+    check_before_run,
+    load_config,
+    read_config,
+    set_amp,
+    start_dist,
+    use_exact_loops,
+)
 
 __all__ = [
-    'SR4IRInferencer', 'add_run_arguments', 'check_before_run', 'load_config',
-    'set_amp', 'start_dist'
+    'ResumeError', 'SR4IRInferencer', 'add_run_arguments', 'check_before_run',
+    'load_config', 'read_config', 'resume_point', 'set_amp', 'start_dist',
+    'use_exact_loops'
 ]

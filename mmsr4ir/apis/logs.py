@@ -105,13 +105,14 @@ def read_log(path: Path, name: str | None = None) -> Log:
 
 
 def _read_lines(file: Path) -> list[dict]:
-    texts = file.read_text(encoding='utf-8').splitlines()
+    texts = file.read_text(encoding='utf-8', errors='replace').splitlines()
     lines = []
     for number, text in enumerate(texts, 1):
         try:
             line = json.loads(text)
             line['step'] = int(line['step'])
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError,
+                RecursionError) as error:
             if number < len(texts):
                 raise LogError(
                     f'{file}, line {number}: {error}; this is no log of MMEngine'

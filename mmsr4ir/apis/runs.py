@@ -36,9 +36,7 @@ def load_config(args: argparse.Namespace) -> Config:
     Exits with a message where there is no such file.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    if not os.path.isfile(args.config):
-        sys.exit(f'error: config {args.config} does not exist')
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
@@ -48,6 +46,16 @@ def load_config(args: argparse.Namespace) -> Config:
         name = os.path.splitext(os.path.basename(args.config))[0]
         cfg.work_dir = os.path.join('work_dirs', name)
     return cfg
+
+
+def read_config(path: str) -> Config:
+    """Read a config file; exits with a message where it is none on this machine."""
+    if '://' in path:
+        sys.exit(f'error: config {path} is an address. A config is Python code that '
+                 'is run: fetch it, read it, and give the file')
+    if not os.path.isfile(path):
+        sys.exit(f'error: config {path} does not exist')
+    return Config.fromfile(path)
 
 
 def start_dist(cfg: Config) -> None:
@@ -63,6 +71,24 @@ def start_dist(cfg: Config) -> None:
             cfg.get('model_wrapper_cfg') or dict(type='MMDistributedDataParallel'),
             device_ids=None)
         torch.distributed.init_process_group('gloo')
+
+
+def use_exact_loops(cfg: Config) -> None:
+    """Put the loops that resume exactly in the place of MMEngine's two.
+
+    A loop of another type stays, so that a config can still choose its own.
+    """
+    loop = cfg.train_cfg
+    kinds = dict(EpochBasedTrainLoop='mmsr4ir.ExactEpochLoop',
+                 IterBasedTrainLoop='mmsr4ir.ExactIterLoop')
+    if 'by_epoch' in loop:  # MMEngine's short way to say it
+        loop.type = ('EpochBasedTrainLoop' if loop.pop('by_epoch') else
+                     'IterBasedTrainLoop')
+    loop.type = kinds.get(loop.type.removeprefix('mmengine.'), loop.type)
+    if cfg.get('default_hooks', {}).get('checkpoint', {}).get('max_keep_ckpts') == 1:
+        sys.exit('error: with default_hooks.checkpoint.max_keep_ckpts=1 MMEngine '
+                 'removes the only checkpoint before it writes the next; a run that '
+                 'dies between loses everything. Set it to 2 or more')
 
 
 def set_amp(cfg: Config) -> None:

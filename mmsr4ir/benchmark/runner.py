@@ -1,6 +1,5 @@
 """Run a benchmark's parts: several at once, going on where an earlier start stopped."""
 import fcntl
-import json
 import os
 import queue
 import subprocess
@@ -16,7 +15,7 @@ from pathlib import Path
 import torch
 
 from mmsr4ir.engine.run_record_hook import write_json
-from mmsr4ir.files import whole_file, write_whole
+from mmsr4ir.files import load_json, whole_file, write_whole
 
 from .methods import CONFIGS, BenchmarkError, Part
 
@@ -158,7 +157,7 @@ class Team:
                           key=lambda path: path.stat().st_mtime)
             record = read_json(part.folder / 'test' / 'record.json')
             write_json(part.folder / 'tested.json', dict(
-                metrics=json.loads(metrics.read_text()), **record))
+                metrics=read_json(metrics), **record))
 
     def call(self, part: Part, name: str, *arguments: str) -> None:
         """Run one of the package's tools for a part.
@@ -248,8 +247,18 @@ def locked(folder: Path) -> Iterator[int]:
 
 
 def read_json(path: Path) -> dict:
-    """A JSON file's content, {} where there is no such file."""
-    return json.loads(path.read_text()) if path.exists() else {}
+    """A JSON file's content, {} where there is no such file.
+
+    Raises:
+        BenchmarkError: It holds anything else than a dict.
+    """
+    try:
+        content = load_json(path) if path.exists() else {}
+    except ValueError as error:
+        raise BenchmarkError(f'{error}: remove it') from error
+    if not isinstance(content, dict):
+        raise BenchmarkError(f'{path} holds no JSON object: remove it')
+    return content
 
 
 def last_line(log: Path) -> str:

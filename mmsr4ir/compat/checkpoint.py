@@ -7,18 +7,24 @@ protection off is not the mend. This module registers loaders of files and URLs 
 mmengine's ``CheckpointLoader`` that keeps ``weights_only=True`` and allows exactly the
 classes which mmengine writes.
 
-On torch before 2.6 nothing is installed and torch's own rules hold.
+On torch before 2.6 no loader is installed and torch's own rules hold.
+
+mmengine 0.10 writes a checkpoint straight to its final name, so that a run that dies
+meanwhile leaves half a file there. :class:`WholeFileBackend` takes the place of its
+backend of local files and writes beside, then renames.
 """
 import os
 import pickle
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
 import numpy as np
 import torch
 from mmengine.dist import barrier, get_local_rank
+from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.utils import digit_version
@@ -132,8 +138,25 @@ def load_from_url(url: str, map_location: Any = None) -> dict:
     return load_from_local(path, map_location)
 
 
+class WholeFileBackend(LocalBackend):
+    """MMEngine's backend of local files, whose files are whole or not there.
+
+    The name beside the final one is always the same, so that a resumed run writes over
+    what a killed one left, and nothing piles up.
+    """
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write bytes to ``<filepath>.unfinished``, then rename."""
+        unfinished = f'{filepath}.unfinished'
+        super().put(obj, unfinished)
+        with open(unfinished, 'rb') as file:
+            os.fsync(file.fileno())  # or a power cut may keep the name alone
+        os.replace(unfinished, filepath)
+
+
 def install() -> None:
-    """Register the loaders of files and URLs; without effect on torch < 2.6."""
+    """Register the backend, and on torch >= 2.6 the loaders of files and URLs."""
+    register_backend('local', WholeFileBackend, force=True, prefixes='')
     if digit_version(torch.__version__) >= digit_version('2.6'):
         CheckpointLoader.register_scheme(
             prefixes='', loader=load_from_local, force=True)

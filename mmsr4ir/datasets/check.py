@@ -4,15 +4,17 @@ What is wrong with a data set shows, without this, as an error deep inside a wor
 process hours later, or not at all: mmdet ignores classes that the annotation file
 lacks, and OpenCV reads some truncated files as whole images.
 """
-import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from mmengine.registry import DATASETS
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+
+from mmsr4ir.files import load_json
 
 from .check_labels import list_problems
+from .image_scan import BROKEN
 
 # A complete file ends near its end marker; this much is read to find it.
 _TAIL_BYTES = 65536
@@ -43,6 +45,7 @@ def check_data(cfg, splits: tuple[str, ...] = ('train', 'val')) -> None:
             if path and path not in seen:
                 seen.add(path)
                 content = read_coco(path)
+                _check_entries(path, content)
                 if not content['annotations']:
                     raise DataError(
                         f'annotation file {path} has no annotation, so there is '
@@ -58,6 +61,15 @@ def check_data(cfg, splits: tuple[str, ...] = ('train', 'val')) -> None:
                 ], path)
             elif not path:
                 _check_labels(dataset, cfg, split)
+
+
+def _check_entries(path: str, content: dict) -> None:
+    for part, key in (('images', 'file_name'), ('categories', 'name')):
+        for entry in content[part]:
+            if not isinstance(entry, dict) or not isinstance(entry.get(key), str):
+                raise DataError(
+                    f'annotation file {path} has an entry in {part!r} without a '
+                    f'{key}: {str(entry)[:80]}. Take it out or mend it')
 
 
 def _check_labels(dataset: dict, cfg, split: str) -> None:
@@ -96,11 +108,10 @@ def read_coco(path: str) -> dict:
     if not os.path.getsize(path):
         raise DataError(f'annotation file {path} is empty: write it again')
     try:
-        with open(path, encoding='utf-8') as file:
-            content = json.load(file)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        content = load_json(path)
+    except ValueError as error:
         raise DataError(
-            f'annotation file {path} is not JSON ({error}): convert it to COCO JSON, '
+            f'annotation file {error}: convert it to COCO JSON, '
             'for VOC with tools/dataset_converters/voc2coco.py') from error
     parts = ('images', 'annotations', 'categories')
     absent = [
@@ -136,8 +147,17 @@ def check_images(paths: list[str], source: str) -> None:
 
 
 def _image_problem(path: str) -> str | None:
-    if not os.path.isfile(path):
-        return f'{path} is missing'
+    try:
+        if not os.path.isfile(path):
+            return f'{path} is missing'
+    except ValueError as error:  # a zero in the name
+        return f'{path!r} is no name of a file ({error})'
+    try:
+        Image.open(path).close()  # reads the size alone
+    except Image.DecompressionBombError as error:
+        return f'{path} is refused ({error})'
+    except BROKEN:
+        pass  # the looks below say what is wrong
     with open(path, 'rb') as file:
         head = file.read(4)
         file.seek(max(0, os.path.getsize(path) - _TAIL_BYTES))
@@ -150,7 +170,7 @@ def _image_problem(path: str) -> str | None:
     try:  # another format, or something unusual after the image: read all of it
         with Image.open(path) as image:
             image.load()
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+    except BROKEN as error:
         return f'{path} is truncated or no image ({error})'
     return None
 

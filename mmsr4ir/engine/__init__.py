@@ -1,6 +1,7 @@
 """Hooks, the test loop, the log processor and the optimizer constructor."""
 from .alternate_training_hook import AlternateTrainingHook
 from .checkpoint_match_hook import CheckpointMatchHook
+from .exact_loops import ExactEpochLoop, ExactIterLoop
 from .log_processor import PhaseLogProcessor
 from .lr_test_loop import LRTestLoop
 from .non_finite_loss_hook import NonFiniteLossHook
@@ -10,7 +11,7 @@ from .progress_bar_hook import ProgressBarHook
 from .run_record_hook import RunRecordHook
 
 __all__ = [
-    'AlternateTrainingHook', 'CheckpointMatchHook', 'LRTestLoop',
-    'NonFiniteLossHook', 'PerNetworkOptimWrapperConstructor', 'PhaseLogProcessor',
-    'PictureGridHook', 'ProgressBarHook', 'RunRecordHook'
+    'AlternateTrainingHook', 'CheckpointMatchHook', 'ExactEpochLoop', 'ExactIterLoop',
+    'LRTestLoop', 'NonFiniteLossHook', 'PerNetworkOptimWrapperConstructor',
+    'PhaseLogProcessor', 'PictureGridHook', 'ProgressBarHook', 'RunRecordHook'
 ]

@@ -1,8 +1,12 @@
-"""Stop a training whose loss is no number any more."""
+"""Stop a training whose loss is no number any more, or skip a few such batches."""
+import logging
+
 import torch
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.runner import Runner, find_latest_checkpoint
 
+from mmsr4ir.models.sr4ir import unwrap
 from mmsr4ir.registry import HOOKS
 
 
@@ -11,7 +15,22 @@ class NonFiniteLossHook(Hook):
     """Stop at the first NaN or infinite loss, before a checkpoint can be written.
 
     The check waits for the device once an iteration, as MMEngine's own logging does.
+
+    Args:
+        max_skipped: If given, a phase with such a loss updates nothing and leaves no
+            trace in the buffers, and the phases after it are left out of the iteration;
+            so often in a whole training, and one more is fatal. That costs one more
+            wait for the device a phase.
     """
+
+    def __init__(self, max_skipped: int = 0) -> None:
+        if max_skipped < 0:
+            raise ValueError(f'max_skipped cannot be negative, got {max_skipped}')
+        self.max_skipped = max_skipped
+
+    def before_train(self, runner: Runner) -> None:
+        """Tell the model whether to look at a loss before it updates."""
+        unwrap(runner.model).skip_non_finite = self.max_skipped > 0
 
     def after_train_iter(self, runner: Runner, batch_idx: int,
                          data_batch: dict | None = None,
@@ -22,16 +41,27 @@ class NonFiniteLossHook(Hook):
             FloatingPointError: A loss is NaN or infinite; it is named, with the
                 iteration and the last good checkpoint.
         """
-        losses = {k: v for k, v in (outputs or {}).items() if 'loss' in k}
-        if not losses or torch.isfinite(
-                torch.stack([v.float() for v in losses.values()])).all():
+        outputs = outputs or {}
+        losses = {k: v for k, v in outputs.items() if 'loss' in k}
+        finite = not losses or torch.isfinite(
+            torch.stack([v.float() for v in losses.values()])).all()
+        # Where one process has such a loss, all skip, and all count.
+        if finite and 'skipped' not in outputs:
             return
         bad = {k: v.item() for k, v in losses.items() if not torch.isfinite(v)}
+        where = f'iteration {runner.iter + 1} (epoch {runner.epoch + 1}): {bad}'
+        # It is in the message hub to go with the checkpoints.
+        skipped = runner.message_hub.runtime_info.get('skipped_batches', 0) + 1
+        runner.message_hub.update_info('skipped_batches', skipped)
+        if skipped <= self.max_skipped:
+            print_log(f'{where}. Skipped, {skipped} of at most {self.max_skipped}.',
+                      'current', logging.WARNING)
+            return
         last = find_latest_checkpoint(runner.work_dir)
         raise FloatingPointError(
-            f'iteration {runner.iter + 1} (epoch {runner.epoch + 1}): {bad}. Training '
-            'stopped and this state was not saved. '
+            f'{where}. Training stopped and this state was not saved. '
             + (f'The last good checkpoint is {last}.' if last else
                'No checkpoint was written before.')
             + ' Lower the learning rate or set clip_grad in optim_wrapper, and look at '
-            'the images of this iteration.')
+            'the images of this iteration. To skip a few such batches, set '
+            'default_hooks.non_finite_loss.max_skipped.')

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import torch
 from mmengine.model import BaseModel, is_model_wrapper
-from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
 
 from mmsr4ir.registry import MODELS
@@ -30,6 +30,7 @@ from .networks import (
     set_num_classes,
 )
 from .recipes import NETWORKS, Phase, parse_recipe
+from .updates import copy_buffers, finite_everywhere, step
 from .weights import load_weights, take_init_cfg
 
 
@@ -125,6 +126,7 @@ class SR4IR(BaseModel):
         self.sr_range = sr_range
         self.stage = 'main'  # AlternateTrainingHook sets it
         self.lr_input: LRInput | None = None  # LRTestLoop sets it
+        self.skip_non_finite = False  # NonFiniteLossHook sets it
         self.image_space = ImageSpace(
             self.data_preprocessor, task.get('data_preprocessor') or {})
         judge = network
@@ -168,6 +170,8 @@ class SR4IR(BaseModel):
         for phase in self.recipe:
             if phase.during in ('all', self.stage):
                 logs.update(self.train_phase(phase, batch, optim_wrapper))
+            if 'skipped' in logs:
+                break
         return logs
 
     @torch.no_grad()
@@ -186,11 +190,20 @@ class SR4IR(BaseModel):
 
     def train_phase(self, phase: Phase, batch: Batch, optim_wrapper: OptimWrapperDict
                     ) -> dict[str, Tensor]:
-        """Update a phase's networks while the others are frozen; return its losses."""
+        """Update a phase's networks while the others are frozen; return its losses.
+
+        With ``skip_non_finite``, a loss that is NaN or infinite on any process updates
+        nothing on all of them, and ``skipped`` is among what is returned.
+        """
+        buffers = copy_buffers(self) if self.skip_non_finite else None
         with ExitStack() as rest:
             for name in set(NETWORKS) - set(phase.update):
                 rest.enter_context(frozen(unwrap(self._modules[name])))
             loss, logs = self.phase_losses(phase, batch, optim_wrapper)
+            if self.skip_non_finite and not finite_everywhere(loss):
+                for buffer, before in buffers:
+                    buffer.copy_(before)
+                return logs | dict(skipped=torch.ones(()))
             step([optim_wrapper[name] for name in phase.update], loss)
         return logs
 
@@ -344,32 +357,6 @@ class SR4IR(BaseModel):
         enlarged = nn.functional.interpolate(
             batch.lr, scale_factor=self.degradation.scale, mode='bilinear')
         return enlarged[..., :height, :width]
-
-
-def step(wrappers: Sequence[OptimWrapper], loss: Tensor) -> None:
-    """Update with one backward pass, also where several optimizers share the loss.
-
-    Raises:
-        ValueError: The optimizers scale the loss differently (mixed precision in
-            float16 can), so that one backward pass cannot serve them all.
-    """
-    lead, *others = wrappers
-    if not others:
-        lead.update_params(loss)
-        return
-    scalers = [getattr(wrapper, 'loss_scaler', None) for wrapper in wrappers]
-    if len({scaler and scaler.get_scale() for scaler in scalers}) > 1:
-        raise ValueError(
-            'a phase that updates both networks needs the same loss scale for both: '
-            'use bfloat16 with loss_scale=1.0 in both optim wrappers')
-    lead.backward(lead.scale_loss(loss))
-    for wrapper in others:
-        # The gradient is there already; this counts the iteration for accumulation.
-        wrapper.backward(loss.new_zeros((), requires_grad=True))
-    for wrapper in wrappers:
-        if wrapper.should_update():
-            wrapper.step()
-            wrapper.zero_grad()
 
 
 def unwrap(network: nn.Module) -> nn.Module:

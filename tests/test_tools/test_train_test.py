@@ -1,7 +1,9 @@
 """The command lines as a user runs them: train, resume, test, two processes."""
 import json
+import os
 import pickle
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -72,13 +74,33 @@ def test_resume_goes_on_as_if_never_cut(trained, tmp_path, coco_root, tiny_optio
     assert 'resumed epoch: 1, iter: 3' in process.stdout
     assert "Stage 'main' from epoch 2" in process.stdout
     whole, resumed = (
-        load_from_local(folder / 'epoch_2.pth')['optimizer']
-        for folder in (work, tmp_path))
+        load_from_local(folder / 'epoch_2.pth') for folder in (work, tmp_path))
+    for name, value in whole['state_dict'].items():
+        assert torch.equal(value, resumed['state_dict'][name]), name
     for name in ('sr', 'task'):
-        steps = [[int(s['step']) for s in run[name]['state'].values()]
-                 for run in (whole, resumed)]
-        assert steps[0] == steps[1]
-        assert whole[name]['param_groups'] == resumed[name]['param_groups']
+        one, other = (run['optimizer'][name] for run in (whole, resumed))
+        assert one['param_groups'] == other['param_groups']
+        for key, state in one['state'].items():
+            assert all(torch.equal(value, other['state'][key][part])
+                       for part, value in state.items())
+
+
+def test_a_truncated_checkpoint_is_named_and_the_one_before_it_used_when_asked(
+        trained, tmp_path, coco_root, tiny_options, run_tool):
+    shutil.copytree(trained[0], tmp_path, dirs_exist_ok=True)
+    last = tmp_path / 'epoch_2.pth'
+    last.write_bytes(last.read_bytes()[:-1000])
+    for name in ('epoch_1.pth', 'epoch_2.pth'):  # copying does not keep the note's path
+        os.utime(tmp_path / name, (int(name[6]), int(name[6])))
+    (tmp_path / 'last_checkpoint').write_text(str(last))
+    command = (PYTHON, 'tools/train.py', CONFIG, '--work-dir', tmp_path, '--resume')
+    refused = run_tool(*command, *tiny_options(coco_root), ok=False)
+    assert refused.returncode == 1
+    assert f'{last} is truncated' in refused.stdout
+    assert f'--resume {tmp_path}/epoch_1.pth' in refused.stdout
+    process = run_tool(*command, 'previous', *tiny_options(coco_root))
+    assert 'resumed epoch: 1, iter: 3' in process.stdout
+    assert load_from_local(last)['meta']['epoch'] == 2  # whole again
 
 
 def test_testing_writes_predictions_and_pictures(trained, tmp_path, coco_root,

@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 
 import mmengine
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.utils import ProgressBar
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
+from mmsr4ir.apis import read_config
 from mmsr4ir.apis.build import build_loader
 from mmsr4ir.apis.results import (
     KINDS,
@@ -60,14 +61,12 @@ def load_results(path: Path) -> list[dict]:
 
 def main() -> None:
     args = parse_args()
-    if not Path(args.config).is_file():
-        sys.exit(f'error: config {args.config} does not exist')
+    cfg = read_config(args.config)
     results = load_results(args.results)
     try:
         kind = kind_of(results)
     except ValueError as error:
         sys.exit(f'error: {args.results}: {error}')
-    cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     try:
         dataset = build_loader(cfg, 'test').dataset

@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.device import get_device
 from mmengine.runner import set_random_seed
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
+from mmsr4ir.apis import read_config
 from mmsr4ir.apis.build import build_loader, build_model
 from mmsr4ir.apis.speed import (
     Laps,
@@ -74,9 +75,7 @@ def table(title: str, laps: Laps, whole: str) -> str:
 
 def main() -> None:
     args = parse_args()
-    if not Path(args.config).is_file():
-        sys.exit(f'error: config {args.config} does not exist')
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     torch.backends.cudnn.benchmark = bool(
         (cfg.get('env_cfg') or {}).get('cudnn_benchmark'))

@@ -3,11 +3,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.runner import set_random_seed
 from mmengine.utils import ProgressBar
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
+from mmsr4ir.apis import read_config
 from mmsr4ir.apis.browse import browse
 from mmsr4ir.datasets.class_lists import positive
 from mmsr4ir.drawing import write_png
@@ -38,10 +39,9 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    for path in filter(None, (args.config, args.checkpoint)):
-        if not Path(path).is_file():
-            sys.exit(f'error: {path} does not exist')
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
+    if args.checkpoint and not Path(args.checkpoint).is_file():
+        sys.exit(f'error: {args.checkpoint} does not exist')
     cfg.merge_from_dict(args.cfg_options or {})
     set_random_seed(args.seed)
     try:

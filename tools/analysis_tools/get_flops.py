@@ -5,9 +5,10 @@ import math
 import sys
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
+from mmsr4ir.apis import read_config
 from mmsr4ir.apis.build import build_model
 from mmsr4ir.apis.complexity import count, network_inputs, sample_image
 from mmsr4ir.files import write_whole
@@ -47,9 +48,7 @@ def short(number: float) -> str:
 
 def main() -> None:
     args = parse_args()
-    if not Path(args.config).is_file():
-        sys.exit(f'error: config {args.config} does not exist')
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     shape = (args.shape * 2)[:2] if args.shape else None
     try:

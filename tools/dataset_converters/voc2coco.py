@@ -171,7 +171,7 @@ def image_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
             return image.size[::-1] if turned else image.size
-    except OSError as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise VocError(f'image {path} cannot be read ({error}): replace it') from error
 
 

@@ -3,9 +3,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 
 import mmsr4ir  # noqa: F401  (configs import it)
+from mmsr4ir.apis import read_config
 from mmsr4ir.files import whole_file
 
 
@@ -27,9 +28,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    if not Path(args.config).is_file():
-        sys.exit(f'error: config {args.config} does not exist')
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     if args.save_path is None:
         print(cfg.pretty_text)

@@ -14,6 +14,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from mmengine.utils import ProgressBar
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
+from mmsr4ir.apis import read_config
 from mmsr4ir.datasets.check import (
     DataError,
     _annotation_path,
@@ -251,10 +252,10 @@ def compare(reports: list[Report], cfg: Config) -> None:
 
 def main() -> None:
     args = parse_args()
-    if not os.path.exists(args.target):
+    if not os.path.exists(args.target) and '://' not in args.target:
         sys.exit(f'error: {args.target} does not exist')
     if args.target.endswith('.py'):
-        cfg = Config.fromfile(args.target)
+        cfg = read_config(args.target)
         cfg.merge_from_dict(args.cfg_options or {})
         parts = config_parts(cfg, args.split)
     else:

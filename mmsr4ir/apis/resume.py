@@ -1,0 +1,81 @@
+"""Which checkpoint a run goes on from."""
+import re
+import zipfile
+import zlib
+from pathlib import Path
+
+
+class ResumeError(RuntimeError):
+    """The checkpoint to go on from is damaged, or there is none."""
+
+
+def resume_point(work_dir: str, wish: str) -> str | None:
+    """Find the checkpoint to go on from, and see that it is whole.
+
+    The last checkpoint is the one written last. MMEngine's ``last_checkpoint`` alone
+    does not tell it: that file is written after the checkpoint, and a run may die
+    between.
+
+    Args:
+        work_dir: The run's folder.
+        wish: ``'auto'`` for the last checkpoint, ``'previous'`` for the last whole one
+            before it, or a path or URL.
+
+    Returns:
+        str | None: Its path; None for ``'auto'`` where nothing was written yet.
+
+    Raises:
+        ResumeError: The checkpoint is damaged; the message names it and the one before
+            it. Or there is none.
+    """
+    if wish not in ('auto', 'previous'):
+        if '://' in wish:
+            return wish
+        if not Path(wish).is_file():
+            raise ResumeError(f'checkpoint {wish} does not exist')
+        if not is_whole(wish):
+            raise ResumeError(damaged(wish, checkpoints(Path(wish).parent)))
+        return wish
+    found = checkpoints(last_folder(Path(work_dir)))
+    if wish == 'previous':
+        for path in reversed(found[:-1]):
+            if is_whole(path):
+                return str(path)
+        raise ResumeError(f'{work_dir} has no whole checkpoint before the last one')
+    if found and not is_whole(found[-1]):
+        raise ResumeError(damaged(found[-1], found))
+    return str(found[-1]) if found else None
+
+
+def last_folder(work_dir: Path) -> Path:
+    """Where the run's checkpoints are: ``CheckpointHook.out_dir`` may be elsewhere."""
+    note = work_dir / 'last_checkpoint'
+    named = note.read_text().strip() if note.is_file() else ''
+    return Path(named).parent if Path(named).parent.is_dir() and named else work_dir
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a run in the order in which they were written."""
+    return sorted(
+        (path for path in folder.glob('*.pth')
+         if re.fullmatch(r'(epoch|iter)_\d+\.pth', path.name)),
+        key=lambda path: path.stat().st_mtime_ns)
+
+
+def is_whole(path: str | Path) -> bool:
+    """Read a checkpoint through, and compare its parts with their checksums."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError,
+            RuntimeError, ValueError):  # what a damaged header can look like
+        return False
+
+
+def damaged(path: str | Path, found: list[Path]) -> str:
+    """The message for a damaged checkpoint."""
+    whole = [other for other in found if other != Path(path) and is_whole(other)]
+    return (f'checkpoint {path} is truncated or damaged. '
+            + (f'To go on from the one before it: --resume {whole[-1]} (or --resume '
+               'previous, if it was the last)' if whole else
+               'There is no whole one beside it'))

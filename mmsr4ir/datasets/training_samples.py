@@ -1,0 +1,89 @@
+"""A data set as a training asks for it: seeded, and with unreadable images named."""
+import multiprocessing
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import print_log
+from torch.utils.data import Dataset
+
+from .image_scan import scan_image, scan_mask
+
+
+class UnreadableImageError(RuntimeError):
+    """An image of the training cannot be read; the message has its path."""
+
+
+def seed_all(*key: int) -> None:
+    """Seed Python's, NumPy's and torch's generators from numbers (0 or more)."""
+    words = np.random.SeedSequence(key).generate_state(4)
+    random.seed(words.tobytes())
+    np.random.seed(words)
+    torch.manual_seed(int(words[0]) << 32 | int(words[1]))
+
+
+class TrainingSamples(Dataset):
+    """A data set whose samples are asked for as (index, key): seed, then load.
+
+    Args:
+        dataset: The data set itself.
+        max_unreadable: How many unreadable images may be replaced, over all workers.
+            Which image takes the place follows from the key alone.
+    """
+
+    def __init__(self, dataset: Dataset, max_unreadable: int) -> None:
+        self.dataset = dataset
+        self.max_unreadable = max_unreadable
+        self.unreadable = multiprocessing.Value('L', 0)  # shared with the workers
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, item: tuple[int, tuple[int, ...]]) -> Any:
+        """Load a sample.
+
+        Raises:
+            UnreadableImageError: Its image or label map cannot be read, and no more
+                may be replaced.
+        """
+        index, key = item
+        seed_all(*key)
+        while True:
+            try:
+                return self.dataset[index]
+            except Exception as error:  # of any kind: it is raised on unless explained
+                problem = self._problem(index)
+                if problem is None:
+                    raise
+                self._count(problem, error)
+                index = np.random.randint(len(self))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith('__') or name == 'dataset':  # not there yet, as in a copy
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+    def _problem(self, index: int) -> str | None:
+        """What is wrong with a sample's files; None where the fault is not theirs."""
+        if not hasattr(self.dataset, 'get_data_info'):
+            return None
+        info = self.dataset.get_data_info(index)
+        for key, scan in (('img_path', scan_image), ('seg_map_path', scan_mask)):
+            found = scan(info[key]) if info.get(key) else None
+            if found and found.problem:
+                return f'{found.path} {found.problem}'
+        return None
+
+    def _count(self, problem: str, error: Exception) -> None:
+        with self.unreadable.get_lock():
+            self.unreadable.value += 1
+            count = self.unreadable.value
+        if count > self.max_unreadable:
+            raise UnreadableImageError(
+                f'{problem}. Mend or remove the file and go on with --resume, or let '
+                f'some be replaced: train_cfg.max_unreadable={count} or more (now '
+                f'{self.max_unreadable})') from error
+        print_log(f'{problem}; another image takes its place ({count} of at most '
+                  f'{self.max_unreadable} unreadable ones since the start)',
+                  'current', 30)

@@ -1,0 +1,210 @@
+"""Training loops that go on after a cut, to the last bit, as if there had been none.
+
+MMEngine's loops come close, but what a resumed run draws differs: random states are in
+no checkpoint, persistent workers start their generators anew, a seed that was not given
+is drawn again for the order of the data, an epoch that was cut within begins at its
+first batch, and a validation that the cut fell into is left out.
+
+Nothing of that is saved here. Random numbers are made a function of the seed and of how
+far the training is: before each sample and before each train step, every generator of
+the process is seeded from (seed, rank, place in the training). So they do not depend on
+the number of workers, on what validation draws, or on where a run was cut.
+"""
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from mmengine.dist import broadcast_object_list, get_rank
+from mmengine.logging import print_log
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from torch.utils.data import DataLoader
+
+from mmsr4ir.datasets.training_samples import TrainingSamples, seed_all
+from mmsr4ir.registry import LOOPS
+
+from .out_of_memory import explain_out_of_memory
+
+
+class PlacedBatches:
+    """A batch sampler that gives each sample its key, and can start anywhere.
+
+    Args:
+        batches: The batch sampler itself.
+        endless: Whether to begin again, with the next epoch, after the last batch.
+    """
+
+    def __init__(self, batches: Any, endless: bool) -> None:
+        self.batches = batches
+        self.sampler = batches.sampler
+        self.endless = endless
+        self.begin(0, 0)
+
+    def begin(self, seed: int, epoch: int, done: int = 0) -> None:
+        """Set the run's seed, the epoch and how many of its batches are done."""
+        self.seed, self.epoch, self.done = seed, epoch, done
+        self.sampler.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[tuple[int, tuple[int, ...]]]]:
+        place = (self.seed, get_rank(), self.epoch)
+        for number, batch in itertools.islice(
+                enumerate(self._indices()), self.done, None):
+            yield [(index, (*place, number, i)) for i, index in enumerate(batch)]
+
+    def _indices(self) -> Iterator[list[int]]:
+        for epoch in itertools.count(self.epoch):
+            if hasattr(self.sampler, 'set_epoch'):
+                self.sampler.set_epoch(epoch)
+            yield from self.batches
+            if not self.endless:
+                return
+
+
+class ExactLoader(DataLoader):
+    """MMEngine's dataloader of a config, with :class:`PlacedBatches`."""
+
+    def __init__(self, plain: DataLoader, endless: bool, max_unreadable: int) -> None:
+        super().__init__(
+            TrainingSamples(plain.dataset, max_unreadable),
+            batch_sampler=PlacedBatches(plain.batch_sampler, endless),
+            num_workers=plain.num_workers, collate_fn=plain.collate_fn,
+            pin_memory=plain.pin_memory, timeout=plain.timeout,
+            worker_init_fn=plain.worker_init_fn,
+            multiprocessing_context=plain.multiprocessing_context,
+            prefetch_factor=plain.prefetch_factor,
+            persistent_workers=plain.persistent_workers)
+
+    def __iter__(self) -> Iterator:
+        # A generator: workers start with the first batch that is asked for, when it is
+        # known where to begin, not when MMEngine's loop is built.
+        yield from super().__iter__()
+
+
+class _Exact:
+    """What both loops share. It stands before MMEngine's class.
+
+    Args:
+        max_unreadable: So many unreadable images are replaced by others from one start
+            to the next; one more is fatal. 0: the first is.
+        kwargs: Those of MMEngine's loop.
+    """
+
+    endless = False
+
+    def __init__(self, runner: Runner, dataloader: DataLoader | dict,
+                 max_unreadable: int = 0, **kwargs) -> None:
+        if isinstance(dataloader, dict):
+            dataloader = runner.build_dataloader(
+                dataloader, seed=runner.seed,
+                diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False))
+        super().__init__(
+            runner, ExactLoader(dataloader, self.endless, max_unreadable), **kwargs)
+
+    def start(self) -> None:
+        """Take up the seed of the run, and a validation that the cut left out."""
+        seed = [self.runner.seed]  # may differ on each rank; the data's order may not
+        broadcast_object_list(seed)
+        self.seed = seed[0]
+        self._decide_current_val_interval()
+        if self._iter and not self.done_in_epoch:
+            self.validate()
+
+    @property
+    def done_in_epoch(self) -> int:
+        """Batches of the epoch that a checkpoint in its middle had behind it."""
+        return self.runner.message_hub.runtime_info.get('done_in_epoch', 0)
+
+    def run_iter(self, *args) -> None:
+        """One iteration, with random numbers that are its own."""
+        seed_all(self.runner.seed, self._iter)
+        with explain_out_of_memory(args[-1]):
+            super().run_iter(*args)
+
+    def validate(self) -> None:
+        """Validate where it is due and was not done before."""
+        done, last = self.progress
+        info = self.runner.message_hub.runtime_info
+        if (self.runner.val_loop is None or done < self.val_begin
+                or info.get('validated') == done
+                or (done % self.val_interval and done != last)):
+            return
+        # A checkpoint of a new best score is written in the validation itself.
+        self.runner.message_hub.update_info('validated', done)
+        seed_all(self.runner.seed, self._iter, 1)
+        self.runner.val_loop.run()
+
+
+@LOOPS.register_module()
+class ExactEpochLoop(_Exact, EpochBasedTrainLoop):
+    """MMEngine's ``EpochBasedTrainLoop``, exact when resumed.
+
+    A checkpoint may also be written in the middle of an epoch
+    (``CheckpointHook(by_epoch=False)``).
+    """
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Epochs done, and all of them."""
+        return self._epoch, self._max_epochs
+
+    def run(self) -> torch.nn.Module:
+        """Train; returns the model."""
+        self.runner.call_hook('before_train')
+        self.start()
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch()
+            self._decide_current_val_interval()
+            self.validate()
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def run_epoch(self) -> None:
+        """Train on the batches of an epoch that were not done before."""
+        hub = self.runner.message_hub
+        done = self.done_in_epoch
+        if done:
+            print_log(f'Going on after iteration {done} of epoch {self._epoch + 1}',
+                      'current')
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        self.dataloader.batch_sampler.begin(self.seed, self._epoch, done)
+        for idx, data_batch in enumerate(self.dataloader, start=done):
+            hub.update_info('done_in_epoch', idx + 1)
+            self.run_iter(idx, data_batch)
+        hub.update_info('done_in_epoch', 0)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+
+@LOOPS.register_module()
+class ExactIterLoop(_Exact, IterBasedTrainLoop):
+    """MMEngine's ``IterBasedTrainLoop``, exact when resumed.
+
+    The samples that were trained on before are passed over without loading them.
+    """
+
+    endless = True
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Iterations done, and all of them."""
+        return self._iter, self._max_iters
+
+    def run(self) -> torch.nn.Module:
+        """Train; returns the model."""
+        self.runner.call_hook('before_train')
+        self.runner.call_hook('before_train_epoch')
+        self.start()
+        self.dataloader.batch_sampler.begin(self.seed, 0, self._iter)
+        batches = iter(self.dataloader)
+        while self._iter < self._max_iters and not self.stop_training:
+            self.runner.model.train()
+            self.run_iter(next(batches))
+            self._decide_current_val_interval()
+            self.validate()
+        self.runner.call_hook('after_train_epoch')
+        self.runner.call_hook('after_train')
+        return self.runner.model

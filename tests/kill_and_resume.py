@@ -1,0 +1,315 @@
+"""Kill trainings at random moments, resume them, and compare with runs never cut.
+
+    python tests/kill_and_resume.py [--moments 24] [--seed 0] [--json FILE]
+
+Each kind of training runs once whole. Then the same training runs again in another
+folder and is killed (SIGKILL) and resumed until it is through. What each iteration
+draws, loses and leaves behind must be equal to the last bit, however often it was run.
+"""
+import argparse
+import hashlib
+import itertools
+import json
+import os
+import pickle
+import random
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
+from mmengine.fileio import LocalBackend
+from mmengine.hooks import Hook
+from mmengine.optim import AmpOptimWrapper
+from mmengine.optim.optimizer import amp_optimizer_wrapper
+from mmengine.registry import HOOKS, METRICS, MODELS, OPTIM_WRAPPERS
+from mmengine.runner import Runner
+from mmengine.runner import runner as runner_module
+
+import mmsr4ir  # noqa: F401
+from mmsr4ir.apis import resume_point, use_exact_loops
+from mmsr4ir.compat.checkpoint import load_from_local
+from mmsr4ir.models.sr4ir import unwrap
+from toys import toy_config
+
+ITER_SAVES = dict(type='CheckpointHook', interval=3, by_epoch=False)
+EMA = dict(type='EMAHook', momentum=0.1)
+KINDS = {
+    'epochs': dict(by_epoch=True),
+    'epochs, saved within, 2 workers, EMA': dict(
+        by_epoch=True, workers=2, checkpoint=ITER_SAVES, ema=EMA),
+    'iterations, AMP, EMA': dict(by_epoch=False, ema=EMA, amp=True),
+    'iterations, endless sampler, 2 workers': dict(
+        by_epoch=False, workers=2, sampler='InfiniteSampler'),
+}
+SAVING = ('half a checkpoint', 'before the rename', 'after the rename')
+
+
+@OPTIM_WRAPPERS.register_module()
+class CpuAmp(AmpOptimWrapper):
+    """Mixed precision with MMEngine's handling of the scaler, and a scaler of the CPU.
+
+    The scale doubles every third step, so that it is never the one of the start.
+    """
+
+    def __init__(self, **kwargs) -> None:
+        amp_optimizer_wrapper.is_cuda_available = lambda: True
+        super().__init__(dtype='bfloat16', **kwargs)
+        self.loss_scaler = torch.amp.GradScaler(
+            'cpu', init_scale=4.0, growth_interval=3)
+
+
+@HOOKS.register_module()
+class Trace(Hook):
+    """Write what each iteration was, as a line of JSON."""
+
+    priority = 80  # after the schedulers, before a checkpoint is written
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        model = unwrap(runner.model)
+        ema = [hook.ema_model for hook in runner.hooks if hasattr(hook, 'ema_model')]
+        wrappers = dict(runner.optim_wrapper.items())
+        line = dict(
+            iter=runner.iter, epoch=runner.epoch, batch=batch_idx, stage=model.stage,
+            losses={k: v.item().hex() for k, v in outputs.items()},
+            rates=runner.optim_wrapper.get_lr(),
+            data=digest(data_batch['inputs']),
+            generators=digest([random.getstate(), np.random.get_state(),
+                               torch.get_rng_state()]),
+            model=digest(model.state_dict()),
+            optimizers=digest({k: w.state_dict() for k, w in wrappers.items()}),
+            ema=digest([m.state_dict() for m in ema]))
+        with open(self.path, 'a') as file:
+            file.write(json.dumps(line) + '\n')
+
+    def after_val_epoch(self, runner, metrics=None):
+        torch.rand(3)  # a validation that draws random numbers
+        with open(self.path, 'a') as file:
+            file.write(json.dumps(dict(iter=f'validation {runner.iter}',
+                                       metrics=metrics)) + '\n')
+
+
+@METRICS.register_module()
+class Mean(BaseMetric):
+    """The mean of the restored images."""
+
+    def process(self, data_batch, data_samples):
+        self.results += [sample['images']['sr'].double().mean().item()
+                         for sample in data_samples]
+
+    def compute_metrics(self, results):
+        return dict(mean=sum(results) / len(results))
+
+
+def digest(value) -> str:
+    """A digest of the bits of tensors and arrays, however nested."""
+    plain = pickle.dumps(_bits(value))
+    return hashlib.sha256(plain).hexdigest()[:16]
+
+
+def _bits(value):
+    if isinstance(value, torch.Tensor):
+        return str(value.dtype), tuple(value.shape), value.detach().contiguous().view(
+            -1).numpy().tobytes() if value.dtype != torch.bfloat16 else value.tolist()
+    if isinstance(value, np.ndarray):
+        return str(value.dtype), value.tobytes()
+    if isinstance(value, dict):
+        return [(str(k), _bits(v)) for k, v in value.items()]
+    if isinstance(value, (list, tuple)):
+        return [_bits(v) for v in value]
+    return repr(value)
+
+
+def train(work: Path, trace: Path, kind: dict, resume: bool) -> None:
+    """Train as tools/train.py does, on toy networks."""
+    by_epoch = kind['by_epoch']
+    sampler = dict(type=kind.get('sampler', 'DefaultSampler'), shuffle=True)
+    workers = kind.get('workers', 0)
+    optimizer = dict(type='CpuAmp' if kind.get('amp') else 'OptimWrapper',
+                     optimizer=dict(type='AdamW', lr=0.01))
+    loader = dict(
+        dataset=dict(type='ToyDraws', length=8), num_workers=workers,
+        persistent_workers=workers > 0, collate_fn=dict(type='pseudo_collate'))
+    cfg = dict(
+        model=toy_config(), work_dir=str(work), randomness=dict(seed=None),
+        train_dataloader=dict(loader, batch_size=2, sampler=sampler),
+        val_dataloader=dict(loader, batch_size=2, sampler=dict(
+            type='DefaultSampler', shuffle=False), num_workers=0,
+            persistent_workers=False),
+        val_evaluator=dict(type='Mean'), val_cfg=dict(),
+        train_cfg=dict(by_epoch=True, max_epochs=6, val_interval=2) if by_epoch else
+        dict(by_epoch=False, max_iters=24, val_interval=8),
+        optim_wrapper=dict(
+            constructor='mmsr4ir.PerNetworkOptimWrapperConstructor', sr=optimizer,
+            task=optimizer),
+        param_scheduler=dict(
+            sr=[dict(type='CosineAnnealingLR', T_max=24, by_epoch=False)],
+            task=[dict(type='MultiStepLR', milestones=[2, 4] if by_epoch else [8, 16],
+                       by_epoch=by_epoch)]),
+        default_hooks=dict(
+            alternate=dict(type='mmsr4ir.AlternateTrainingHook',
+                           warmup=2 if by_epoch else 8, by_epoch=by_epoch),
+            checkpoint=kind.get('checkpoint', dict(
+                type='CheckpointHook', interval=1 if by_epoch else 2,
+                by_epoch=by_epoch)),
+            ema=kind.get('ema'), trace=dict(type='Trace', path=str(trace))),
+        log_processor=dict(by_epoch=by_epoch), default_scope='mmengine',
+        log_level='ERROR', experiment_name=f'{os.getpid()}')
+    cfg['default_hooks'] = {k: v for k, v in cfg['default_hooks'].items() if v}
+    cfg = Config(cfg)
+    use_exact_loops(cfg)
+    if resume:
+        cfg.resume = True
+        cfg.load_from = resume_point(str(work), 'auto')
+    if not (resume and cfg.load_from):  # a seed of its own is in the checkpoints only
+        cfg.randomness.seed = 5
+    Runner.from_cfg(cfg).train()
+
+
+def die_while_saving(point: str, after: int) -> None:
+    """Let the process kill itself in its ``after``-th saving from now."""
+    plain, replace = LocalBackend.put, os.replace
+    count = iter(range(after, -after - 99, -1))
+
+    def put(self, obj, path):
+        if str(path).endswith('.unfinished') and next(count) == 0:
+            if point == 'half a checkpoint':
+                plain(self, obj[:len(obj) // 2], path)
+                die()
+
+            def rename(old, new):
+                if point == 'after the rename':
+                    replace(old, new)
+                die()
+            os.replace = rename
+        plain(self, obj, path)
+
+    LocalBackend.put = put
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def attempt(folder: Path, kind: dict, resume: bool, moment) -> tuple[bool, str]:
+    """Train in a process of its own until the moment; returns whether it got through.
+
+    A moment is None, seconds from the start, or (point of a saving, number).
+    """
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        try:
+            with open(folder / 'log.txt', 'a') as log:
+                os.dup2(log.fileno(), 1), os.dup2(log.fileno(), 2)
+            if isinstance(moment, tuple):
+                die_while_saving(*moment)
+            train(folder / 'work', folder / 'trace.jsonl', kind, resume)
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+        os._exit(0)
+    deadline = time.monotonic() + (moment if isinstance(moment, float) else 300)
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.002)
+    else:
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status):
+        raise RuntimeError((folder / 'log.txt').read_text()[-3000:])
+    return os.WIFEXITED(status)
+
+
+def read_trace(folder: Path) -> dict[str, list[str]]:
+    """The lines of each iteration; a line that a kill cut is left out."""
+    lines = {}
+    path = folder / 'trace.jsonl'
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            lines.setdefault(str(json.loads(line)['iter']), []).append(line)
+        except ValueError:
+            continue
+    return lines
+
+
+def final_state(folder: Path) -> str:
+    """A digest of all that the last checkpoint has of the training."""
+    last = load_from_local(resume_point(str(folder / 'work'), 'auto'))
+    kept = ('state_dict', 'optimizer', 'param_schedulers', 'ema_state_dict')
+    return digest({key: last[key] for key in kept if key in last})
+
+
+def check(kind: dict, moments: int, root: Path, draw: random.Random) -> dict:
+    """Run one kind of training whole and cut, and compare."""
+    whole, cut = root / 'whole', root / 'cut'
+    whole.mkdir(parents=True), cut.mkdir()
+    start = time.monotonic()
+    attempt(whole, kind, False, None)
+    seconds = time.monotonic() - start
+    where = []
+    for number in itertools.count():
+        if len(where) == moments:
+            break
+        if len(where) % 3 == 2:
+            moment = (draw.choice(SAVING), draw.randrange(3))
+        else:
+            moment = draw.uniform(0, seconds)
+        if attempt(cut, kind, number > 0, moment):  # through: begin anew
+            assert final_state(cut) == final_state(whole)
+            cut.rename(root / f'through_{number}')
+            cut.mkdir()
+        else:
+            where.append(moment[0] if isinstance(moment, tuple) else 'any time')
+    attempt(cut, kind, True, None)
+    reference = read_trace(whole)
+    runs = [read_trace(path) for path in (cut, *root.glob('through_*'))]
+    again = sum(len(lines) for run in runs for lines in run.values())
+    different = [line for run in runs for key, lines in run.items() for line in lines
+                 if line != reference[key][0]]
+    missing = [key for run in runs for key in reference if key not in run]
+    return dict(
+        killed=len(where), while_saving=sum(w in SAVING for w in where),
+        iterations=again, different=len(different), missing=len(missing),
+        equal_end=final_state(cut) == final_state(whole), example=different[:1],
+        seconds=round(time.monotonic() - start, 1))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--moments', type=int, default=24)
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--json')
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    MODELS.build(toy_config())  # imports, once for all that is forked
+    # Both ask other programs (compilers, git) about this machine, each time anew.
+    runner_module.collect_env, runner_module.get_git_hash = dict, str
+    draw = random.Random(args.seed)
+    results = {}
+    with tempfile.TemporaryDirectory() as root:
+        for i, (name, kind) in enumerate(KINDS.items()):
+            results[name] = check(
+                kind, -(-args.moments // len(KINDS)), Path(root) / str(i), draw)
+            print(name, {k: v for k, v in results[name].items() if k != 'example'},
+                  flush=True)
+            for line in results[name]['example']:
+                print(line)
+    if args.json:
+        Path(args.json).write_text(json.dumps(results))
+
+
+if __name__ == '__main__':
+    main()

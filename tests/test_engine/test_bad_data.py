@@ -1,0 +1,176 @@
+"""Unreadable images, losses that are no number and full memory in a long training."""
+import logging
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import BaseDataset
+from test_hooks import ToyDataset, runner
+from torch.utils.data import default_collate
+
+from mmsr4ir.compat.checkpoint import load_from_local
+from mmsr4ir.datasets.training_samples import TrainingSamples, UnreadableImageError
+from mmsr4ir.engine.out_of_memory import OutOfMemoryError
+from mmsr4ir.models.sr4ir import SR4IR
+from toys import snapshot, toy_config
+
+
+class Files(BaseDataset):
+    """Images in files, read as the task libraries do."""
+
+    def load_data_list(self):
+        return [dict(img_path=path) for path in self.ann_file.split(':')]
+
+
+def files(folder, count=6, break_number=None):
+    paths = [folder / f'{i}.png' for i in range(count)]
+    for i, path in enumerate(paths):
+        cv2.imwrite(str(path), np.full((4, 4, 3), i, np.uint8))
+    if break_number is not None:
+        whole = paths[break_number].read_bytes()
+        paths[break_number].write_bytes(whole[:len(whole) // 2])
+    return Files(':'.join(map(str, paths)),
+                 pipeline=[dict(type='mmcv.LoadImageFromFile'), lambda r: r['img']])
+
+
+def keys(count):
+    return [(i, (0, 0, 2, i)) for i in range(count)]
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_an_unreadable_image_is_fatal_with_its_path_in_the_last_line(tmp_path, workers):
+    samples = TrainingSamples(files(tmp_path, break_number=3), max_unreadable=0)
+    loader = torch.utils.data.DataLoader(
+        samples, batch_sampler=[keys(6)], num_workers=workers,
+        collate_fn=default_collate)
+    with pytest.raises(UnreadableImageError) as caught:
+        next(iter(loader))
+    last = str(caught.value).strip().splitlines()[-1]
+    assert f'{tmp_path}/3.png is truncated' in last
+    assert 'train_cfg.max_unreadable=1' in last
+
+
+def test_by_configuration_another_image_takes_its_place_and_is_counted(
+        tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        samples = TrainingSamples(files(tmp_path, break_number=3), max_unreadable=2)
+        first = [samples[key][0, 0, 0] for key in keys(6)]
+        again = [samples[key][0, 0, 0] for key in reversed(keys(6))][::-1]
+    assert first == again and first[3] != 3  # the same one, whatever came before
+    assert [first[i] for i in (0, 1, 2, 4, 5)] == [0, 1, 2, 4, 5]
+    assert samples.unreadable.value == 2
+    with pytest.raises(UnreadableImageError, match=r'max_unreadable=3 or more \(now 2'):
+        samples[keys(6)[3]]
+
+
+def test_a_fault_of_the_pipeline_is_not_taken_for_one_of_the_image(tmp_path):
+    data = files(tmp_path)
+    data.pipeline.transforms.append(lambda image: image[:, :, 7, 7])
+    with pytest.raises(IndexError):
+        TrainingSamples(data, max_unreadable=9)[keys(6)[0]]
+
+
+def test_the_loop_takes_the_setting_and_a_training_goes_through(tmp_path):
+    class Images(ToyDataset):
+        def __getitem__(self, i):
+            if i == 2:
+                raise OSError('broken')
+            return super().__getitem__(i)
+
+        def get_data_info(self, i):
+            return dict(img_path=str(tmp_path / 'none.png' if i == 2 else __file__))
+
+    loader = dict(dataset=Images(), batch_size=2, num_workers=0,
+                  sampler=dict(type='DefaultSampler', shuffle=True))
+    loop = dict(type='mmsr4ir.ExactEpochLoop', max_epochs=2)
+    with pytest.raises(UnreadableImageError, match='none.png is missing'):
+        runner(tmp_path, train_dataloader=loader, train_cfg=loop).train()
+    (tmp_path / 'skip').mkdir()
+    kept = runner(tmp_path / 'skip', train_dataloader=loader,
+                  train_cfg=loop | dict(max_unreadable=2))
+    kept.train()
+    assert kept.train_dataloader.dataset.unreadable.value == 2
+
+
+class OneNaN(ToyDataset):
+    """The first image (of 4) makes every loss of its batch NaN."""
+
+    def __getitem__(self, i):
+        data = super().__getitem__(i)
+        return data | dict(inputs=data['inputs'].float() * (1 if i else float('nan')))
+
+
+def nan_runner(folder, max_skipped, epochs=1):
+    return runner(
+        folder, epochs=epochs,
+        train_dataloader=dict(
+            dataset=OneNaN(), batch_size=2, num_workers=0,
+            sampler=dict(type='DefaultSampler', shuffle=False)),
+        default_hooks=dict(
+            non_finite_loss=dict(type='mmsr4ir.NonFiniteLossHook',
+                                 max_skipped=max_skipped),
+            alternate=dict(type='mmsr4ir.AlternateTrainingHook'),
+            checkpoint=dict(type='CheckpointHook', interval=1)))
+
+
+def test_a_nan_batch_leaves_no_trace_and_the_next_one_trains(tmp_path, monkeypatch):
+    seen = []
+    plain = SR4IR.train_step
+
+    def watched(self, *args, **kwargs):
+        before = snapshot(self)
+        logs = plain(self, *args, **kwargs)
+        seen.append(('skipped' in logs, sorted(
+            k for k, v in self.state_dict().items() if not torch.equal(v, before[k]))))
+        return logs
+
+    monkeypatch.setattr(SR4IR, 'train_step', watched)
+    nan_runner(tmp_path, max_skipped=2).train()
+    (skipped, traces), (trained, updated) = seen
+    assert skipped and not traces
+    assert not trained and 'sr.conv.weight' in updated and 'task.head.bias' in updated
+    saved = load_from_local(tmp_path / 'epoch_1.pth')
+    assert all(v.isfinite().all() for v in saved['state_dict'].values())
+    assert saved['message_hub']['runtime_info']['skipped_batches'] == 1
+
+
+def test_more_nan_batches_than_the_limit_are_fatal(tmp_path):
+    with pytest.raises(FloatingPointError, match=r'iteration 5 \(epoch 3\)'):
+        nan_runner(tmp_path, max_skipped=2, epochs=3).train()
+    assert not (tmp_path / 'epoch_3.pth').exists()
+
+
+@pytest.mark.parametrize('error', [
+    torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB'),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"),
+    MemoryError(),
+])
+def test_full_memory_names_the_settings_to_lower(tmp_path, monkeypatch, error):
+    def full(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(SR4IR, 'train_step', full)
+    with pytest.raises(OutOfMemoryError, match='batch of 2 images .*16x16.*'
+                       'Lower train_dataloader.batch_size'):
+        runner(tmp_path, train_cfg=dict(
+            type='mmsr4ir.ExactEpochLoop', max_epochs=1)).train()
+
+
+def test_memory_that_is_really_full_is_known_as_such(tmp_path):
+    model = toy_config()
+    model['task']['channels'] = 1 << 40  # an allocation that no machine has
+    with pytest.raises(RuntimeError) as caught:
+        runner(tmp_path, model=model)
+    from mmsr4ir.engine.out_of_memory import is_out_of_memory
+    assert is_out_of_memory(caught.value)
+
+
+def test_other_errors_stay_what_they_are(tmp_path, monkeypatch):
+    def wrong(*args, **kwargs):
+        raise RuntimeError('shapes differ')
+
+    monkeypatch.setattr(SR4IR, 'train_step', wrong)
+    with pytest.raises(RuntimeError, match='^shapes differ$'):
+        runner(tmp_path, train_cfg=dict(
+            type='mmsr4ir.ExactIterLoop', max_iters=1)).train()
