@@ -71,7 +71,8 @@ setup(
     packages=find_packages(include=['mmsr4ir', 'mmsr4ir.*']),
     include_package_data=True,
     install_requires=requirements('runtime.txt') + requirements('mminstall.txt'),
-    extras_require=dict(tests=requirements('tests.txt')),
+    extras_require=dict(
+        tests=requirements('tests.txt'), web=requirements('web.txt')),
     cmdclass=dict(build_py=BuildPy),
     zip_safe=False,
 )

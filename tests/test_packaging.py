@@ -132,9 +132,9 @@ def imported_modules(file: Path) -> set[str]:
 
 
 @pytest.mark.parametrize('folder, files', [
-    ('mmsr4ir', ('runtime.txt', 'mminstall.txt')),
+    ('mmsr4ir', ('runtime.txt', 'mminstall.txt', 'web.txt')),
     ('tools', ('runtime.txt', 'mminstall.txt')),
-    ('tests', ('runtime.txt', 'mminstall.txt', 'tests.txt')),
+    ('tests', ('runtime.txt', 'mminstall.txt', 'web.txt', 'tests.txt')),
 ])
 def test_what_is_imported_is_declared(folder, files):
     sources = [path for path in (ROOT / folder).rglob('*.py')
@@ -153,7 +153,8 @@ def test_what_is_declared_is_pinned_once_for_each_python():
     lines = (ROOT / 'requirements/constraints.txt').read_text().splitlines()
     pins = [Requirement(line) for line in lines if not line.startswith('#')]
     assert all(re.fullmatch(r'==[\w.]+', str(pin.specifier)) for pin in pins)
-    wanted = {'mmcv-lite', *declared('runtime.txt', 'mminstall.txt', 'tests.txt')}
+    wanted = {'mmcv-lite', *declared(
+        'runtime.txt', 'mminstall.txt', 'web.txt', 'tests.txt')}
     for python in ('3.10', '3.11', '3.12'):
         names = [normalised(pin.name) for pin in pins if not pin.marker
                  or pin.marker.evaluate({'python_version': python})]
