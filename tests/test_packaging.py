@@ -74,7 +74,7 @@ def files_of(folder: Path) -> set[str]:
         if path.is_file() and '__pycache__' not in path.parts}
 
 
-@pytest.mark.parametrize('part', ['configs', 'tools'])
+@pytest.mark.parametrize('part', ['configs', 'tools', 'demo'])
 def test_wheel_carries_configs_and_tools_for_mim(unpacked, part):
     assert files_of(unpacked / 'mmsr4ir/.mim' / part) == files_of(ROOT / part) != set()
 
@@ -134,6 +134,7 @@ def imported_modules(file: Path) -> set[str]:
 @pytest.mark.parametrize('folder, files', [
     ('mmsr4ir', ('runtime.txt', 'mminstall.txt', 'web.txt')),
     ('tools', ('runtime.txt', 'mminstall.txt')),
+    ('demo', ('runtime.txt', 'mminstall.txt')),
     ('tests', ('runtime.txt', 'mminstall.txt', 'web.txt', 'tests.txt')),
 ])
 def test_what_is_imported_is_declared(folder, files):

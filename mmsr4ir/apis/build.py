@@ -1,4 +1,6 @@
 """Networks and data of a config without a Runner, for tools that only look at them."""
+from pathlib import Path
+
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, load_checkpoint
@@ -19,6 +21,10 @@ def build_model(cfg: Config, checkpoint: str | None = None) -> SR4IR:
         checkpoint: File of a training. Without one the weights are random, and no
             file that ``init_cfg`` names is looked for.
 
+    Returns:
+        SR4IR: Its ``dataset_meta`` is what the checkpoint says of classes and colours,
+        or None.
+
     Raises:
         ValueError: The config's model is no SR4IR, or the checkpoint is of another.
     """
@@ -30,13 +36,50 @@ def build_model(cfg: Config, checkpoint: str | None = None) -> SR4IR:
     if not isinstance(model, SR4IR):
         raise ValueError(
             f'the config has no mmsr4ir.SR4IR as its model but {model_cfg.get("type")}')
+    model.dataset_meta = None
     if checkpoint is not None:
         try:
-            load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
+            content = load_checkpoint(
+                model, checkpoint, map_location='cpu', strict=True)
         except RuntimeError as error:
             raise ValueError(
                 f'{checkpoint} does not fit the config: {error}') from error
+        model.dataset_meta = content.get('meta', {}).get('dataset_meta')
     return model.eval()
+
+
+def find_run(model: Path, weights: str | Path | None) -> tuple[Config, Path | None]:
+    """Read a config and find its checkpoint.
+
+    Args:
+        model: A config file; or a work directory, of which the newest config is read
+            and the newest ``best_*.pth`` is taken, else what ``last_checkpoint``
+            names.
+        weights: The checkpoint, if it is not to be looked for.
+
+    Raises:
+        ValueError: There is no such file, or none in the folder.
+    """
+    if model.is_file():
+        return Config.fromfile(model), weights
+    configs = newest(model, '*.py')
+    if not configs:
+        raise ValueError(
+            f'{model} is neither a config nor a work directory with one (*.py)')
+    if weights is None:
+        last = model / 'last_checkpoint'
+        named = Path(last.read_text().strip()) if last.is_file() else None
+        # A work directory that was moved: the file lies beside.
+        if named and not named.is_file():
+            named = model / named.name
+        weights = next(iter(newest(model, 'best_*.pth')), named)
+    return Config.fromfile(configs[0]), weights
+
+
+def newest(folder: Path, pattern: str) -> list[Path]:
+    """The files of a folder that match, the newest first."""
+    return sorted(folder.glob(pattern), key=lambda path: path.stat().st_mtime,
+                  reverse=True)
 
 
 def build_loader(cfg: Config, split: str, batch_size: int | None = None,

@@ -64,7 +64,7 @@ def _check_labels(dataset: dict, cfg, split: str) -> None:
     try:
         problems = list_problems(
             dataset, cfg.model.get('task', cfg.model),
-            cfg.get('default_scope', 'mmengine'))
+            cfg.get('default_scope', 'mmengine'), _label_scale(cfg, split))
     except (OSError, RuntimeError) as error:
         raise DataError(
             f'the data set of {split}_dataloader cannot be read ({error}): set '
@@ -74,6 +74,14 @@ def _check_labels(dataset: dict, cfg, split: str) -> None:
             f'{len(problems)} problems in the data set of {split}_dataloader: '
             f'{"; ".join(problems[:5])}{" ..." if len(problems) > 5 else ""}. Mend '
             'these files, or set num_classes and ignore_index to what they hold')
+
+
+def _label_scale(cfg, split: str) -> int:
+    """How many times as large as the images their label maps are."""
+    loop = cfg.get('test_cfg') or {}
+    if split != 'test' or loop.get('coordinates') != 'sr':  # see LRTestLoop
+        return 1
+    return (cfg.model.get('degradation') or {}).get('scale', 4)
 
 
 def read_coco(path: str) -> dict:

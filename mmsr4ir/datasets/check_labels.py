@@ -16,13 +16,15 @@ from PIL import Image, UnidentifiedImageError
 FULL_MAPS = 500
 
 
-def list_problems(dataset: Mapping, task: Mapping, scope: str) -> list[str]:
+def list_problems(dataset: Mapping, task: Mapping, scope: str, scale: int = 1
+                  ) -> list[str]:
     """What is wrong with the labels of a data set of mmsegmentation or mmpretrain.
 
     Args:
         dataset: Config of the data set, without wrappers.
         task: Config of the task network.
         scope: The default scope of the config.
+        scale: How many times as large as its image a label map is.
 
     Returns:
         list[str]: Each names the file or class; empty for other kinds of data sets.
@@ -40,7 +42,7 @@ def list_problems(dataset: Mapping, task: Mapping, scope: str) -> list[str]:
     built = DATASETS.build(dict(cfg, type=kind, pipeline=[], lazy_init=True))
     samples = built.load_data_list()
     if 'BaseSegDataset' in bases:
-        return _map_problems(built, samples, task)
+        return _map_problems(built, samples, task, scale)
     return _class_problems(built, samples, task)
 
 
@@ -62,7 +64,7 @@ def _class_problems(built, samples: list[dict], task: Mapping) -> list[str]:
     return problems
 
 
-def _map_problems(built, samples: list[dict], task: Mapping) -> list[str]:
+def _map_problems(built, samples: list[dict], task: Mapping, scale: int) -> list[str]:
     head = task.get('decode_head') or {}
     head = head[-1] if isinstance(head, list | tuple) else head
     num_classes, ignored = head.get('num_classes'), head.get('ignore_index', 255)
@@ -75,9 +77,11 @@ def _map_problems(built, samples: list[dict], task: Mapping) -> list[str]:
         path = sample.get('seg_map_path')
         try:
             with Image.open(sample['img_path']) as image, Image.open(path) as labels:
-                if image.size != labels.size:
+                if any(abs(one * scale - other) >= scale for one, other in zip(
+                        image.size, labels.size, strict=True)):
                     return (f'{path} has {labels.size[0]} x {labels.size[1]} pixels, '
-                            f'its image {image.size[0]} x {image.size[1]}')
+                            f'its image {image.size[0]} x {image.size[1]}'
+                            f'{f" at 1/{scale}" if scale > 1 else ""}')
                 if not plain or index % every:
                     return None
                 values = np.unique(np.asarray(labels))

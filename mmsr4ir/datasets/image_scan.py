@@ -21,12 +21,12 @@ import numpy as np
 from PIL import Image
 
 # What Pillow's decoders raise on files that are damaged or no images at all.
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError,
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError,
            OverflowError, struct.error, zlib.error, Image.DecompressionBombError)
-_EXIF_ORIENTATION = 0x0112
+EXIF_ORIENTATION = 0x0112
 _TIFF_BITS = 258
 # Every file of these that PIL reads can be read by OpenCV, too.
-_COMMON_FORMATS = ('JPEG', 'PNG', 'BMP', 'PPM')
+COMMON_FORMATS = ('JPEG', 'PNG', 'BMP', 'PPM')
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ def scan_image(path: str) -> Scan:
         with Image.open(path) as image:
             image.load()
             size, mode, deep = image.size, image.mode, _is_16_bit(image, path)
-            turned = image.getexif().get(_EXIF_ORIENTATION, 1) != 1
+            turned = image.getexif().get(EXIF_ORIENTATION, 1) != 1
             transparent = image.has_transparency_data
-            common = image.format in _COMMON_FORMATS
-    except _BROKEN as error:
+            common = image.format in COMMON_FORMATS
+    except BROKEN as error:
         return Scan(path, problem=f'is truncated or no image ({error})')
     notes = []
     if turned or not common:
@@ -104,7 +104,7 @@ def scan_mask(path: str) -> Scan:
     try:
         with Image.open(path) as image:
             values, mode = np.asarray(image).squeeze(), image.mode
-    except _BROKEN as error:
+    except BROKEN as error:
         return Scan(path, problem=f'is truncated or no image ({error})')
     # A row or column of pixels loses a dimension above; the size stays PIL's.
     found, bands = Scan(path, image.size, mode), len(image.getbands())

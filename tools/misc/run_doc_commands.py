@@ -44,6 +44,9 @@ NOT_RUN = {
     '*data/BCCD*': 'BCCD must be downloaded',
     '*_camvid.py*': 'CamVid must be downloaded',
     '*_cifar10.py*': 'CIFAR-10 must be downloaded',
+    '* clip.mp4 *': 'clip.mp4 stands for any video; tests/test_tools/test_demos.py '
+    'makes one',
+    '* large.png *': 'takes half an hour; the figure is in docs/en/inference.md',
     '*tools/slurm_*': 'needs Slurm',
     'NNODES=*': 'needs several machines',
 }

@@ -1,0 +1,314 @@
+"""From images that are small, blurred or compressed to predictions, by one object."""
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.infer import BaseInferencer
+from rich.progress import track
+from torch import nn
+
+from mmsr4ir.drawing import build_annotator, write_png
+from mmsr4ir.images import MAX_PIXELS
+from mmsr4ir.models.lr_input import LRInput, recognise, restore_all
+
+from .build import build_model, find_run
+from .inputs import Item, Source, find_sources, read_items
+from .predictions import on_restored, plain, write_prediction
+from .restoring import restore_to_png, restored_rows
+
+#: More pixels than this of a restored image are not shown to the task network.
+MAX_TASK_PIXELS = 50_000_000
+# The data sample of each task library.
+_SAMPLES = dict(mmdet=('mmdet.structures', 'DetDataSample'),
+                mmseg=('mmseg.structures', 'SegDataSample'),
+                mmpretrain=('mmpretrain.structures', 'DataSample'))
+_MOST_EDGE = 2**15  # of a picture that is drawn, in pixels; Matplotlib ends at 2**16
+# Names and colours where the checkpoint has none.
+_NUMBERS = dict(
+    classes=[str(i) for i in range(256)],
+    palette=[tuple(colour) for colour in np.random.default_rng(0).integers(
+        0, 256, (256, 3)).tolist()])
+# What networks raise for an image that they cannot take, out of memory included.
+_REFUSED = (RuntimeError, ValueError, AssertionError, IndexError)
+
+
+@dataclasses.dataclass
+class Result:
+    """What became of one image.
+
+    Attributes:
+        name: Short and different for each image; files are called by it.
+        origin: The file or address that it came from, or which array.
+        error: Why there is nothing else, if there is not.
+        prediction: See :func:`mmsr4ir.apis.predictions.plain`; ``coordinates`` says
+            whose pixels they are, ``'lr'`` or ``'sr'``.
+        sample: The task's data sample, if asked for.
+        restored: (height * scale, width * scale, 3), RGB, uint8.
+        picture: The prediction drawn, RGB, uint8.
+    """
+
+    name: str
+    origin: str
+    error: str | None = None
+    prediction: dict | None = None
+    sample: object = None
+    restored: np.ndarray | None = None
+    picture: np.ndarray | None = None
+
+
+class SR4IRInferencer(BaseInferencer):
+    """Restores LR images as they are and recognises what is in them.
+
+    .. code-block:: python
+
+        inferencer = SR4IRInferencer('work_dirs/faster-rcnn_edsr_tiny')
+        results = inferencer('photos', out_dir='found')
+
+    Args:
+        model: A config (file or object) of an ``SR4IR``; or a work directory alone,
+            whose newest config and best (else last) checkpoint are taken.
+        weights: Checkpoint of a training with that config.
+        device: By default the GPU, if there is one.
+        show_progress: Whether to draw a progress bar.
+        max_pixels: An image with more is refused, see
+            :func:`mmsr4ir.images.read_image`.
+        max_task_pixels: An image that has more once it is restored is refused, unless
+            it is only restored: the task network sees it as a whole.
+
+    Raises:
+        ValueError: There is no config or checkpoint, or they do not fit.
+    """
+
+    preprocess_kwargs: set = set()
+    forward_kwargs = {'coordinates', 'tile', 'overlap', 'restore_only'}
+    visualize_kwargs = {'draw', 'score_thr'}
+    postprocess_kwargs = {'out_dir'}
+
+    def __init__(self, model: str | Path | Config | Mapping,
+                 weights: str | Path | None = None, device: str | None = None,
+                 show_progress: bool = True, max_pixels: int = MAX_PIXELS,
+                 max_task_pixels: int = MAX_TASK_PIXELS) -> None:
+        if isinstance(model, str | Path):
+            model, weights = find_run(Path(model), weights)
+        if weights is None or not Path(weights).is_file():
+            raise ValueError(f'there is no checkpoint {weights}: give the file of a '
+                             'training, or a work directory that has one')
+        self.max_pixels = max_pixels
+        self.max_task_pixels = max_task_pixels
+        super().__init__(model, str(weights), device, show_progress=show_progress)
+
+    def __call__(self, inputs, return_datasamples: bool = False, batch_size: int = 1,
+                 **kwargs) -> dict:
+        """Restore and recognise.
+
+        Args:
+            inputs: See :func:`mmsr4ir.apis.inputs.find_sources`.
+            return_datasamples: Whether ``predictions`` are the task's data samples.
+            batch_size: Images that are run together; their sizes may differ.
+            coordinates: ``'lr'`` (default): predictions are in the pixels of the image
+                that was given (turned by its EXIF orientation); ``'sr'``: in those of
+                the restored one.
+            tile: Largest edge, in LR pixels, that S restores at once (default 256);
+                None: any.
+            overlap: LR pixels that a tile sees of its neighbours (default 32), see
+                :mod:`mmsr4ir.models.tiles`.
+            restore_only: Leave the recognition out.
+            draw: Whether to draw predictions (default: yes).
+            score_thr: Boxes below this score are not drawn (default 0.3).
+            out_dir: Folder for ``preds/`` (JSON, and maps as PNG), ``restored/`` and
+                ``vis/``, with an image's files under its name. Images that are
+                written are not returned.
+
+        Returns:
+            dict: Lists in the order of the images: ``names``, ``predictions``,
+            ``restored`` and ``visualization`` (RGB, uint8), with None where there is
+            nothing; and ``failures``, the reason for each file that was of no use.
+        """
+        results = list(self.stream(inputs, return_datasamples, batch_size, **kwargs))
+        return dict(
+            names=[one.name for one in results],
+            predictions=[one.sample if return_datasamples else one.prediction
+                         for one in results],
+            restored=[one.restored for one in results],
+            visualization=[one.picture for one in results],
+            failures={one.origin: one.error for one in results if one.error})
+
+    def stream(self, inputs, return_datasamples: bool = False, batch_size: int = 1,
+               **kwargs) -> Iterator[Result]:
+        """As a call, but image by image, so that a video needs no memory.
+
+        Yields:
+            Result: For each image, and for each file that was of no use.
+        """
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f'batch_size={batch_size} must be a positive integer')
+        sources = find_sources(inputs, self.max_pixels)
+        results = self._run(self.preprocess(sources, batch_size), return_datasamples,
+                            *self._dispatch_kwargs(**kwargs)[1:])
+        yield from track(results, 'Inference', sum(source.count for source in sources),
+                         disable=not self.show_progress)
+
+    def _run(self, batches: Iterator[list[Item]], return_datasamples: bool,
+             forward: dict, visualize: dict, postprocess: dict) -> Iterator[Result]:
+        if forward.get('restore_only'):
+            visualize['draw'] = False
+        for batch in batches:
+            if forward.get('restore_only') and postprocess.get('out_dir'):
+                results = self.restore_to_files(
+                    batch, postprocess['out_dir'], **forward)
+            else:
+                results = self.forward(batch, **forward)
+                self.visualize(batch, results, **visualize)
+            for result in results:
+                self.postprocess(result, return_datasamples, **postprocess)
+                yield result
+
+    def preprocess(self, inputs: list[Source], batch_size: int = 1, **kwargs
+                   ) -> Iterator[list[Item]]:
+        """Read images; yield so many at once."""
+        yield from self._get_chunk_data(read_items(inputs), batch_size)
+
+    @torch.no_grad()
+    def forward(self, inputs: Sequence[Item], coordinates: str = 'lr',
+                tile: int | None = 256, overlap: int = 32, restore_only: bool = False
+                ) -> list[Result]:
+        """Run both networks; an image that they refuse does not stop the others."""
+        how = LRInput(coordinates, tile, overlap)
+        results = [Result(item.name, item.origin, item.error or (
+            None if restore_only else self._too_large(item.image))) for item in inputs]
+        good = [i for i, result in enumerate(results) if result.error is None]
+        work = self._restore if restore_only else self._recognise
+        try:
+            if good:
+                work([inputs[i].image for i in good], [results[i] for i in good], how)
+        except _REFUSED as error:
+            for i in good:
+                if len(good) == 1:
+                    results[i].error = _say(error)
+                else:
+                    results[i] = self.forward(
+                        [inputs[i]], coordinates, tile, overlap, restore_only)[0]
+        return results
+
+    def _recognise(self, images: Sequence[np.ndarray], results: Sequence[Result],
+                   how: LRInput) -> None:
+        lr, samples = zip(*map(self.pipeline, images), strict=True)
+        found = recognise(
+            self.model, lr, restore_all(self.model, lr, how), samples, how.coordinates)
+        for result, sample in zip(results, found, strict=True):
+            result.prediction = plain(sample, self.dataset_meta.get('classes') or ())
+            result.prediction['coordinates'] = how.coordinates
+            result.sample = sample
+            result.restored = sample.images['sr'].permute(1, 2, 0).cpu().numpy()
+
+    def _restore(self, images: Sequence[np.ndarray], results: Sequence[Result],
+                 how: LRInput) -> None:
+        for image, result in zip(images, results, strict=True):
+            result.restored = np.concatenate(list(
+                restored_rows(self.model, image, how.tile, how.overlap)))
+
+    def restore_to_files(self, batch: Sequence[Item], out_dir: str | Path,
+                         coordinates: str = 'lr', tile: int | None = 256,
+                         overlap: int = 32, restore_only: bool = True) -> list[Result]:
+        """Restore images of any size, row by row, each into a file."""
+        LRInput(coordinates, tile, overlap)  # refuses what cannot be
+        results = [Result(item.name, item.origin, item.error) for item in batch]
+        for item, result in zip(batch, results, strict=True):
+            if item.error is None:
+                try:
+                    restore_to_png(self.model, item.image, _file(
+                        out_dir, 'restored', item.name), tile, overlap)
+                except _REFUSED as error:
+                    result.error = _say(error)
+        return results
+
+    def visualize(self, inputs: Sequence[Item], preds: Sequence[Result],
+                  draw: bool = True, score_thr: float = 0.3) -> None:
+        """Draw each prediction on its restored image, unless that is too large."""
+        for result in preds:
+            if not draw or result.error is not None:
+                continue
+            if score_thr not in self.annotators:
+                self.annotators[score_thr] = build_annotator(
+                    self.cfg, self.dataset_meta, score_thr)
+            sample = result.sample
+            if result.prediction['coordinates'] == 'lr':
+                sample = on_restored(sample, self.model.degradation.scale)
+            if max(result.restored.shape) <= _MOST_EDGE:
+                result.picture = self.annotators[score_thr].draw(
+                    result.restored, sample, truth=False)
+
+    def postprocess(self, preds: Result, return_datasample: bool = False,
+                    out_dir: str | Path | None = None) -> None:
+        """Write what there is of one image; what is written is not returned."""
+        if not return_datasample:
+            preds.sample = None
+        if out_dir is None:
+            return
+        if preds.prediction is not None:
+            write_prediction(Path(out_dir) / 'preds', preds.name,
+                             dict(input=preds.origin, **preds.prediction))
+        for folder, image in (('restored', preds.restored), ('vis', preds.picture)):
+            if image is not None:
+                write_png(_file(out_dir, folder, preds.name), image)
+        preds.restored = preds.picture = None
+
+    def _too_large(self, image: np.ndarray) -> str | None:
+        height, width = (side * self.model.degradation.scale
+                         for side in image.shape[:2])
+        if height * width <= self.max_task_pixels:
+            return None
+        return (f'would have {width} x {height} pixels once restored, more than '
+                f'max_task_pixels={self.max_task_pixels}: raise that, or only restore '
+                'it (restore_only)')
+
+    def _init_model(self, cfg: Config, weights: str, device: str) -> nn.Module:
+        model = build_model(cfg, weights)
+        self.dataset_meta = _NUMBERS | (model.dataset_meta or {})
+        return model.to(device)
+
+    def _init_pipeline(self, cfg: Config) -> Callable[[np.ndarray], tuple]:
+        """How an image becomes (3, h, w), RGB, [0, 1], and a data sample."""
+        new = sample_class(self.model.task)
+
+        def pipeline(image: np.ndarray) -> tuple:
+            lr = torch.from_numpy(image.copy()).permute(2, 0, 1)
+            size = image.shape[:2]
+            return (lr.to(next(self.model.parameters())) / 255, new(metainfo=dict(
+                img_shape=size, ori_shape=size, scale_factor=(1.0, 1.0))))
+
+        return pipeline
+
+    def _init_collate(self, cfg: Config) -> None:
+        """None: images of different sizes stay apart."""
+
+    def _init_visualizer(self, cfg: Config) -> None:
+        """None: annotators draw, each built with its first picture."""
+        self.annotators = {}
+
+
+def sample_class(task: nn.Module) -> type:
+    """The class of the data samples that a task network takes.
+
+    Raises:
+        ValueError: The network is of none of the three task libraries.
+    """
+    for base in type(task).__mro__:
+        package = base.__module__.partition('.')[0]
+        if package in _SAMPLES:
+            module, name = _SAMPLES[package]
+            return getattr(import_module(module), name)
+    raise ValueError(f'the task network {type(task).__name__} is of none of '
+                     f'{", ".join(_SAMPLES)}')
+
+
+def _file(out_dir: str | Path, folder: str, name: str) -> Path:
+    return Path(out_dir) / folder / f'{name}.png'
+
+
+def _say(error: Exception) -> str:
+    return f'is refused by the networks ({type(error).__name__}: {error})'

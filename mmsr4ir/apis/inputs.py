@@ -1,0 +1,212 @@
+"""What an inferencer takes: arrays, files, folders, globs, URLs, videos, lists of them.
+
+Whatever cannot be read becomes a failure with its reason, in its place in the order.
+"""
+import glob
+import http.client
+import os
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import cv2
+import numpy as np
+from mmengine.logging import print_log
+
+from mmsr4ir.engine.picture_grid_hook import unique_names
+from mmsr4ir.images import MAX_PIXELS, ImageError, check_array, read_image
+
+IMAGE_SUFFIXES = ('.bmp', '.gif', '.jp2', '.jpeg', '.jpg', '.pbm', '.pgm', '.png',
+                  '.ppm', '.tif', '.tiff', '.webp')
+VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm',
+                  '.wmv')
+#: Seconds without an answer after which an address is given up.
+URL_TIMEOUT = 10
+_MOST_BYTES = 256 * 1024**2  # of a file that is fetched
+
+
+@dataclass(frozen=True)
+class Source:
+    """Something that images are read from.
+
+    Attributes:
+        name: Short and different for each source, without separators of folders.
+        origin: The file or address, or which array, counted from 0.
+        images: Yields (height, width, 3), RGB, uint8, and raises :class:`ImageError`.
+        count: How many images there should be.
+        is_video: Whether the images are numbered.
+    """
+
+    name: str
+    origin: str
+    images: Callable[[], Iterator[np.ndarray]]
+    count: int = 1
+    is_video: bool = False
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image, or the reason why there is none."""
+
+    name: str
+    origin: str
+    image: np.ndarray | None = None
+    error: str | None = None
+
+
+def find_sources(inputs, max_pixels: int = MAX_PIXELS) -> list[Source]:
+    """List what is to be read; reading comes later, image by image.
+
+    Args:
+        inputs: An array (height, width, 3), RGB, or (height, width), uint8; a path of a
+            file, of a video or of a folder, whose images are taken in the order of
+            their names; a pattern as ``'photos/**/*.jpg'``; an address ``http://`` or
+            ``https://`` of an image; or a list of any of these.
+        max_pixels: See :func:`mmsr4ir.images.read_image`.
+
+    Raises:
+        TypeError: Something is none of these.
+    """
+    found = []
+    for one in inputs if isinstance(inputs, list | tuple) else [inputs]:
+        if isinstance(one, np.ndarray):
+            found.append((Path(f'image_{len(found):06d}'), f'array {len(found)}',
+                          partial(_one, check_array, one, max_pixels)))
+        elif isinstance(one, str | os.PathLike):
+            found += [(Path(path), origin, read)
+                      for path, origin, read in _from_text(os.fspath(one), max_pixels)]
+        else:
+            raise TypeError(f'an input is a {type(one).__name__}: give arrays, paths, '
+                            'patterns or addresses')
+    names = unique_names({i: path for i, (path, _, _) in enumerate(found)})
+    return [
+        Source(names[i].replace('/', '').replace('\\', ''), origin, read,
+               *_frames(origin))
+        for i, (_, origin, read) in enumerate(found)]
+
+
+def read_items(sources: list[Source]) -> Iterator[Item]:
+    """Read images one after the other; never raises for what is in them."""
+    for source in sources:
+        try:
+            for i, image in enumerate(source.images()):
+                name = f'{source.name}_{i:06d}' if source.is_video else source.name
+                yield Item(name, source.origin, image)
+        except ImageError as error:
+            yield Item(source.name, source.origin, error=str(error))
+
+
+def fetch(url: str, timeout: float = URL_TIMEOUT) -> bytes:
+    """Fetch a file.
+
+    Raises:
+        ImageError: It cannot be had, or is larger than 256 MiB.
+    """
+    try:
+        with urllib.request.urlopen(url, timeout=timeout) as answer:
+            content = answer.read(_MOST_BYTES + 1)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise ImageError(f'cannot be fetched ({error})') from error
+    if len(content) > _MOST_BYTES:
+        raise ImageError(f'is larger than {_MOST_BYTES} bytes')
+    return content
+
+
+def read_video(path: str, max_pixels: int = MAX_PIXELS) -> Iterator[np.ndarray]:
+    """Yield the frames of a video, RGB.
+
+    Raises:
+        ImageError: It cannot be opened, or ends before the length that it states.
+    """
+    video = open_video(path)
+    try:
+        stated, count = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0
+        there, frame = video.read()
+        while there:
+            count += 1
+            yield check_array(np.ascontiguousarray(frame[..., ::-1]), max_pixels)
+            there, frame = video.read()
+    finally:
+        video.release()
+    if count < stated or not count:
+        raise ImageError(f'ends after {count} of {stated} frames')
+
+
+def open_video(path: str) -> cv2.VideoCapture:
+    """Open a video.
+
+    Raises:
+        ImageError: It cannot be opened.
+    """
+    if not os.path.isfile(path):
+        raise ImageError('is missing')
+    video = cv2.VideoCapture(path)
+    if not video.isOpened():
+        raise ImageError('is truncated or no video')
+    return video
+
+
+def _from_text(text: str, max_pixels: int) -> list[tuple[str, str, Callable]]:
+    """Name, origin and reader of each thing that a string stands for."""
+    if text.startswith(('http://', 'https://')):
+        where = urlsplit(text)
+        return [(where.netloc + where.path, text, partial(
+            _one, lambda: read_image(fetch(text), max_pixels)))]
+    if os.path.isdir(text):
+        files = sorted(os.path.join(text, name) for name in os.listdir(text))
+        files = [path for path in files if os.path.isfile(path)]
+        images = [path for path in files if path.lower().endswith(IMAGE_SUFFIXES)]
+        _tell_others(text, sorted(set(files) - set(images)))
+        problem = 'has no images'
+    elif os.path.exists(text) or not glob.has_magic(text):
+        images, problem = [text], ''
+    else:
+        images, problem = sorted(glob.glob(text, recursive=True)), 'matches no file'
+    if not images:
+        return [(text, text, partial(_one, _fail, problem))]
+    return [(path, path, partial(read_video, path, max_pixels) if _is_video(path)
+             else partial(_one, _read_file, path, max_pixels)) for path in images]
+
+
+def _tell_others(folder: str, others: list[str]) -> None:
+    if others:
+        names = ', '.join(os.path.basename(path) for path in others[:5])
+        print_log(f'{folder}: {len(others)} files that are no images are left out: '
+                  f'{names}{", ..." if len(others) > 5 else ""}', 'current')
+
+
+def _one(read: Callable[..., np.ndarray], *args) -> Iterator[np.ndarray]:
+    yield read(*args)
+
+
+def _fail(problem: str) -> np.ndarray:
+    raise ImageError(problem)
+
+
+def _read_file(path: str, max_pixels: int) -> np.ndarray:
+    try:
+        return read_image(Path(path).read_bytes(), max_pixels)
+    except FileNotFoundError as error:
+        raise ImageError('is missing') from error
+    except OSError as error:
+        raise ImageError(f'cannot be read ({error})') from error
+
+
+def _is_video(path: str) -> bool:
+    return path.lower().endswith(VIDEO_SUFFIXES)
+
+
+def _frames(origin: str) -> tuple[int, bool]:
+    """How many images there should be, and whether it is a video."""
+    if '://' in origin or not _is_video(origin):
+        return 1, False
+    try:
+        video = open_video(origin)
+    except ImageError:
+        return 1, True
+    count = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+    video.release()
+    return max(1, count), True

@@ -1,0 +1,88 @@
+"""Restore one image of any size, into memory or into a file that grows with it."""
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmsr4ir.files import whole_file
+from mmsr4ir.models.sr4ir import SR4IR, to_uint8
+from mmsr4ir.models.tiles import BLEND, restored_blocks
+
+
+def restored_rows(model: SR4IR, image: np.ndarray, tile: int | None, overlap: int
+                  ) -> Iterator[np.ndarray]:
+    """Restore an image a few rows at a time.
+
+    Args:
+        model: In eval mode.
+        image: (height, width, 3), RGB, uint8.
+        tile, overlap: See :class:`~mmsr4ir.models.lr_input.LRInput`.
+
+    Yields:
+        np.ndarray: (rows, width * scale, 3), RGB, uint8, from the top.
+
+    Raises:
+        ValueError: The tile is too small.
+    """
+    parameter = next(model.parameters())
+
+    def network(part: Tensor) -> Tensor:
+        return model.restore(part.to(parameter) / 255)
+
+    height, width = image.shape[:2]
+    lr, scale = torch.from_numpy(image).permute(2, 0, 1), model.degradation.scale
+    tile = tile or max(height, width) + overlap + 2 * BLEND * model.window
+    for _, left, block in restored_blocks(
+            network, lr, scale, tile, overlap, model.window):
+        if left == 0:
+            rows = np.empty((block.shape[1], width * scale, 3), np.uint8)
+        rows[:, left:left + block.shape[2]] = to_uint8(block).permute(
+            1, 2, 0).cpu().numpy()
+        if left + block.shape[2] == width * scale:
+            yield rows
+
+
+def restore_to_png(model: SR4IR, image: np.ndarray, path: Path, tile: int | None,
+                   overlap: int) -> None:
+    """Restore an image into a PNG file, of which never more than a few rows are held.
+
+    Raises:
+        ValueError: The tile is too small.
+    """
+    height, width = (side * model.degradation.scale for side in image.shape[:2])
+    with whole_file(path) as unfinished, open(unfinished, 'wb') as file:
+        write_png_rows(file, width, height,
+                       restored_rows(model, image, tile, overlap))
+
+
+def write_png_rows(file: BinaryIO, width: int, height: int, rows: Iterator[np.ndarray]
+                   ) -> None:
+    """Write a PNG from pieces (PNG specification, 3rd edition, sections 5 and 9).
+
+    Args:
+        file: To write to.
+        width: In pixels.
+        height: In pixels, of all pieces.
+        rows: (n, width, 3), RGB, uint8, from the top.
+    """
+    def chunk(kind: bytes, data: bytes) -> None:
+        file.write(struct.pack('>I', len(data)) + kind + data
+                   + struct.pack('>I', zlib.crc32(kind + data)))
+
+    file.write(b'\x89PNG\r\n\x1a\n')
+    chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0))
+    packer, above = zlib.compressobj(3), np.zeros((width, 3), np.uint8)
+    for piece in rows:
+        data = bytearray()
+        for row in piece:
+            # Filter 2: each row is written as the difference to the one above.
+            data += packer.compress(b'\x02' + (row - above).tobytes())
+            above = row
+        chunk(b'IDAT', bytes(data))
+    chunk(b'IDAT', packer.flush())
+    chunk(b'IEND', b'')

@@ -1,0 +1,145 @@
+"""What is read of folders, patterns, addresses, videos and lists, in which order."""
+import socket
+import threading
+from functools import partial
+from http.server import HTTPServer, SimpleHTTPRequestHandler
+
+import cv2
+import numpy as np
+import pytest
+
+from mmsr4ir.apis.inputs import fetch, find_sources, read_items
+from mmsr4ir.drawing import write_png
+from mmsr4ir.images import ImageError
+
+
+def picture(value: int) -> np.ndarray:
+    return np.full((8, 10, 3), value, np.uint8)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp('photos')
+    for value, name in enumerate(('b.png', 'a.PNG', 'deep/c.png', 'deep/b.png')):
+        write_png(root / name, picture(value))
+    (root / 'notes.txt').write_text('no image')
+    (root / 'bad.jpg').write_bytes(b'')
+    return root
+
+
+def write_video(path, frames: int, codec: str = 'MJPG', fps: float = 12.5) -> None:
+    writer = cv2.VideoWriter(
+        str(path), cv2.VideoWriter_fourcc(*codec), fps, (64, 48))
+    rng = np.random.default_rng(0)
+    for i in range(frames):
+        noise = rng.integers(0, 40, (48, 64, 3), dtype=np.uint8)
+        writer.write(noise + np.uint8(5 * i))
+    writer.release()
+
+
+@pytest.fixture(scope='module')
+def server(folder):
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    with HTTPServer(('127.0.0.1', 0), partial(Quiet, directory=str(folder))) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        yield f'http://127.0.0.1:{http.server_port}'
+        http.shutdown()
+
+
+def read(inputs, **options) -> list[tuple]:
+    """Name and value, or name and error."""
+    return [(item.name, item.error or int(item.image[0, 0, 0]))
+            for item in read_items(find_sources(inputs, **options))]
+
+
+def test_a_folder_in_the_order_of_names(folder, capsys):
+    assert read(str(folder)) == [
+        ('a', 1), ('b', 0), ('bad', 'is empty (0 bytes)')]
+    assert 'files that are no images are left out: notes.txt' in capsys.readouterr().out
+
+
+def test_files_patterns_arrays_and_lists_of_them(folder):
+    assert read(folder / 'b.png') == [('b', 0)]
+    assert read(f'{folder}/**/*.png') == [
+        (f'{folder.name}_b', 0), ('deep_b', 3), ('deep_c', 2)]
+    assert read([picture(7), folder / 'b.png', picture(9)[..., 0]]) == [
+        ('image_000000', 7), ('b', 0), ('image_000002', 9)]
+
+
+def test_bad_ones_keep_their_places(folder):
+    assert read([folder / 'none.png', folder / 'notes.txt', folder / 'b.png',
+                 picture(0).astype(float), f'{folder}/*.bmp']) == [
+        ('none', 'is missing'),
+        ('notes', read(folder / 'notes.txt')[0][1]), ('b', 0),
+        ('image_000003', 'is an array (8, 10, 3) of float64: give (height, width, 3), '
+         'RGB, or (height, width), of uint8'),
+        ('*', 'matches no file')]
+    assert 'is truncated or no image' in read(folder / 'notes.txt')[0][1]
+    assert read(folder / 'b.png', max_pixels=79)[0][1].startswith(
+        'has 10 x 8 pixels, more than max_pixels=79')
+    with pytest.raises(TypeError, match='an input is a int'):
+        find_sources([1])
+
+
+def test_an_empty_folder(tmp_path):
+    assert read(tmp_path)[0][1] == 'has no images'
+
+
+def test_names_differ_and_stay_in_the_folder(folder, tmp_path):
+    write_png(tmp_path / 'b.png', picture(5))
+    cv2.imwrite(str(tmp_path / 'b.bmp'), picture(6))
+    names = [name for name, _ in read(
+        [tmp_path / 'b.png', tmp_path / 'b.bmp', folder / 'b.png'])]
+    assert len(set(names)) == 3 and not any('/' in name for name in names)
+
+
+def test_addresses(server, folder):
+    assert read(f'{server}/deep/c.png?size=3') == [('c', 2)]
+    (name, error), = read(f'{server}/none.png')
+    assert name == 'none' and 'cannot be fetched (HTTP Error 404' in error
+    assert 'is truncated or no image' in read(f'{server}/notes.txt')[0][1]
+    names = [name for name, _ in read([f'{server}/deep/../../b.png', f'{server}/..'])]
+    assert not any('/' in name for name in names)
+
+
+def test_an_address_that_does_not_answer():
+    with socket.socket() as silent:
+        silent.bind(('127.0.0.1', 0))
+        silent.listen()
+        url = f'http://127.0.0.1:{silent.getsockname()[1]}/a.png'
+        with pytest.raises(ImageError, match='cannot be fetched .*timed out'):
+            fetch(url, timeout=0.2)
+    with pytest.raises(ImageError, match='cannot be fetched'):
+        fetch(url, timeout=5)  # nobody listens any more
+
+
+def test_a_video(tmp_path):
+    write_video(tmp_path / 'clip.avi', 12)
+    source, = find_sources(tmp_path / 'clip.avi')
+    assert source.count == 12 and source.is_video
+    items = list(read_items([source]))
+    assert [item.name for item in items] == [f'clip_{i:06d}' for i in range(12)]
+    assert all(item.image.shape == (48, 64, 3) for item in items)
+    brightness = [item.image.mean() for item in items]
+    assert brightness == sorted(brightness)
+
+
+def test_a_video_that_ends_within_a_frame(tmp_path):
+    write_video(tmp_path / 'clip.avi', 12)
+    content = (tmp_path / 'clip.avi').read_bytes()
+    (tmp_path / 'cut.avi').write_bytes(content[:len(content) // 2])
+    *frames, last = read_items(find_sources(tmp_path / 'cut.avi'))
+    assert 3 <= len(frames) <= 8 and all(item.error is None for item in frames)
+    assert last.name == 'cut' and last.error == f'ends after {len(frames)} of 12 frames'
+
+
+@pytest.mark.parametrize('content', [b'', b'no video', None])
+def test_what_is_no_video(content, tmp_path):
+    if content is not None:
+        (tmp_path / 'a.mp4').write_bytes(content)
+    (name, error), = read(tmp_path / 'a.mp4')
+    assert name == 'a'
+    assert error == ('is missing' if content is None else 'is truncated or no video')

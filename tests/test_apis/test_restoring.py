@@ -1,0 +1,57 @@
+"""PNG files that are written piece by piece are those that any reader takes."""
+from io import BytesIO
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.config import ConfigDict
+from PIL import Image
+
+from mmsr4ir.apis.restoring import restore_to_png, restored_rows, write_png_rows
+from mmsr4ir.registry import MODELS
+from toys import toy_config
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize('cuts', [(), (1, ), (5, 6, 30)])
+def test_png(cuts):
+    image = RNG.integers(0, 256, (33, 20, 3), dtype=np.uint8)
+    file = BytesIO()
+    write_png_rows(file, 20, 33, iter(np.split(image, cuts)))
+    assert (np.asarray(Image.open(BytesIO(file.getvalue()))) == image).all()
+    by_opencv = cv2.imdecode(np.frombuffer(file.getvalue(), np.uint8), cv2.IMREAD_COLOR)
+    assert (by_opencv[..., ::-1] == image).all()
+
+
+@pytest.fixture(scope='module')
+def model():
+    return MODELS.build(ConfigDict(toy_config())).eval()
+
+
+def test_rows_together_are_the_restored_image(model, tmp_path):
+    image = RNG.integers(0, 256, (61, 90, 3), dtype=np.uint8)
+    whole, = restored_rows(model, image, None, 2)
+    assert whole.shape == (122, 180, 3)
+    pieces = list(restored_rows(model, image, 24, 2))
+    assert max(map(len, pieces)) < 60
+    assert abs(np.concatenate(pieces).astype(int) - whole).max() <= 1
+    restore_to_png(model, image, tmp_path / 'new' / 'a.png', 24, 2)
+    written = np.asarray(Image.open(tmp_path / 'new' / 'a.png'))
+    assert (written == np.concatenate(pieces)).all()
+
+
+def test_no_half_file_is_left(model, tmp_path, monkeypatch):
+    calls = []
+
+    def refuse(lr):
+        calls.append(lr)
+        if len(calls) > 3:
+            raise RuntimeError('out of memory')
+        return lr.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+    monkeypatch.setattr(model.sr, 'forward', refuse)
+    with pytest.raises(RuntimeError, match='out of memory'):
+        restore_to_png(model, np.zeros((61, 90, 3), np.uint8), tmp_path / 'a.png', 24,
+                       2)
+    assert list(tmp_path.iterdir()) == []
