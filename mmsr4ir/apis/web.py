@@ -48,6 +48,7 @@ footer { display: none !important; }
   pointer-events: none; }
 .compare .tag.left { left: 8px; } .compare .tag.right { right: 8px; }
 .scores { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
+#scores :is(table, tr) { border: 0; }
 #scores :is(th, td) { padding: 6px 12px; text-align: left; border: 0 solid;
   border-bottom: 1px solid var(--border-color-primary); }
 #scores th { white-space: nowrap; }
@@ -96,7 +97,7 @@ def build_page(compare: SideBySide, name: str, max_pixels: int = MAX_PIXELS
             with gr.Column(scale=1, min_width=280):
                 image = gr.File(label='Image', type='binary', elem_id='image')
                 choice = gr.Radio(
-                    list(offered), value=f'degrade it x{scale}', label='First',
+                    list(offered), value=f'degrade it x{scale}', label='Before that',
                     elem_id='choice', info='A good image is degraded to show what '
                     'restoring gives back; one that is small already is not.')
                 button = gr.Button('Run', variant='primary', elem_id='run')
@@ -126,13 +127,17 @@ def serve(page: gr.Blocks, host: str, port: int, max_bytes: int = MAX_BYTES) -> 
         OSError: The port is taken.
     """
     async def take(request: Request) -> Response:
-        async with request.form(max_files=1, max_fields=0) as form:
-            given = form.get('files')
-            if not isinstance(given, UploadFile):
-                return PlainTextResponse('There is no file.', 400)
-            path = Path(page.GRADIO_CACHE) / uuid.uuid4().hex / 'upload'
-            path.parent.mkdir(parents=True)
-            path.write_bytes(await given.read())
+        try:
+            form = await request.form(max_files=1, max_fields=0)
+        except ValueError as error:  # of python_multipart
+            return PlainTextResponse(f'This is no upload: {error}', 400)
+        given = form.get('files')
+        if not isinstance(given, UploadFile):
+            return PlainTextResponse('There is no file.', 400)
+        path = Path(page.GRADIO_CACHE) / uuid.uuid4().hex / 'upload'
+        path.parent.mkdir(parents=True)
+        path.write_bytes(await given.read())
+        await form.close()
         page.upload_file_set.add(str(path))  # to be deleted
         return JSONResponse([str(path)])
 
@@ -206,7 +211,8 @@ def _slider(what: str, left: Path, right: Path) -> str:
     def image(path: Path, kind: str, alt: str) -> str:
         return f'<img class="{kind}" src="gradio_api/file={path}" alt="{what}, {alt}">'
 
-    return (f'<div class="compare" style="--at: 50%">{image(left, "under", "LR")}'
+    return (f'<p>{what.capitalize()}</p>'
+            f'<div class="compare" style="--at: 50%">{image(left, "under", "LR")}'
             f'{image(right, "over", "SR")}<span class="line"></span>'
             '<span class="tag left">LR</span><span class="tag right">SR</span>'
             f'<input type="range" min="0" max="100" step="any" value="50" '
