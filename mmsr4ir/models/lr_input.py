@@ -132,7 +132,8 @@ def recognise(model, lr: Sequence[Tensor], sr: Sequence[Tensor], samples: Sequen
             batch['inputs'], batch['data_samples'], mode='predict')
         for i, prediction in zip(indices, found, strict=True):
             size = prediction.metainfo['ori_shape']
-            prediction.set_metainfo(dict(samples[i].metainfo, ori_shape=size))
+            prediction = prediction.new(
+                metainfo=dict(samples[i].metainfo, ori_shape=size))
             prediction.images = dict(lr=to_uint8(lr[i]), sr=to_uint8(sr[i]))
             predictions[i] = prediction
     return predictions

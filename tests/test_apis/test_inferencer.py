@@ -2,6 +2,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -143,6 +144,31 @@ def test_files(run, tmp_path):
         assert (np.asarray(Image.open(tmp_path / 'out/preds' / name))
                 == found.pop('sem_seg')).all()
     assert written == found
+
+
+def test_every_kind_of_file(det, tmp_path):
+    folder, grey = tmp_path / 'in', A[..., 0]
+    folder.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    Image.fromarray(grey).save(folder / 'grey.png')
+    cv2.imwrite(str(folder / 'deep.png'), grey.astype(np.uint16) * 256)
+    Image.fromarray(np.dstack([A, grey])).save(folder / 'alpha.png')
+    Image.fromarray(A).convert('CMYK').save(folder / 'cmyk.jpg')
+    Image.fromarray(A).save(folder / 'turned.jpg', exif=exif)
+    Image.fromarray(grey).save(folder / 'moving.gif', save_all=True,
+                               append_images=[Image.fromarray(grey // 2)] * 3)
+    inferencer = SR4IRInferencer(det[0], show_progress=False)
+    result = inferencer(folder, out_dir=tmp_path / 'out', batch_size=4)
+    assert result['failures'] == {}
+    sizes = {name: found['size'] for name, found in zip(
+        result['names'], result['predictions'], strict=True)}
+    assert sizes == dict(alpha=[32, 40], cmyk=[32, 40], deep=[32, 40], grey=[32, 40],
+                         moving=[32, 40], turned=[40, 32])
+    for name, want in dict(grey=grey, deep=grey, moving=grey, alpha=A).items():
+        restored = np.asarray(Image.open(tmp_path / 'out/restored' / f'{name}.png'))
+        want = want if want.ndim == 3 else np.dstack([want] * 3)
+        assert (restored == enlarged(want)).all()
 
 
 def test_data_samples(run):
