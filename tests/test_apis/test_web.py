@@ -309,7 +309,8 @@ def test_only_what_was_uploaded_is_read(server, run):
         answer = call(server, str(other))
         assert not answer['success'] and 'data' not in answer['output']
         assert set(server.files.rglob('*')) == before
-    for other in (run / 'last_checkpoint', '/etc/hostname'):
+    for other in (run / 'last_checkpoint', '/etc/hostname',
+                  Path('README.md').resolve()):
         connection = http.client.HTTPConnection('127.0.0.1', server.port, timeout=60)
         connection.request('GET', f'/gradio_api/file={other}')
         assert connection.getresponse().status == 403
