@@ -9,7 +9,8 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input
 READY := $(VENV)/.ready
 UNFINISHED := $(VENV)/.unfinished
-REQUIREMENTS := $(addprefix requirements/,runtime.txt mminstall.txt export.txt tests.txt)
+REQUIREMENTS := $(addprefix requirements/,runtime.txt mminstall.txt export.txt \
+  web.txt tests.txt)
 CONSTRAINTS := requirements/constraints.txt
 
 # It is run, not looked up: a pyenv shim exists for versions that do not run.

@@ -72,7 +72,8 @@ setup(
     include_package_data=True,
     install_requires=requirements('runtime.txt') + requirements('mminstall.txt'),
     extras_require=dict(
-        export=requirements('export.txt'), tests=requirements('tests.txt')),
+        export=requirements('export.txt'), tests=requirements('tests.txt'),
+        web=requirements('web.txt')),
     cmdclass=dict(build_py=BuildPy),
     zip_safe=False,
 )

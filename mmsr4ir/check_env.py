@@ -28,7 +28,7 @@ TESTED = {
     'setuptools': '80.10.2',
     'diffusers': '0.24.0',
     'transformers': '4.40.2',
-    'huggingface-hub': '0.23.5',
+    'huggingface-hub': '0.25.2',
     'albumentations': '1.4.24',
     'ftfy': '6.3.1',
     'regex': '2026.11.15',
@@ -47,7 +47,7 @@ _BOUNDS = {
     'setuptools': ('0', '81', 'mmengine 0.10 imports pkg_resources'),
     'diffusers': ('0.24', '0.25', 'mmagic 1.2 imports parts of it that only 0.24 has'),
     'transformers': ('0', '4.41', 'diffusers 0.24 needs an older one'),
-    'huggingface-hub': ('0', '0.24', 'diffusers 0.24 needs an older one'),
+    'huggingface-hub': ('0', '0.26', 'diffusers 0.24 imports cached_download'),
     'albumentations': ('0', '2', 'mmagic.datasets.transforms needs an older one'),
 }
 # Maintained forks with the same import names.

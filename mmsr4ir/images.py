@@ -12,7 +12,7 @@ from io import BytesIO
 import cv2
 import mmcv
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .datasets.image_scan import BROKEN, COMMON_FORMATS, EXIF_ORIENTATION
 
@@ -53,6 +53,9 @@ def read_image(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
                 return _by_pillow(image) if loaded is None else loaded
     except ImageError:
         raise
+    except UnidentifiedImageError as error:  # its text is an address in memory
+        raise ImageError('is truncated or no image (of no format that is known)'
+                         ) from error
     except BROKEN as error:
         raise ImageError(f'is truncated or no image ({error})') from error
 

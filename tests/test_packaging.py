@@ -159,10 +159,10 @@ def imported_modules(file: Path) -> set[str]:
 
 
 @pytest.mark.parametrize('folder, files', [
-    ('mmsr4ir', ('runtime.txt', 'mminstall.txt', 'export.txt')),
+    ('mmsr4ir', ('runtime.txt', 'mminstall.txt', 'export.txt', 'web.txt')),
     ('tools', ('runtime.txt', 'mminstall.txt', 'export.txt')),
     ('demo', ('runtime.txt', 'mminstall.txt')),
-    ('tests', ('runtime.txt', 'mminstall.txt', 'export.txt', 'tests.txt')),
+    ('tests', ('runtime.txt', 'mminstall.txt', 'export.txt', 'web.txt', 'tests.txt')),
 ])
 def test_what_is_imported_is_declared(folder, files):
     sources = [path for path in (ROOT / folder).rglob('*.py')
@@ -182,7 +182,7 @@ def test_what_is_declared_is_pinned_once_for_each_python():
     pins = [Requirement(line) for line in lines if not line.startswith('#')]
     assert all(re.fullmatch(r'==[\w.]+', str(pin.specifier)) for pin in pins)
     wanted = {'mmcv-lite', *declared(
-        'runtime.txt', 'mminstall.txt', 'export.txt', 'tests.txt')}
+        'runtime.txt', 'mminstall.txt', 'export.txt', 'web.txt', 'tests.txt')}
     for python in ('3.10', '3.11', '3.12'):
         names = [normalised(pin.name) for pin in pins if not pin.marker
                  or pin.marker.evaluate({'python_version': python})]

@@ -45,6 +45,8 @@ NOT_RUN = {
     '*_cifar10.py*': 'CIFAR-10 must be downloaded',
     '* clip.mp4 *': 'clip.mp4 stands for any video; tests/test_tools/test_demos.py '
     'makes one',
+    '*demo/web_demo.py *': 'serves until it is interrupted; '
+    'tests/test_apis/test_web.py runs it',
     '* large.png *': 'takes half an hour; the figure is in docs/en/inference.md',
     '*tools/slurm_*': 'needs Slurm',
 }
