@@ -108,7 +108,8 @@ def _check_batch_augments(cfg) -> None:
         places.append((owner.get('data_preprocessor') or {}).get('batch_augments'))
     for augments in places:
         if isinstance(augments, dict):
-            augments = augments.get('augments')
+            augments = augments.get('augments') or ()
+            augments = [augments] if isinstance(augments, dict) else augments
         moving = [_name(a) for a in augments or () if _name(a) != 'BatchFixedSizePad']
         if moving:
             raise DataError(
