@@ -8,6 +8,7 @@ import torch.distributed
 from mmengine.config import Config, DictAction
 
 from mmsr4ir.datasets.check import DataError, check_data
+from mmsr4ir.datasets.check_pairs import check_pairs
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -117,5 +118,6 @@ def check_before_run(cfg: Config, splits: tuple[str, ...]) -> None:
             cfg.model, task=set_num_classes(cfg.model.task, num_classes))))
     try:
         check_data(cfg, splits)
+        check_pairs(cfg, splits)
     except DataError as error:
         sys.exit(f'error: {error}')

@@ -177,14 +177,18 @@ def _image_problem(path: str) -> str | None:
 
 def _leaf_datasets(dataset) -> Iterator[dict]:
     """Look through wrappers such as RepeatDataset and ConcatDataset."""
+    return (one for one, is_leaf in datasets_of(dataset) if is_leaf)
+
+
+def datasets_of(dataset) -> Iterator[tuple[dict, bool]]:
+    """Yield a data set and those that it wraps, and whether each wraps none."""
     if not isinstance(dataset, dict):
         return
     inner = dataset.get('datasets') or ([dataset['dataset']]
                                         if 'dataset' in dataset else [])
-    if not inner:
-        yield dataset
+    yield dataset, not inner
     for child in inner:
-        yield from _leaf_datasets(child)
+        yield from datasets_of(child)
 
 
 def _annotation_path(dataset: dict) -> str | None:

@@ -32,18 +32,30 @@ def list_problems(dataset: Mapping, task: Mapping, scope: str, scale: int = 1
     Raises:
         OSError: The data set finds no files where its config points to.
     """
-    scope = dataset.get('_scope_') or scope
-    kind = dataset.get('type')
-    kind = DATASETS.get(f'{scope}.{kind}') if isinstance(kind, str) else kind
+    kind = dataset_class(dataset, scope)
     bases = {base.__name__ for base in getattr(kind, '__mro__', ())}
     if not bases & {'BaseSegDataset', 'CustomDataset'}:
         return []
-    cfg = {k: v for k, v in dataset.items() if k not in ('pipeline', '_scope_')}
-    built = DATASETS.build(dict(cfg, type=kind, pipeline=[], lazy_init=True))
+    built = build_unread(dataset, kind)
     samples = built.load_data_list()
     if 'BaseSegDataset' in bases:
         return _map_problems(built, samples, task, scale)
     return _class_problems(built, samples, task)
+
+
+def dataset_class(dataset: Mapping, scope: str) -> type | None:
+    """The class of a data set's config; ``scope`` is the config's default one."""
+    scope = dataset.get('_scope_') or scope
+    kind = dataset.get('type')
+    if not isinstance(kind, str):
+        return kind
+    return DATASETS.get(kind if '.' in kind else f'{scope}.{kind}')
+
+
+def build_unread(dataset: Mapping, kind: type):
+    """Build a data set that has no pipeline and has not read its annotations."""
+    cfg = {k: v for k, v in dataset.items() if k not in ('pipeline', '_scope_')}
+    return DATASETS.build(dict(cfg, type=kind, pipeline=[], lazy_init=True))
 
 
 def _class_problems(built, samples: list[dict], task: Mapping) -> list[str]:

@@ -9,12 +9,13 @@ from .degradation_steps import (
 )
 from .degradations import BicubicDownsample, Degradation
 from .losses import PixelLoss, TDPLoss
+from .paired_lr import PairedLR
 from .patch_mix import CrossQualityPatchMix, patch_mix
 from .sr4ir import SR4IR
 from .upsamplers import InterpolateUpsampler
 
 __all__ = [
     'BicubicDownsample', 'CrossQualityPatchMix', 'Degradation', 'GaussianNoise',
-    'InterpolateUpsampler', 'JPEGCompression', 'OneOf', 'PixelLoss', 'PoissonNoise',
-    'RandomBlur', 'RandomResize', 'SR4IR', 'TDPLoss', 'patch_mix'
+    'InterpolateUpsampler', 'JPEGCompression', 'OneOf', 'PairedLR', 'PixelLoss',
+    'PoissonNoise', 'RandomBlur', 'RandomResize', 'SR4IR', 'TDPLoss', 'patch_mix'
 ]

@@ -32,7 +32,7 @@ class BicubicDownsample(nn.Module):
     def __init__(self, scale: int = 4, antialias: bool = False,
                  quantize: bool = True) -> None:
         super().__init__()
-        self.scale = _check_scale(scale)
+        self.scale = parse_scale(scale)
         self.antialias = antialias
         self.quantize = quantize
 
@@ -57,8 +57,54 @@ class BicubicDownsample(nn.Module):
                 f'quantize={self.quantize}')
 
 
+class ImageByImage(nn.Module):
+    """A degradation that treats each image of a batch alone, without its padding.
+
+    A subclass has ``scale`` and ``degrade``.
+    """
+
+    scale: int
+
+    @torch.no_grad()
+    def forward(self, hr: Tensor, sizes: Sequence[tuple[int, int]] = (),
+                samples: Sequence = ()) -> Tensor:
+        """Degrade images.
+
+        Args:
+            hr: (N, 3, H, W), RGB, [0, 1]; the scale divides H and W.
+            sizes: (height, width) of each image before padding; none is padded by
+                default. Padding must hold the edge pixels: an image is degraded with
+                as much of it as makes the scale divide its size, and the rest of the
+                LR image is filled in the same way.
+            samples: The task's data sample of each image.
+
+        Returns:
+            Tensor: lr (N, 3, H / scale, W / scale), RGB, [0, 1].
+
+        Raises:
+            ValueError: The scale does not divide H or W.
+        """
+        full = lr_size(hr.shape[-2:], self.scale)
+        if (full[0] * self.scale, full[1] * self.scale) != tuple(hr.shape[-2:]):
+            raise ValueError(f'images of {tuple(hr.shape[-2:])} cannot be degraded by '
+                             f'{self.scale}: the scale must divide their size')
+        inner = [lr_size(size, self.scale) for size in sizes] or [full] * len(hr)
+        lr = hr.new_zeros(*hr.shape[:2], *full)
+        images = hr.to(torch.promote_types(hr.dtype, torch.float32))
+        with torch.autocast(hr.device.type, enabled=False):
+            for i, (image, (h, w), sample) in enumerate(zip(
+                    images, inner, samples or [None] * len(hr), strict=True)):
+                lr[i, :, :h, :w] = self.degrade(
+                    image[:, :h * self.scale, :w * self.scale], (h, w), sample)
+        return extend_edges(lr, inner)
+
+    def degrade(self, image: Tensor, size: tuple[int, int], sample=None) -> Tensor:
+        """Degrade one image (3, H, W), RGB, [0, 1], to (3, *size)."""
+        raise NotImplementedError
+
+
 @MODELS.register_module()
-class Degradation(nn.Module):
+class Degradation(ImageByImage):
     """Blur, resizing, noise and compression, one step after the other, image by image.
 
     Each image draws its own parameters. In training they come from torch's global
@@ -84,44 +130,14 @@ class Degradation(nn.Module):
     def __init__(self, scale: int = 4, steps: Sequence[dict] = (),
                  kernel: str = 'bilinear', seed: int = 0) -> None:
         super().__init__()
-        self.scale = _check_scale(scale)
+        self.scale = parse_scale(scale)
         self.steps = build_steps(steps, 'degradation.steps')
         self.kernel = parse_kernel('degradation.kernel', kernel)
         if not isinstance(seed, int):
             raise ValueError(f'degradation.seed must be an integer, got {seed!r}')
         self.seed = seed
 
-    @torch.no_grad()
-    def forward(self, hr: Tensor, sizes: Sequence[tuple[int, int]] = ()) -> Tensor:
-        """Degrade images.
-
-        Args:
-            hr: (N, 3, H, W), RGB, [0, 1]; the scale divides H and W.
-            sizes: (height, width) of each image before padding; none is padded by
-                default. Padding must hold the edge pixels: an image is degraded with
-                as much of it as makes the scale divide its size, and the rest of the
-                LR image is filled in the same way.
-
-        Returns:
-            Tensor: lr (N, 3, H / scale, W / scale), RGB, [0, 1].
-
-        Raises:
-            ValueError: The scale does not divide H or W.
-        """
-        full = lr_size(hr.shape[-2:], self.scale)
-        if (full[0] * self.scale, full[1] * self.scale) != tuple(hr.shape[-2:]):
-            raise ValueError(f'images of {tuple(hr.shape[-2:])} cannot be degraded by '
-                             f'{self.scale}: the scale must divide their size')
-        inner = [lr_size(size, self.scale) for size in sizes] or [full] * len(hr)
-        lr = hr.new_zeros(*hr.shape[:2], *full)
-        images = hr.to(torch.promote_types(hr.dtype, torch.float32))
-        with torch.autocast(hr.device.type, enabled=False):
-            for i, (image, (h, w)) in enumerate(zip(images, inner, strict=True)):
-                lr[i, :, :h, :w] = self.degrade(
-                    image[:, :h * self.scale, :w * self.scale], (h, w))
-        return extend_edges(lr, inner)
-
-    def degrade(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+    def degrade(self, image: Tensor, size: tuple[int, int], sample=None) -> Tensor:
         """Degrade one image (3, H, W), RGB, [0, 1], to (3, *size)."""
         draw = Draw(None if self.training else torch.Generator().manual_seed(
             image_seed(image, self.seed)))
@@ -146,7 +162,12 @@ def image_seed(image: Tensor, seed: int) -> int:
     return int.from_bytes(digest.digest(), 'big') >> 1  # for 63 bits and a sign
 
 
-def _check_scale(scale: int) -> int:
+def parse_scale(scale: int) -> int:
+    """The scale of a degradation.
+
+    Raises:
+        ValueError: It is no positive integer.
+    """
     if not isinstance(scale, int) or scale < 1:
         raise ValueError(
             f'degradation.scale must be a positive integer, got {scale!r}')

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mmsr4ir.registry import MODELS
 
-from .degradations import Degradation, lr_size
+from .degradations import ImageByImage, lr_size
 from .features import FeatureTap, frozen
 from .image_space import ImageSpace, extend_edges, to_uint8
 from .losses import valid_mask
@@ -77,8 +77,9 @@ class SR4IR(BaseModel):
             mmpretrain with its preprocessor. ``init_cfg`` as for ``sr``.
         recipe: What is trained when, see :mod:`mmsr4ir.models.recipes`.
         degradation: Config of the module that makes LR images: one of
-            :mod:`mmsr4ir.models.degradations`, or any that has a ``scale`` and turns
-            (N, 3, H, W), RGB in [0, 1], into (N, 3, H / scale, W / scale).
+            :mod:`mmsr4ir.models.degradations`; :class:`PairedLR`, which reads them;
+            or any that has a ``scale`` and turns (N, 3, H, W), RGB in [0, 1], into
+            (N, 3, H / scale, W / scale).
         pixel_loss: Config of the ``pixel`` loss.
         tdp: Config of the ``tdp`` loss (:class:`TDPLoss`); needed if the recipe has it.
         patch_mix: Config of :class:`CrossQualityPatchMix`; makes the image ``mix``.
@@ -182,10 +183,9 @@ class SR4IR(BaseModel):
                  for s in samples] if samples else [full] * len(inputs)
         hr = self.image_space.to_image(inputs)
         extended = extend_edges(hr, sizes, self.degradation.scale)
-        if isinstance(self.degradation, Degradation):
-            lr = self.degradation(extended, sizes)
-        else:
-            lr = self.degradation(extended)
+        more = (sizes, samples or ()) if isinstance(
+            self.degradation, ImageByImage) else ()
+        lr = self.degradation(extended, *more)
         return Batch(inputs, samples, sizes, extended[..., :full[0], :full[1]], lr)
 
     def train_phase(self, phase: Phase, batch: Batch, optim_wrapper: OptimWrapperDict
