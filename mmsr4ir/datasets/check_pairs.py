@@ -68,12 +68,20 @@ def check_transforms(pipeline: Sequence[dict], split: str) -> set[str]:
         DataError: They cannot.
     """
     where = f'the pipeline of {split}_dataloader'
-    others = [_name(t) for t in pipeline if _name(t) not in ALLOWED]
+    # mmdet's detectors cannot be validated without the scale factor that this tells.
+    same_size = [t for t in pipeline
+                 if _name(t) == 'Resize' and t.get('scale_factor') == 1]
+    others = [_name(t) for t in pipeline
+              if _name(t) not in ALLOWED and t not in same_size]
     if others:
         raise DataError(
             f'{where} has {others}, which LR images of mmsr4ir.PairedLR cannot follow: '
             'take them out, and resize or crop the files of both before. Known to keep '
             f'the pixels in their places: {", ".join(ALLOWED)}')
+    if split != 'train' and not same_size and 'PackDetInputs' in map(_name, pipeline):
+        raise DataError(
+            f"{where} needs dict(type='Resize', scale_factor=1.0), which leaves images "
+            'as they are, since mmdet asks each for its scale_factor')
     flips = [t for t in pipeline if _name(t) == 'RandomFlip']
     if len(flips) > 1:
         raise DataError(
