@@ -8,20 +8,14 @@ from tempfile import TemporaryDirectory
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
 from mmsr4ir.apis import SR4IRInferencer
+from mmsr4ir.apis.demo_options import add_model_arguments
 from mmsr4ir.apis.side_by_side import SideBySide
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__ + " Needs the extra 'web': pip install 'mmsr4ir[web]'.")
-    parser.add_argument(
-        'model', help='work directory of a training (its newest config, and its best '
-        'or else last checkpoint, are taken), or a config file')
-    parser.add_argument('--weights', metavar='FILE', help='checkpoint file')
-    parser.add_argument('--device', help='such as cpu or cuda:0 (default: a GPU, if '
-                        'there is one)')
-    parser.add_argument('--score-thr', type=float, default=0.3, metavar='S',
-                        help='boxes below are not shown (default: %(default)s)')
+    add_model_arguments(parser, max_pixels=16_000_000, max_task_pixels=16_000_000)
     parser.add_argument(
         '--host', default='127.0.0.1', help='address to listen on; 0.0.0.0 lets other '
         'machines in, without a password (default: %(default)s)')
@@ -30,12 +24,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--max-megabytes', type=float, default=20, metavar='N',
         help='refuse larger files (default: %(default)s)')
-    parser.add_argument(
-        '--max-pixels', type=int, default=16_000_000, metavar='N',
-        help='refuse images with more (default: %(default)s)')
-    parser.add_argument(
-        '--max-task-pixels', type=int, default=16_000_000, metavar='N',
-        help='refuse images that have more once restored (default: %(default)s)')
     return parser.parse_args()
 
 

@@ -8,14 +8,28 @@ from mmsr4ir.models.lr_input import LRInput
 from .inferencer import MAX_TASK_PIXELS, SR4IRInferencer
 
 
-def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what says which networks are run, and how."""
+def add_model_arguments(parser: argparse.ArgumentParser, max_pixels: int,
+                        max_task_pixels: int) -> None:
+    """Add what says which networks are run, and on images of which size."""
     parser.add_argument(
         'model', help='work directory of a training (its newest config, and its best '
         'or else last checkpoint, are taken), or a config file')
     parser.add_argument('--weights', metavar='FILE', help='checkpoint file')
     parser.add_argument('--device', help='such as cpu or cuda:0 (default: a GPU, if '
                         'there is one)')
+    parser.add_argument('--score-thr', type=float, default=0.3, metavar='S',
+                        help='boxes below are not drawn (default: %(default)s)')
+    parser.add_argument(
+        '--max-pixels', type=int, default=max_pixels, metavar='N',
+        help='refuse images with more (default: %(default)s)')
+    parser.add_argument(
+        '--max-task-pixels', type=int, default=max_task_pixels, metavar='N',
+        help='refuse to recognise in restored images with more (default: %(default)s)')
+
+
+def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what says which networks are run, and how."""
+    add_model_arguments(parser, MAX_PIXELS, MAX_TASK_PIXELS)
     parser.add_argument('--batch-size', type=int, default=1, metavar='N',
                         help='images at once (default: %(default)s)')
     parser.add_argument(
@@ -26,14 +40,6 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
         'its neighbours (default: %(default)s)')
     parser.add_argument('--restore-only', action='store_true',
                         help='leave the recognition out')
-    parser.add_argument('--score-thr', type=float, default=0.3, metavar='S',
-                        help='boxes below are not drawn (default: %(default)s)')
-    parser.add_argument(
-        '--max-pixels', type=int, default=MAX_PIXELS, metavar='N',
-        help='refuse images with more (default: %(default)s)')
-    parser.add_argument(
-        '--max-task-pixels', type=int, default=MAX_TASK_PIXELS, metavar='N',
-        help='refuse to recognise in restored images with more (default: %(default)s)')
 
 
 def start_inference(args: argparse.Namespace) -> tuple[SR4IRInferencer, dict]:

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from torch import nn
 
 from mmsr4ir.apis.build import build_model
+from mmsr4ir.compat.checkpoint import load_from_local
 from toys import toy_config
 
 TOOL = Path(__file__).parents[2] / 'tools/model_converters/publish_model.py'
@@ -66,7 +67,7 @@ def test_what_is_published(tmp_path, run_tool):
     assert got['meta'].pop('cfg') and got['meta'] == dict(
         epoch=3, seed=5, started_from='start.pth',
         dataset_meta=dict(classes=('a', 'b/c'), palette=np.eye(3).tolist()))
-    want = torch.load(path, weights_only=False)['state_dict']
+    want = load_from_local(str(path))['state_dict']
     assert list(got['state_dict']) == list(want)
     assert all(torch.equal(value, want[k]) for k, value in got['state_dict'].items())
     assert got['state_dict']._metadata == want._metadata
