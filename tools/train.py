@@ -27,7 +27,8 @@ def parse_args() -> argparse.Namespace:
         help='go on from a checkpoint; without a path from the last one in the '
         'work dir, with the word "previous" from the last whole one before that')
     parser.add_argument(
-        '--amp', action='store_true', help='mixed precision (needs a GPU)')
+        '--amp', nargs='?', const='float16', choices=('float16', 'bfloat16'),
+        help='mixed precision, without a value in float16, which needs a GPU')
     parser.add_argument(
         '--auto-scale-lr', action='store_true',
         help='scale the learning rates from auto_scale_lr.base_batch_size to the '
@@ -43,7 +44,7 @@ def main() -> None:
     cfg = load_config(args)
     use_exact_loops(cfg)
     if args.amp:
-        set_amp(cfg)
+        set_amp(cfg, args.amp)
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             sys.exit('error: --auto-scale-lr needs '

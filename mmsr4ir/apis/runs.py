@@ -92,18 +92,21 @@ def use_exact_loops(cfg: Config) -> None:
                  'dies between loses everything. Set it to 2 or more')
 
 
-def set_amp(cfg: Config) -> None:
+def set_amp(cfg: Config, dtype: str) -> None:
     """Switch every optimizer to mixed precision, with dynamic loss scaling.
 
-    Exits with a message where MMEngine does not offer it.
+    Args:
+        cfg: The whole config.
+        dtype: ``'float16'`` or ``'bfloat16'``.
     """
-    if not torch.cuda.is_available():
-        sys.exit('error: --amp needs a GPU; run without it on a CPU')
+    if dtype == 'float16' and not torch.cuda.is_available():
+        sys.exit('error: --amp in float16 needs a GPU; on a CPU use --amp bfloat16')
     wrappers = [
         wrapper for name, wrapper in cfg.optim_wrapper.items() if name in ('sr', 'task')
     ]
     for wrapper in wrappers or [cfg.optim_wrapper]:
-        wrapper.type = 'AmpOptimWrapper'
+        wrapper.type = 'mmsr4ir.AmpOptimWrapper'
+        wrapper.dtype = dtype
         wrapper.setdefault('loss_scale', 'dynamic')
 
 

@@ -75,6 +75,12 @@ def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float,
     return torch.stack(kept) if kept else left
 
 
+def _at_least_single(*tensors: Tensor) -> list[Tensor]:
+    """Half precision as float32, in which torchvision has all its gradients."""
+    half = (torch.float16, torch.bfloat16)
+    return [x.float() if x.dtype in half else x for x in tensors]
+
+
 def roi_align_forward(input, rois, output, argmax_y, argmax_x, aligned_height,
                       aligned_width, spatial_scale, sampling_ratio, pool_mode,
                       aligned) -> None:
@@ -91,8 +97,8 @@ def roi_align_backward(grad_output, rois, argmax_y, argmax_x, grad_input,
                        pool_mode, aligned) -> None:
     """Gradient of :func:`roi_align_forward`, added to ``grad_input``."""
     grad_input.add_(_kernels._roi_align_backward(
-        grad_output, rois, spatial_scale, aligned_height, aligned_width,
-        *grad_input.shape, sampling_ratio, aligned))
+        *_at_least_single(grad_output, rois), spatial_scale, aligned_height,
+        aligned_width, *grad_input.shape, sampling_ratio, aligned))
 
 
 def roi_pool_forward(input, rois, output, argmax, pooled_height, pooled_width,
@@ -162,7 +168,8 @@ def deform_conv_backward_input(input, offset, grad_output, grad_input, grad_offs
                                weight, columns, *, im2col_step, **shape) -> None:
     """Gradients of the input and the offset of v1."""
     grads = _kernels._deform_conv2d_backward(
-        grad_output, input, weight, offset, *_no_mask(input, weight),
+        *_at_least_single(
+            grad_output, input, weight, offset, *_no_mask(input, weight)),
         *_conv_args(**shape), False)
     grad_input.copy_(grads[0])
     grad_offset.copy_(grads[2])
@@ -174,7 +181,8 @@ def deform_conv_backward_parameters(input, offset, grad_output, grad_weight, col
     # The weight's values do not enter its own gradient.
     weight = torch.zeros_like(grad_weight)
     grads = _kernels._deform_conv2d_backward(
-        grad_output, input, weight, offset, *_no_mask(input, weight),
+        *_at_least_single(
+            grad_output, input, weight, offset, *_no_mask(input, weight)),
         *_conv_args(**shape), False)
     grad_weight.add_(grads[1], alpha=scale)
 
@@ -199,7 +207,8 @@ def modulated_deform_conv_backward(
     """All gradients of v2."""
     no_bias = input.new_zeros(len(weight))
     grads = _kernels._deform_conv2d_backward(
-        grad_output, input, weight, offset, mask, bias if with_bias else no_bias,
+        *_at_least_single(grad_output, input, weight, offset, mask,
+                          bias if with_bias else no_bias),
         *_modulated_args(**shape), True)
     for target, grad in zip(
             (grad_input, grad_weight, grad_offset, grad_mask), grads[:4], strict=True):

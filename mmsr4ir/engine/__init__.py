@@ -1,7 +1,9 @@
-"""Hooks, the test loop, the log processor and the optimizer constructor."""
+"""Hooks, loops, the log processor and what is around the optimizers."""
 from .alternate_training_hook import AlternateTrainingHook
+from .amp import AmpOptimWrapper
 from .checkpoint_match_hook import CheckpointMatchHook
 from .exact_loops import ExactEpochLoop, ExactIterLoop
+from .forward_hooks import ActivationCheckpointHook, CompileHook
 from .log_processor import PhaseLogProcessor
 from .lr_test_loop import LRTestLoop
 from .non_finite_loss_hook import NonFiniteLossHook
@@ -11,7 +13,8 @@ from .progress_bar_hook import ProgressBarHook
 from .run_record_hook import RunRecordHook
 
 __all__ = [
-    'AlternateTrainingHook', 'CheckpointMatchHook', 'ExactEpochLoop', 'ExactIterLoop',
+    'ActivationCheckpointHook', 'AlternateTrainingHook', 'AmpOptimWrapper',
+    'CheckpointMatchHook', 'CompileHook', 'ExactEpochLoop', 'ExactIterLoop',
     'LRTestLoop', 'NonFiniteLossHook', 'PerNetworkOptimWrapperConstructor',
     'PhaseLogProcessor', 'PictureGridHook', 'ProgressBarHook', 'RunRecordHook'
 ]

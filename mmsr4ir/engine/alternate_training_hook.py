@@ -5,6 +5,7 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 
 from mmsr4ir.models.sr4ir import unwrap
+from mmsr4ir.models.updates import check_accumulation
 from mmsr4ir.registry import HOOKS
 
 
@@ -32,10 +33,10 @@ class AlternateTrainingHook(Hook):
         self._logged_stage = None
 
     def before_train(self, runner: Runner) -> None:
-        """See that each network that the recipe updates has an optimizer.
+        """See that each phase of the recipe has the optimizers that it needs.
 
         Raises:
-            ValueError: One has none.
+            ValueError: A network has none, or those of a phase do not fit together.
         """
         wrappers = runner.optim_wrapper
         names = set(wrappers.keys()) if isinstance(wrappers, OptimWrapperDict) else ()
@@ -46,6 +47,7 @@ class AlternateTrainingHook(Hook):
                     f'recipe phase {phase.name!r} updates {sorted(missing)}, which has '
                     'no optimizer: give optim_wrapper=dict(constructor='
                     "'mmsr4ir.PerNetworkOptimWrapperConstructor', sr=..., task=...)")
+            check_accumulation(phase.name, [wrappers[name] for name in phase.update])
 
     def before_train_iter(self, runner: Runner, batch_idx: int,
                           data_batch: dict | None = None) -> None:

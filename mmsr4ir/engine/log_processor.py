@@ -171,12 +171,13 @@ def phase_losses(phase: Phase, stage: str, values: Mapping[str, float]
         alone (``hr`` for ``task_hr``) where the phase has no other losses.
     """
     terms = phase.active_losses(stage)
-    only_task = all(term.name.startswith('task_') for term in terms)
+    only_task = all(term.is_task for term in terms)
     losses = {}
     for term in terms:
-        if term.name.startswith('task_'):
-            start = f'{phase.name}/{term.image}/'
-            losses[term.image if only_task else term.name] = sum(
+        if term.is_task:
+            image = '+'.join(term.images)
+            start = f'{phase.name}/{image}/'
+            losses[image if only_task else term.name] = sum(
                 value for key, value in values.items()
                 if key.startswith(start) and 'loss' in key.removeprefix(start))
         else:

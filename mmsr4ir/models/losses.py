@@ -57,6 +57,11 @@ def image_mean(x: Tensor, mask: Tensor | None = None) -> Tensor:
     return (total / (mask.flatten(1).sum(1) * x.shape[1])).mean()
 
 
+def _full(x: Tensor) -> Tensor:
+    """In single precision at least: half would round the differences away."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def _distance(criterion: str):
     if criterion not in _DISTANCES:
         raise ValueError(
@@ -176,7 +181,8 @@ class TDPLoss(nn.Module):
                   ) -> Iterator[tuple[float, Tensor]]:
         """Yield the weight of each level and its distances, in the features' shape."""
         for level, weight in zip(self.levels, self.weights, strict=True):
-            sr, hr = sr_features[level], hr_features[level]
+            sr, hr = (_full(features[level])
+                      for features in (sr_features, hr_features))
             if self.normalize:
                 sr, hr = nn.functional.normalize(sr), nn.functional.normalize(hr)
             yield weight, self.distance(sr, hr)

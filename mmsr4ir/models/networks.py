@@ -5,6 +5,7 @@ import difflib
 import torch
 from mmengine.model import revert_sync_batchnorm
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmsr4ir.registry import MODELS
 
@@ -80,6 +81,29 @@ def check_updates(recipe: tuple[Phase, ...], networks: dict[str, nn.Module]) -> 
                     f'recipe phase {phase.name!r} updates nothing: {name} '
                     f'({type(networks[name]).__name__}) has no trainable parameter; '
                     f'take {name!r} out of its `update`')
+
+
+def check_batched(recipe: tuple[Phase, ...], task: nn.Module) -> None:
+    """See that a task network may take several images of a recipe in one batch.
+
+    Raises:
+        ValueError: It normalises over the batch, so that SR, HR and mix would share
+            their statistics.
+    """
+    wanted = [(phase.name, term.name) for phase in recipe for term in phase.losses
+              if len(term.images) > 1]
+    if not wanted:
+        return
+    task.train()  # a network that keeps its statistics fixed does so here
+    layers = [name for name, module in task.named_modules()
+              if isinstance(module, _BatchNorm) and module.training]
+    if layers:
+        phase, loss = wanted[0]
+        raise ValueError(
+            f'recipe phase {phase!r}, loss {loss!r}: {type(task).__name__} has batch '
+            f'statistics ({layers[0]} and {len(layers) - 1} more), which would be '
+            'those of the images together; fix them (norm_eval=True in its backbone), '
+            'take a norm without any, or give the losses one by one')
 
 
 @torch.no_grad()

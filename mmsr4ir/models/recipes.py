@@ -15,20 +15,21 @@ The losses are ``pixel`` and ``tdp`` (SR against HR) and ``task_<image>``, the t
 network's own loss on the image ``hr``, ``sr`` or ``mix``. A phase and a loss may be
 limited to the stage ``'warmup'`` or ``'main'`` with ``during``;
 :class:`~mmsr4ir.engine.AlternateTrainingHook` switches from the one to the other.
+
+Two ways to do less work, which change the numbers: ``task_sr+hr+mix`` is the task
+network's loss on one batch of all three images, one pass instead of three; and a phase
+with ``reuse_sr=True`` takes the SR images of the phase before it, made before S was
+updated, instead of running S again.
 """
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 NETWORKS = ('sr', 'task')
 STAGES = ('warmup', 'main')
-# What each loss can teach: the networks that its value depends on.
-_LOSSES = {
-    'pixel': {'sr'},
-    'tdp': {'sr'},
-    'task_hr': {'task'},
-    'task_sr': {'sr', 'task'},
-    'task_mix': {'sr', 'task'},
-}
+# What each loss, and T's own loss on each image, can teach: the networks that its value
+# depends on.
+_LOSSES = {'pixel': {'sr'}, 'tdp': {'sr'}}
+_IMAGES = {'hr': {'task'}, 'sr': {'sr', 'task'}, 'mix': {'sr', 'task'}}
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class LossTerm:
     """One loss of a phase.
 
     Attributes:
-        name: ``'pixel'``, ``'tdp'`` or ``'task_<image>'``.
+        name: ``'pixel'``, ``'tdp'``, ``'task_<image>'`` or ``'task_<image>+<image>'``.
         weight: Factor before it is added up.
         during: The stage in which it counts, or ``'all'``.
     """
@@ -46,9 +47,20 @@ class LossTerm:
     during: str = 'all'
 
     @property
-    def image(self) -> str:
-        """The image that the loss looks at: ``'hr'``, ``'sr'`` or ``'mix'``."""
-        return self.name[5:] if self.name.startswith('task_') else 'sr'
+    def is_task(self) -> bool:
+        """Whether it is the task network's own loss."""
+        return self.name.startswith('task_')
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The images that the loss looks at: of ``'hr'``, ``'sr'`` and ``'mix'``."""
+        return tuple(self.name[5:].split('+')) if self.is_task else ('sr', )
+
+    @property
+    def teaches(self) -> set[str]:
+        """The networks that its value depends on."""
+        return set().union(*(_IMAGES[image] for image in self.images)) if (
+            self.is_task) else _LOSSES[self.name]
 
 
 @dataclass(frozen=True)
@@ -60,12 +72,14 @@ class Phase:
         update: The networks it updates; the others are frozen meanwhile.
         losses: What it adds up.
         during: The stage in which it runs, or ``'all'``.
+        reuse_sr: Whether it takes the SR images of the phase before it.
     """
 
     name: str
     update: tuple[str, ...]
     losses: tuple[LossTerm, ...]
     during: str = 'all'
+    reuse_sr: bool = False
 
     def active_losses(self, stage: str) -> list[LossTerm]:
         """The losses that count in a stage."""
@@ -85,21 +99,39 @@ def parse_recipe(cfg: Mapping, images: tuple[str, ...] = ('hr', 'sr', 'mix')
 
     Raises:
         ValueError: A phase that updates nothing, an unknown key, network, loss or
-            stage, a loss on an image that the model does not make, or a loss that
-            no updated network can change.
+            stage, a loss on an image that the model does not make, a loss that no
+            updated network can change, or SR images to be reused that S is to learn
+            from or that no phase made.
     """
     if not cfg:
         raise ValueError('the recipe has no phase: give at least one')
-    return tuple(_parse_phase(name, phase, images) for name, phase in cfg.items())
+    phases = tuple(_parse_phase(name, phase, images) for name, phase in cfg.items())
+    for number, phase in enumerate(phases):
+        if phase.reuse_sr:
+            _check_reuse(phase, phases[:number])
+    return phases
+
+
+def _check_reuse(phase: Phase, before: tuple[Phase, ...]) -> None:
+    where = f'recipe phase {phase.name!r}, reuse_sr'
+    if 'sr' in phase.update:
+        raise ValueError(f'{where}: it updates S, which learns from nothing but SR '
+                         'images of its own; take reuse_sr out')
+    for stage in STAGES if phase.during == 'all' else (phase.during, ):
+        if not any('sr' in term.images or 'mix' in term.images for other in before
+                   if other.during in ('all', stage)
+                   for term in other.active_losses(stage)):
+            raise ValueError(f'{where}: in stage {stage!r} no phase before it makes SR '
+                             'images; take reuse_sr out, or limit it with `during`')
 
 
 def _parse_phase(name: str, cfg: Mapping, images: tuple[str, ...]) -> Phase:
     where = f'recipe phase {name!r}'
-    unknown = set(cfg) - {'update', 'losses', 'during'}
+    unknown = set(cfg) - {'update', 'losses', 'during', 'reuse_sr'}
     if unknown:
         raise ValueError(
             f'{where}: unknown keys {sorted(unknown)}; '
-            "a phase has 'update', 'losses' and 'during'")
+            "a phase has 'update', 'losses', 'during' and 'reuse_sr'")
     update = cfg.get('update') or ()
     update = (update, ) if isinstance(update, str) else tuple(update)
     if not update:
@@ -113,10 +145,11 @@ def _parse_phase(name: str, cfg: Mapping, images: tuple[str, ...]) -> Phase:
     losses = tuple(
         _parse_loss(f'{where}, loss {loss!r}', loss, term, update, images)
         for loss, term in cfg['losses'].items())
-    phase = Phase(name, update, losses, _parse_during(where, cfg))
+    phase = Phase(name, update, losses, _parse_during(where, cfg),
+                  bool(cfg.get('reuse_sr', False)))
     for stage in STAGES if phase.during == 'all' else (phase.during, ):
         reached = set().union(
-            *(_LOSSES[term.name] for term in phase.active_losses(stage)))
+            *(term.teaches for term in phase.active_losses(stage)))
         idle = [network for network in update if network not in reached]
         if idle:
             raise ValueError(
@@ -132,19 +165,25 @@ def _parse_loss(where: str, name: str, term: float | Mapping, update: tuple[str,
     if unknown:
         raise ValueError(
             f"{where}: unknown keys {sorted(unknown)}; a loss has 'weight', 'during'")
-    if name.startswith('task_') and name[5:] not in images:
+    loss = LossTerm(name, float(cfg.get('weight', 1.0)), _parse_during(where, cfg))
+    if loss.is_task:
+        missing = [image for image in loss.images if image not in images]
+        if missing:
+            raise ValueError(
+                f'{where} needs the image {missing[0]!r}, which this recipe does not '
+                f'make; it makes {list(images)}'
+                + (" ('mix' needs patch_mix=dict(...))" if 'mix' in missing else ''))
+        if len(set(loss.images)) < len(loss.images):
+            raise ValueError(f'{where} names an image twice')
+    elif name not in _LOSSES:
         raise ValueError(
-            f'{where} needs the image {name[5:]!r}, which this recipe does not make; '
-            f'it makes {list(images)}'
-            + (" ('mix' needs patch_mix=dict(...))" if name == 'task_mix' else ''))
-    if name not in _LOSSES:
-        raise ValueError(f'{where} is unknown; the losses are {sorted(_LOSSES)}')
-    if not _LOSSES[name] & set(update):
+            f'{where} is unknown; the losses are '
+            f"{sorted([*_LOSSES, *(f'task_{image}' for image in images)])}")
+    if not loss.teaches & set(update):
         raise ValueError(
             f'{where} does not change with {list(update)}, all that the phase '
-            'updates: remove it, or update '
-            f'{sorted(_LOSSES[name])}')
-    return LossTerm(name, float(cfg.get('weight', 1.0)), _parse_during(where, cfg))
+            f'updates: remove it, or update {sorted(loss.teaches)}')
+    return loss
 
 
 def _parse_during(where: str, cfg: Mapping) -> str:

@@ -10,27 +10,52 @@ from torch import Tensor, nn
 def step(wrappers: Sequence[OptimWrapper], loss: Tensor) -> None:
     """Update with one backward pass, also where several optimizers share the loss.
 
-    Raises:
-        ValueError: The optimizers scale the loss differently (mixed precision in
-            float16 can), so that one backward pass cannot serve them all.
+    Args:
+        wrappers: The optimizers of the networks that the phase updates. Several must
+            have the same ``accumulative_counts``, see :func:`check_accumulation`.
+        loss: A scalar.
     """
     lead, *others = wrappers
     if not others:
         lead.update_params(loss)
         return
-    scalers = [getattr(wrapper, 'loss_scaler', None) for wrapper in wrappers]
-    if len({scaler and scaler.get_scale() for scaler in scalers}) > 1:
-        raise ValueError(
-            'a phase that updates both networks needs the same loss scale for both: '
-            'use bfloat16 with loss_scale=1.0 in both optim wrappers')
     lead.backward(lead.scale_loss(loss))
     for wrapper in others:
         # The gradient is there already; this counts the iteration for accumulation.
         wrapper.backward(loss.new_zeros((), requires_grad=True))
+    if not lead.should_update():
+        return
+    scale = loss_scale(lead)
     for wrapper in wrappers:
-        if wrapper.should_update():
-            wrapper.step()
-            wrapper.zero_grad()
+        # All gradients have the scale of the lead; each scaler takes its own off.
+        own = loss_scale(wrapper)
+        if own != scale:
+            torch._foreach_mul_([
+                parameter.grad for group in wrapper.optimizer.param_groups
+                for parameter in group['params'] if parameter.grad is not None],
+                own / scale)
+    for wrapper in wrappers:
+        wrapper.step()
+        wrapper.zero_grad()
+
+
+def loss_scale(wrapper: OptimWrapper) -> float:
+    """What an optimizer's losses are multiplied by: 1 but in mixed precision."""
+    scaler = getattr(wrapper, 'loss_scaler', None)
+    return scaler.get_scale() if scaler else 1.0
+
+
+def check_accumulation(phase: str, wrappers: Sequence[OptimWrapper]) -> None:
+    """See that one backward pass can serve all optimizers of a phase.
+
+    Raises:
+        ValueError: They gather gradients over different numbers of iterations.
+    """
+    counts = [wrapper._accumulative_counts for wrapper in wrappers]
+    if len(set(counts)) > 1:
+        raise ValueError(
+            f'recipe phase {phase!r} updates several networks at once, whose '
+            f'optim_wrapper have accumulative_counts={counts}: make them equal')
 
 
 def copy_buffers(network: nn.Module) -> list[tuple[Tensor, Tensor]]:

@@ -15,8 +15,18 @@ def test_terms_and_stages_are_read():
     assert (sr.update, task.update) == (('sr', ), ('task', ))
     assert [t.name for t in sr.active_losses('warmup')] == ['pixel']
     assert [t.name for t in sr.active_losses('main')] == ['pixel', 'tdp']
-    assert [(t.image, t.weight) for t in task.losses] == [
-        ('sr', 0.34), ('hr', 0.34), ('mix', 0.34)]
+    assert [(t.images, t.weight) for t in task.losses] == [
+        (('sr', ), 0.34), (('hr', ), 0.34), (('mix', ), 0.34)]
+    assert not task.reuse_sr
+
+
+def test_less_work_is_part_of_a_recipe():
+    sr, task = parse_recipe(dict(
+        RECIPES['SR4IR'], task=dict(
+            update='task', reuse_sr=True, losses={'task_sr+hr+mix': 1.02})))
+    assert task.reuse_sr and not sr.reuse_sr
+    term, = task.losses
+    assert term.images == ('sr', 'hr', 'mix') and term.teaches == {'sr', 'task'}
 
 
 @pytest.mark.parametrize('recipe, message', [
@@ -34,6 +44,18 @@ def test_terms_and_stages_are_read():
     (dict(a=dict(update=['sr', 'task'], losses=dict(pixel=1))), r"updates \['task'\]"),
     (dict(a=dict(update='sr', losses=dict(tdp=dict(during='main')))), "'warmup'"),
     (dict(a=dict(update='sr', losses=dict(pixel=1), during='later')), "'later'"),
+    (dict(a=dict(update='task', losses={'task_sr+lr': 1})), "image 'lr'"),
+    (dict(a=dict(update='task', losses={'task_sr+sr': 1})), 'an image twice'),
+    (dict(a=dict(update='task', losses=dict(task_sr=1), reuse_sr=True)),
+     "stage 'warmup' no phase before it makes SR images"),
+    (dict(a=dict(update='task', losses=dict(task_hr=1)),
+          b=dict(update='task', losses=dict(task_sr=1), reuse_sr=True)),
+     'no phase before it makes SR images'),
+    (dict(a=dict(update='sr', losses=dict(pixel=1), during='main'),
+          b=dict(update='task', losses=dict(task_sr=1), reuse_sr=True)),
+     "stage 'warmup' no phase before it makes SR images"),
+    (dict(a=dict(update='sr', losses=dict(pixel=1), reuse_sr=True)),
+     'updates S, which learns from nothing but SR images of its own'),
 ])
 def test_a_recipe_that_cannot_work_is_refused(recipe, message):
     with pytest.raises(ValueError, match=message):

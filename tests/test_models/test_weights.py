@@ -4,6 +4,7 @@ import torch
 from mmengine.registry import MODELS
 
 from mmsr4ir.engine import PerNetworkOptimWrapperConstructor
+from mmsr4ir.models.recipes import LossTerm
 from mmsr4ir.models.weights import WeightsError, take_init_cfg
 from toys import snapshot, toy_config, toy_data
 
@@ -105,7 +106,7 @@ def test_a_teacher_judges_and_never_moves(tmp_path):
     batch = model.prepare(*model.data_preprocessor(toy_data(), True).values())
     with torch.no_grad():
         sr = model.super_resolve(batch)
-        (_, found), = model.term_losses('tdp', batch, sr)
+        (_, found), = model.term_losses(LossTerm('tdp', 1.0), batch, sr)
         model.teacher.eval()
         levels = [model.teacher.backbone(x) for x in (
             model.to_input(sr, batch), batch.inputs)]

@@ -1,0 +1,125 @@
+"""Run named parts of the networks in another way while training: faster, or smaller.
+
+Only ``forward`` of a part is replaced, and only while the training lasts: the names in
+checkpoints, the parameters and the optimizers stay what they are.
+"""
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from mmsr4ir.models.recipes import NETWORKS
+from mmsr4ir.models.sr4ir import SR4IR, unwrap
+from mmsr4ir.registry import HOOKS
+
+
+class _ForwardHook(Hook):
+    """What both hooks share.
+
+    Args:
+        modules: Dotted names of parts of the model, as ``'sr'`` or ``'task.backbone'``.
+    """
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        if isinstance(modules, str) or not modules:
+            raise ValueError(f'{type(self).__name__}: modules must be a list of names, '
+                             f"as ['sr', 'task.backbone'], got {modules!r}")
+        self.names = tuple(modules)
+        self.modules: list[nn.Module] = []
+
+    def wrap(self, forward: Callable) -> Callable:
+        """What stands in the place of ``forward``."""
+        raise NotImplementedError
+
+    def parts(self, module: nn.Module) -> list[nn.Module]:
+        """The modules that a named one stands for."""
+        return [module]
+
+    def before_train(self, runner: Runner) -> None:
+        """Replace ``forward``.
+
+        Raises:
+            ValueError: The model has no such part, or the TDP loss takes its features
+                from inside of one.
+        """
+        model = unwrap(runner.model)
+        for name in self.names:
+            self.modules += self.parts(find_part(model, name))
+        for module in self.modules:
+            module.forward = self.wrap(module.forward)
+
+    def after_train(self, runner: Runner) -> None:
+        """Put everything back."""
+        for module in self.modules:
+            vars(module).pop('forward', None)
+        self.modules = []
+
+
+def find_part(model: SR4IR, name: str) -> nn.Module:
+    """A part of S or T by its dotted name, whether they are distributed or not.
+
+    Raises:
+        ValueError: There is none, or the layer of the TDP loss lies inside of it, where
+            the forward pass is left by force.
+    """
+    network, _, inner = name.partition('.')
+    try:
+        if network not in NETWORKS:
+            raise AttributeError(f'it is in none of {list(NETWORKS)}')
+        part = unwrap(model._modules[network]).get_submodule(inner)
+    except AttributeError as error:
+        raise ValueError(f'modules: the model has no {name!r}: {error}') from error
+    tapped = model.features and model.features.module
+    if any(module is tapped for module in part.modules() if module is not part):
+        raise ValueError(
+            f'modules: {name!r} holds the layer of the TDP loss ({model.tdp.layer!r}), '
+            'at which its forward pass is cut off; name the parts beside that layer')
+    return part
+
+
+@HOOKS.register_module()
+class CompileHook(_ForwardHook):
+    """Compile parts of the networks with ``torch.compile`` while training.
+
+    The first iterations take longer, and again where a phase runs a part in another way
+    (frozen or not) or images have another size.
+
+    Args:
+        modules: Dotted names, as ``['sr', 'task.backbone', 'task.neck']``; T's features
+            are what these two make, so that the TDP loss gains as well.
+        kwargs: Those of ``torch.compile``: ``mode``, ``dynamic``, ``backend``.
+    """
+
+    def __init__(self, modules: Sequence[str], **kwargs) -> None:
+        super().__init__(modules)
+        self.options = kwargs
+
+    def wrap(self, forward: Callable) -> Callable:
+        """Compile ``forward``."""
+        return torch.compile(forward, **self.options)
+
+
+@HOOKS.register_module()
+class ActivationCheckpointHook(_ForwardHook):
+    """Keep only the inputs of parts of the networks, and compute the rest again.
+
+    Less memory for more time, and the same numbers. MMEngine's
+    ``activation_checkpointing`` finds no network once it is distributed.
+
+    Args:
+        modules: Dotted names, as ``['sr.body']``. A list of layers (``Sequential``,
+            ``ModuleList``) stands for each of its layers.
+    """
+
+    def parts(self, module: nn.Module) -> list[nn.Module]:
+        """The layers of a list of layers."""
+        return list(module) if isinstance(
+            module, nn.Sequential | nn.ModuleList) else [module]
+
+    def wrap(self, forward: Callable) -> Callable:
+        """Run ``forward`` again for the backward pass."""
+        return partial(checkpoint, forward, use_reentrant=False)

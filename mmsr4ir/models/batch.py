@@ -1,0 +1,38 @@
+"""A batch of images in the qualities that a train step works with."""
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+from .losses import valid_mask
+
+
+@dataclass
+class Batch:
+    """A batch on its way through the two networks.
+
+    Attributes:
+        inputs: (N, 3, H, W), the task network's normalised HR input.
+        samples: The task's data samples.
+        sizes: (height, width) of each image before padding, in pixels.
+        hr: (N, 3, H, W), RGB, [0, 1]; the padding repeats the edge pixels.
+        lr: (N, 3, ceil(H / scale), ceil(W / scale)), RGB, [0, 1].
+        sr: (N, 3, H, W), what the last phase that ran S made of ``lr``, detached.
+    """
+
+    inputs: Tensor
+    samples: list
+    sizes: list[tuple[int, int]]
+    hr: Tensor
+    lr: Tensor
+    sr: Tensor | None = None
+
+    @property
+    def full(self) -> tuple[int, int]:
+        """(height, width) with padding, in pixels."""
+        return tuple(self.inputs.shape[-2:])
+
+    @cached_property
+    def mask(self) -> Tensor | None:
+        """(N, 1, H, W), 1 on the images and 0 on the padding; None without any."""
+        return valid_mask(self.sizes, self.full, self.inputs)

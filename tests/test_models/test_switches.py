@@ -1,0 +1,183 @@
+"""What makes a train step faster or smaller: which numbers change, and which do not."""
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from torch import nn
+from torch.nn import functional as F
+
+from mmsr4ir.engine import AmpOptimWrapper
+from mmsr4ir.models.updates import check_accumulation
+from mmsr4ir.registry import MODELS
+from toys import RECIPES, SR4IR_RECIPE, ToyTask, snapshot, toy_config, toy_data
+
+
+@MODELS.register_module()
+class NormlessTask(ToyTask):
+    """Without BatchNorm, so that images do not see each other."""
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.backbone.norm = nn.Identity()
+
+
+NORMLESS = dict(type='mmsr4ir.NormlessTask')
+BATCHED = dict(update='task', losses={'task_sr+hr+mix': 1.02})
+
+
+def build(seed=0, **changes):
+    torch.manual_seed(seed)
+    return MODELS.build(ConfigDict(toy_config(**changes))).train()
+
+
+def optimizers(model, kind=OptimWrapper, **settings):
+    return OptimWrapperDict(**{
+        name: kind(optimizer=torch.optim.SGD(
+            getattr(model, name).parameters(), lr=0.1, momentum=0.9), **settings)
+        for name in ('sr', 'task')})
+
+
+def train(model, steps=2, wrappers=None, double=False):
+    """The losses of some steps, with the same cells in every run."""
+    wrappers = wrappers or optimizers(model)
+    model.patch_mix.draw_mask = lambda sr, _: torch.eye(4).to(sr).expand(
+        len(sr), 1, 4, 4)
+    if double:
+        model.double()
+    return [{k: v.item() for k, v in model.train_step(
+        toy_data(seed=step), wrappers).items()} for step in range(steps)]
+
+
+def assert_close(found, want, rel):
+    for one, other in zip(found, want, strict=True):
+        assert one == pytest.approx(other, rel=rel)
+
+
+def test_channels_last_changes_the_memory_and_not_the_numbers():
+    plain, fast = build(), build(channels_last=True)
+    layers = []
+    fast.task.backbone.stage2.register_forward_hook(
+        lambda module, args, output: layers.append(args[0]))
+    assert_close(train(fast, double=True), train(plain, double=True), 1e-9)
+    for name, parameter in fast.named_parameters():
+        if parameter.dim() == 4:
+            assert parameter.is_contiguous(memory_format=torch.channels_last), name
+    assert layers and all(
+        x.is_contiguous(memory_format=torch.channels_last) for x in layers)
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(fast.state_dict()[name], value)
+
+
+def test_sr_images_are_reused():
+    recipe = dict(SR4IR_RECIPE, task=dict(SR4IR_RECIPE['task'], reuse_sr=True))
+    model, plain = build(recipe=recipe), build()
+    runs, images = [], []
+    model.sr.register_forward_hook(lambda *_: runs.append(1))
+    plain.sr.register_forward_hook(lambda *args: images.append(args[-1].detach()))
+    first, = train(model, 1)
+    want, = train(plain, 1)
+    assert len(runs) == 1 and len(images) == 2
+    # Phase 1 is the same; phase 2 sees the images of S before its update.
+    assert {k: v for k, v in first.items() if k.startswith('sr/')} == pytest.approx(
+        {k: v for k, v in want.items() if k.startswith('sr/')})
+    assert first['task/hr/loss_cls'] == pytest.approx(want['task/hr/loss_cls'])
+    task = build().task
+    image = images[0]
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1)
+                 for v in ([123.0, 116, 103], [58.0, 57, 56]))
+    logits = task((image * 255 - mean) / std)
+    loss = 0.34 * F.cross_entropy(logits, torch.tensor([0, 1]))
+    assert first['task/sr/loss_cls'] == pytest.approx(loss.item(), rel=1e-5)
+    assert first['task/sr/loss_cls'] != pytest.approx(
+        want['task/sr/loss_cls'], rel=1e-5)
+
+
+def test_one_pass_for_three_images_is_their_mean():
+    one = build(task=NORMLESS, recipe=dict(SR4IR_RECIPE, task=BATCHED))
+    three = build(task=NORMLESS)
+    found, want = train(one, double=True), train(three, double=True)
+    for a, b in zip(found, want, strict=True):
+        losses = sum(v for k, v in b.items() if 'loss_cls' in k)
+        assert a['task/sr+hr+mix/loss_cls'] == pytest.approx(losses, rel=1e-9)
+        assert a['task/loss'] == pytest.approx(b['task/loss'], rel=1e-9)
+    assert one.task.head_calls == 2 and three.task.head_calls == 6
+    for name, value in three.state_dict().items():
+        torch.testing.assert_close(one.state_dict()[name], value)
+
+
+def test_one_pass_needs_a_network_without_batch_statistics():
+    with pytest.raises(ValueError, match=(
+            r"phase 'task', loss 'task_sr\+hr\+mix': ToyTask has batch statistics "
+            r'\(backbone.norm and 0 more\)')):
+        build(recipe=dict(SR4IR_RECIPE, task=BATCHED))
+
+
+def test_a_shared_loss_with_scales_of_their_own():
+    """Each optimizer of S+T takes its own scale off, as if there were none."""
+    def run(scales):
+        model = build(recipe=RECIPES['S+T'])
+        wrappers = optimizers(model, AmpOptimWrapper)
+        for wrapper, scale in zip(wrappers.values(), scales, strict=True):
+            if scale:
+                wrapper.loss_scaler = torch.amp.GradScaler('cpu', init_scale=scale)
+        return train(model, 3, wrappers), snapshot(model), wrappers
+
+    losses, want, _ = run((None, None))
+    found_losses, found, wrappers = run((4.0, 1024.0))
+    assert found_losses == losses  # powers of two change no digit
+    assert all(torch.equal(found[name], value) for name, value in want.items())
+    assert [w.loss_scaler.get_scale() for w in wrappers.values()] == [4.0, 1024.0]
+
+
+def test_an_overflow_skips_the_optimizer_that_it_is_in():
+    model = build(recipe=RECIPES['S+T'])
+    wrappers = optimizers(model, AmpOptimWrapper)
+    for wrapper in wrappers.values():
+        wrapper.loss_scaler = torch.amp.GradScaler('cpu', init_scale=8.0)
+    model.task.head.weight.register_hook(lambda grad: grad * float('inf'))
+    before = snapshot(model)
+    train(model, 1, wrappers)
+    assert torch.equal(model.task.head.weight, before['task.head.weight'])
+    assert not torch.equal(model.sr.conv.weight, before['sr.conv.weight'])
+    assert wrappers['task'].loss_scaler.get_scale() == 4.0
+    assert wrappers['sr'].loss_scaler.get_scale() == 8.0
+
+
+def test_optimizers_of_one_phase_accumulate_alike():
+    model = build()
+    wrappers = [*optimizers(model, accumulative_counts=2).values()]
+    check_accumulation('both', wrappers)
+    wrappers[1]._accumulative_counts = 3
+    with pytest.raises(ValueError, match=r"'both'.*accumulative_counts=\[2, 3\]"):
+        check_accumulation('both', wrappers)
+
+
+def test_mixed_precision_on_a_cpu():
+    if torch.cuda.is_available():
+        return
+    model, plain = build(), build()
+    seen = []
+    model.task.neck.register_forward_hook(lambda *args: seen.append(args[-1].dtype))
+    found, want = train(model, 2, optimizers(model, AmpOptimWrapper)), train(plain)
+    assert set(seen) == {torch.bfloat16}
+    for a, b in zip(found, want, strict=True):
+        losses = [k for k in b if 'loss' in k]
+        assert {k: a[k] for k in losses} == pytest.approx(
+            {k: b[k] for k in losses}, rel=0.05)
+        assert any(a[k] != b[k] for k in losses)
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+    with pytest.raises(ValueError, match='float16 needs a GPU'):
+        optimizers(model, AmpOptimWrapper, dtype='float16')
+    with pytest.raises(ValueError, match="'bfloat16' or 'float16', got 'int8'"):
+        optimizers(model, AmpOptimWrapper, dtype='int8')
+
+
+def test_features_are_compared_in_single_precision():
+    tdp = MODELS.build(dict(type='mmsr4ir.TDPLoss', layer='x', levels=(0, )))
+    hr = torch.full((1, 2, 4, 4), 256.0)
+    sr = hr + torch.arange(16.0).view(4, 4)
+    half = [x.bfloat16() for x in (sr, hr)]
+    want = (half[0].double() - half[1].double()).abs().mean()
+    loss = tdp([half[0]], [half[1]])
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(want.item(), rel=1e-6)
