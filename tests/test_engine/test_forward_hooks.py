@@ -1,0 +1,130 @@
+"""Parts of the networks compiled, or computed again in the backward pass."""
+import pytest
+import torch
+import torch._dynamo
+from mmengine.config import Config
+from mmengine.runner import Runner
+from torch import nn
+
+from mmsr4ir.compat.checkpoint import load_from_local
+from mmsr4ir.engine import ActivationCheckpointHook, CompileHook
+from mmsr4ir.registry import MODELS
+from toys import ToySR, toy_config
+
+GRAPHS = []
+
+
+@torch._dynamo.register_backend
+def keep_graphs(graph, inputs):
+    """A backend that compiles nothing, to have the numbers of plain torch."""
+    GRAPHS.append(graph)
+    return graph.forward
+
+
+@MODELS.register_module()
+class DeepToySR(ToySR):
+    """With a body of two layers."""
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.body = nn.Sequential(*(nn.Conv2d(3, 3, 3, padding=1) for _ in range(2)))
+
+    def forward(self, x):
+        return super().forward(x + self.body(x))
+
+
+def runner(work_dir, hooks=(), **model):
+    optimizer = dict(optimizer=dict(type='SGD', lr=0.01))
+    return Runner.from_cfg(Config(dict(
+        model=toy_config(**(dict(sr=dict(type='mmsr4ir.DeepToySR', scale=2)) | model)),
+        work_dir=str(work_dir), default_scope='mmengine', log_level='ERROR',
+        train_dataloader=dict(
+            dataset=dict(type='ToyDraws', length=4), batch_size=2, num_workers=0,
+            sampler=dict(type='DefaultSampler', shuffle=True),
+            collate_fn=dict(type='pseudo_collate')),
+        train_cfg=dict(type='mmsr4ir.ExactEpochLoop', max_epochs=2),
+        optim_wrapper=dict(
+            constructor='mmsr4ir.PerNetworkOptimWrapperConstructor',
+            sr=optimizer, task=optimizer),
+        default_hooks=dict(alternate=dict(type='mmsr4ir.AlternateTrainingHook')),
+        custom_hooks=list(hooks), randomness=dict(seed=0),
+        experiment_name=f'{work_dir.parent.name}_{work_dir.name}')))
+
+
+def trained(path, hooks=()):
+    path.mkdir()
+    run = runner(path, hooks)
+    run.train()
+    return run.model, load_from_local(path / 'epoch_2.pth')['state_dict']
+
+
+@pytest.fixture(scope='module')
+def plain(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp('plain') / 'run')[1]
+
+
+def assert_equal(found, want):
+    assert list(found) == list(want)
+    for name, value in want.items():
+        assert torch.equal(found[name], value), name
+
+
+def test_compiled_parts_train_the_same(tmp_path, plain):
+    GRAPHS.clear()
+    model, found = trained(tmp_path / 'run', [dict(
+        type='mmsr4ir.CompileHook', modules=['sr', 'task.backbone'],
+        backend='keep_graphs')])
+    assert_equal(found, plain)
+    ops = [{str(node.target) for node in graph.graph.nodes} for graph in GRAPHS]
+    assert any('pixel_shuffle' in ' '.join(names) for names in ops)  # S
+    assert any('relu' in ' '.join(names) for names in ops)  # T's backbone
+    for part in (model.sr, model.task.backbone):
+        assert 'forward' not in vars(part)
+
+
+def test_a_checkpointed_part_is_run_again_and_trains_the_same(
+        tmp_path, plain, monkeypatch):
+    kept, runs = [], []
+    forward = DeepToySR.forward
+
+    def count(self, x):
+        with torch.autograd.graph.saved_tensors_hooks(
+                lambda x: (kept.append(x.numel()), x)[1], lambda x: x):
+            return forward(self, x)
+
+    monkeypatch.setattr(DeepToySR, 'forward', count)
+    convolve = nn.Conv2d.forward
+    monkeypatch.setattr(nn.Conv2d, 'forward', lambda self, x: (
+        runs.append(1), convolve(self, x))[1])
+    counts = []
+    for name, modules in [('plain', []), ('body', ['sr.body'])]:
+        kept.clear(), runs.clear()
+        hooks = [dict(type='mmsr4ir.ActivationCheckpointHook', modules=modules)
+                 ] if modules else []
+        model, found = trained(tmp_path / name, hooks)
+        assert_equal(found, plain)
+        counts.append((sum(kept), len(runs)))
+    assert counts[1][0] < counts[0][0]
+    # Two layers, again in the backward pass of each of the four iterations.
+    assert counts[1][1] == counts[0][1] + 2 * 4
+    assert all('forward' not in vars(layer) for layer in model.sr.body)
+
+
+@pytest.mark.parametrize('modules, message', [
+    (['degradation'], "no 'degradation': it is in none of"),
+    (['sr.tail'], "no 'sr.tail'"),
+    (['task'], "'task' holds the layer of the TDP loss"),
+])
+def test_parts_that_cannot_be_are_refused(tmp_path, modules, message):
+    (tmp_path / 'run').mkdir()
+    run = runner(tmp_path / 'run', [
+        dict(type='mmsr4ir.CompileHook', modules=modules)])
+    with pytest.raises(ValueError, match=message):
+        run.train()
+
+
+@pytest.mark.parametrize('kind', [CompileHook, ActivationCheckpointHook])
+@pytest.mark.parametrize('modules', ['sr', []])
+def test_modules_are_a_list(kind, modules):
+    with pytest.raises(ValueError, match='must be a list of names'):
+        kind(modules=modules)
