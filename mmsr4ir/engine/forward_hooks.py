@@ -29,7 +29,7 @@ class _ForwardHook(Hook):
             raise ValueError(f'{type(self).__name__}: modules must be a list of names, '
                              f"as ['sr', 'task.backbone'], got {modules!r}")
         self.names = tuple(modules)
-        self.modules: list[nn.Module] = []
+        self.forwards: list[tuple[nn.Module, Callable]] = []
 
     def wrap(self, forward: Callable) -> Callable:
         """What stands in the place of ``forward``."""
@@ -47,16 +47,25 @@ class _ForwardHook(Hook):
                 from inside of one.
         """
         model = unwrap(runner.model)
-        for name in self.names:
-            self.modules += self.parts(find_part(model, name))
-        for module in self.modules:
-            module.forward = self.wrap(module.forward)
+        self.forwards = [
+            (module, self.wrap(module.forward)) for name in self.names
+            for module in self.parts(find_part(model, name))]
+        self.after_val(runner)
+
+    def before_val(self, runner: Runner) -> None:
+        """Validate as ever: images of many sizes would be compiled one by one."""
+        for module, _ in self.forwards:
+            vars(module).pop('forward', None)
+
+    def after_val(self, runner: Runner) -> None:
+        """Go on training in the other way."""
+        for module, forward in self.forwards:
+            module.forward = forward
 
     def after_train(self, runner: Runner) -> None:
         """Put everything back."""
-        for module in self.modules:
-            vars(module).pop('forward', None)
-        self.modules = []
+        self.before_val(runner)
+        self.forwards = []
 
 
 def find_part(model: SR4IR, name: str) -> nn.Module:

@@ -1,4 +1,6 @@
 """Parts of the networks compiled, or computed again in the backward pass."""
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch._dynamo
@@ -80,6 +82,23 @@ def test_compiled_parts_train_the_same(tmp_path, plain):
     assert any('relu' in ' '.join(names) for names in ops)  # T's backbone
     for part in (model.sr, model.task.backbone):
         assert 'forward' not in vars(part)
+
+
+def test_a_validation_runs_what_it_always_ran():
+    run = SimpleNamespace(model=MODELS.build(toy_config()))
+    part = vars(run.model.sr)
+    hook = CompileHook(['sr'], backend='keep_graphs')
+    hook.before_val(run)
+    assert 'forward' not in part
+    hook.before_train(run)
+    compiled = part['forward']
+    hook.before_val(run)
+    assert 'forward' not in part
+    hook.after_val(run)
+    assert part['forward'] is compiled
+    hook.after_train(run)
+    hook.after_val(run)
+    assert 'forward' not in part
 
 
 def test_a_checkpointed_part_is_run_again_and_trains_the_same(

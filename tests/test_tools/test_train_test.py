@@ -147,7 +147,38 @@ def test_amp_without_a_gpu_says_so(coco_root, tiny_options, run_tool):
         return
     process = run_tool(PYTHON, 'tools/train.py', CONFIG, '--amp',
                        *tiny_options(coco_root), ok=False)
-    assert process.returncode == 1 and '--amp needs a GPU' in process.stdout
+    assert process.returncode == 1 and '--amp in float16 needs a GPU' in process.stdout
+
+
+def test_every_switch_at_once(tmp_path, trained, coco_root, tiny_options, run_tool):
+    process = run_tool(
+        PYTHON, 'tools/train.py', CONFIG, '--amp', 'bfloat16', '--work-dir', tmp_path,
+        *tiny_options(coco_root, **{
+            'train_cfg.max_epochs': 1, 'train_cfg.val_interval': 1,
+            'default_hooks.alternate.warmup': 0,
+            'model.channels_last': True, 'model.recipe.task.reuse_sr': True,
+            'optim_wrapper.sr.accumulative_counts': 2,
+            'optim_wrapper.task.accumulative_counts': 3,
+            'default_hooks.ema.type': 'EMAHook',
+            'default_hooks.compile.type': 'mmsr4ir.CompileHook',
+            'default_hooks.compile.modules': '[task.neck]',
+            'default_hooks.compile.backend': 'eager',
+            'default_hooks.less_memory.type': 'mmsr4ir.ActivationCheckpointHook',
+            'default_hooks.less_memory.modules': '[sr.body]',
+        }))
+    last, _ = logged(tmp_path, process.stdout, '1/1 [3/3]')
+    assert last['sr/loss_tdp'] > 0 and last['task/mix/loss_cls'] > 0
+    checkpoint = load_from_local(tmp_path / 'epoch_1.pth')
+    names = checkpoint['state_dict'].keys()
+    assert names == load_from_local(trained[0] / 'epoch_1.pth')['state_dict'].keys()
+    averages = {name.removeprefix('module.'): value
+                for name, value in checkpoint['ema_state_dict'].items()}
+    assert {*names} == {*averages} - {'steps'}
+    # MMEngine saves the averages in the place of the weights, and the other way round.
+    for part in ('sr.conv_first.weight', 'task.rpn_head.rpn_cls.weight'):
+        assert not torch.equal(checkpoint['state_dict'][part], averages[part])
+    assert all('loss_scaler' in wrapper
+               for wrapper in checkpoint['optimizer'].values())
 
 
 @pytest.mark.parametrize('setting, message', [
