@@ -152,6 +152,29 @@ def test_optimizers_of_one_phase_accumulate_alike():
         check_accumulation('both', wrappers)
 
 
+def test_each_phase_accumulates_by_itself():
+    """S over two half batches, T over one: S ends as after one whole batch."""
+    recipe = dict(sr=dict(update='sr', losses=dict(pixel=1.0)),
+                  task=dict(update='task', losses=dict(task_hr=1.0)))
+    ends, halves = [], [toy_data(seed=seed) for seed in range(2)]
+    whole = {key: halves[0][key] + halves[1][key] for key in halves[0]}
+    for batches, counts in [([whole], (1, 1)), (halves, (2, 1))]:
+        model = build(recipe=recipe, task=NORMLESS).double()
+        model.sr.norm = nn.Identity()
+        wrappers = optimizers(model)
+        updates = {'sr': 0, 'task': 0}
+        for (name, wrapper), count in zip(wrappers.items(), counts, strict=True):
+            wrapper._accumulative_counts = count
+            wrapper.optimizer.register_step_post_hook(
+                lambda *_, name=name: updates.update({name: updates[name] + 1}))
+        for data in batches:
+            model.train_step(data, wrappers)
+        assert updates == {'sr': 1, 'task': len(batches)}
+        ends.append(snapshot(model.sr))
+    for name, value in ends[0].items():
+        torch.testing.assert_close(ends[1][name], value, rtol=1e-10, atol=1e-12)
+
+
 def test_mixed_precision_on_a_cpu():
     if torch.cuda.is_available():
         return
