@@ -1,10 +1,12 @@
 """Time the parts of a training iteration and of a test, each by itself."""
+import re
 import resource
 import statistics
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -12,6 +14,8 @@ from mmengine.optim import OptimWrapperDict, build_optim_wrapper
 from torch.utils.data import DataLoader
 
 from mmsr4ir.models.sr4ir import SR4IR
+
+_STATUS = Path('/proc/self/status')  # Linux only
 
 
 class Laps:
@@ -36,6 +40,10 @@ class Laps:
         now = _now()
         self._keep(name, now - self._last)
         self._last = now
+
+    def skip(self) -> None:
+        """Leave out what was done since the last part."""
+        self._last = _now()
 
     def whole(self, name: str) -> None:
         """All parts since the start of the round, as one."""
@@ -165,14 +173,33 @@ def summary(laps: Laps) -> dict[str, dict[str, float]]:
     """
     rows = {}
     for name, seconds in laps.seconds.items():
-        q1, median, q3 = (statistics.quantiles(seconds, n=4, method='inclusive')
-                          if len(seconds) > 1 else seconds * 3)
+        q1, median, q3 = quartiles(seconds)
         rates = [images / max(second, 1e-9) for images, second
                  in zip(laps.images, seconds, strict=True)]
         rows[name] = dict(
             median=median, min=min(seconds), max=max(seconds), q1=q1, q3=q3,
             images_per_second=statistics.median(rates))
     return rows
+
+
+def quartiles(values: list[float]) -> list[float]:
+    """The first quartile, the median and the third."""
+    return (statistics.quantiles(values, n=4, method='inclusive')
+            if len(values) > 1 else values * 3)
+
+
+def table(title: str, rows: dict[str, dict[str, float]], whole: float) -> str:
+    """A summary as text, each part with its share of so many seconds."""
+    width = max(len(name) for name in (*rows, 'seconds')) + 2
+    lines = [f'{title}:',
+             f'{"seconds":{width}}{"median":>9}{"q1":>9}{"q3":>9}{"min":>9}{"max":>9}'
+             f'{"share":>8}{"images/s":>10}']
+    for name, row in rows.items():
+        lines.append(
+            f'{name:{width}}' + ''.join(
+                f'{row[key]:9.4f}' for key in ('median', 'q1', 'q3', 'min', 'max'))
+            + f'{row["median"] / whole:8.0%}{row["images_per_second"]:10.1f}')
+    return '\n'.join(lines)
 
 
 def peak_memory() -> dict[str, float | str]:
@@ -183,6 +210,18 @@ def peak_memory() -> dict[str, float | str]:
     """
     if torch.cuda.is_available():
         return dict(mib=torch.cuda.max_memory_allocated() / 2**20, of='GPU')
-    unit = 1 if sys.platform == 'darwin' else 2**10  # in bytes there, else in KiB
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return dict(mib=peak * unit / 2**20, of='process')
+    if _STATUS.exists():
+        # A child's ru_maxrss would begin with its parent's.
+        peak = int(re.search(r'VmHWM:\s*(\d+) kB', _STATUS.read_text())[1]) / 2**10
+    else:
+        unit = 1 if sys.platform == 'darwin' else 2**10  # in bytes there, else in KiB
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    return dict(mib=peak, of='process')
+
+
+def reset_peak_memory() -> None:
+    """Let the peak begin anew, with what is taken now; on Linux and on a GPU only."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    elif _STATUS.exists():
+        (_STATUS.parent / 'clear_refs').write_text('5')

@@ -18,6 +18,7 @@ from mmsr4ir.apis.speed import (
     build_wrappers,
     peak_memory,
     summary,
+    table,
     time_inference,
     time_training,
 )
@@ -56,21 +57,12 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def table(title: str, laps: Laps, whole: str) -> str:
-    """The parts of one summary, each with its share of the whole."""
-    rows = summary(laps)
-    lines = [f'{title}, batches of {max(laps.images)}:',
-             f'{"seconds":20}{"median":>9}{"q1":>9}{"q3":>9}{"min":>9}{"max":>9}'
-             f'{"share":>8}{"images/s":>10}']
-    for name, row in rows.items():
-        lines.append(
-            f'{name:20}' + ''.join(
-                f'{row[key]:9.4f}' for key in ('median', 'q1', 'q3', 'min', 'max'))
-            + f'{row["median"] / rows[whole]["median"]:8.0%}'
-            f'{row["images_per_second"]:10.1f}')
-    memory = peak_memory()
-    lines.append(f'peak memory: {memory["mib"]:.0f} MiB ({memory["of"]})')
-    return '\n'.join(lines)
+def report(title: str, laps: Laps, whole: str) -> str:
+    """A table of the parts of one summary, and the peak memory."""
+    rows, memory = summary(laps), peak_memory()
+    title = f'{title}, batches of {max(laps.images)}'
+    return (table(title, rows, rows[whole]['median'])
+            + f'\npeak memory: {memory["mib"]:.0f} MiB ({memory["of"]})')
 
 
 def main() -> None:
@@ -94,7 +86,7 @@ def main() -> None:
         if 'inference' in args.parts:
             loader = build_loader(cfg, 'test', args.batch_size, workers=True)
             laps = time_inference(model, loader, args.iterations, args.warmup)
-            print('\n' + table('inference', laps, 'test step'), flush=True)
+            print('\n' + report('inference', laps, 'test step'), flush=True)
             results['inference'] = dict(
                 batch=max(laps.images), memory=peak_memory(), seconds=summary(laps))
         if 'training' in args.parts:
@@ -102,7 +94,7 @@ def main() -> None:
             laps = time_training(
                 model, build_wrappers(cfg, model), loader, args.iterations,
                 args.warmup, args.stage)
-            print('\n' + table(f'training, stage {args.stage}', laps, 'iteration'))
+            print('\n' + report(f'training, stage {args.stage}', laps, 'iteration'))
             results['training'] = dict(
                 batch=max(laps.images), memory=peak_memory(), stage=args.stage,
                 seconds=summary(laps))
