@@ -169,7 +169,7 @@ def train(name: str, folder: Path, rank: int, world: int) -> None:
         model=build(task, recipe), work_dir=str(work), default_scope=SCOPES[task],
         launcher='none' if world == 1 else 'pytorch',
         cfg=dict(model_wrapper_cfg=dict(
-            type='MMSeparateDistributedDataParallel', device_ids=None)),
+            type='mmsr4ir.SeparateDistributedDataParallel', device_ids=None)),
         train_dataloader=dict(
             loader, batch_size=BATCH // world, dataset=Shapes(task, length, images),
             sampler=dict(type='DefaultSampler', shuffle=images == 12)),
