@@ -6,6 +6,8 @@ Each case is one training through MMEngine's Runner. Whatever the number of proc
 all of them together see eight images an iteration, and four in an epoch's last one.
 FOLDER/<case>/<processes> is the work dir of each, FOLDER/<task>.pth the model before.
 """
+import copy
+import functools
 import os
 import sys
 import traceback
@@ -25,10 +27,14 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 import mmsr4ir  # noqa: F401
+from mmsr4ir.engine import PerNetworkOptimWrapperConstructor
 from mmsr4ir.engine.exact_loops import check_shares
+from mmsr4ir.models import SeparateDistributedDataParallel
+from mmsr4ir.models.recipes import STAGES
 from mmsr4ir.registry import MODELS as OURS
 from toys import MEAN, RECIPES, STD
 
+ROOT = Path(__file__).parents[1]
 WORLDS = (1, 2, 4)
 BATCH, EPOCHS, CLASSES = 8, 2, ('a', 'b', 'c')
 SCOPES = dict(detection='mmdet', segmentation='mmseg', classification='mmpretrain')
@@ -105,10 +111,15 @@ class Shapes(Dataset):
         return dict(inputs=image.byte(), data_samples=sample)
 
 
+@functools.cache
+def fcos() -> Config:
+    return get_config('mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py')
+
+
 def task_network(task: str) -> dict:
     """A config: FCOS, an FCN or a ResNet, all without batch statistics."""
     if task == 'detection':
-        cfg = get_config('mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py')
+        cfg = copy.deepcopy(fcos())
         cfg.merge_from_dict({
             'model.backbone': dict(depth=18, base_channels=4, init_cfg=None),
             'model.neck': dict(in_channels=[4, 8, 16, 32], out_channels=8),
@@ -199,6 +210,30 @@ def train(name: str, folder: Path, rank: int, world: int) -> None:
     runner.train()
 
 
+def train_tiny(config: Path, recipe: str) -> None:
+    """Two steps of a demo's networks in each stage, as one of several processes.
+
+    After a parameter without a gradient, torch's wrapper refuses the next step.
+    """
+    cfg = Config.fromfile(config)
+    init_default_scope(cfg.default_scope)
+    if cfg.get('data_preprocessor'):
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    cfg.model.recipe = RECIPES[recipe]
+    if recipe == 'L->T':
+        cfg.model.sr = dict(type='mmsr4ir.InterpolateUpsampler', scale=4)
+    task, = (task for task, scope in SCOPES.items() if scope == cfg.default_scope)
+    model = SeparateDistributedDataParallel(MODELS.build(cfg.model).train())
+    optimizers = PerNetworkOptimWrapperConstructor({
+        name: dict(optimizer=dict(type='SGD', lr=1e-3)) for name in ('sr', 'task')})(
+            model)
+    images = Shapes(task, 2 * EPOCHS, 2 * EPOCHS)
+    for stage in STAGES:
+        model.module.stage = stage
+        for i in (0, 2):
+            model.train_step(pseudo_collate([images[i], images[i + 1]]), optimizers)
+
+
 def one_process(folder: Path, names: list[str], rank: int, world: int) -> None:
     """Train all cases, one after another, in one process group."""
     os.environ |= dict(LOCAL_RANK=str(rank))
@@ -212,6 +247,11 @@ def one_process(folder: Path, names: list[str], rank: int, world: int) -> None:
             (folder / f'refused_{rank}_of_{world}').write_text(str(error))
     for name in names:
         train(name, folder, rank, world)
+    if world == 2 and len(names) == len(CASES):
+        for config in sorted(ROOT.glob('configs/sr4ir/*_tiny.py')):
+            for recipe in RECIPES:
+                train_tiny(config, recipe)
+                (folder / f'{config.stem} {recipe} {rank}').touch()
     if world > 1:
         dist.destroy_process_group()
 

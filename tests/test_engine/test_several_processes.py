@@ -58,3 +58,10 @@ def test_shares_of_different_sizes_are_refused_in_every_process(folder, world):
         text = (folder / f'refused_{rank}_of_{world}').read_text()
         assert f'the {world} processes' in text and str(shares) in text
         assert 'train_dataloader.sampler.round_up=True' in text
+
+
+def test_the_demos_networks_need_no_search_for_unused_parameters(folder):
+    done = {path.name for path in folder.glob('*_tiny *')}
+    assert done == {f'{config} {recipe} {rank}' for rank in (0, 1) for recipe in RECIPES
+                    for config in ('deeplabv3_edsr_tiny', 'faster-rcnn_edsr_tiny',
+                                   'resnet18_edsr_tiny')}
