@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.dist import get_rank
 from mmengine.evaluator import BaseMetric
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook
@@ -47,6 +48,8 @@ KINDS = {
     'iterations, AMP, EMA': dict(by_epoch=False, ema=EMA, amp=True),
     'iterations, endless sampler, 2 workers': dict(
         by_epoch=False, workers=2, sampler='InfiniteSampler'),
+    '2 processes, saved within epochs, EMA': dict(
+        by_epoch=True, processes=2, checkpoint=ITER_SAVES, ema=EMA),
 }
 SAVING = ('half a checkpoint', 'before the rename', 'after the rename')
 
@@ -79,7 +82,8 @@ class Trace(Hook):
         ema = [hook.ema_model for hook in runner.hooks if hasattr(hook, 'ema_model')]
         wrappers = dict(runner.optim_wrapper.items())
         line = dict(
-            iter=runner.iter, epoch=runner.epoch, batch=batch_idx, stage=model.stage,
+            iter=f'{runner.iter} of process {get_rank()}',
+            epoch=runner.epoch, batch=batch_idx, stage=model.stage,
             losses={k: v.item().hex() for k, v in outputs.items()},
             rates=runner.optim_wrapper.get_lr(),
             data=digest(data_batch['inputs']),
@@ -94,8 +98,9 @@ class Trace(Hook):
     def after_val_epoch(self, runner, metrics=None):
         torch.rand(3)  # a validation that draws random numbers
         with open(self.path, 'a') as file:
-            file.write(json.dumps(dict(iter=f'validation {runner.iter}',
-                                       metrics=metrics)) + '\n')
+            file.write(json.dumps(dict(
+                iter=f'validation {runner.iter} of process {get_rank()}',
+                metrics=metrics)) + '\n')
 
 
 @METRICS.register_module()
@@ -163,6 +168,9 @@ def train(work: Path, trace: Path, kind: dict, resume: bool) -> None:
                 by_epoch=by_epoch)),
             ema=kind.get('ema'), trace=dict(type='Trace', path=str(trace))),
         log_processor=dict(by_epoch=by_epoch), default_scope='mmengine',
+        launcher='none' if 'processes' not in kind else 'pytorch',
+        model_wrapper_cfg=dict(
+            type='mmsr4ir.SeparateDistributedDataParallel', device_ids=None),
         log_level='ERROR', experiment_name=f'{os.getpid()}')
     cfg['default_hooks'] = {k: v for k, v in cfg['default_hooks'].items() if v}
     cfg = Config(cfg)
@@ -200,37 +208,61 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def attempt(folder: Path, kind: dict, resume: bool, moment) -> tuple[bool, str]:
-    """Train in a process of its own until the moment; returns whether it got through.
+def attempt(folder: Path, kind: dict, resume: bool, moment) -> bool:
+    """Train in processes of their own until the moment; returns whether they finished.
 
-    A moment is None, seconds from the start, or (point of a saving, number).
+    A moment is None, seconds from the start, or (point of a saving, number). Once a
+    process is dead, the others are killed, as torch's launcher does.
     """
-    child = os.fork()
-    if child == 0:
-        os.setsid()
-        try:
-            with open(folder / 'log.txt', 'a') as log:
-                os.dup2(log.fileno(), 1), os.dup2(log.fileno(), 2)
-            if isinstance(moment, tuple):
-                die_while_saving(*moment)
-            train(folder / 'work', folder / 'trace.jsonl', kind, resume)
-        except BaseException:
-            traceback.print_exc()
-            sys.stderr.flush()
-            os._exit(1)
-        os._exit(0)
+    count = kind.get('processes', 1)
+    group = folder / f'group_{time.monotonic_ns()}'
+    children = [start(folder, kind, resume, moment, rank, group)
+                for rank in range(count)]
+    ends = {}
+
+    def look() -> None:
+        for child in set(children) - set(ends):
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                ends[child] = status
+
     deadline = time.monotonic() + (moment if isinstance(moment, float) else 300)
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            break
+    while (len(ends) < count and not any(ends.values())
+           and time.monotonic() < deadline):
         time.sleep(0.002)
-    else:
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-    if os.WIFEXITED(status) and os.WEXITSTATUS(status):
+        look()
+    look()  # the one whose death was another's error
+    if any(ends.values()) and not any(map(os.WIFSIGNALED, ends.values())):
         raise RuntimeError((folder / 'log.txt').read_text()[-3000:])
-    return os.WIFEXITED(status)
+    for child in set(children) - set(ends):
+        os.kill(child, signal.SIGKILL)
+        ends[child] = os.waitpid(child, 0)[1]
+        time.sleep(0.05 * (count > 1))  # the others go on for a moment
+    return not any(ends.values())
+
+
+def start(folder: Path, kind: dict, resume: bool, moment, rank: int, group: Path
+          ) -> int:
+    """Start one process of a training; returns its id."""
+    child = os.fork()
+    if child:
+        return child
+    os.setsid()
+    try:
+        with open(folder / 'log.txt', 'a') as log:
+            os.dup2(log.fileno(), 1), os.dup2(log.fileno(), 2)
+        if kind.get('processes'):
+            os.environ['LOCAL_RANK'] = str(rank)
+            torch.distributed.init_process_group(
+                'gloo', f'file://{group}', rank=rank, world_size=kind['processes'])
+        if isinstance(moment, tuple):
+            die_while_saving(*moment)
+        train(folder / 'work', folder / 'trace.jsonl', kind, resume)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    os._exit(0)
 
 
 def read_trace(folder: Path) -> dict[str, list[str]]:

@@ -3,6 +3,7 @@ import argparse
 import sys
 
 from mmengine.runner import Runner
+from torch.distributed.elastic.multiprocessing.errors import record
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
 from mmsr4ir.apis import add_run_arguments, check_before_run, load_config, start_dist
@@ -25,6 +26,7 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+@record  # of several processes, the launcher then shows the error of the first to fail
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)

@@ -3,6 +3,7 @@ import argparse
 import sys
 
 from mmengine.runner import Runner
+from torch.distributed.elastic.multiprocessing.errors import record
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
 from mmsr4ir.apis import (
@@ -39,6 +40,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@record  # of several processes, the launcher then shows the error of the first to fail
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)

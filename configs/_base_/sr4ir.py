@@ -4,7 +4,7 @@
 custom_imports = dict(imports=['mmsr4ir'], allow_failed_imports=False)
 
 # Each network has a reducer and an optimizer of its own.
-model_wrapper_cfg = dict(type='MMSeparateDistributedDataParallel')
+model_wrapper_cfg = dict(type='mmsr4ir.SeparateDistributedDataParallel')
 
 # Published: EDSR-baseline, x4; L1 on pixels. mmagic's EDSR works on [0, 1]
 # (its authors' weights on [0, 255], see sr/edsr_x4.py).

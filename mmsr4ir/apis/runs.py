@@ -66,7 +66,7 @@ def start_dist(cfg: Config) -> None:
     device, so the processes are joined here, through gloo.
     """
     if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
-        cfg.env_cfg.dist_cfg = dict(backend='gloo')
+        cfg.env_cfg = dict(cfg.get('env_cfg') or {}, dist_cfg=dict(backend='gloo'))
         # The Runner would hand out CUDA devices to the wrapper otherwise.
         cfg.model_wrapper_cfg = dict(
             cfg.get('model_wrapper_cfg') or dict(type='MMDistributedDataParallel'),

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from mmengine.dist import broadcast_object_list, get_rank
+from mmengine.dist import all_gather_object, broadcast_object_list, get_rank
 from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
@@ -90,6 +90,9 @@ class _Exact:
         max_unreadable: So many unreadable images are replaced by others from one start
             to the next; one more is fatal. 0: the first is.
         kwargs: Those of MMEngine's loop.
+
+    Raises:
+        ValueError: The processes would get different numbers of images.
     """
 
     endless = False
@@ -100,6 +103,7 @@ class _Exact:
             dataloader = runner.build_dataloader(
                 dataloader, seed=runner.seed,
                 diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False))
+        check_shares(dataloader)
         super().__init__(
             runner, ExactLoader(dataloader, self.endless, max_unreadable), **kwargs)
 
@@ -119,7 +123,8 @@ class _Exact:
 
     def run_iter(self, *args) -> None:
         """One iteration, with random numbers that are its own."""
-        seed_all(self.runner.seed, self._iter)
+        # Each process draws for its own images.
+        seed_all(self.runner.seed, self._iter, get_rank())
         with explain_out_of_memory(args[-1]):
             super().run_iter(*args)
 
@@ -135,6 +140,20 @@ class _Exact:
         self.runner.message_hub.update_info('validated', done)
         seed_all(self.runner.seed, self._iter, 1)
         self.runner.val_loop.run()
+
+
+def check_shares(dataloader: DataLoader) -> None:
+    """See that no process runs out of images while the others wait for its gradients.
+
+    Raises:
+        ValueError: They get different numbers of images.
+    """
+    shares = all_gather_object(len(dataloader.batch_sampler.sampler))
+    if len(set(shares)) > 1:
+        raise ValueError(
+            f'the {len(shares)} processes would train on different numbers of images '
+            f'in an epoch: {shares}. Set train_dataloader.sampler.round_up=True: a few '
+            'images then come twice')
 
 
 @LOOPS.register_module()

@@ -7,6 +7,8 @@ as the recipe (:mod:`mmsr4ir.models.recipes`) names them.
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
+import torch
+from mmengine.dist import all_reduce_dict, get_world_size
 from mmengine.runner import BaseLoop, LogProcessor, Runner
 
 from mmsr4ir.models.recipes import Phase
@@ -35,6 +37,10 @@ class PhaseLogProcessor(LogProcessor):
     Each is smoothed as by MMEngine, and the phase's loss is their sum: where the stage
     changes, it differs for one window from the smoothed sum (``sr/loss``) in
     ``scalars.json``, in which iterations of both stages are mixed.
+
+    What a training logs is the mean over its processes, which are asked at each log
+    interval and not between; times are those of the first one. A window that reaches
+    back over a resumption is the first process's for the iterations before it.
 
     What the visual backends get stays as it is: every single loss and all the rest.
     Whatever else is logged, as gradient norms or an entry of ``custom_cfg`` with a name
@@ -79,6 +85,19 @@ class PhaseLogProcessor(LogProcessor):
             for keys in (task, quality)]
         return tag, ' | '.join(filter(None, [
             self._head(runner, mode), *parts, *self._speed(values)]))
+
+    def _collect_scalars(self, custom_cfg: list[dict], runner: Runner, mode: str,
+                         reserve_prefix: bool = False) -> dict:
+        """As MMEngine's; of a training the mean over the processes."""
+        values = super()._collect_scalars(custom_cfg, runner, mode, reserve_prefix)
+        if mode != 'train' or get_world_size() == 1:
+            return values
+        shared = {
+            key: torch.tensor(value, dtype=torch.float64)
+            for key, value in values.items()
+            if not key.endswith('.lr') and key.removeprefix('train/') not in _TIMES}
+        all_reduce_dict(shared, 'mean')
+        return values | {key: value.item() for key, value in shared.items()}
 
     def _head(self, runner: Runner, mode: str) -> str:
         """What the line is about, and in a training when."""

@@ -8,6 +8,7 @@ from .degradation_steps import (
     RandomResize,
 )
 from .degradations import BicubicDownsample, Degradation
+from .distributed import SeparateDistributedDataParallel
 from .losses import PixelLoss, TDPLoss
 from .paired_lr import PairedLR
 from .patch_mix import CrossQualityPatchMix, patch_mix
@@ -17,5 +18,6 @@ from .upsamplers import InterpolateUpsampler
 __all__ = [
     'BicubicDownsample', 'CrossQualityPatchMix', 'Degradation', 'GaussianNoise',
     'InterpolateUpsampler', 'JPEGCompression', 'OneOf', 'PairedLR', 'PixelLoss',
-    'PoissonNoise', 'RandomBlur', 'RandomResize', 'SR4IR', 'TDPLoss', 'patch_mix'
+    'PoissonNoise', 'RandomBlur', 'RandomResize', 'SR4IR',
+    'SeparateDistributedDataParallel', 'TDPLoss', 'patch_mix'
 ]

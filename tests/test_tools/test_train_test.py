@@ -103,21 +103,35 @@ def test_a_truncated_checkpoint_is_named_and_the_one_before_it_used_when_asked(
     assert load_from_local(last)['meta']['epoch'] == 2  # whole again
 
 
-def test_testing_writes_predictions_and_pictures(trained, tmp_path, coco_root,
-                                                 tiny_options, run_tool):
-    work, _ = trained
+@pytest.fixture(scope='module')
+def tested(trained, tmp_path_factory, coco_root, tiny_options, run_tool):
+    """A test in one process."""
+    work = tmp_path_factory.mktemp('tested')
     process = run_tool(
-        PYTHON, 'tools/test.py', CONFIG, work / 'epoch_2.pth', '--work-dir', tmp_path,
-        '--out', tmp_path / 'out.pkl', '--show-dir', tmp_path / 'show',
+        PYTHON, 'tools/test.py', CONFIG, trained[0] / 'epoch_2.pth', '--work-dir', work,
+        '--out', work / 'out.pkl', '--show-dir', work / 'show',
         *tiny_options(coco_root))
-    assert re.search(r'coco/bbox_mAP: .*sr/PSNR: \d+\.\d+ +sr/SSIM', process.stdout)
-    predictions = pickle.loads((tmp_path / 'out.pkl').read_bytes())
+    return work, process.stdout
+
+
+def metrics(work: Path) -> dict[str, float]:
+    """What a test measured, without times."""
+    path, = (path for path in work.glob('*/*.json') if path.stem == path.parent.name)
+    return {key: value for key, value in json.loads(path.read_text()).items()
+            if key not in ('time', 'data_time')}
+
+
+def test_testing_writes_predictions_and_pictures(tested):
+    work, text = tested
+    assert re.search(r'coco/bbox_mAP: .*sr/PSNR: \d+\.\d+ +sr/SSIM', text)
+    predictions = pickle.loads((work / 'out.pkl').read_bytes())
     assert len(predictions) == 3
     assert all('images' not in p and 'pred_instances' in p for p in predictions)
-    assert len(list((tmp_path / 'show').glob('*.png'))) == 3
+    assert len(list((work / 'show').glob('*.png'))) == 3
 
 
-def test_two_processes_on_the_cpu(tmp_path, coco_root, tiny_options, run_tool):
+def test_two_processes_on_the_cpu(tmp_path, coco_root, tiny_options, run_tool, trained,
+                                  tested):
     process = run_tool(
         'bash', 'tools/dist_train.sh', CONFIG, 2, '--work-dir', tmp_path,
         '--auto-scale-lr',
@@ -129,11 +143,14 @@ def test_two_processes_on_the_cpu(tmp_path, coco_root, tiny_options, run_tool):
     names = load_from_local(tmp_path / 'epoch_1.pth')['state_dict']
     assert {n.split('.')[0] for n in names} == {'sr', 'task'}
     assert not any('.module.' in name for name in names)
-    test = run_tool(
-        'bash', 'tools/dist_test.sh', CONFIG, tmp_path / 'epoch_1.pth', 2,
-        '--work-dir', tmp_path, *tiny_options(coco_root),
+    # Three images: one of the processes tests one of them again.
+    run_tool(
+        'bash', 'tools/dist_test.sh', CONFIG, trained[0] / 'epoch_2.pth', 2,
+        '--work-dir', tmp_path / 'test', *tiny_options(coco_root),
         env=dict(PORT='29614', PATH=f'{PYTHON.rpartition("/")[0]}:/usr/bin:/bin'))
-    assert re.search(r'coco/bbox_mAP: .*sr/PSNR', test.stdout)
+    found = metrics(tmp_path / 'test')
+    assert found == metrics(tested[0])
+    assert {'coco/bbox_mAP', 'sr/PSNR', 'sr/SSIM'} <= set(found)
 
 
 @pytest.mark.parametrize('tool', ['train', 'test'])

@@ -1,0 +1,58 @@
+"""Both networks in several processes."""
+from collections.abc import Iterator
+
+import torch
+from mmengine.dist import all_reduce_params
+from mmengine.model import MMSeparateDistributedDataParallel, is_model_wrapper
+from mmengine.optim import OptimWrapperDict
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmsr4ir.registry import MODEL_WRAPPERS
+
+
+@MODEL_WRAPPERS.register_module()
+class SeparateDistributedDataParallel(MMSeparateDistributedDataParallel):
+    """MMEngine's wrapper of each network for itself, with all that they hold equal.
+
+    After each train step, the running statistics of BatchNorm become their means over
+    the processes. The TDP loss and validations use them; a checkpoint holds those of
+    one process only, with which a resumed training would not go on exactly.
+
+    MMEngine's ``EMAHook`` finds its averages in a checkpoint, which has no wrappers'
+    names.
+
+    Args:
+        module: The model.
+        kwargs: As for MMEngine's wrapper.
+    """
+
+    def __init__(self, module: nn.Module, **kwargs) -> None:
+        super().__init__(module, **kwargs)
+        for network in module.children():
+            if is_model_wrapper(network):
+                network.register_load_state_dict_pre_hook(_add_wrapper)
+
+    def train_step(self, data: dict, optim_wrapper: OptimWrapperDict
+                   ) -> dict[str, Tensor]:
+        """One iteration of the model, see its ``train_step``."""
+        logs = super().train_step(data, optim_wrapper)
+        all_reduce_params(running_statistics(self.module), op='mean')
+        return logs
+
+
+def running_statistics(network: nn.Module) -> Iterator[Tensor]:
+    """The running means and variances that a training changes."""
+    for module in network.modules():
+        if isinstance(module, _BatchNorm) and module.training:
+            yield from (buffer for buffer in module.buffers()
+                        if torch.is_floating_point(buffer))
+
+
+def _add_wrapper(wrapper: nn.Module, state_dict: dict, prefix: str, *args) -> None:
+    """Rename a network's tensors as its wrapper has them.
+
+    MMEngine's own loading passes over wrappers and does not come here; torch's does.
+    """
+    for key in [key for key in state_dict if key.startswith(prefix)]:
+        state_dict[f'{prefix}module.{key.removeprefix(prefix)}'] = state_dict.pop(key)

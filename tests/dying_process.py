@@ -1,0 +1,30 @@
+"""A hook that ends one process of a training; imported by a test's config."""
+import os
+import signal
+from pathlib import Path
+
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+
+@HOOKS.register_module()
+class Die(Hook):
+    """End process 1 once, before an iteration.
+
+    Args:
+        before: The iteration, from 0.
+        how: ``'error'``, or ``'kill'`` for SIGKILL.
+        mark: A file that says that it has been done.
+    """
+
+    def __init__(self, before: int, how: str, mark: str) -> None:
+        self.before, self.how, self.mark = before, how, Path(mark)
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if get_rank() != 1 or runner.iter != self.before or self.mark.exists():
+            return
+        self.mark.touch()
+        if self.how == 'error':
+            raise RuntimeError('process 1 has an error of its own')
+        os.kill(os.getpid(), signal.SIGKILL)
