@@ -47,6 +47,8 @@ KINDS = {
     'iterations, AMP, EMA': dict(by_epoch=False, ema=EMA, amp=True),
     'iterations, endless sampler, 2 workers': dict(
         by_epoch=False, workers=2, sampler='InfiniteSampler'),
+    'iterations, gradients of 4 and 3, AMP': dict(
+        by_epoch=False, amp=True, counts=dict(sr=4, task=3)),
 }
 SAVING = ('half a checkpoint', 'before the rename', 'after the rename')
 
@@ -87,6 +89,9 @@ class Trace(Hook):
                                torch.get_rng_state()]),
             model=digest(model.state_dict()),
             optimizers=digest({k: w.state_dict() for k, w in wrappers.items()}),
+            gradients=digest([(p.grad, w.inner_count % w._accumulative_counts)
+                              for w in wrappers.values()
+                              for g in w.optimizer.param_groups for p in g['params']]),
             ema=digest([m.state_dict() for m in ema]))
         with open(self.path, 'a') as file:
             file.write(json.dumps(line) + '\n')
@@ -149,8 +154,9 @@ def train(work: Path, trace: Path, kind: dict, resume: bool) -> None:
         train_cfg=dict(by_epoch=True, max_epochs=6, val_interval=2) if by_epoch else
         dict(by_epoch=False, max_iters=24, val_interval=8),
         optim_wrapper=dict(
-            constructor='mmsr4ir.PerNetworkOptimWrapperConstructor', sr=optimizer,
-            task=optimizer),
+            constructor='mmsr4ir.PerNetworkOptimWrapperConstructor', **{
+                name: dict(optimizer, accumulative_counts=count)
+                for name, count in kind.get('counts', dict(sr=1, task=1)).items()}),
         param_scheduler=dict(
             sr=[dict(type='CosineAnnealingLR', T_max=24, by_epoch=False)],
             task=[dict(type='MultiStepLR', milestones=[2, 4] if by_epoch else [8, 16],

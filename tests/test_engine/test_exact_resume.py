@@ -13,14 +13,15 @@ from mmsr4ir.engine.exact_loops import PlacedBatches
 from toys import ToyDraws
 
 KINDS = ('epochs', 'epochs, saved within, 2 workers, EMA', 'iterations, AMP, EMA',
-         'iterations, endless sampler, 2 workers')
+         'iterations, endless sampler, 2 workers',
+         'iterations, gradients of 4 and 3, AMP')
 
 
 @pytest.fixture(scope='module')
 def results(tmp_path_factory, run_tool):
-    """Twenty kills, five for each kind of training; the script draws the moments."""
+    """25 kills, five for each kind of training; the script draws the moments."""
     path = tmp_path_factory.mktemp('kill') / 'results.json'
-    run_tool(sys.executable, 'tests/kill_and_resume.py', '--moments', '20',
+    run_tool(sys.executable, 'tests/kill_and_resume.py', '--moments', '25',
              '--json', path)
     return json.loads(path.read_text())
 
