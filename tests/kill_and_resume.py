@@ -134,18 +134,19 @@ def _bits(value):
     return repr(value)
 
 
-def train(work: Path, trace: Path, kind: dict, resume: bool) -> None:
-    """Train as tools/train.py does, on toy networks."""
+def train(work: Path, trace: Path, kind: dict, resume: bool) -> Runner:
+    """Train as tools/train.py does, on toy networks; returns the runner."""
     by_epoch = kind['by_epoch']
     sampler = dict(type=kind.get('sampler', 'DefaultSampler'), shuffle=True)
     workers = kind.get('workers', 0)
     optimizer = dict(type='CpuAmp' if kind.get('amp') else 'OptimWrapper',
                      optimizer=dict(type='AdamW', lr=0.01))
     loader = dict(
-        dataset=dict(type='ToyDraws', length=8), num_workers=workers,
+        dataset=kind.get('dataset', dict(type='ToyDraws', length=8)),
+        num_workers=workers,
         persistent_workers=workers > 0, collate_fn=dict(type='pseudo_collate'))
     cfg = dict(
-        model=toy_config(), work_dir=str(work), randomness=dict(seed=None),
+        model=kind.get('model') or toy_config(), work_dir=str(work), randomness=dict(seed=None),
         train_dataloader=dict(loader, batch_size=2, sampler=sampler),
         val_dataloader=dict(loader, batch_size=2, sampler=dict(
             type='DefaultSampler', shuffle=False), num_workers=0,
@@ -167,18 +168,25 @@ def train(work: Path, trace: Path, kind: dict, resume: bool) -> None:
             checkpoint=kind.get('checkpoint', dict(
                 type='CheckpointHook', interval=1 if by_epoch else 2,
                 by_epoch=by_epoch)),
-            ema=kind.get('ema'), trace=dict(type='Trace', path=str(trace))),
+            ema=kind.get('ema'), trace=dict(type='Trace', path=str(trace)),
+            **kind.get('hooks', {})),
         log_processor=dict(by_epoch=by_epoch), default_scope='mmengine',
         log_level='ERROR', experiment_name=f'{os.getpid()}')
     cfg['default_hooks'] = {k: v for k, v in cfg['default_hooks'].items() if v}
     cfg = Config(cfg)
+    if torch.distributed.is_initialized():
+        cfg.launcher = 'pytorch'
+        cfg.model_wrapper_cfg = dict(
+            type='MMSeparateDistributedDataParallel', device_ids=None)
     use_exact_loops(cfg)
     if resume:
         cfg.resume = True
         cfg.load_from = resume_point(str(work), 'auto')
     if not (resume and cfg.load_from):  # a seed of its own is in the checkpoints only
         cfg.randomness.seed = 5
-    Runner.from_cfg(cfg).train()
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    return runner
 
 
 def die_while_saving(point: str, after: int) -> None:

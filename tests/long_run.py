@@ -147,7 +147,8 @@ def run(iterations: int, seed: int, work: Path, every: float = 0.5,
     if process.wait():
         raise RuntimeError((work / 'output.txt').read_text()[-3000:])
     (work / 'samples.json').write_text(json.dumps(seen))
-    return dict(summary(seen, steady), minutes=round((time.monotonic() - start) / 60, 1))
+    minutes = round((time.monotonic() - start) / 60, 1)
+    return dict(summary(seen, steady), minutes=minutes)
 
 
 def main() -> None:

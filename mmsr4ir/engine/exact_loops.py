@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from mmengine.dist import broadcast_object_list, get_rank
+from mmengine.dist import broadcast, broadcast_object_list, get_rank
 from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
@@ -108,7 +108,7 @@ class _Exact:
         """Take up the seed of the run, and a validation that the cut left out."""
         self.dataloader.dataset.unreadable = self.info.get('unreadable_images', [])
         self.save_checkpoint = self.runner.save_checkpoint
-        self.runner.save_checkpoint = self.save_accumulated
+        self.runner.save_checkpoint = self.save_for_all
         seed = [self.runner.seed]  # may differ on each rank; the data's order may not
         broadcast_object_list(seed)
         self.seed = seed[0]
@@ -126,13 +126,17 @@ class _Exact:
         """Batches of the epoch that a checkpoint in its middle had behind it."""
         return self.info.get('done_in_epoch', 0)
 
-    def save_accumulated(self, *args, **kwargs) -> None:
-        """Save a checkpoint, with the gradients of all processes.
+    def save_for_all(self, *args, **kwargs) -> None:
+        """Save a checkpoint that all processes can go on from.
 
-        MMEngine calls it on all, and its own method does nothing but on the first.
+        MMEngine calls this on each and saves what the first one has. So what a process
+        has alone is made the same first: gradients that were only accumulated, and the
+        statistics of BatchNorm.
         """
         if isinstance(self.runner.optim_wrapper, AccumulatingOptimWrappers):
             self.runner.optim_wrapper.average_accumulated()
+        for buffer in self.runner.model.buffers():
+            broadcast(buffer)
         self.save_checkpoint(*args, **kwargs)
 
     def run_iter(self, *args) -> None:
