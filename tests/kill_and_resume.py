@@ -146,7 +146,8 @@ def train(work: Path, trace: Path, kind: dict, resume: bool) -> Runner:
         num_workers=workers,
         persistent_workers=workers > 0, collate_fn=dict(type='pseudo_collate'))
     cfg = dict(
-        model=kind.get('model') or toy_config(), work_dir=str(work), randomness=dict(seed=None),
+        model=kind.get('model') or toy_config(), work_dir=str(work),
+        randomness=dict(seed=None),
         train_dataloader=dict(loader, batch_size=2, sampler=sampler),
         val_dataloader=dict(loader, batch_size=2, sampler=dict(
             type='DefaultSampler', shuffle=False), num_workers=0,

@@ -12,11 +12,11 @@ import traceback
 from pathlib import Path
 
 import torch
+from kill_and_resume import digest, train
 from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, HOOKS, MODELS
 from mmengine.runner import runner as runner_module
 
-from kill_and_resume import digest, train
 from mmsr4ir.models.sr4ir import unwrap
 from toys import ToyDraws, toy_config
 

@@ -1,4 +1,4 @@
-"""Two processes: gradients that were only accumulated, and a NaN that one of them has."""
+"""Two processes: gradients that were only accumulated, and a NaN that one has."""
 import json
 import sys
 
