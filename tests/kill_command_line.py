@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from kill_and_resume import final_state
@@ -40,8 +41,14 @@ def runs(folder: Path) -> int:
     return len(list((folder / 'work').glob('*/vis_data')))
 
 
-def attempt(folder: Path, resume: bool, seconds: float | None) -> float | None:
-    """Run until the end, or for so long after the imports.
+def lines(folder: Path) -> int:
+    """How many lines of iterations and validations are logged, of all starts."""
+    return sum(map(len, logged(folder).values()))
+
+
+def attempt(folder: Path, resume: bool, seconds: float | None,
+            since: Callable[[Path], int] = runs) -> float | None:
+    """Run until the end, or for so long after the imports or the first line logged.
 
     Returns:
         float | None: How long it took to the end; None if it was killed.
@@ -49,12 +56,12 @@ def attempt(folder: Path, resume: bool, seconds: float | None) -> float | None:
     Raises:
         RuntimeError: It failed.
     """
-    before = runs(folder)
+    before = since(folder)
     process = start(folder, resume)
     began = None
     while process.poll() is None:
         time.sleep(0.01)
-        if began is None and runs(folder) > before:
+        if began is None and since(folder) > before:
             began = time.monotonic()
         if None not in (began, seconds) and time.monotonic() - began > seconds:
             process.kill()
@@ -85,27 +92,28 @@ def check(moments: int, root: Path, draw: random.Random) -> dict:
     whole, cut = root / 'whole', root / 'cut'
     seconds = attempt(whole, False, None)
     reference, end = logged(whole), final_state(whole)
-    lines, at, ends = [], [], []
+    seen, at, ends = [], [], []
 
     def compare():
         ends.append(final_state(cut) == end)
-        lines.append(logged(cut))
+        seen.append(logged(cut))
         shutil.rmtree(cut)
 
     while len(at) < moments:
-        if attempt(cut, cut.exists(), draw.uniform(0, seconds / 2)) is None:
-            at.append(len(logged(cut)))
+        since = (runs, lines, lines)[len(at) % 3]
+        if attempt(cut, cut.exists(), draw.uniform(0, seconds / 3), since) is None:
+            at.append(lines(cut))
         else:  # through: begin anew
             compare()
     attempt(cut, True, None)
     compare()
-    again = [(name, line) for run in lines for name, found in run.items()
+    again = [(name, line) for run in seen for name, found in run.items()
              for line in found]
     different = [one for one in again if one[1] != reference[one[0]][0]]
     return dict(
         killed=len(at), lines_of_a_run=len(reference), lines_at_the_kills=at,
         compared=len(again), different=len(different),
-        missing=sum(name not in run for run in lines for name in reference),
+        missing=sum(name not in run for run in seen for name in reference),
         ends=len(ends), equal_ends=sum(ends), example=different[:1])
 
 
