@@ -50,6 +50,8 @@ KINDS = {
         by_epoch=False, workers=2, sampler='InfiniteSampler'),
     '2 processes, saved within epochs, EMA': dict(
         by_epoch=True, processes=2, checkpoint=ITER_SAVES, ema=EMA),
+    'iterations, gradients of 4 and 3, AMP': dict(
+        by_epoch=False, amp=True, counts=dict(sr=4, task=3)),
 }
 SAVING = ('half a checkpoint', 'before the rename', 'after the rename')
 
@@ -91,6 +93,9 @@ class Trace(Hook):
                                torch.get_rng_state()]),
             model=digest(model.state_dict()),
             optimizers=digest({k: w.state_dict() for k, w in wrappers.items()}),
+            gradients=digest([(p.grad, w.inner_count % w._accumulative_counts)
+                              for w in wrappers.values()
+                              for g in w.optimizer.param_groups for p in g['params']]),
             ema=digest([m.state_dict() for m in ema]))
         with open(self.path, 'a') as file:
             file.write(json.dumps(line) + '\n')
@@ -134,18 +139,20 @@ def _bits(value):
     return repr(value)
 
 
-def train(work: Path, trace: Path, kind: dict, resume: bool) -> None:
-    """Train as tools/train.py does, on toy networks."""
+def train(work: Path, trace: Path, kind: dict, resume: bool) -> Runner:
+    """Train as tools/train.py does, on toy networks; returns the runner."""
     by_epoch = kind['by_epoch']
     sampler = dict(type=kind.get('sampler', 'DefaultSampler'), shuffle=True)
     workers = kind.get('workers', 0)
     optimizer = dict(type='CpuAmp' if kind.get('amp') else 'OptimWrapper',
                      optimizer=dict(type='AdamW', lr=0.01))
     loader = dict(
-        dataset=dict(type='ToyDraws', length=8), num_workers=workers,
+        dataset=kind.get('dataset', dict(type='ToyDraws', length=8)),
+        num_workers=workers,
         persistent_workers=workers > 0, collate_fn=dict(type='pseudo_collate'))
     cfg = dict(
-        model=toy_config(), work_dir=str(work), randomness=dict(seed=None),
+        model=kind.get('model') or toy_config(), work_dir=str(work),
+        randomness=dict(seed=None),
         train_dataloader=dict(loader, batch_size=2, sampler=sampler),
         val_dataloader=dict(loader, batch_size=2, sampler=dict(
             type='DefaultSampler', shuffle=False), num_workers=0,
@@ -154,8 +161,9 @@ def train(work: Path, trace: Path, kind: dict, resume: bool) -> None:
         train_cfg=dict(by_epoch=True, max_epochs=6, val_interval=2) if by_epoch else
         dict(by_epoch=False, max_iters=24, val_interval=8),
         optim_wrapper=dict(
-            constructor='mmsr4ir.PerNetworkOptimWrapperConstructor', sr=optimizer,
-            task=optimizer),
+            constructor='mmsr4ir.PerNetworkOptimWrapperConstructor', **{
+                name: dict(optimizer, accumulative_counts=count)
+                for name, count in kind.get('counts', dict(sr=1, task=1)).items()}),
         param_scheduler=dict(
             sr=[dict(type='CosineAnnealingLR', T_max=24, by_epoch=False)],
             task=[dict(type='MultiStepLR', milestones=[2, 4] if by_epoch else [8, 16],
@@ -166,9 +174,10 @@ def train(work: Path, trace: Path, kind: dict, resume: bool) -> None:
             checkpoint=kind.get('checkpoint', dict(
                 type='CheckpointHook', interval=1 if by_epoch else 2,
                 by_epoch=by_epoch)),
-            ema=kind.get('ema'), trace=dict(type='Trace', path=str(trace))),
+            ema=kind.get('ema'), trace=dict(type='Trace', path=str(trace)),
+            **kind.get('hooks', {})),
         log_processor=dict(by_epoch=by_epoch), default_scope='mmengine',
-        launcher='none' if 'processes' not in kind else 'pytorch',
+        launcher='pytorch' if torch.distributed.is_initialized() else 'none',
         model_wrapper_cfg=dict(
             type='mmsr4ir.SeparateDistributedDataParallel', device_ids=None),
         log_level='ERROR', experiment_name=f'{os.getpid()}')
@@ -180,7 +189,9 @@ def train(work: Path, trace: Path, kind: dict, resume: bool) -> None:
         cfg.load_from = resume_point(str(work), 'auto')
     if not (resume and cfg.load_from):  # a seed of its own is in the checkpoints only
         cfg.randomness.seed = 5
-    Runner.from_cfg(cfg).train()
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    return runner
 
 
 def die_while_saving(point: str, after: int) -> None:

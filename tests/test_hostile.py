@@ -1,16 +1,22 @@
 """Files made to do harm, or just broken in any way: refused, with an error of ours."""
 import json
 import struct
+import sys
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from mmsr4ir.apis import inputs, lr_dataset, read_config
 from mmsr4ir.apis.logs import LogError, read_log
 from mmsr4ir.apis.resume import is_whole
 from mmsr4ir.benchmark.methods import BenchmarkError
@@ -19,6 +25,10 @@ from mmsr4ir.compat.checkpoint import UnsafeCheckpointError, load_from_local
 from mmsr4ir.datasets.check import DataError, check_data, check_images
 from mmsr4ir.datasets.image_scan import scan_image, scan_mask
 from mmsr4ir.datasets.training_samples import TrainingSamples, UnreadableImageError
+from mmsr4ir.images import ImageError
+
+sys.path.insert(0, str(Path(__file__).parent / 'test_engine'))
+from test_hooks import runner  # noqa: E402
 
 # The files are written anew for each example.
 fuzz = settings(max_examples=150, deadline=None, derandomize=True,
@@ -232,21 +242,68 @@ def test_an_image_bomb_is_refused_before_and_in_a_training_and_by_the_converter(
 
 
 @pytest.mark.parametrize('tool', [
-    'train', 'misc/print_config', 'misc/verify_dataset',
-    'analysis_tools/get_flops'])
+    'train', 'benchmark', 'misc/print_config', 'misc/verify_dataset',
+    'analysis_tools/get_flops', 'dataset_converters/make_lr_dataset --images . --out x',
+    'deployment/export_model a.pth --out b.onnx'])
 def test_a_config_by_address_is_refused(tool, monkeypatch, capsys):
     """Configs are Python code; nothing is fetched."""
-    import importlib.util
-    path = Path(__file__).parents[1] / f'tools/{tool}.py'
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr('sys.argv', [tool, 'https://example.org/config.py'])
+    tool, *options = tool.split()
+    module = load_tool(tool)
+    monkeypatch.setattr(
+        'sys.argv', [tool, 'https://example.org/config.py', *options])
     monkeypatch.setattr('socket.socket', None)
     with pytest.raises(SystemExit) as caught:
         module.main()
     said = f'{caught.value.code} {capsys.readouterr()}'
     assert 'https://example.org/config.py' in said and 'is an address' in said
+
+
+@pytest.mark.parametrize('base', [
+    'https://example.org/base.py', 'http://example.org/base.py',
+    'mmdet::https://example.org/base.py'])
+def test_a_config_with_a_base_by_address_is_refused(base, tmp_path, monkeypatch):
+    (tmp_path / 'a.py').write_text(f"_base_ = ['{base}']\n")
+    monkeypatch.setattr('socket.socket', None)
+    with pytest.raises(SystemExit, match='a.py cannot be read: '):
+        read_config(str(tmp_path / 'a.py'))
+
+
+def load_tool(name):
+    import importlib.util
+    path = Path(__file__).parents[1] / f'tools/{name}.py'
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_video_of_huge_frames_is_refused_before_one_is_decoded(monkeypatch):
+    class Video:
+        def get(self, key):
+            return {cv2.CAP_PROP_FRAME_WIDTH: 60_000.0,
+                    cv2.CAP_PROP_FRAME_HEIGHT: 60_000.0}.get(key, 9.0)
+
+        def release(self):
+            self.released = True
+
+    video = Video()  # has no read()
+    monkeypatch.setattr(inputs, 'open_video', lambda path: video)
+    with pytest.raises(ImageError, match='60000 x 60000 pixels'):
+        next(inputs.read_video('bomb.mp4'))
+    assert video.released
+
+
+def test_lr_images_are_not_written_outside_their_folder(tmp_path, monkeypatch):
+    """A file name with ".." in an annotation file, up from the folder of the others."""
+    names = [f'{tmp_path}/data/train/a.png', f'{tmp_path}/data/../../other/b.png']
+    data = [dict(img_path=name) for name in names]
+    dataset = MagicMock(get_data_info=data.__getitem__)
+    dataset.__len__.return_value = 2
+    monkeypatch.setattr(lr_dataset, 'build_model', lambda cfg: None)
+    monkeypatch.setattr(lr_dataset, 'build_loader',
+                        lambda *args, **kwargs: SimpleNamespace(dataset=dataset))
+    for name in lr_dataset.split_images(Config(), 'val')[0]:
+        assert '..' not in name.parts and not name.is_absolute()
 
 
 class Attack:
@@ -266,3 +323,33 @@ def test_code_is_found_wherever_it_is_hidden_in_a_checkpoint(hide, tmp_path, cap
     with pytest.raises(UnsafeCheckpointError, match='print'):
         CheckpointLoader.load_checkpoint(str(path))
     assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize('address', [
+    'https://example.org/net-0123abcd.pth', 'torchvision://resnet18',
+    'open-mmlab://resnet50_caffe'])
+def test_code_in_weights_by_address_or_by_name_is_not_run(
+        address, tmp_path, monkeypatch, capsys):
+    fetched = []
+
+    def fetch(url, path, *args, **kwargs):
+        fetched.append(url)
+        torch.save(dict(state_dict=Attack()), path)
+
+    monkeypatch.setattr('torch.hub.download_url_to_file', fetch)
+    monkeypatch.setattr('torch.hub.get_dir', lambda: str(tmp_path))
+    with pytest.raises(UnsafeCheckpointError, match='print'):
+        CheckpointLoader.load_checkpoint(address)
+    assert len(fetched) == 1 and not capsys.readouterr().out.count('ran')
+
+
+def test_a_config_in_a_checkpoint_is_not_run_when_a_training_resumes(tmp_path):
+    """MMEngine's Runner reads ``meta.config`` by running it."""
+    runner(tmp_path, epochs=1).train()
+    path, ran = tmp_path / 'epoch_1.pth', tmp_path / 'ran'
+    checkpoint = torch.load(path, weights_only=False)
+    checkpoint['meta']['config'] = f'a = open({str(ran)!r}, "w").close()'
+    torch.save(checkpoint, path)
+    again = runner(tmp_path, epochs=2, load_from=str(path), resume=True)
+    again.train()
+    assert again.epoch == 2 and not ran.exists()

@@ -9,11 +9,11 @@ import signal
 import sys
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
-from mmsr4ir.apis import check_before_run
+from mmsr4ir.apis import check_before_run, read_config
 from mmsr4ir.apis.complexity import complexity
 from mmsr4ir.benchmark import METHODS, plan_parts, run_parts, write_report
 from mmsr4ir.benchmark.display import Display
@@ -58,9 +58,7 @@ def parse_args() -> argparse.Namespace:
 
 def run(config: str, args: argparse.Namespace) -> bool:
     """Run one config's benchmark; return whether all methods were finished."""
-    if not Path(config).is_file():
-        raise BenchmarkError(f'config {config} does not exist')
-    cfg = Config.fromfile(config)
+    cfg = read_config(config)
     cfg.merge_from_dict(args.cfg_options)
     out = args.out / Path(config).stem
     parts = plan_parts(cfg, args.methods, args.seeds, out)

@@ -1,4 +1,5 @@
 """Networks and data of a config without a Runner, for tools that only look at them."""
+import os
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
@@ -8,6 +9,8 @@ from torch.utils.data import DataLoader
 
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.registry import MODELS
+
+from .resume import last_checkpoint
 
 # What the datasets of the task libraries raise when their files are not as expected.
 NO_DATA = (OSError, ValueError, KeyError, AssertionError, RuntimeError)
@@ -67,11 +70,10 @@ def find_run(model: Path, weights: str | Path | None) -> tuple[Config, Path | No
         raise ValueError(
             f'{model} is neither a config nor a work directory with one (*.py)')
     if weights is None:
-        last = model / 'last_checkpoint'
-        named = Path(last.read_text().strip()) if last.is_file() else None
+        named = last_checkpoint(model) or None
         # A work directory that was moved: the file lies beside.
-        if named and not named.is_file():
-            named = model / named.name
+        if named and not os.path.isfile(named):
+            named = model / Path(named).name
         weights = next(iter(newest(model, 'best_*.pth')), named)
     return Config.fromfile(configs[0]), weights
 

@@ -178,7 +178,8 @@ def read_config(text: str) -> dict:
         for line in ast.parse(text).body:
             target, = line.targets
             config[target.id] = ast.literal_eval(_DictCalls().visit(line.value))
-    except (SyntaxError, ValueError, AttributeError, TypeError) as error:
+    except (SyntaxError, ValueError, AttributeError, TypeError, RecursionError,
+            MemoryError) as error:  # the last two: nested beyond measure
         raise ConvertError(
             f'its config is more than values ({error}), and is not run') from error
     return config

@@ -1,5 +1,6 @@
 """From images that are small, blurred or compressed to predictions, by one object."""
 import dataclasses
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -94,7 +95,7 @@ class SR4IRInferencer(BaseInferencer):
                  max_task_pixels: int = MAX_TASK_PIXELS) -> None:
         if isinstance(model, str | Path):
             model, weights = find_run(Path(model), weights)
-        if weights is None or not Path(weights).is_file():
+        if weights is None or not os.path.isfile(weights):
             raise ValueError(f'there is no checkpoint {weights}: give the file of a '
                              'training, or a work directory that has one')
         self.max_pixels = max_pixels

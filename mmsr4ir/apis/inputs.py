@@ -17,7 +17,13 @@ import numpy as np
 from mmengine.logging import print_log
 
 from mmsr4ir.engine.picture_grid_hook import unique_names
-from mmsr4ir.images import MAX_PIXELS, ImageError, check_array, read_image
+from mmsr4ir.images import (
+    MAX_PIXELS,
+    ImageError,
+    check_array,
+    check_pixels,
+    read_image,
+)
 
 IMAGE_SUFFIXES = ('.bmp', '.gif', '.jp2', '.jpeg', '.jpg', '.pbm', '.pgm', '.png',
                   '.ppm', '.tif', '.tiff', '.webp')
@@ -123,6 +129,8 @@ def read_video(path: str, max_pixels: int = MAX_PIXELS) -> Iterator[np.ndarray]:
     """
     video = open_video(path)
     try:
+        check_pixels(int(video.get(cv2.CAP_PROP_FRAME_WIDTH)),
+                     int(video.get(cv2.CAP_PROP_FRAME_HEIGHT)), max_pixels)
         stated, count = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0
         there, frame = video.read()
         while there:

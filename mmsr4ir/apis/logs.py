@@ -127,8 +127,9 @@ def _read_lines(file: Path) -> list[dict]:
 def _was_resumed(file: Path) -> bool:
     """As the run's own config says, which MMEngine writes beside the log."""
     config = file.with_name('config.py')
-    return config.is_file() and bool(
-        re.search(r'^resume = True$', config.read_text(encoding='utf-8'), re.MULTILINE))
+    return config.is_file() and bool(re.search(
+        r'^resume = True$', config.read_text(encoding='utf-8', errors='replace'),
+        re.MULTILINE))
 
 
 def _is_training(line: dict) -> bool:

@@ -44,8 +44,9 @@ def split_images(cfg: Config, split: str
         cfg[f'{split}_dataloader'].sampler = ConfigDict(
             type='DefaultSampler', shuffle=False)
     loader = build_loader(cfg, split, batch_size=1, workers=True)
-    files = [loader.dataset.get_data_info(i).get('img_path') or f'{i:06d}'
-             for i in range(len(loader.dataset))]
+    # Absolute, and so without "..", which could lead out of the folder of the copies.
+    files = [os.path.abspath(loader.dataset.get_data_info(i).get('img_path')
+                             or f'{i:06d}') for i in range(len(loader.dataset))]
     root = os.path.commonpath([os.path.dirname(file) for file in files])
 
     def images() -> Iterator[np.ndarray]:

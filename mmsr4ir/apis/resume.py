@@ -1,4 +1,5 @@
 """Which checkpoint a run goes on from."""
+import os
 import re
 import zipfile
 import zlib
@@ -49,9 +50,17 @@ def resume_point(work_dir: str, wish: str) -> str | None:
 
 def last_folder(work_dir: Path) -> Path:
     """Where the run's checkpoints are: ``CheckpointHook.out_dir`` may be elsewhere."""
+    folder = os.path.dirname(last_checkpoint(work_dir))
+    return Path(folder) if os.path.isdir(folder) else work_dir
+
+
+def last_checkpoint(work_dir: Path) -> str:
+    """What MMEngine's note of the last checkpoint says; empty where there is none.
+
+    A run may have died while it wrote the note, so that anything can stand there.
+    """
     note = work_dir / 'last_checkpoint'
-    named = note.read_text().strip() if note.is_file() else ''
-    return Path(named).parent if Path(named).parent.is_dir() and named else work_dir
+    return note.read_text(errors='replace').strip() if note.is_file() else ''
 
 
 def checkpoints(folder: Path) -> list[Path]:

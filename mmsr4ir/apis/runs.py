@@ -50,13 +50,19 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def read_config(path: str) -> Config:
-    """Read a config file; exits with a message where it is none on this machine."""
+    """Read a config file; exits with a message where it is none on this machine.
+
+    Nothing is fetched: a base by address is no file either.
+    """
     if '://' in path:
         sys.exit(f'error: config {path} is an address. A config is Python code that '
                  'is run: fetch it, read it, and give the file')
     if not os.path.isfile(path):
         sys.exit(f'error: config {path} does not exist')
-    return Config.fromfile(path)
+    try:
+        return Config.fromfile(path)
+    except (OSError, SyntaxError, ValueError) as error:
+        sys.exit(f'error: config {path} cannot be read: {error}')
 
 
 def start_dist(cfg: Config) -> None:

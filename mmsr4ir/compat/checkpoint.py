@@ -5,7 +5,12 @@ A pickle can run code when it is read. torch >= 2.6 therefore loads with
 survive: they hold a ``HistoryBuffer`` (the log) with NumPy arrays. Turning the
 protection off is not the mend. This module registers loaders of files and URLs with
 mmengine's ``CheckpointLoader`` that keeps ``weights_only=True`` and allows exactly the
-classes which mmengine writes.
+classes which mmengine writes. Names such as ``torchvision://resnet50`` become URLs in
+mmengine, and come this way, too.
+
+Code can also hide in a text: mmengine's Runner, when it resumes, runs
+``meta['config']`` as a config, which is Python. mmengine 0.10 does not write that
+entry; it is removed.
 
 On torch before 2.6 no loader is installed and torch's own rules hold.
 
@@ -26,6 +31,7 @@ import torch
 from mmengine.dist import barrier, get_local_rank
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import HistoryBuffer
+from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.utils import digit_version
 
@@ -91,7 +97,8 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
         raise FileNotFoundError(f'checkpoint {filename} does not exist')
     try:
         with torch.serialization.safe_globals(allowed_globals()):
-            return torch.load(filename, map_location=map_location, weights_only=True)
+            checkpoint = torch.load(
+                filename, map_location=map_location, weights_only=True)
     except Exception as error:  # torch raises nearly anything on a broken file
         found = re.search(r'(?:GLOBAL|build|class) ((?:\w+\.)*\w+)', str(error))
         if isinstance(error, pickle.UnpicklingError) and found:
@@ -102,6 +109,10 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
         raise RuntimeError(
             f'{filename} cannot be read; it is truncated or no checkpoint. Use the '
             f'checkpoint before it. ({type(error).__name__}: {error})') from error
+    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
+    if isinstance(meta, dict):
+        meta.pop('config', None)
+    return checkpoint
 
 
 def load_from_url(url: str, map_location: Any = None) -> dict:
@@ -162,3 +173,4 @@ def install() -> None:
             prefixes='', loader=load_from_local, force=True)
         CheckpointLoader.register_scheme(
             prefixes=['http://', 'https://'], loader=load_from_url, force=True)
+        mmengine_checkpoint.load_from_http = load_from_url

@@ -114,6 +114,10 @@ def prepare_lists(root: Path, out: Path, classes: Sequence[str],
             written then.
     """
     check_splits(splits)
+    for path in (path for samples in splits.values() for path, _ in samples):
+        if os.path.isabs(path) or '..' in Path(path).parts:
+            raise DataError(f'the path {path!r} leads out of the data set {root}: move '
+                            'the image into it')
     texts, files, problems = [], {}, []
     files[out / 'classes.txt'] = list(classes)
     for name, samples in splits.items():
@@ -191,8 +195,9 @@ def _config(root: Path, out: Path, num_classes: int, splits: dict) -> str:
     val = others[0] if others else train
     lines = ['For the config:', f'model = dict(num_classes={num_classes})',
              f'data_preprocessor = dict(num_classes={num_classes})',
-             f"dataset = dict(_delete_=True, type='CustomDataset', data_root='{root}', "
-             f"data_prefix='', classes='{out / 'classes.txt'}')"]
+             f"dataset = dict(_delete_=True, type='CustomDataset', "
+             f"data_root={str(root)!r}, data_prefix='', "
+             f"classes={str(out / 'classes.txt')!r})"]
     test = 'test' if 'test' in splits else val
     for loader, name in (('train', train), ('val', val), ('test', test)):
         pipeline = f'{"train" if loader == "train" else "test"}_pipeline'

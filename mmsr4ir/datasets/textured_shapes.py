@@ -20,6 +20,8 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from mmsr4ir.files import load_json
+
 CLASSES = ('horizontal', 'vertical', 'diagonal', 'checker')
 #: Period of the patterns in pixels, from and to.
 PERIODS = (3.5, 7.0)
@@ -199,8 +201,8 @@ def write_dataset(root: Path | str, num_train: int = 240, num_val: int = 60,
 def _read_meta(root: Path) -> dict | None:
     """The settings of a set that is there, None if there is none of ours."""
     try:
-        meta = json.loads((root / 'meta.json').read_text())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        meta = load_json(root / 'meta.json')
+    except (OSError, ValueError):
         return None
     ours = {'num_train', 'num_val', 'size', 'seed', 'version'}
     return meta if isinstance(meta, dict) and set(meta) == ours else None

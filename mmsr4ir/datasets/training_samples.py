@@ -28,14 +28,25 @@ class TrainingSamples(Dataset):
 
     Args:
         dataset: The data set itself.
-        max_unreadable: How many unreadable images may be replaced, over all workers.
-            Which image takes the place follows from the key alone.
+        max_unreadable: How many different images may be unreadable and be replaced,
+            over all workers. Which one takes the place follows from the key alone.
     """
 
     def __init__(self, dataset: Dataset, max_unreadable: int) -> None:
         self.dataset = dataset
         self.max_unreadable = max_unreadable
-        self.unreadable = multiprocessing.Value('L', 0)  # shared with the workers
+        # Shared with the workers: indices, -1 where there is none yet.
+        self._unreadable = multiprocessing.Array('q', [-1] * max_unreadable)
+
+    @property
+    def unreadable(self) -> list[int]:
+        """The indices of the unreadable images that were met."""
+        return [index for index in self._unreadable if index >= 0]
+
+    @unreadable.setter
+    def unreadable(self, indices: list[int]) -> None:
+        known = indices[:self.max_unreadable]
+        self._unreadable[:] = known + [-1] * (self.max_unreadable - len(known))
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -56,7 +67,7 @@ class TrainingSamples(Dataset):
                 problem = self._problem(index)
                 if problem is None:
                     raise
-                self._count(problem, error)
+                self._count(index, problem, error)
                 index = np.random.randint(len(self))
 
     def __getattr__(self, name: str) -> Any:
@@ -75,15 +86,17 @@ class TrainingSamples(Dataset):
                 return f'{found.path} {found.problem}'
         return None
 
-    def _count(self, problem: str, error: Exception) -> None:
-        with self.unreadable.get_lock():
-            self.unreadable.value += 1
-            count = self.unreadable.value
-        if count > self.max_unreadable:
-            raise UnreadableImageError(
-                f'{problem}. Mend or remove the file and go on with --resume, or let '
-                f'some be replaced: train_cfg.max_unreadable={count} or more (now '
-                f'{self.max_unreadable})') from error
+    def _count(self, index: int, problem: str, error: Exception) -> None:
+        with self._unreadable.get_lock():
+            known = self.unreadable
+            count = len(known) + (index not in known)
+            if count > self.max_unreadable:
+                raise UnreadableImageError(
+                    f'{problem}. Mend or remove the file and go on with --resume, or '
+                    'let some be replaced: train_cfg.max_unreadable='
+                    f'{self.max_unreadable + 1} or more (now {self.max_unreadable})'
+                ) from error
+            if index not in known:
+                self._unreadable[len(known)] = index
         print_log(f'{problem}; another image takes its place ({count} of at most '
-                  f'{self.max_unreadable} unreadable ones since the start)',
-                  'current', 30)
+                  f'{self.max_unreadable} unreadable ones)', 'current', 30)

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 from mmsr4ir.datasets.training_samples import TrainingSamples, seed_all
 from mmsr4ir.registry import LOOPS
 
+from .optim_wrapper_constructor import AccumulatingOptimWrappers
 from .out_of_memory import explain_out_of_memory
 
 
@@ -87,8 +88,8 @@ class _Exact:
     """What both loops share. It stands before MMEngine's class.
 
     Args:
-        max_unreadable: So many unreadable images are replaced by others from one start
-            to the next; one more is fatal. 0: the first is.
+        max_unreadable: So many unreadable images are replaced by others, in each
+            process; one more is fatal. 0: the first is.
         kwargs: Those of MMEngine's loop.
 
     Raises:
@@ -109,6 +110,9 @@ class _Exact:
 
     def start(self) -> None:
         """Take up the seed of the run, and a validation that the cut left out."""
+        self.dataloader.dataset.unreadable = self.info.get('unreadable_images', [])
+        self.save_checkpoint = self.runner.save_checkpoint
+        self.runner.save_checkpoint = self.save_for_all
         seed = [self.runner.seed]  # may differ on each rank; the data's order may not
         broadcast_object_list(seed)
         self.seed = seed[0]
@@ -117,27 +121,44 @@ class _Exact:
             self.validate()
 
     @property
+    def info(self) -> dict:
+        """What goes with the checkpoints."""
+        return self.runner.message_hub.runtime_info
+
+    @property
     def done_in_epoch(self) -> int:
         """Batches of the epoch that a checkpoint in its middle had behind it."""
-        return self.runner.message_hub.runtime_info.get('done_in_epoch', 0)
+        return self.info.get('done_in_epoch', 0)
+
+    def save_for_all(self, *args, **kwargs) -> None:
+        """Save a checkpoint that all processes can go on from.
+
+        MMEngine calls this on each and saves what the first one has. What a process has
+        alone, gradients that were only accumulated, is made the same first.
+        """
+        if isinstance(self.runner.optim_wrapper, AccumulatingOptimWrappers):
+            self.runner.optim_wrapper.average_accumulated()
+        self.save_checkpoint(*args, **kwargs)
 
     def run_iter(self, *args) -> None:
         """One iteration, with random numbers that are its own."""
         # Each process draws for its own images.
         seed_all(self.runner.seed, self._iter, get_rank())
+        self.runner.message_hub.update_info(
+            'unreadable_images', self.dataloader.dataset.unreadable)
         with explain_out_of_memory(args[-1]):
             super().run_iter(*args)
 
     def validate(self) -> None:
         """Validate where it is due and was not done before."""
         done, last = self.progress
-        info = self.runner.message_hub.runtime_info
         if (self.runner.val_loop is None or done < self.val_begin
-                or info.get('validated') == done
+                or self.info.get('last_validation') == done
                 or (done % self.val_interval and done != last)):
             return
         # A checkpoint of a new best score is written in the validation itself.
-        self.runner.message_hub.update_info('validated', done)
+        # Its name may not begin with "val": MMEngine would log it with the metrics.
+        self.runner.message_hub.update_info('last_validation', done)
         seed_all(self.runner.seed, self._iter, 1)
         self.runner.val_loop.run()
 

@@ -55,6 +55,7 @@ class PhaseLogProcessor(LogProcessor):
     def get_log_after_iter(self, runner: Runner, batch_idx: int, mode: str
                            ) -> tuple[dict, str]:
         """As MMEngine's; the line is another one."""
+        self._shorten_history(runner, mode)
         tag, _ = super().get_log_after_iter(runner, batch_idx, mode)
         values = {key.removeprefix(f'{mode}/'): value for key, value in tag.items()}
         by_iteration = mode == 'train' and not self.by_epoch
@@ -73,6 +74,7 @@ class PhaseLogProcessor(LogProcessor):
     def get_log_after_epoch(self, runner: Runner, batch_idx: int, mode: str,
                             with_non_scalar: bool = False) -> tuple[dict, str]:
         """As MMEngine's; the line is another one: the task's metrics come first."""
+        self._shorten_history(runner, mode)
         tag, _ = super().get_log_after_epoch(runner, batch_idx, mode, with_non_scalar)
         values = {key.removeprefix(f'{mode}/'): value
                   for key, value in {
@@ -98,6 +100,21 @@ class PhaseLogProcessor(LogProcessor):
             if not key.endswith('.lr') and key.removeprefix('train/') not in _TIMES}
         all_reduce_dict(shared, 'mean')
         return values | {key: value.item() for key, value in shared.items()}
+
+    def _shorten_history(self, runner: Runner, mode: str) -> None:
+        """Keep as many of the last values as the longest window needs.
+
+        MMEngine keeps a million of each, in memory and in every checkpoint, and copies
+        them in every iteration.
+        """
+        windows = [cfg.get('window_size') for cfg in self.custom_cfg]
+        if not all(isinstance(window, int) for window in windows):
+            return  # one may reach back to the start
+        longest = max(
+            self.window_size, self._get_dataloader_size(runner, mode), *windows)
+        for key, history in runner.message_hub.log_scalars.items():
+            if key.startswith(f'{mode}/'):
+                history.max_length = longest
 
     def _head(self, runner: Runner, mode: str) -> str:
         """What the line is about, and in a training when."""

@@ -49,7 +49,8 @@ class NonFiniteLossHook(Hook):
         if finite and 'skipped' not in outputs:
             return
         bad = {k: v.item() for k, v in losses.items() if not torch.isfinite(v)}
-        where = f'iteration {runner.iter + 1} (epoch {runner.epoch + 1}): {bad}'
+        where = (f'iteration {runner.iter + 1} (epoch {runner.epoch + 1}): '
+                 f'{bad or "a loss on another process is no number"}')
         # It is in the message hub to go with the checkpoints.
         skipped = runner.message_hub.runtime_info.get('skipped_batches', 0) + 1
         runner.message_hub.update_info('skipped_batches', skipped)

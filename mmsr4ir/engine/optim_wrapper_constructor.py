@@ -1,14 +1,74 @@
 """One optimizer for each network."""
-from mmengine.optim import OptimWrapperDict, build_optim_wrapper
+import torch
+from mmengine.dist import all_reduce, get_world_size
+from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
 from torch import nn
 
 from mmsr4ir.models.sr4ir import unwrap
 from mmsr4ir.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 
+class AccumulatingOptimWrappers(OptimWrapperDict):
+    """MMEngine's ``OptimWrapperDict``, which also saves what is only accumulated yet.
+
+    With ``accumulative_counts`` above 1, a checkpoint may be written between two
+    updates. Each state then has ``accumulated``: the gradients, and how many
+    iterations they are from (``count``), which no iteration number tells where a recipe
+    trains a network for a time only, or a batch was skipped.
+    """
+
+    def state_dict(self) -> dict:
+        """The state of each optimizer, with gradients where there are any."""
+        states = super().state_dict()
+        for name, wrapper in self.items():
+            gradients = [parameter.grad for parameter in _parameters(wrapper)]
+            if any(gradient is not None for gradient in gradients):
+                states[name]['accumulated'] = dict(
+                    count=wrapper.inner_count, gradients=gradients)
+        return states
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Take up the states, and the gradients that are in them."""
+        for name, state in state_dict.items():
+            accumulated = state.pop('accumulated', None)
+            if accumulated:
+                wrapper = self[name]
+                wrapper._inner_count = accumulated['count']
+                for parameter, gradient in zip(
+                        _parameters(wrapper), accumulated['gradients'], strict=True):
+                    parameter.grad = None if gradient is None else gradient.to(
+                        parameter.device, copy=True)
+        super().load_state_dict(state_dict)
+
+    def average_accumulated(self) -> None:
+        """Give every process the mean of what the processes have accumulated.
+
+        MMEngine saves in the first process alone, and each has its own sum as long as
+        none is needed. The update takes the mean in the end, so it stays the same.
+        """
+        if get_world_size() == 1:
+            return
+        for wrapper in self.values():
+            parameters = _parameters(wrapper)
+            # One process may have no gradient where another has one.
+            present = torch.tensor([float(p.grad is not None) for p in parameters])
+            present = present.to(parameters[0].device)
+            all_reduce(present, 'max')
+            for parameter, there in zip(parameters, present.tolist(), strict=True):
+                if there:
+                    if parameter.grad is None:
+                        parameter.grad = torch.zeros_like(parameter)
+                    all_reduce(parameter.grad, 'mean')
+
+
+def _parameters(wrapper: OptimWrapper) -> list[nn.Parameter]:
+    return [parameter for group in wrapper.optimizer.param_groups
+            for parameter in group['params']]
+
+
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class PerNetworkOptimWrapperConstructor:
-    """Build an ``OptimWrapperDict`` with one entry for each named child of the model.
+    """Build one optimizer for each named child of the model.
 
     Each entry is a full ``optim_wrapper`` config, taken as it stands in the task
     library's own config: with ``paramwise_cfg``, ``clip_grad`` and a ``constructor``
@@ -31,7 +91,7 @@ class PerNetworkOptimWrapperConstructor:
                 f'the network that it is for ({list(optim_wrapper_cfg)})')
         self.cfg = optim_wrapper_cfg
 
-    def __call__(self, model: nn.Module) -> OptimWrapperDict:
+    def __call__(self, model: nn.Module) -> AccumulatingOptimWrappers:
         """Build the optimizers of a model, wrapped for distribution or not."""
         model = unwrap(model)
         children = dict(model.named_children())
@@ -41,7 +101,7 @@ class PerNetworkOptimWrapperConstructor:
                 f'optim_wrapper has {sorted(missing)}, but the networks are '
                 f"{[name for name in ('sr', 'task') if name in children]}")
         updated = {name for phase in model.recipe for name in phase.update}
-        return OptimWrapperDict(**{
+        return AccumulatingOptimWrappers(**{
             name: build_optim_wrapper(unwrap(children[name]), cfg)
             for name, cfg in self.cfg.items() if name in updated
         })

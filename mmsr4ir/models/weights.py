@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
-from torch import nn
+from torch import Tensor, nn
 
 _KEYS = {'type', 'checkpoint', 'prefix', 'source', 'map_location', '_scope_'}
 
@@ -68,7 +68,13 @@ def load_weights(part: str, network: nn.Module, init_cfg: Mapping) -> None:
             f'{where} does not exist.'
             f'{hint or " Set it to the checkpoint of the run that trains this part."}')
     checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
-    state_dict = checkpoint.get('state_dict', checkpoint)
+    state_dict = checkpoint
+    if isinstance(checkpoint, Mapping):
+        state_dict = checkpoint.get('state_dict', checkpoint)
+    if not isinstance(state_dict, Mapping) or not all(
+            isinstance(name, str) for name in state_dict):
+        raise WeightsError(f'{where} holds no tensors by name: give the checkpoint of '
+                           f'a training, or a file with a state_dict.{hint}')
     prefix = init_cfg.get('prefix')
     if prefix is None:
         starts = {name.split('.')[0] for name in state_dict}
@@ -80,6 +86,9 @@ def load_weights(part: str, network: nn.Module, init_cfg: Mapping) -> None:
         and not name.removeprefix(prefix).startswith('data_preprocessor.')
     }
     own = network.state_dict()
+    odd = [name for name in own if not isinstance(loaded.get(name, own[name]), Tensor)]
+    if odd:
+        raise WeightsError(f'{where}: {odd[0]} is no tensor.{hint}')
     found = mismatch(own, loaded)
     if found:
         starts = sorted({name.split('.')[0] + '.' for name in state_dict})[:6]

@@ -23,13 +23,13 @@ class Files(BaseDataset):
         return [dict(img_path=path) for path in self.ann_file.split(':')]
 
 
-def files(folder, count=6, break_number=None):
+def files(folder, count=6, broken=()):
     paths = [folder / f'{i}.png' for i in range(count)]
     for i, path in enumerate(paths):
         cv2.imwrite(str(path), np.full((4, 4, 3), i, np.uint8))
-    if break_number is not None:
-        whole = paths[break_number].read_bytes()
-        paths[break_number].write_bytes(whole[:len(whole) // 2])
+        if i in broken:
+            whole = path.read_bytes()
+            path.write_bytes(whole[:len(whole) // 2])
     return Files(':'.join(map(str, paths)),
                  pipeline=[dict(type='mmcv.LoadImageFromFile'), lambda r: r['img']])
 
@@ -40,7 +40,7 @@ def keys(count):
 
 @pytest.mark.parametrize('workers', [0, 1])
 def test_an_unreadable_image_is_fatal_with_its_path_in_the_last_line(tmp_path, workers):
-    samples = TrainingSamples(files(tmp_path, break_number=3), max_unreadable=0)
+    samples = TrainingSamples(files(tmp_path, broken=[3]), max_unreadable=0)
     loader = torch.utils.data.DataLoader(
         samples, batch_sampler=[keys(6)], num_workers=workers,
         collate_fn=default_collate)
@@ -53,15 +53,27 @@ def test_an_unreadable_image_is_fatal_with_its_path_in_the_last_line(tmp_path, w
 
 def test_by_configuration_another_image_takes_its_place_and_is_counted(
         tmp_path, caplog):
+    data = files(tmp_path, broken=[3])
     with caplog.at_level(logging.WARNING):
-        samples = TrainingSamples(files(tmp_path, break_number=3), max_unreadable=2)
+        samples = TrainingSamples(data, max_unreadable=1)
         first = [samples[key][0, 0, 0] for key in keys(6)]
         again = [samples[key][0, 0, 0] for key in reversed(keys(6))][::-1]
     assert first == again and first[3] != 3  # the same one, whatever came before
     assert [first[i] for i in (0, 1, 2, 4, 5)] == [0, 1, 2, 4, 5]
-    assert samples.unreadable.value == 2
+    assert samples.unreadable == [3]  # an image counts once, in whatever many epochs
+
+
+def test_one_more_than_the_limit_is_fatal_also_where_others_were_found_before(tmp_path):
+    samples = TrainingSamples(files(tmp_path, broken=[1, 3, 4]), max_unreadable=2)
+    samples.unreadable = [4]  # as a resumed run does
+    samples[keys(6)[3]]
+    assert samples.unreadable == [4, 3]
     with pytest.raises(UnreadableImageError, match=r'max_unreadable=3 or more \(now 2'):
-        samples[keys(6)[3]]
+        samples[keys(6)[1]]
+    samples[keys(6)[4]]  # known
+    lower = TrainingSamples(samples.dataset, max_unreadable=1)
+    lower.unreadable = [4, 3]
+    assert lower.unreadable == [4]
 
 
 def test_a_fault_of_the_pipeline_is_not_taken_for_one_of_the_image(tmp_path):
@@ -71,26 +83,51 @@ def test_a_fault_of_the_pipeline_is_not_taken_for_one_of_the_image(tmp_path):
         TrainingSamples(data, max_unreadable=9)[keys(6)[0]]
 
 
+class Images(ToyDataset):
+    """4 images, some of which cannot be read."""
+
+    def __init__(self, broken):
+        self.broken = broken
+
+    def __getitem__(self, i):
+        if i in self.broken:
+            raise OSError('broken')
+        return super().__getitem__(i)
+
+    def get_data_info(self, i):
+        return dict(img_path=f'none_{i}.png' if i in self.broken else __file__)
+
+
+def image_runner(folder, broken, workers=0, **settings):
+    return runner(
+        folder, train_dataloader=dict(
+            dataset=Images(broken), batch_size=2, num_workers=workers,
+            sampler=dict(type='DefaultSampler', shuffle=True)),
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
+        train_cfg=dict(type='mmsr4ir.ExactEpochLoop', max_epochs=2) | settings)
+
+
 def test_the_loop_takes_the_setting_and_a_training_goes_through(tmp_path):
-    class Images(ToyDataset):
-        def __getitem__(self, i):
-            if i == 2:
-                raise OSError('broken')
-            return super().__getitem__(i)
-
-        def get_data_info(self, i):
-            return dict(img_path=str(tmp_path / 'none.png' if i == 2 else __file__))
-
-    loader = dict(dataset=Images(), batch_size=2, num_workers=0,
-                  sampler=dict(type='DefaultSampler', shuffle=True))
-    loop = dict(type='mmsr4ir.ExactEpochLoop', max_epochs=2)
-    with pytest.raises(UnreadableImageError, match='none.png is missing'):
-        runner(tmp_path, train_dataloader=loader, train_cfg=loop).train()
-    (tmp_path / 'skip').mkdir()
-    kept = runner(tmp_path / 'skip', train_dataloader=loader,
-                  train_cfg=loop | dict(max_unreadable=2))
+    with pytest.raises(UnreadableImageError, match='none_2.png is missing'):
+        image_runner(tmp_path, [2]).train()
+    kept = image_runner(tmp_path, [2], max_unreadable=1)
     kept.train()
-    assert kept.train_dataloader.dataset.unreadable.value == 2
+    assert kept.train_dataloader.dataset.unreadable == [2]
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_resumed_training_knows_the_unreadable_images_found_before(tmp_path, workers):
+    image_runner(tmp_path, [2], workers, max_unreadable=1).train()
+
+    def go_on(broken):
+        again = image_runner(tmp_path, broken, workers, max_unreadable=1, max_epochs=3)
+        again._resume, again._load_from = True, str(tmp_path / 'epoch_2.pth')
+        again.train()
+        return again.train_dataloader.dataset.unreadable
+
+    with pytest.raises(UnreadableImageError, match=r'none_1.png.*\(now 1'):
+        go_on([1])  # the second one; 2 has been mended, but was one
+    assert go_on([2]) == [2]
 
 
 class OneNaN(ToyDataset):

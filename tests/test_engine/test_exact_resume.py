@@ -14,14 +14,15 @@ from toys import ToyDraws
 
 KINDS = ('epochs', 'epochs, saved within, 2 workers, EMA', 'iterations, AMP, EMA',
          'iterations, endless sampler, 2 workers',
-         '2 processes, saved within epochs, EMA')
+         '2 processes, saved within epochs, EMA',
+         'iterations, gradients of 4 and 3, AMP')
 
 
 @pytest.fixture(scope='module')
 def results(tmp_path_factory, run_tool):
-    """Five kills for each kind of training; the script draws the moments."""
+    """30 kills, five for each kind of training; the script draws the moments."""
     path = tmp_path_factory.mktemp('kill') / 'results.json'
-    run_tool(sys.executable, 'tests/kill_and_resume.py', '--moments', '25',
+    run_tool(sys.executable, 'tests/kill_and_resume.py', '--moments', '30',
              '--json', path)
     return json.loads(path.read_text())
 

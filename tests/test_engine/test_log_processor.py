@@ -13,6 +13,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.runner import LogProcessor
 from test_hooks import ToyDataset, runner
 
+from mmsr4ir.compat.checkpoint import load_from_local
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.registry import LOG_PROCESSORS
 from toys import RECIPES, ToyTask, toy_config
@@ -264,6 +265,25 @@ def test_accumulation_gradient_norms_and_entries_of_ones_own(tmp_path, steps):
         assert over_all == close(mean(x['task/hr/loss_cls'] for x in steps[:i + 1]))
     norm = float(re.search(rf' \| grad_norm {NUMBER}', found[-1])[1])
     assert norm == close(scalars(tmp_path)[-1]['grad_norm'])
+
+
+@pytest.mark.parametrize('log, kept', [
+    (dict(), 2), (dict(window_size=4), 4),
+    (dict(custom_cfg=[dict(data_src='sr/loss', method_name='mean', window_size=5,
+                           log_name='five')]), 5),
+    (dict(custom_cfg=[dict(
+        data_src='sr/loss', method_name='max', log_name='most')]), 8),
+])
+def test_the_history_is_as_long_as_a_window_needs(tmp_path, log, kept):
+    """8 iterations in 4 epochs, with a validation of 2 batches after each."""
+    run = training(tmp_path, epochs=4, log=log, **validated(train_cfg=dict(
+        by_epoch=True, max_epochs=4, val_interval=1)))
+    run.train()
+    history = run.message_hub.log_scalars
+    assert len(history['train/sr/loss'].data[0]) == kept
+    assert len(history['val/time'].data[0]) == kept
+    saved = load_from_local(tmp_path / 'epoch_4.pth')['message_hub']['log_scalars']
+    assert len(saved['train/task/loss'].data[0]) == kept
 
 
 def test_the_memory_of_a_gpu(tmp_path, monkeypatch):

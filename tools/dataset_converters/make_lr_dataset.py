@@ -3,11 +3,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.runner import set_random_seed
 from mmengine.utils import ProgressBar
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
+from mmsr4ir.apis import read_config
 from mmsr4ir.apis.lr_dataset import folder_images, split_images
 from mmsr4ir.datasets.check import DataError
 from mmsr4ir.drawing import write_png
@@ -41,7 +42,7 @@ def parse_args() -> argparse.Namespace:
 
 def write_images(args: argparse.Namespace) -> list[str]:
     """Write all images; return what is wrong with those that cannot be read."""
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     if args.images is None:
         names, images = split_images(cfg, args.split)
@@ -70,8 +71,6 @@ def write_images(args: argparse.Namespace) -> list[str]:
 
 def main() -> None:
     args = parse_args()
-    if not Path(args.config).is_file():
-        sys.exit(f'error: {args.config} does not exist')
     set_random_seed(0)  # for a degradation of one's own that has no seed for an image
     try:
         problems = write_images(args)

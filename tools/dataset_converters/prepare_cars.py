@@ -1,13 +1,12 @@
 """Check Stanford Cars and write its lists of images and classes."""
 import argparse
 import sys
-import zlib
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from mmengine.utils import ProgressBar
 from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from mmsr4ir.datasets.check import DataError
 from mmsr4ir.datasets.class_lists import Samples, add_list_arguments, prepare_lists
@@ -29,15 +28,18 @@ def parse_args() -> argparse.Namespace:
 
 
 def read_mat(path: Path) -> dict:
-    """The variables of a MATLAB file; DataError if it is none."""
+    """The variables of a MATLAB file; DataError if it is none.
+
+    It is read in a process of its own, because scipy's reader can crash on a damaged
+    file (seen with 1.15: a segmentation fault).
+    """
     if not path.is_file():
         raise DataError(f'{path} does not exist: add it')
     try:
-        return loadmat(path, squeeze_me=True, appendmat=False)
-    # NotImplementedError: version 7.3, which is HDF5. scipy raises the others for
-    # files that are cut off or no MATLAB files.
-    except (MatReadError, NotImplementedError, ValueError, TypeError, OSError, KeyError,
-            IndexError, EOFError, MemoryError, zlib.error) as error:
+        with ProcessPoolExecutor(1) as reader:
+            return reader.submit(
+                loadmat, path, squeeze_me=True, appendmat=False).result()
+    except Exception as error:  # scipy raises nearly anything on a damaged file
         raise DataError(f'{path} is no whole MATLAB file up to version 7 ({error}): '
                         'fetch it again') from error
 
@@ -52,7 +54,23 @@ def read_fields(path: Path, *names: str) -> list[list]:
                         + (': this is the file without classes, take '
                            'cars_test_annos_withlabels.mat' if absent == ['class']
                            else ': fetch it again'))
-    return [np.atleast_1d(annotations[name]).tolist() for name in names]
+    columns = [np.atleast_1d(annotations[name]).tolist() for name in names]
+    if len(set(map(len, columns))) > 1:  # of a single image, with several values
+        raise DataError(f'{path}: annotations is damaged: fetch it again')
+    return columns
+
+
+def as_sample(path: Path, image: object, label: object, folder: str = ''
+              ) -> tuple[str, int]:
+    """An image and its class number from 0; DataError if they are something else."""
+    try:
+        number = int(label)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(f'{path}: the class of {image!r} is {label!r} and no number: '
+                        'fetch it again') from error
+    if not isinstance(image, str):
+        raise DataError(f'{path}: {image!r} is no path of an image: fetch it again')
+    return folder + image, number - 1
 
 
 def read_names(path: Path) -> list[str]:
@@ -74,7 +92,10 @@ def read_cars(root: Path) -> tuple[list[str], dict[str, Samples]]:
         paths, labels, test = read_fields(single, 'relative_im_path', 'class', 'test')
         samples = dict(train=[], test=[])
         for path, label, flag in zip(paths, labels, test, strict=True):
-            samples['test' if flag else 'train'].append((path, int(label) - 1))
+            if not isinstance(flag, int):
+                raise DataError(f'{single}: test of {path!r} is {flag!r}, not 0 or 1: '
+                                'fetch it again')
+            samples['test' if flag else 'train'].append(as_sample(single, path, label))
         return read_names(single), samples
     if not (root / 'cars_train').is_dir():
         raise DataError(f'{root} has neither cars_annos.mat nor cars_train: give the '
@@ -82,9 +103,10 @@ def read_cars(root: Path) -> tuple[list[str], dict[str, Samples]]:
     samples = {}
     for split, name in (('train', 'cars_train_annos.mat'),
                         ('test', 'cars_test_annos_withlabels.mat')):
-        names, labels = read_fields(_find(root, name), 'fname', 'class')
-        samples[split] = [(f'cars_{split}/{one}', int(label) - 1)
-                          for one, label in zip(names, labels, strict=True)]
+        path = _find(root, name)
+        samples[split] = [
+            as_sample(path, one, label, f'cars_{split}/')
+            for one, label in zip(*read_fields(path, 'fname', 'class'), strict=True)]
     return read_names(_find(root, 'cars_meta.mat')), samples
 
 

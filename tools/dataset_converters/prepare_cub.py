@@ -23,6 +23,11 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def is_number(text: str) -> bool:
+    """Whether it is a whole number, and no longer than one can be."""
+    return text.isdecimal() and len(text) < 19
+
+
 def read_table(path: Path) -> dict[int, str]:
     """A file of CUB: {number: what follows it}; DataError if it is none."""
     if not path.is_file():
@@ -33,7 +38,7 @@ def read_table(path: Path) -> dict[int, str]:
         parts = line.split(maxsplit=1)
         if not parts:
             continue
-        if len(parts) < 2 or not parts[0].isdecimal() or int(parts[0]) in found:
+        if len(parts) < 2 or not is_number(parts[0]) or int(parts[0]) in found:
             raise DataError(f'{path}, line {number}: {line!r} is not a new number and '
                             'a value: unpack the archive again')
         found[int(parts[0])] = parts[1].strip()
@@ -60,7 +65,7 @@ def read_cub(root: Path) -> tuple[list[str], dict[str, Samples]]:
         raise DataError(f'{root}/classes.txt is not numbered from 1 without a gap')
     samples = dict(train=[], test=[])
     for number, path in images.items():
-        if split[number] not in ('0', '1') or not labels[number].isdecimal():
+        if split[number] not in ('0', '1') or not is_number(labels[number]):
             raise DataError(
                 f'image {number}: train_test_split.txt has {split[number]!r} (not 0 or '
                 f'1) or image_class_labels.txt {labels[number]!r} (no number)')

@@ -42,6 +42,10 @@ def read_list(root: Path, split: str) -> list[tuple[str, str]]:
             f'{path} does not exist; lists there: {found}. Give the folder that has '
             'JPEGImages, SegmentationClass and ImageSets, and a split of these')
     names = [line.strip() for line in path.read_text(encoding='utf-8').splitlines()]
+    for name in names:
+        if Path(name).name != name:
+            raise DataError(f'{path}: {name!r} is a path and not the name of an image: '
+                            'unpack the archive again')
     return [(str(root / 'JPEGImages' / f'{name}.jpg'),
              str(root / 'SegmentationClass' / f'{name}.png'))
             for name in names if name]

@@ -7,9 +7,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 
 import mmsr4ir
+from mmsr4ir.apis import read_config
 from mmsr4ir.apis.build import build_model
 from mmsr4ir.apis.convert import ConvertError, read_checkpoint
 from mmsr4ir.apis.export import (
@@ -113,7 +114,7 @@ def export(args: argparse.Namespace) -> None:
     """
     if args.out.suffix == '.onnx':
         check_packages()
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     meta = read_checkpoint(args.checkpoint).get('meta') or {}
     part = ExportPart(build_model(cfg, str(args.checkpoint)), args.part).eval()
@@ -134,8 +135,6 @@ def export(args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    if not Path(args.config).is_file():
-        sys.exit(f'error: config {args.config} does not exist')
     # It tells of attributes that are tensors but no buffers, which become constants.
     logging.getLogger('torch.onnx').setLevel(logging.ERROR)
     try:

@@ -1,0 +1,171 @@
+"""Does a long training leak memory or open files?
+
+    python tests/long_run.py [--iterations 2000] [--seed 0] [--out FOLDER] [--json FILE]
+
+Starts ``tools/train.py`` on the embedded data with a detector shrunk so far that an
+iteration takes a fifth of a second, with a validation after each epoch and a checkpoint
+after every second one, and looks at it from outside (Linux: /proc) until it ends.
+Needs what ``tools/dataset_converters/make_textured_shapes.py`` makes.
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+CONFIG = 'configs/sr4ir/faster-rcnn_edsr_tiny.py'
+#: The demo's config, small enough to go through thousands of iterations on one core.
+SHRUNK = {
+    'model.task.backbone.base_channels': 4,
+    'model.task.neck.in_channels': '"[4,8,16,32]"',
+    'model.task.neck.out_channels': 8,
+    'model.task.rpn_head.in_channels': 8,
+    'model.task.rpn_head.feat_channels': 8,
+    'model.task.roi_head.bbox_roi_extractor.out_channels': 8,
+    'model.task.roi_head.bbox_head.in_channels': 8,
+    'model.task.roi_head.bbox_head.fc_out_channels': 16,
+    'model.sr.mid_channels': 8,
+    'model.sr.num_blocks': 1,
+    'train_dataloader.dataset.pipeline.2.scale': '"(64,64)"',
+    'val_dataloader.dataset.pipeline.1.scale': '"(64,64)"',
+}
+STEADY = 200  # iterations until everything that is kept is there
+BATCH = 2
+
+
+def command(work: str | Path, *more: str, **settings) -> list[str]:
+    """The command line of a shrunk training; ``settings`` with ``__`` for a dot."""
+    settings = SHRUNK | {k.replace('__', '.'): v for k, v in settings.items()}
+    return [sys.executable, 'tools/train.py', CONFIG, '--work-dir', str(work), *more,
+            '--cfg-options', *(f'{k}={v}' for k, v in settings.items())]
+
+
+def family(pid: int) -> Iterator[int]:
+    """A process and all that descend from it."""
+    yield pid
+    try:
+        children = [Path(f'/proc/{pid}/task/{task}/children').read_text()
+                    for task in os.listdir(f'/proc/{pid}/task')]
+    except OSError:  # ended meanwhile
+        return
+    for child in ' '.join(children).split():
+        yield from family(int(child))
+
+
+def memory(pid: int) -> float:
+    """A process' memory in MiB, swapped or not; a page of n processes counts 1/n.
+
+    Files that are mapped (libraries) are left out: they cannot leak, and their share
+    changes with whatever else runs on the machine.
+    """
+    lines = Path(f'/proc/{pid}/smaps_rollup').read_text().splitlines()[1:]
+    sizes = {line.split()[0]: int(line.split()[1]) for line in lines}
+    return sum(sizes[key] for key in ('Pss_Anon:', 'Pss_Shmem:', 'SwapPss:')) / 1024
+
+
+def look(pid: int) -> tuple[float, float, int]:
+    """(MiB of the process, MiB of its descendants, files that all have open)."""
+    sizes, handles = [], 0
+    for one in family(pid):
+        try:
+            sizes.append(memory(one))
+            handles += len(os.listdir(f'/proc/{one}/fd'))
+        except OSError:  # ended meanwhile
+            continue
+    return (sizes[0] if sizes else 0.0), sum(sizes[1:]), handles
+
+
+def iteration(work: Path) -> int:
+    """The iteration that was logged last."""
+    logs = sorted(work.glob('*/vis_data/scalars.json'))
+    lines = logs[-1].read_text().splitlines() if logs else []
+    return max((json.loads(line)['iter'] for line in lines if '"iter"' in line
+                and line.endswith('}')), default=0)
+
+
+def watch(process: subprocess.Popen, work: Path, every: float) -> list[tuple]:
+    """Look at a training until it ends: (iteration, \\*:func:`look`)."""
+    seen = []
+    while process.poll() is None:
+        done = iteration(work)
+        if done:
+            seen.append((done, *look(process.pid)))
+        time.sleep(every)
+    last = max((one[0] for one in seen), default=0)
+    return [one for one in seen if one[1] and one[0] < last]  # before it is taken down
+
+
+def slope(iterations: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+    """Least squares: (change per 1,000 iterations, its standard error)."""
+    (rise, _), covariance = np.polyfit(iterations / 1000, values, 1, cov=True)
+    return float(rise), float(covariance[0, 0] ** 0.5)
+
+
+def summary(seen: list[tuple], steady: int) -> dict:
+    """What the samples from iteration ``steady`` on say.
+
+    The line is laid through the medians of 20 parts of the run: a validation or a
+    checkpoint makes memory swing for a moment, and samples close in time are alike.
+    """
+    table = np.array([one for one in seen if one[0] >= steady], float)
+    parts = np.array([np.median(part, 0) for part in np.array_split(table, 20)])
+    result = dict(samples=len(table), iterations=[int(table[0, 0]), int(table[-1, 0])])
+    for i, name in enumerate(('process', 'workers'), start=1):
+        rise, error = slope(parts[:, 0], parts[:, i])
+        result[name] = dict(
+            first=parts[0, i].round(1), last=parts[-1, i].round(1),
+            highest=table[:, i].max().round(1), slope=round(rise, 2),
+            error=round(error, 2))
+    result['handles'] = [int(parts[0, 3]), int(parts[-1, 3])]
+    result['most_handles'] = int(table[:, 3].max())
+    return result
+
+
+def run(iterations: int, seed: int, work: Path, every: float = 0.5,
+        steady: int = STEADY, **settings) -> dict:
+    """Train and watch; raises RuntimeError if the training fails."""
+    epochs = -(-iterations * BATCH // 240)
+    line = command(
+        work, **dict(dict(
+            train_dataloader__batch_size=BATCH, train_cfg__max_epochs=epochs,
+            train_cfg__val_interval=1, default_hooks__checkpoint__interval=2,
+            default_hooks__logger__interval=5, randomness__seed=seed), **settings))
+    with open(work / 'output.txt', 'w') as output:
+        process = subprocess.Popen(line, cwd=ROOT, stdout=output, stderr=output)
+        try:
+            start = time.monotonic()
+            seen = watch(process, work, every)
+        finally:
+            process.terminate()
+    if process.wait():
+        raise RuntimeError((work / 'output.txt').read_text()[-3000:])
+    (work / 'samples.json').write_text(json.dumps(seen))
+    minutes = round((time.monotonic() - start) / 60, 1)
+    return dict(summary(seen, steady), minutes=minutes)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--iterations', type=int, default=2000)
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--json', type=Path)
+    parser.add_argument('--out', type=Path, help='keep the run here')
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        work = args.out or Path(folder)
+        work.mkdir(parents=True, exist_ok=True)
+        result = run(args.iterations, args.seed, work)
+    print(json.dumps(result, indent=1))
+    if args.json:
+        args.json.write_text(json.dumps(result))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,308 @@
+"""Whatever stands in a file that is ours to read: it is read, or refused by name."""
+import importlib.util
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy.io import savemat
+from test_hostile import numbers, raw, values
+
+from mmsr4ir.apis.build import find_run
+from mmsr4ir.apis.convert import ConvertError, find_state_dict, read_checkpoint
+from mmsr4ir.apis.convert import read_config as read_saved_config
+from mmsr4ir.apis.logs import LogError, read_log
+from mmsr4ir.apis.resume import ResumeError, resume_point
+from mmsr4ir.apis.runs import read_config
+from mmsr4ir.datasets.check import DataError
+from mmsr4ir.datasets.class_lists import prepare_lists
+from mmsr4ir.datasets.textured_shapes import write_dataset
+from mmsr4ir.models.weights import WeightsError, load_weights
+
+ROOT = Path(__file__).parents[1]
+fuzz = settings(max_examples=100, deadline=None, derandomize=True,
+                suppress_health_check=[HealthCheck.function_scoped_fixture])
+notes = raw | st.sampled_from([
+    b'/' + b'a' * 5000 + b'/epoch_1.pth', b'a\x00b/epoch_1.pth', b'\xff\xfe/x', b'\n'])
+
+
+def tool(name):
+    path = ROOT / f'tools/dataset_converters/{name}.py'
+    spec = importlib.util.spec_from_file_location(f'{name}_fuzzed', path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+cub, cars, voc_seg, voc = map(
+    tool, ('prepare_cub', 'prepare_cars', 'prepare_voc_seg', 'voc2coco'))
+
+words = st.sampled_from([
+    '1', '2', '3', '0', '-1', '1.5', 'nan', '9' * 30, '9' * 5000, '\u0663', 'a.png',
+    '001.a/b.png', '../../x.png', '/etc/passwd', 'a b.png', 'a\x00.png', '', '\u2028'])
+lines = st.lists(words, min_size=1, max_size=3).map(' '.join)
+tables = st.lists(lines, max_size=4).map(lambda some: '\n'.join(some).encode()) | raw
+
+
+@fuzz
+@given(st.lists(tables, min_size=4, max_size=4))
+def test_any_tables_of_cub_become_lists_or_are_refused(tmp_path, contents):
+    for name, content in zip(('images', 'image_class_labels', 'train_test_split',
+                              'classes'), contents, strict=True):
+        (tmp_path / f'{name}.txt').write_bytes(content)
+    try:
+        classes, splits = cub.read_cub(tmp_path)
+    except (DataError, UnicodeDecodeError) as error:  # both are caught by the tool
+        assert str(error)
+    else:
+        assert all(isinstance(name, str) for name in classes)
+        assert all(-1 <= label < 10**19 for one in splits.values() for _, label in one)
+
+
+good = st.sampled_from([f'images/{i}.png' for i in range(4)])
+samples = st.lists(st.tuples(good | words, st.integers(-2, 4)), max_size=4)
+
+
+@fuzz
+@given(st.dictionaries(st.sampled_from(['train', 'val']), samples, min_size=1))
+def test_any_samples_become_lists_that_are_read_back_or_are_refused(tmp_path, splits):
+    (tmp_path / 'images').mkdir(exist_ok=True)
+    for i in range(3):
+        write_image(tmp_path / f'images/{i}.png')
+    out = tmp_path / 'meta'
+    try:
+        prepare_lists(tmp_path, out, ['a', 'b', 'c'], splits, 1, False, lambda: None)
+    except DataError as error:
+        assert str(error)
+    else:
+        for name, made in splits.items():
+            lines = (out / f'{name}.txt').read_text().splitlines()
+            assert [tuple(line.rsplit(' ', 1)) for line in lines] == [
+                (path, str(label)) for path, label in made]
+            assert all((tmp_path / path).resolve().is_relative_to(tmp_path)
+                       for path, _ in made)
+
+
+def write_image(path):
+    if not path.exists():
+        import cv2
+        cv2.imwrite(str(path), np.zeros((2, 2, 3), np.uint8))
+
+
+@pytest.mark.parametrize('path', ['../outside.png', '/outside.png', 'a/../../b.png'])
+def test_an_image_outside_the_data_set_is_refused(tmp_path, path):
+    with pytest.raises(DataError, match='leads out of the data set'):
+        prepare_lists(tmp_path, tmp_path / 'meta', ['a'], dict(train=[(path, 0)]), 1,
+                      False, lambda: None)
+    lists = tmp_path / 'ImageSets/Segmentation'
+    lists.mkdir(parents=True)
+    (lists / 'train.txt').write_text(f'one\n{path}\n')
+    with pytest.raises(DataError, match='is a path and not the name'):
+        voc_seg.read_list(tmp_path, 'train')
+
+
+# What a .mat file can hold, as one finds it in `annotations`.
+cells = st.sampled_from([
+    'a.png', '', 1, 0, 3.5, float('nan'), float('inf'), 1e300, np.zeros(0),
+    np.arange(3), 'x' * 300, True, '../x.png', 1j])
+
+
+def write_mat(path, rows, names, single=False):
+    annotations = np.empty(len(rows), dtype=[
+        (name, object) for name in ('relative_im_path', 'class', 'test')])
+    for i, row in enumerate(rows):
+        annotations[i] = row
+    savemat(path, dict(
+        annotations=annotations[0] if single and rows else annotations,
+        class_names=np.array([*names, None], object)[:-1]))
+
+
+def check_cars(root):
+    try:
+        classes, splits = cars.read_cars(root)
+    except DataError as error:
+        assert 'cars_annos.mat' in str(error)
+    else:
+        assert all(isinstance(name, str) for name in classes)
+        assert all(isinstance(image, str) and isinstance(label, int)
+                   for made in splits.values() for image, label in made)
+
+
+class SameProcess:
+    """Stands in for a pool of processes, which takes long to start."""
+
+    def __init__(self, workers):
+        self.submit = lambda read, *args, **kwargs: SimpleNamespace(
+            result=lambda: read(*args, **kwargs))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+@fuzz
+@given(st.lists(st.tuples(cells, cells, cells), max_size=3),
+       st.lists(cells, max_size=3), st.booleans())
+def test_any_content_of_a_mat_file_becomes_samples_or_is_refused(
+        tmp_path, rows, names, single):
+    write_mat(tmp_path / 'cars_annos.mat', rows, names, single)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cars, 'ProcessPoolExecutor', SameProcess)
+        check_cars(tmp_path)
+
+
+@settings(fuzz, max_examples=8)
+@given(st.integers(128, 500), st.integers(0, 255), st.integers(0, 500))
+def test_any_change_of_a_mat_file_is_read_or_refused(tmp_path, place, value, cut):
+    path = tmp_path / 'cars_annos.mat'
+    write_mat(path, [('a.png', 1, 0), ('b.png', 2, 1)], ['x', 'y'])
+    content = bytearray(path.read_bytes())
+    content[place] = value
+    path.write_bytes(content[:len(content) - cut % 2 * cut])
+    check_cars(tmp_path)
+
+
+def crash(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def test_a_mat_file_that_makes_the_reader_crash_is_refused(tmp_path, monkeypatch):
+    write_mat(tmp_path / 'cars_annos.mat', [], [])
+    monkeypatch.setattr(cars, 'loadmat', crash)
+    with pytest.raises(DataError, match='cars_annos.mat is no whole MATLAB file'):
+        cars.read_cars(tmp_path)
+
+
+@fuzz
+@given(raw | tables)
+def test_any_list_of_voc_is_read_or_refused(tmp_path, content):
+    for folder in ('ImageSets/Segmentation', 'ImageSets/Main', 'Annotations'):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / 'train.txt').write_bytes(content)
+    try:
+        for image, labels in voc_seg.read_list(tmp_path, 'train'):
+            assert Path(image).parent == tmp_path / 'JPEGImages'
+            assert Path(labels).parent == tmp_path / 'SegmentationClass'
+    except (DataError, UnicodeDecodeError) as error:
+        assert str(error)
+    try:
+        for files in voc.find_splits(tmp_path).values():
+            voc.Converter(tmp_path, ['a']).convert(files)
+    except (voc.VocError, OSError) as error:  # a name that is too long for a file
+        assert str(error)
+
+
+@fuzz
+@given(notes)
+def test_any_note_of_the_last_checkpoint_is_followed_or_refused(tmp_path, content):
+    (tmp_path / 'last_checkpoint').write_bytes(content)
+    (tmp_path / 'config.py').write_text('')
+    try:
+        last = resume_point(str(tmp_path), 'auto')
+    except ResumeError as error:
+        assert str(tmp_path) in str(error)
+    else:
+        assert last is None
+    found = find_run(tmp_path, None)[1]
+    assert not found or not os.path.isfile(found)
+
+
+code = st.recursive(
+    st.sampled_from(['1', 'a', '"x"', 'dict()', 'None', '(', ')', '-', 'f(1)', '*a']),
+    lambda inner: st.tuples(inner, inner).map(
+        lambda two: f'dict(a={two[0]}, b=[{two[1]}])')
+    | st.lists(inner, max_size=3).map(lambda parts: f'({", ".join(parts)})'),
+    max_leaves=6)
+
+
+@fuzz
+@given(code.map(lambda text: f'a = {text}') | raw.map(lambda b: b.decode('latin-1'))
+       | values | st.sampled_from(['a = ' + '(' * 300, 'a = ' + '-' * 100_000 + '1',
+                                   'a = ' + '[' * 5000 + ']' * 5000, 'import os',
+                                   'a = 9' + '9' * 5000, 'a = b = 1', 'a, b = 1, 2',
+                                   'a.b = 1', 'a = dict(**{})', 'a = {1: [2]}[1]']))
+def test_any_config_of_a_checkpoint_is_data_or_refused(text):
+    try:
+        assert isinstance(read_saved_config(text), dict)
+    except ConvertError as error:
+        assert 'is not run' in str(error)
+
+
+@settings(fuzz, max_examples=50)
+@given(raw | st.sampled_from([
+    b'_base_ = "https://example.org/a.py"', b'_base_ = ["ftp://example.org/a.py"]',
+    b'_base_ = "none.py"', b'_base_ = 5', b'_base_ = "mmdet::none/none.py"',
+    b'_base_ = "nothing::a.py"', b'a = (', b'a = 9' + b'9' * 5000, b'\xef\xbb\xbfa = 1',
+    b'_base_ = ["./a.py"]', b'a = {{', b'_base_.a = 1', b'a = _base_.b']))
+def test_any_config_file_is_read_or_refused_and_nothing_fetched(tmp_path, content):
+    path = tmp_path / 'a.py'
+    path.write_bytes(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('socket.socket', None)
+        try:
+            read_config(str(path))
+        except SystemExit as error:
+            assert str(path) in str(error.code)
+        except Exception:
+            compile(content, path, 'exec')  # the code that it is may raise anything
+
+
+@fuzz
+@given(raw | values.map(lambda value: json.dumps(value).encode()))
+def test_any_note_of_the_embedded_data_is_ours_or_left_alone(tmp_path, content):
+    root = tmp_path / 'data'
+    root.mkdir(exist_ok=True)
+    (root / 'meta.json').write_bytes(content)
+    with pytest.raises(ValueError, match='holds something else'):
+        write_dataset(root, 4, 4)
+    assert (root / 'meta.json').read_bytes() == content
+
+
+@fuzz
+@given(raw)
+def test_any_config_beside_a_log_is_of_no_harm(tmp_path, content):
+    folder = tmp_path / 'run' / 'vis_data'
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / 'config.py').write_bytes(content)
+    (folder / 'scalars.json').write_text('{"step": 1, "iter": 1, "loss": 2.0}\n')
+    try:
+        assert read_log(tmp_path).curve('loss')[:2] == ([1], [2.0])
+    except LogError:
+        pytest.fail('the log itself is good')
+
+
+saved = st.recursive(
+    st.none() | numbers.filter(lambda n: n == n) | st.text(max_size=4)
+    | st.sampled_from([torch.zeros(2), torch.zeros(2, 3), torch.ones(3)]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(
+        st.sampled_from(['state_dict', 'meta', 'weight', 'bias', 'sr.weight', 'params',
+                         'cfg', 'config']) | st.integers(0, 2), inner, max_size=3),
+    max_leaves=5)
+
+
+@fuzz
+@given(saved)
+def test_any_content_of_a_checkpoint_is_of_use_or_refused(tmp_path, content):
+    path = tmp_path / 'x.pth'
+    torch.save(content, path)
+    network = torch.nn.Linear(3, 2)
+    before = network.weight.clone()
+    try:
+        load_weights('sr', network, dict(checkpoint=str(path)))
+    except WeightsError as error:
+        assert str(path) in str(error)
+        assert torch.equal(network.weight, before)
+    try:
+        find_state_dict(read_checkpoint(path), ('params', 'state_dict'))
+    except ConvertError as error:
+        assert str(error)

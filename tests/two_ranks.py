@@ -1,0 +1,107 @@
+"""Trainings of two processes that are cut or meet a NaN; started by a test.
+
+usage: two_ranks.py FOLDER
+
+Writes FOLDER/<training>/rank_<n>.json: what each iteration was (``Trace`` of
+kill_and_resume.py) and what the process has in the end.
+"""
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import torch
+from kill_and_resume import digest, train
+from mmengine.hooks import Hook
+from mmengine.registry import DATASETS, HOOKS, MODELS
+from mmengine.runner import runner as runner_module
+
+from mmsr4ir.models.sr4ir import unwrap
+from toys import ToyDraws, toy_config
+
+SAVES = dict(type='CheckpointHook', interval=2, by_epoch=False)
+# Without TDP, which looks at statistics that a checkpoint makes the same everywhere.
+ACCUMULATED = dict(
+    by_epoch=False, counts=dict(sr=4, task=3), checkpoint=SAVES,
+    model=toy_config(recipe=dict(
+        sr=dict(update='sr', losses=dict(pixel=1.0)),
+        task=dict(update='task', losses=dict(task_sr=0.5, task_hr=0.5)))))
+NAN = dict(
+    by_epoch=False, dataset=dict(type='OneNaN', length=8),
+    hooks=dict(nan=dict(type='mmsr4ir.NonFiniteLossHook', max_skipped=12),
+               skips=dict(type='Skips')))
+
+
+@DATASETS.register_module()
+class OneNaN(ToyDraws):
+    """Image 3 makes every loss of its batch NaN."""
+
+    def __getitem__(self, i):
+        data = super().__getitem__(i)
+        return data | dict(inputs=data['inputs'] * (float('nan') if i == 3 else 1.0))
+
+
+@HOOKS.register_module()
+class Skips(Hook):
+    """Count what this process skipped, and where its own loss was NaN."""
+
+    skipped = own = 0
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        losses = [v for k, v in outputs.items() if 'loss' in k]
+        Skips.skipped += 'skipped' in outputs
+        Skips.own += not torch.stack(losses).isfinite().all()
+
+
+def rank_of_two(rank: int, folder: Path, kind: dict, resume: bool) -> None:
+    """One process of a training; ``folder`` is the same for both."""
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2')
+    trace = folder / f'trace_{rank}.jsonl'
+    runner = train(folder / 'work', trace, kind, resume)
+    lines = [json.loads(line) for line in trace.read_text().splitlines()]
+    networks = {k: unwrap(v) for k, v in unwrap(runner.model).named_children()}
+    parameters = [p for name in ('sr', 'task') for p in networks[name].parameters()]
+    (folder / f'rank_{rank}.json').write_text(json.dumps(dict(
+        lines=[line for line in lines if 'losses' in line],
+        parameters=digest(parameters), skipped=Skips.skipped, own=Skips.own,
+        sizes=[p.double().norm().item() for p in parameters])))
+
+
+def train_two(folder: Path, kind: dict, resume: bool = False) -> None:
+    """Train in two processes; exits with what went wrong in one."""
+    folder.mkdir(exist_ok=True)
+    children = []
+    for rank in (0, 1):
+        child = os.fork()
+        if not child:
+            try:
+                rank_of_two(rank, folder, kind, resume)
+            except BaseException:
+                traceback.print_exc()
+                sys.stderr.flush()
+                os._exit(1)
+            os._exit(0)
+        children.append(child)
+    if any([os.waitpid(child, 0)[1] for child in children]):
+        sys.exit(f'{folder} failed')
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    MODELS.build(toy_config())  # imports, once for all that is forked
+    runner_module.collect_env, runner_module.get_git_hash = dict, str
+    train_two(folder / 'whole', ACCUMULATED)
+    train_two(folder / 'unsaved', ACCUMULATED | dict(
+        checkpoint=dict(SAVES, interval=99)))
+    cut = folder / 'cut'
+    (cut / 'work').mkdir(parents=True)
+    (folder / 'whole/work/iter_10.pth').rename(cut / 'work/iter_10.pth')
+    train_two(cut, ACCUMULATED, resume=True)
+    train_two(folder / 'nan', NAN)
+
+
+if __name__ == '__main__':
+    main(Path(sys.argv[1]))
