@@ -27,6 +27,7 @@ VARIANTS: dict[str, dict] = {
     'plain': {},
     'published': {'model.type': 'mmsr4ir.PublishedSR4IR'},
     'channels_last': {'model.channels_last': True},
+    'separate': {'model.recipe.task.separate': True},
     'reuse_sr': {'model.recipe.task.reuse_sr': True},
     'one_pass': {
         'model.recipe.task.losses': {'_delete_': True, 'task_sr+hr+mix': 1.02}},

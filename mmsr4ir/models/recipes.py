@@ -16,13 +16,15 @@ network's own loss on the image ``hr``, ``sr`` or ``mix``. A phase and a loss ma
 limited to the stage ``'warmup'`` or ``'main'`` with ``during``;
 :class:`~mmsr4ir.engine.AlternateTrainingHook` switches from the one to the other.
 
+A phase with ``separate=True`` makes the backward pass of each loss as soon as it is
+computed: the memory of one pass of T at a time, and the same numbers but for rounding.
 Two ways to do less work, which change the numbers: ``task_sr+hr+mix`` is the task
 network's loss on one batch of all three images, one pass instead of three; and a phase
 with ``reuse_sr=True`` takes the SR images of the phase before it, made before S was
 updated, instead of running S again.
 """
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 NETWORKS = ('sr', 'task')
 STAGES = ('warmup', 'main')
@@ -73,6 +75,7 @@ class Phase:
         losses: What it adds up.
         during: The stage in which it runs, or ``'all'``.
         reuse_sr: Whether it takes the SR images of the phase before it.
+        separate: Whether each loss has its own backward pass, as soon as it is there.
     """
 
     name: str
@@ -80,6 +83,7 @@ class Phase:
     losses: tuple[LossTerm, ...]
     during: str = 'all'
     reuse_sr: bool = False
+    separate: bool = False
 
     def active_losses(self, stage: str) -> list[LossTerm]:
         """The losses that count in a stage."""
@@ -100,8 +104,8 @@ def parse_recipe(cfg: Mapping, images: tuple[str, ...] = ('hr', 'sr', 'mix')
     Raises:
         ValueError: A phase that updates nothing, an unknown key, network, loss or
             stage, a loss on an image that the model does not make, a loss that no
-            updated network can change, or SR images to be reused that S is to learn
-            from or that no phase made.
+            updated network can change, SR images to be reused that S is to learn
+            from or that no phase made, or separate backward passes through S.
     """
     if not cfg:
         raise ValueError('the recipe has no phase: give at least one')
@@ -127,11 +131,11 @@ def _check_reuse(phase: Phase, before: tuple[Phase, ...]) -> None:
 
 def _parse_phase(name: str, cfg: Mapping, images: tuple[str, ...]) -> Phase:
     where = f'recipe phase {name!r}'
-    unknown = set(cfg) - {'update', 'losses', 'during', 'reuse_sr'}
+    keys = [field.name for field in fields(Phase)][1:]
+    unknown = set(cfg) - set(keys)
     if unknown:
         raise ValueError(
-            f'{where}: unknown keys {sorted(unknown)}; '
-            "a phase has 'update', 'losses', 'during' and 'reuse_sr'")
+            f'{where}: unknown keys {sorted(unknown)}; a phase has {keys}')
     update = cfg.get('update') or ()
     update = (update, ) if isinstance(update, str) else tuple(update)
     if not update:
@@ -146,7 +150,10 @@ def _parse_phase(name: str, cfg: Mapping, images: tuple[str, ...]) -> Phase:
         _parse_loss(f'{where}, loss {loss!r}', loss, term, update, images)
         for loss, term in cfg['losses'].items())
     phase = Phase(name, update, losses, _parse_during(where, cfg),
-                  bool(cfg.get('reuse_sr', False)))
+                  bool(cfg.get('reuse_sr', False)), bool(cfg.get('separate', False)))
+    if phase.separate and 'sr' in update:
+        raise ValueError(f'{where}, separate: its losses share one pass of S, and so '
+                         'one backward pass; take separate out')
     for stage in STAGES if phase.during == 'all' else (phase.during, ):
         reached = set().union(
             *(term.teaches for term in phase.active_losses(stage)))

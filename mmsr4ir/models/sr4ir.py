@@ -29,7 +29,7 @@ from .networks import (
     set_num_classes,
 )
 from .recipes import NETWORKS, LossTerm, Phase, parse_recipe
-from .updates import copy_buffers, finite_everywhere, step
+from .updates import backward, copy_buffers, finite_everywhere, no_sync, step
 from .weights import load_weights, take_init_cfg
 
 
@@ -194,7 +194,8 @@ class SR4IR(BaseModel):
         """Compute a phase's losses.
 
         Returns:
-            tuple: Their sum, and each of them for the log.
+            tuple: Their sum, whose backward pass is to come, and each of them for the
+            log. With ``separate``, all but the last have had theirs.
         """
         logs = {}
         total = 0
@@ -210,14 +211,29 @@ class SR4IR(BaseModel):
                 with torch.set_grad_enabled('sr' in phase.update):
                     sr = self.super_resolve(batch)
                 batch.sr = sr.detach()
+            # With skip_non_finite, one NaN stops the backward pass of them all.
+            separate = phase.separate and not self.skip_non_finite
             for term in terms:
-                for name, value in self.term_losses(term, batch, sr):
-                    if 'loss' in name:  # the rest, as accuracies, is only logged
-                        value = term.weight * value
-                        total = total + value
-                    logs[f'{phase.name}/{name}'] = value.detach()
+                if separate and term is not terms[-1]:
+                    with no_sync(self._modules['task']):
+                        loss = backward(optim_wrapper['task'], self.term_loss(
+                            phase, term, batch, sr, logs))
+                else:
+                    loss = self.term_loss(phase, term, batch, sr, logs)
+                total = total + loss
         logs[f'{phase.name}/loss'] = total.detach()
         return total, logs
+
+    def term_loss(self, phase: Phase, term: LossTerm, batch: Batch, sr: Tensor | None,
+                  logs: dict[str, Tensor]) -> Tensor:
+        """Compute one loss, weighted, and put its parts into the log."""
+        total = 0
+        for name, value in self.term_losses(term, batch, sr):
+            if 'loss' in name:  # the rest, as accuracies, is only logged
+                value = term.weight * value
+                total = total + value
+            logs[f'{phase.name}/{name}'] = value.detach()
+        return total
 
     def term_losses(self, term: LossTerm, batch: Batch, sr: Tensor | None
                     ) -> Iterator[tuple[str, Tensor]]:

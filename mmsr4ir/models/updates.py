@@ -1,8 +1,10 @@
 """The end of a phase: one optimizer step, or none where the loss is no number."""
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from mmengine.dist import all_reduce
+from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
@@ -37,6 +39,20 @@ def step(wrappers: Sequence[OptimWrapper], loss: Tensor) -> None:
     for wrapper in wrappers:
         wrapper.step()
         wrapper.zero_grad()
+
+
+def backward(wrapper: OptimWrapper, loss: Tensor) -> Tensor:
+    """Add to the gradients of a step that comes later; returns the loss, detached."""
+    scaler = getattr(wrapper, 'loss_scaler', None)
+    scaled = wrapper.scale_loss(loss)
+    with torch.autocast(loss.device.type, enabled=False):
+        (scaler.scale(scaled) if scaler else scaled).backward()
+    return loss.detach()
+
+
+def no_sync(network: nn.Module) -> AbstractContextManager:
+    """Keep gradients from being averaged over the processes yet."""
+    return network.no_sync() if is_model_wrapper(network) else nullcontext()
 
 
 def loss_scale(wrapper: OptimWrapper) -> float:

@@ -56,6 +56,8 @@ def test_less_work_is_part_of_a_recipe():
      "stage 'warmup' no phase before it makes SR images"),
     (dict(a=dict(update='sr', losses=dict(pixel=1), reuse_sr=True)),
      'updates S, which learns from nothing but SR images of its own'),
+    (dict(a=dict(update=['sr', 'task'], losses=dict(task_sr=1), separate=True)),
+     'separate: its losses share one pass of S'),
 ])
 def test_a_recipe_that_cannot_work_is_refused(recipe, message):
     with pytest.raises(ValueError, match=message):

@@ -92,6 +92,59 @@ def test_sr_images_are_reused():
         want['task/sr/loss_cls'], rel=1e-5)
 
 
+def separate(**changes):
+    return build(recipe=dict(SR4IR_RECIPE, task=dict(
+        SR4IR_RECIPE['task'], separate=True)), **changes)
+
+
+def graphs_alive(model):
+    """How many passes of T have a graph that waits, at the most, in a train step."""
+    alive, most = set(), []
+
+    def forward(module, args, output):
+        if output.requires_grad and module.training:
+            number = len(most)
+            alive.add(number)
+            most.append(len(alive))
+            output.register_hook(lambda grad: alive.discard(number))
+
+    model.task.neck.register_forward_hook(forward)
+    train(model, 2, double=True)
+    return max(most)
+
+
+def test_separate_backward_passes_end_alike_with_one_graph_at_a_time():
+    one, other = separate(), build()
+    assert_close(train(one, 3, double=True), train(other, 3, double=True), 1e-9)
+    for name, value in other.state_dict().items():
+        torch.testing.assert_close(one.state_dict()[name], value)
+    assert graphs_alive(separate()) == 1 and graphs_alive(build()) == 3
+
+
+def test_separate_backward_passes_in_mixed_precision_and_accumulation():
+    ends = []
+    for model in (separate(), build()):
+        wrappers = optimizers(model, AmpOptimWrapper, accumulative_counts=2)
+        wrappers['task'].loss_scaler = torch.amp.GradScaler('cpu', init_scale=256.0)
+        train(model, 4, wrappers)
+        assert wrappers['task'].inner_count == 4
+        ends.append(snapshot(model))
+    for name, value in ends[1].items():
+        torch.testing.assert_close(ends[0][name], value, rtol=1e-2, atol=1e-3)
+
+
+def test_a_nan_leaves_no_gradient_of_a_loss_before_it():
+    model = separate()
+    model.skip_non_finite = True
+    mix = model.patch_mix.mix
+    model.patch_mix.mix = lambda *args: mix(*args) * float('nan')
+    before = snapshot(model.task)
+    logs, = train(model, 1)
+    assert 'skipped' in logs
+    assert all(torch.equal(model.task.state_dict()[k], v) for k, v in before.items())
+    assert all(p.grad is None for p in model.task.parameters())
+
+
 def test_one_pass_for_three_images_is_their_mean():
     one = build(task=NORMLESS, recipe=dict(SR4IR_RECIPE, task=BATCHED))
     three = build(task=NORMLESS)
