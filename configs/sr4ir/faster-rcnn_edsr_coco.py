@@ -7,6 +7,7 @@ _base_ = [
 ]
 model = dict(
     _delete_=True, task=_base_.model, recipe=_base_.recipe, **_base_.sr4ir_model)
+train_dataloader = _base_.sr4ir_loader
 optim_wrapper = dict(_delete_=True, **_base_.sr4ir_optim, task=_base_.optim_wrapper)
 param_scheduler = dict(
     _delete_=True,

@@ -7,6 +7,9 @@ _base_ = [
 ]
 model = dict(
     _delete_=True, task=_base_.model, recipe=_base_.recipe, **_base_.sr4ir_model)
+train_dataloader = _base_.sr4ir_loader
+val_dataloader = dict(persistent_workers=True)
+test_dataloader = val_dataloader
 optim_wrapper = dict(_delete_=True, **_base_.sr4ir_optim, task=_base_.optim_wrapper)
 # A tenth of the training is warm-up, as published for 200 epochs.
 warmup = _base_.train_cfg.max_epochs // 10

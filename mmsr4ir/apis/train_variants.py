@@ -117,7 +117,7 @@ def variant_config(cfg: Config, options: Mapping) -> Config:
 
 def time_variants(cfg: Config, variants: Mapping[str, Mapping], iterations: int,
                   checked: int, stage: str = 'main'
-                  ) -> tuple[Laps, dict[str, dict[str, float]]]:
+                  ) -> tuple[Laps, dict[str, dict[str, list[float]]]]:
     """Train in several ways from the same weights, on the same batches, in turns.
 
     The first iterations train with the learning rates of the config; their losses are
@@ -133,7 +133,8 @@ def time_variants(cfg: Config, variants: Mapping[str, Mapping], iterations: int,
 
     Returns:
         tuple: Seconds an iteration without waiting for data, and for each other way
-        the largest relative difference of each loss that ``plain`` has too.
+        the relative difference of each loss that ``plain`` has too, in each iteration
+        that is compared. Weights are the same only in the first of them.
     """
     batches = endless(build_loader(cfg, 'train'))
     laps = Laps(checked)
@@ -169,16 +170,16 @@ def _iterate(steps: dict[str, Steps], data: dict, number: int, laps: Laps, hold:
     laps.finish(len(data['inputs']))
 
 
-def _compare(outputs: dict[str, dict], differences: dict[str, dict[str, float]]
-             ) -> None:
-    """Keep the largest relative difference of each loss so far."""
+def _compare(outputs: dict[str, dict],
+             differences: dict[str, dict[str, list[float]]]) -> None:
+    """Add the relative difference of each loss."""
     plain = {key: value.double() for key, value in outputs.pop('plain').items()
              if 'loss' in key}
     for name, logs in outputs.items():
         for key in plain.keys() & logs.keys():
             want = plain[key]
             off = (logs[key].double() - want).abs() / want.abs().clamp(min=1e-12)
-            differences[name][key] = max(differences[name].get(key, 0.0), off.item())
+            differences[name].setdefault(key, []).append(off.item())
 
 
 def measure_memory(cfg: Config, variants: Mapping[str, Mapping], iterations: int,

@@ -109,6 +109,16 @@ def test_every_shipped_config_builds(path):
     assert set(cfg.param_scheduler) == {'sr', 'task'}
 
 
+@pytest.mark.parametrize('path', sorted((ROOT / 'configs/sr4ir').glob('*.py')),
+                         ids=lambda path: path.stem)
+def test_workers_outlive_an_epoch(path):
+    cfg = Config.fromfile(path)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        assert loader.num_workers > 0 and loader.persistent_workers
+    for_a_cpu = path.stem.endswith(('tiny', 'bccd', 'camvid', 'cifar10'))
+    assert cfg.train_dataloader.pin_memory is not for_a_cpu
+
+
 def test_the_published_settings_of_detection_on_voc():
     """options/det/014_SR4IR_edsr_x4.yml of the authors' code."""
     cfg = Config.fromfile(ROOT / 'configs/sr4ir/faster-rcnn_edsr_voc.py')

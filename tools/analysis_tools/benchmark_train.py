@@ -128,20 +128,28 @@ def compare(cfg: Config, args: argparse.Namespace) -> dict:
         rows[name] = dict(
             seconds=seconds[name], ratio=dict(q1=q1, median=median, q3=q3),
             losses=differences.get(name, {}), memory=memory.get(name))
-    print(f'\nstage {args.stage}, batches of {max(laps.images)}, losses of the first '
-          f'{args.warmup} iterations\n\n'
+    print(f'\nstage {args.stage}, batches of {max(laps.images)}; the last columns are '
+          'the largest relative difference of a loss from plain\n\n'
           f'| way | seconds (quartiles) | times as fast as {base} (quartiles) | '
-          'memory, MiB | largest relative difference of a loss from plain |\n'
-          '| --- | --- | --- | --- | --- |')
+          f'memory, MiB | iteration 1 | iterations 1 to {args.warmup} |\n'
+          '| --- | --- | --- | --- | --- | --- |')
     for name, row in rows.items():
         seconds, ratio = row['seconds'], row['ratio']
-        worst = max(row['losses'].items(), key=lambda item: item[1], default=None)
+        losses = row['losses']
+        first = {key: values[:1] for key, values in losses.items()}
         print(f'| {name} | {seconds["median"]:.4f} ({seconds["q1"]:.4f}, '
               f'{seconds["q3"]:.4f}) | {ratio["median"]:.2f} ({ratio["q1"]:.2f}, '
               f'{ratio["q3"]:.2f}) | '
-              + (f'{row["memory"]:.0f}' if name in memory else '-') + ' | '
-              + (f'{worst[1]:.1e} ({worst[0]})' if worst and worst[1] else '0') + ' |')
+              + (f'{row["memory"]:.0f}' if name in memory else '-')
+              + f' | {worst(first)} | {worst(losses)} |')
     return dict(batch=max(laps.images), variants=rows)
+
+
+def worst(losses: dict[str, list[float]]) -> str:
+    """The largest difference, with the name of its loss."""
+    off, name = max(((max(values), name) for name, values in losses.items()),
+                    default=(0.0, ''))
+    return f'{off:.1e} ({name})' if off else '0'
 
 
 def main() -> None:

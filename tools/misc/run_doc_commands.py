@@ -48,12 +48,14 @@ NOT_RUN = {
     '*demo/web_demo.py *': 'serves until it is interrupted; '
     'tests/test_apis/test_web.py runs it',
     '* large.png *': 'takes half an hour; the figure is in docs/en/inference.md',
+    '*benchmark_train.py *det_voc*': 'takes minutes on a CPU',
     '*tools/slurm_*': 'needs Slurm',
 }
 #: What makes a command short: options put behind it, by the tool.
 SHORTER = {
     'tools/dataset_converters/make_textured_shapes.py': '--num-train 8 --num-val 4',
     'tools/analysis_tools/benchmark_speed.py': '--iterations 2 --warmup 1',
+    'tools/analysis_tools/benchmark_train.py': '--iterations 2 --warmup 1 --no-memory',
     'tools/benchmark.py': '--seeds 0 --methods h2t',
 }
 # What does not belong to a checkout.

@@ -29,7 +29,7 @@ test_pipeline = [
     dict(type='PackInputs'),
 ]
 train_dataloader = dict(
-    batch_size=128, num_workers=4, persistent_workers=True,
+    batch_size=128, num_workers=4, **_base_.sr4ir_loader,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(split='train', pipeline=train_pipeline))
 val_dataloader = dict(

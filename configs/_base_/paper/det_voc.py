@@ -50,7 +50,7 @@ dataset = dict(
     type='CocoDataset', data_root=data_root, data_prefix=dict(img=''),
     metainfo=dict(classes=classes))
 train_dataloader = dict(
-    batch_size=16, num_workers=4, persistent_workers=True,
+    batch_size=16, num_workers=4, **_base_.sr4ir_loader,
     sampler=dict(type='DefaultSampler', shuffle=True),
     batch_sampler=dict(type='AspectRatioBatchSampler'),
     dataset=dict(

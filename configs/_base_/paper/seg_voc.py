@@ -41,7 +41,7 @@ dataset = dict(
     type='PascalVOCDataset', data_root='data/VOCdevkit/VOC2012',
     data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'))
 train_dataloader = dict(
-    batch_size=16, num_workers=4, persistent_workers=True,
+    batch_size=16, num_workers=4, **_base_.sr4ir_loader,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         ann_file='ImageSets/Segmentation/train.txt', pipeline=train_pipeline,
