@@ -35,7 +35,7 @@ class AlternateTrainingHook(Hook):
         """See that each network that the recipe updates has an optimizer.
 
         Raises:
-            ValueError: One has none.
+            ValueError: One has none, or two that share a loss accumulate differently.
         """
         wrappers = runner.optim_wrapper
         names = set(wrappers.keys()) if isinstance(wrappers, OptimWrapperDict) else ()
@@ -46,6 +46,13 @@ class AlternateTrainingHook(Hook):
                     f'recipe phase {phase.name!r} updates {sorted(missing)}, which has '
                     'no optimizer: give optim_wrapper=dict(constructor='
                     "'mmsr4ir.PerNetworkOptimWrapperConstructor', sr=..., task=...)")
+            counts = {name: wrappers[name]._accumulative_counts
+                      for name in phase.update}
+            if len(set(counts.values())) > 1:  # one backward pass serves them all
+                raise ValueError(
+                    f'recipe phase {phase.name!r} updates both networks with one loss, '
+                    f'but accumulative_counts is {counts} in optim_wrapper: set both '
+                    'to the same number')
 
     def before_train_iter(self, runner: Runner, batch_idx: int,
                           data_batch: dict | None = None) -> None:
