@@ -322,10 +322,14 @@ def check(kind: dict, moments: int, root: Path, draw: random.Random) -> dict:
     again = sum(len(lines) for run in runs for lines in run.values())
     different = [line for run in runs for key, lines in run.items() for line in lines
                  if line != reference[key][0]]
+    models = {}
+    for line in (json.loads(line) for lines in reference.values() for line in lines):
+        models.setdefault(line['iter'].split()[0], set()).add(line.get('model'))
     missing = [key for run in runs for key in reference if key not in run]
     return dict(
         killed=len(where), while_saving=sum(w in SAVING for w in where),
         iterations=again, different=len(different), missing=len(missing),
+        apart=sum(len(states) > 1 for states in models.values()),
         equal_end=final_state(cut) == final_state(whole), example=different[:1],
         seconds=round(time.monotonic() - start, 1))
 

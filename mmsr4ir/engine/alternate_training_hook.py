@@ -5,7 +5,6 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 
 from mmsr4ir.models.sr4ir import unwrap
-from mmsr4ir.models.updates import check_accumulation
 from mmsr4ir.registry import HOOKS
 
 
@@ -36,7 +35,7 @@ class AlternateTrainingHook(Hook):
         """See that each phase of the recipe has the optimizers that it needs.
 
         Raises:
-            ValueError: A network has none, or those of a phase do not fit together.
+            ValueError: One has none, or two that share a loss accumulate differently.
         """
         wrappers = runner.optim_wrapper
         names = set(wrappers.keys()) if isinstance(wrappers, OptimWrapperDict) else ()
@@ -47,7 +46,13 @@ class AlternateTrainingHook(Hook):
                     f'recipe phase {phase.name!r} updates {sorted(missing)}, which has '
                     'no optimizer: give optim_wrapper=dict(constructor='
                     "'mmsr4ir.PerNetworkOptimWrapperConstructor', sr=..., task=...)")
-            check_accumulation(phase.name, [wrappers[name] for name in phase.update])
+            counts = {name: wrappers[name]._accumulative_counts
+                      for name in phase.update}
+            if len(set(counts.values())) > 1:  # one backward pass serves them all
+                raise ValueError(
+                    f'recipe phase {phase.name!r} updates both networks with one loss, '
+                    f'but accumulative_counts is {counts} in optim_wrapper: set both '
+                    'to the same number')
 
     def before_train_iter(self, runner: Runner, batch_idx: int,
                           data_batch: dict | None = None) -> None:

@@ -13,8 +13,8 @@ def step(wrappers: Sequence[OptimWrapper], loss: Tensor) -> None:
     """Update with one backward pass, also where several optimizers share the loss.
 
     Args:
-        wrappers: The optimizers of the networks that the phase updates. Several must
-            have the same ``accumulative_counts``, see :func:`check_accumulation`.
+        wrappers: The optimizers of the networks that the phase updates. Several have
+            the same ``accumulative_counts``; AlternateTrainingHook sees to it.
         loss: A scalar.
     """
     lead, *others = wrappers
@@ -59,19 +59,6 @@ def loss_scale(wrapper: OptimWrapper) -> float:
     """What an optimizer's losses are multiplied by: 1 but in mixed precision."""
     scaler = getattr(wrapper, 'loss_scaler', None)
     return scaler.get_scale() if scaler else 1.0
-
-
-def check_accumulation(phase: str, wrappers: Sequence[OptimWrapper]) -> None:
-    """See that one backward pass can serve all optimizers of a phase.
-
-    Raises:
-        ValueError: They gather gradients over different numbers of iterations.
-    """
-    counts = [wrapper._accumulative_counts for wrapper in wrappers]
-    if len(set(counts)) > 1:
-        raise ValueError(
-            f'recipe phase {phase!r} updates several networks at once, whose '
-            f'optim_wrapper have accumulative_counts={counts}: make them equal')
 
 
 def copy_buffers(network: nn.Module) -> list[tuple[Tensor, Tensor]]:

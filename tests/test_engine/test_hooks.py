@@ -100,6 +100,18 @@ def test_an_optimizer_without_network_is_named(tmp_path):
             srr=dict(optimizer=dict(type='SGD', lr=0.1)))).train()
 
 
+def test_networks_with_one_loss_must_accumulate_alike(tmp_path):
+    optimizers = dict(
+        constructor='mmsr4ir.PerNetworkOptimWrapperConstructor',
+        sr=dict(optimizer=dict(type='SGD', lr=0.1), accumulative_counts=2),
+        task=dict(optimizer=dict(type='SGD', lr=0.1)))
+    with pytest.raises(ValueError, match=(
+            r"'both' .* accumulative_counts is \{'sr': 2, 'task': 1\}.*same number")):
+        runner(tmp_path, optim_wrapper=optimizers,
+               model=toy_config(recipe=RECIPES['S+T'], tdp=None)).train()
+    runner(tmp_path, optim_wrapper=optimizers).train()
+
+
 def test_a_constructor_of_an_entry_is_used(tmp_path):
     built = runner(tmp_path, optim_wrapper=dict(
         constructor='mmsr4ir.PerNetworkOptimWrapperConstructor',

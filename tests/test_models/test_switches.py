@@ -7,7 +7,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from mmsr4ir.engine import AmpOptimWrapper
-from mmsr4ir.models.updates import check_accumulation
 from mmsr4ir.registry import MODELS
 from toys import RECIPES, SR4IR_RECIPE, ToyTask, snapshot, toy_config, toy_data
 
@@ -194,15 +193,6 @@ def test_an_overflow_skips_the_optimizer_that_it_is_in():
     assert not torch.equal(model.sr.conv.weight, before['sr.conv.weight'])
     assert wrappers['task'].loss_scaler.get_scale() == 4.0
     assert wrappers['sr'].loss_scaler.get_scale() == 8.0
-
-
-def test_optimizers_of_one_phase_accumulate_alike():
-    model = build()
-    wrappers = [*optimizers(model, accumulative_counts=2).values()]
-    check_accumulation('both', wrappers)
-    wrappers[1]._accumulative_counts = 3
-    with pytest.raises(ValueError, match=r"'both'.*accumulative_counts=\[2, 3\]"):
-        check_accumulation('both', wrappers)
 
 
 def test_each_phase_accumulates_by_itself():
