@@ -131,7 +131,9 @@ def summary(seen: list[tuple], steady: int) -> dict:
 def run(iterations: int, seed: int, work: Path, every: float = 0.5,
         steady: int = STEADY, **settings) -> dict:
     """Train and watch; raises RuntimeError if the training fails."""
-    epochs = -(-iterations * BATCH // 240)
+    images = json.loads((ROOT / 'data/textured_shapes/annotations/train.json')
+                        .read_text())['images']
+    epochs = -(-iterations * BATCH // len(images))
     line = command(
         work, **dict(dict(
             train_dataloader__batch_size=BATCH, train_cfg__max_epochs=epochs,
@@ -144,9 +146,9 @@ def run(iterations: int, seed: int, work: Path, every: float = 0.5,
             seen = watch(process, work, every)
         finally:
             process.terminate()
+    (work / 'samples.json').write_text(json.dumps(seen))
     if process.wait():
         raise RuntimeError((work / 'output.txt').read_text()[-3000:])
-    (work / 'samples.json').write_text(json.dumps(seen))
     minutes = round((time.monotonic() - start) / 60, 1)
     return dict(summary(seen, steady), minutes=minutes)
 

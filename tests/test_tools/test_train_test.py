@@ -1,7 +1,6 @@
 """The command lines as a user runs them: train, resume, test, two processes."""
 import json
 import os
-import pickle
 import re
 import shutil
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmsr4ir.compat.checkpoint import load_from_local
+from mmsr4ir.compat.checkpoint import load_from_local, load_predictions
 
 PYTHON = sys.executable
 CONFIG = 'configs/sr4ir/faster-rcnn_edsr_tiny.py'
@@ -111,7 +110,7 @@ def test_testing_writes_predictions_and_pictures(trained, tmp_path, coco_root,
         '--out', tmp_path / 'out.pkl', '--show-dir', tmp_path / 'show',
         *tiny_options(coco_root))
     assert re.search(r'coco/bbox_mAP: .*sr/PSNR: \d+\.\d+ +sr/SSIM', process.stdout)
-    predictions = pickle.loads((tmp_path / 'out.pkl').read_bytes())
+    predictions = load_predictions(tmp_path / 'out.pkl')
     assert len(predictions) == 3
     assert all('images' not in p and 'pred_instances' in p for p in predictions)
     assert len(list((tmp_path / 'show').glob('*.png'))) == 3
