@@ -3,8 +3,8 @@
     python tests/long_run.py [--iterations 2000] [--seed 0] [--out FOLDER] [--json FILE]
 
 Starts ``tools/train.py`` on the embedded data with a detector shrunk so far that an
-iteration takes a fifth of a second, with a validation after each epoch and a checkpoint
-after every second one, and looks at it from outside (Linux: /proc) until it ends.
+iteration takes some hundredths of a second, with a validation and a checkpoint after
+each epoch (of 120 iterations), and looks at it from outside (/proc) until it ends.
 Needs what ``tools/dataset_converters/make_textured_shapes.py`` makes.
 """
 import argparse
@@ -137,7 +137,7 @@ def run(iterations: int, seed: int, work: Path, every: float = 0.5,
     line = command(
         work, **dict(dict(
             train_dataloader__batch_size=BATCH, train_cfg__max_epochs=epochs,
-            train_cfg__val_interval=1, default_hooks__checkpoint__interval=2,
+            train_cfg__val_interval=1, default_hooks__checkpoint__interval=1,
             default_hooks__logger__interval=5, randomness__seed=seed), **settings))
     with open(work / 'output.txt', 'w') as output:
         process = subprocess.Popen(line, cwd=ROOT, stdout=output, stderr=output)
