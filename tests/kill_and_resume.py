@@ -145,7 +145,7 @@ def train(work: Path, trace: Path, kind: dict, resume: bool) -> Runner:
     sampler = dict(type=kind.get('sampler', 'DefaultSampler'), shuffle=True)
     workers = kind.get('workers', 0)
     optimizer = dict(type='CpuAmp' if kind.get('amp') else 'OptimWrapper',
-                     optimizer=dict(type='AdamW', lr=0.01))
+                     optimizer=kind.get('optimizer', dict(type='AdamW', lr=0.01)))
     loader = dict(
         dataset=kind.get('dataset', dict(type='ToyDraws', length=8)),
         num_workers=workers,

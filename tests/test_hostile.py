@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import cv2
+import mmengine
 import numpy as np
 import pytest
 import torch
@@ -21,7 +22,11 @@ from mmsr4ir.apis.logs import LogError, read_log
 from mmsr4ir.apis.resume import is_whole
 from mmsr4ir.benchmark.methods import BenchmarkError
 from mmsr4ir.benchmark.runner import read_json
-from mmsr4ir.compat.checkpoint import UnsafeCheckpointError, load_from_local
+from mmsr4ir.compat.checkpoint import (
+    UnsafeCheckpointError,
+    load_from_local,
+    load_predictions,
+)
 from mmsr4ir.datasets.check import DataError, check_data, check_images
 from mmsr4ir.datasets.image_scan import scan_image, scan_mask
 from mmsr4ir.datasets.training_samples import TrainingSamples, UnreadableImageError
@@ -322,6 +327,25 @@ def test_code_is_found_wherever_it_is_hidden_in_a_checkpoint(hide, tmp_path, cap
     torch.save(hide(Attack()), path)
     with pytest.raises(UnsafeCheckpointError, match='print'):
         CheckpointLoader.load_checkpoint(str(path))
+    assert not capsys.readouterr().out
+
+
+def test_code_in_predictions_is_not_run_and_what_a_test_writes_is_read(
+        tmp_path, capsys):
+    good = [dict(
+        pred=dict(boxes=torch.rand(3, 4), found=torch.ones(2) > 0), size=(3, 4),
+        shape=torch.Size([2, 3]), matrix=np.eye(3, dtype=np.float32), path='a.png',
+        factor=np.float64(0.5), mask=dict(size=[2, 2], counts=b'0\xff1'))]
+    path = tmp_path / 'good.pkl'
+    mmengine.dump(good, path)
+    read, = load_predictions(path)
+    assert torch.equal(read['pred']['boxes'], good[0]['pred']['boxes'])
+    assert np.array_equal(read['matrix'], np.eye(3)) and read['factor'] == 0.5
+    assert read['mask']['counts'] == b'0\xff1' and read['shape'] == (2, 3)
+    for bad in (Attack(), [dict(a=(1, Attack()))], [torch.nn.Linear(1, 1)]):
+        mmengine.dump(bad, tmp_path / 'bad.pkl')
+        with pytest.raises(UnsafeCheckpointError, match='print|Linear|rebuild_param'):
+            load_predictions(tmp_path / 'bad.pkl')
     assert not capsys.readouterr().out
 
 

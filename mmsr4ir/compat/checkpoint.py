@@ -18,9 +18,11 @@ mmengine 0.10 writes a checkpoint straight to its final name, so that a run that
 meanwhile leaves half a file there. :class:`WholeFileBackend` takes the place of its
 backend of local files and writes beside, then renames.
 """
+import io
 import os
 import pickle
 import re
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,6 +149,40 @@ def load_from_url(url: str, map_location: Any = None) -> dict:
             f'{url} cannot be fetched ({reason or "see the first process"}). Fetch it '
             f'on a machine with a network and put it at {path}') from reason
     return load_from_local(path, map_location)
+
+
+class _Predictions(pickle.Unpickler):
+    """Reads tensors, arrays and plain containers, and nothing that could run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Only what is known; pickle calls it for each class or function."""
+        known = {
+            ('collections', 'OrderedDict'): OrderedDict,
+            ('torch', 'Size'): torch.Size,
+            ('torch._utils', '_rebuild_tensor_v2'): torch._utils._rebuild_tensor_v2,
+            ('torch.storage', '_load_from_bytes'): lambda content: torch.load(
+                io.BytesIO(content), weights_only=True),
+            # Bytes, in protocol 2, which MMEngine writes.
+            ('_codecs', 'encode'): lambda text, encoding: text.encode('latin-1')}
+        for one in allowed_globals():
+            function, path = one if isinstance(one, tuple) else (
+                one, f'{one.__module__}.{one.__name__}')
+            known[tuple(path.rsplit('.', 1))] = function
+        if (module, name) not in known:
+            raise UnsafeCheckpointError(
+                f'it holds {module}.{name}, which could run code')
+        return known[module, name]
+
+
+def load_predictions(path: str | Path) -> Any:
+    """Read what ``tools/test.py --out`` wrote, without running code hidden in it.
+
+    Raises:
+        UnsafeCheckpointError: Another class is in it, which is named.
+        Exception: It is no pickle, or a broken one, which can raise nearly anything.
+    """
+    with open(path, 'rb') as file:
+        return _Predictions(file).load()
 
 
 class WholeFileBackend(LocalBackend):

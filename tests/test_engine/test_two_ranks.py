@@ -37,8 +37,6 @@ def test_the_mean_that_is_saved_leads_to_the_same_updates(ranks):
         for line, other in zip(saved['lines'], unsaved['lines'], strict=True):
             assert numbers(line['losses']) == pytest.approx(
                 numbers(other['losses']), rel=1e-3)
-    first, last = (numbers(saved['lines'][i]['losses'])['sr/loss'] for i in (0, -1))
-    assert last < 0.95 * first  # it did learn meanwhile
 
 
 def test_a_nan_on_one_process_skips_the_update_on_both(ranks):

@@ -1,6 +1,5 @@
 """tools/test.py on LR images and their labels, against the test on HR images."""
 import json
-import pickle
 import re
 import runpy
 import sys
@@ -13,6 +12,7 @@ from lr_models import SCALE, save_run
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
+from mmsr4ir.compat.checkpoint import load_predictions
 from mmsr4ir.drawing import write_png
 from mmsr4ir.engine.lr_test_loop import check_pipeline
 from mmsr4ir.models import BicubicDownsample
@@ -31,8 +31,7 @@ def tool(monkeypatch, capsys, tmp_path):
             str(tmp_path / 'work'), '--out', str(tmp_path / 'out.pkl'),
             *map(str, args)])
         runpy.run_path('tools/test.py', run_name='__main__')
-        return capsys.readouterr().out, pickle.loads(
-            (tmp_path / 'out.pkl').read_bytes())
+        return capsys.readouterr().out, load_predictions(tmp_path / 'out.pkl')
 
     yield call
     MMLogger._instance_dict.clear()  # its handlers write to this test's output

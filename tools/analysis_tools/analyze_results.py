@@ -4,7 +4,6 @@ import json
 import sys
 from pathlib import Path
 
-import mmengine
 from mmengine.config import DictAction
 from mmengine.utils import ProgressBar
 
@@ -20,6 +19,7 @@ from mmsr4ir.apis.results import (
     num_classes_of,
     score,
 )
+from mmsr4ir.compat.checkpoint import load_predictions
 from mmsr4ir.datasets.class_lists import positive
 from mmsr4ir.drawing import build_annotator, write_png
 from mmsr4ir.files import write_whole
@@ -29,8 +29,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog='Scores are in [0, 1]. Detection: '
         f'{KINDS["pred_instances"]}; an image without objects has none. Segmentation: '
-        f'{KINDS["pred_sem_seg"]}. Classification: {KINDS["pred_score"]}. A pickle can '
-        'run code when it is read: give only files that you made.')
+        f'{KINDS["pred_sem_seg"]}. Classification: {KINDS["pred_score"]}.')
     parser.add_argument('config', help='config file that was tested')
     parser.add_argument('results', type=Path, metavar='FILE.pkl',
                         help='what tools/test.py --out wrote')
@@ -54,7 +53,7 @@ def load_results(path: Path) -> list[dict]:
     if not path.is_file():
         sys.exit(f'error: {path} does not exist')
     try:
-        return mmengine.load(path)
+        return load_predictions(path)
     except Exception as error:  # a broken pickle can raise nearly anything
         sys.exit(f'error: {path} cannot be read: {type(error).__name__}: {error}')
 

@@ -50,6 +50,8 @@ NOT_RUN = {
     '* large.png *': 'takes half an hour; the figure is in docs/en/inference.md',
     '*benchmark_train.py *det_voc*': 'takes minutes on a CPU',
     '*tools/slurm_*': 'needs Slurm',
+    '*tests/kill_command_line.py*': 'takes ten minutes; tests/kill_and_resume.py runs',
+    '*tests/long_run.py*': 'takes minutes; tests/test_long_run.py tests it',
 }
 #: What makes a command short: options put behind it, by the tool.
 SHORTER = {
