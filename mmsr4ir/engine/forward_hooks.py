@@ -10,6 +10,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from mmsr4ir.models.recipes import NETWORKS
@@ -123,6 +124,23 @@ class ActivationCheckpointHook(_ForwardHook):
         modules: Dotted names, as ``['sr.body']``. A list of layers (``Sequential``,
             ``ModuleList``) stands for each of its layers.
     """
+
+    def before_train(self, runner: Runner) -> None:
+        """Replace ``forward``.
+
+        Raises:
+            ValueError: As for :class:`CompileHook`, or a part has batch statistics,
+                which would count every batch twice.
+        """
+        model = unwrap(runner.model).train()
+        for name in self.names:
+            for inner, module in find_part(model, name).named_modules():
+                if isinstance(module, _BatchNorm) and module.training:
+                    raise ValueError(
+                        f'modules: {name!r} has batch statistics ({inner}), which '
+                        'would be counted again when it is run again; fix them '
+                        '(norm_eval=True) or leave the part out')
+        super().before_train(runner)
 
     def parts(self, module: nn.Module) -> list[nn.Module]:
         """The layers of a list of layers."""

@@ -142,6 +142,14 @@ def test_parts_that_cannot_be_are_refused(tmp_path, modules, message):
         run.train()
 
 
+def test_batch_statistics_are_not_counted_twice(tmp_path):
+    (tmp_path / 'run').mkdir()
+    run = runner(tmp_path / 'run', [dict(
+        type='mmsr4ir.ActivationCheckpointHook', modules=['sr'])])
+    with pytest.raises(ValueError, match=r"'sr' has batch statistics \(norm\)"):
+        run.train()
+
+
 @pytest.mark.parametrize('kind', [CompileHook, ActivationCheckpointHook])
 @pytest.mark.parametrize('modules', ['sr', []])
 def test_modules_are_a_list(kind, modules):
