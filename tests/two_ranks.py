@@ -21,8 +21,7 @@ from mmsr4ir.models.sr4ir import unwrap
 from toys import ToyDraws, toy_config
 
 SAVES = dict(type='CheckpointHook', interval=2, by_epoch=False)
-# Without TDP, which looks at statistics that a checkpoint makes the same everywhere,
-# and AdamW, which makes much of the rounding of a gradient that should be zero.
+# Without AdamW, which makes much of the rounding of a gradient that should be zero.
 ACCUMULATED = dict(
     optimizer=dict(type='SGD', lr=0.05, momentum=0.9),
     by_epoch=False, counts=dict(sr=4, task=3), checkpoint=SAVES,

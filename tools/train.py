@@ -28,8 +28,10 @@ def parse_args() -> argparse.Namespace:
         help='go on from a checkpoint; without a path from the last one in the '
         'work dir, with the word "previous" from the last whole one before that')
     parser.add_argument(
-        '--amp', nargs='?', const='float16', choices=('float16', 'bfloat16'),
-        help='mixed precision, without a value in float16, which needs a GPU')
+        '--amp', action='store_true', help='mixed precision for both networks')
+    parser.add_argument(
+        '--amp-dtype', choices=('float16', 'bfloat16'), default='float16',
+        help='of --amp; float16 needs a GPU (default: %(default)s)')
     parser.add_argument(
         '--auto-scale-lr', action='store_true',
         help='scale the learning rates from auto_scale_lr.base_batch_size to the '
@@ -46,7 +48,7 @@ def main() -> None:
     cfg = load_config(args)
     use_exact_loops(cfg)
     if args.amp:
-        set_amp(cfg, args.amp)
+        set_amp(cfg, args.amp_dtype)
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             sys.exit('error: --auto-scale-lr needs '

@@ -106,7 +106,8 @@ def set_amp(cfg: Config, dtype: str) -> None:
         dtype: ``'float16'`` or ``'bfloat16'``.
     """
     if dtype == 'float16' and not torch.cuda.is_available():
-        sys.exit('error: --amp in float16 needs a GPU; on a CPU use --amp bfloat16')
+        sys.exit('error: --amp in float16 needs a GPU; on a CPU add '
+                 '--amp-dtype bfloat16')
     wrappers = [
         wrapper for name, wrapper in cfg.optim_wrapper.items() if name in ('sr', 'task')
     ]

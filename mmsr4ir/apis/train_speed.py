@@ -124,6 +124,8 @@ def _only_train(cfg: Config, folder: Path, stage: str) -> None:
     for split in ('val', 'test'):
         for part in ('dataloader', 'cfg', 'evaluator'):
             settings[f'{split}_{part}'] = None
+    if cfg.get('visualizer'):  # MMEngine keeps them by name, for the whole process
+        settings['visualizer.name'] = folder.name
     if (cfg.get('default_hooks') or {}).get('alternate'):
         settings['default_hooks.alternate.warmup'] = 0 if stage == 'main' else _NEVER
     cfg.merge_from_dict(settings)
@@ -268,6 +270,8 @@ class _Parts:
 
     def restore(self) -> Tensor:
         """S, with its backward pass where it learns; returns a leaf (N, 3, H, W)."""
+        if self.phase.reuse_sr:
+            return self.batch.sr
         self.drop_gradients(self.model.sr)
         with self.precision(), torch.set_grad_enabled(self.teaches_sr):
             sr = self.model.super_resolve(self.batch)
@@ -276,6 +280,7 @@ class _Parts:
         if self.teaches_sr:
             loss.backward()
         self.lap('S forward, pixel loss, backward' if self.teaches_sr else 'S forward')
+        self.batch.sr = sr.detach()
         return sr.detach().requires_grad_(self.teaches_sr)
 
     def compare_features(self, sr: Tensor) -> None:

@@ -39,7 +39,8 @@ class AlternateTrainingHook(Hook):
         """
         wrappers = runner.optim_wrapper
         names = set(wrappers.keys()) if isinstance(wrappers, OptimWrapperDict) else ()
-        for phase in unwrap(runner.model).recipe:
+        recipe = unwrap(runner.model).recipe
+        for phase in recipe:
             missing = set(phase.update) - set(names)
             if missing:
                 raise ValueError(
@@ -53,6 +54,13 @@ class AlternateTrainingHook(Hook):
                     f'recipe phase {phase.name!r} updates both networks with one loss, '
                     f'but accumulative_counts is {counts} in optim_wrapper: set both '
                     'to the same number')
+            # A network that another phase trains alone counts on by itself meanwhile.
+            if len(phase.update) > 1 and max(counts.values()) > 1 and any(
+                    set(other.update) != set(phase.update) for other in recipe):
+                raise ValueError(
+                    f'recipe phase {phase.name!r} updates both networks with one loss '
+                    'and another phase updates one alone, so they would accumulate '
+                    'out of step: set accumulative_counts=1 in optim_wrapper')
 
     def before_train_iter(self, runner: Runner, batch_idx: int,
                           data_batch: dict | None = None) -> None:

@@ -37,3 +37,9 @@ class AmpOptimWrapper(_AmpOptimWrapper):
         self._scale_update_param = None
         self.loss_scaler = torch.amp.GradScaler('cpu', enabled=False)
         self.cast_dtype = torch.bfloat16
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """As MMEngine's; a checkpoint of a CPU has no scale to take up."""
+        if not state_dict.get('loss_scaler'):
+            state_dict.pop('loss_scaler', None)
+        super().load_state_dict(state_dict)

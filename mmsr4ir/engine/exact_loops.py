@@ -111,8 +111,9 @@ class _Exact:
     def start(self) -> None:
         """Take up the seed of the run, and a validation that the cut left out."""
         self.dataloader.dataset.unreadable = self.info.get('unreadable_images', [])
-        self.save_checkpoint = self.runner.save_checkpoint
-        self.runner.save_checkpoint = self.save_for_all
+        if self.runner.save_checkpoint != self.save_for_all:
+            self.save_checkpoint = self.runner.save_checkpoint
+            self.runner.save_checkpoint = self.save_for_all
         seed = [self.runner.seed]  # may differ on each rank; the data's order may not
         broadcast_object_list(seed)
         self.seed = seed[0]

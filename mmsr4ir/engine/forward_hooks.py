@@ -108,6 +108,10 @@ class CompileHook(_ForwardHook):
         super().__init__(modules)
         self.options = kwargs
 
+    def parts(self, module: nn.Module) -> list[nn.Module]:
+        """The layers of a list that has no ``forward`` of its own."""
+        return list(module) if isinstance(module, nn.ModuleList) else [module]
+
     def wrap(self, forward: Callable) -> Callable:
         """Compile ``forward``."""
         return torch.compile(forward, **self.options)
@@ -129,11 +133,19 @@ class ActivationCheckpointHook(_ForwardHook):
         """Replace ``forward``.
 
         Raises:
-            ValueError: As for :class:`CompileHook`, or a part has batch statistics,
-                which would count every batch twice.
+            ValueError: As for :class:`CompileHook`; a part has batch statistics, which
+                would count every batch twice; or T is frozen for the TDP loss and
+                thawed before the part is run again.
         """
         model = unwrap(runner.model).train()
+        thawed = model.tdp and not model.tdp.teacher and any(
+            'task' in phase.update and term.name == 'tdp'
+            for phase in model.recipe for term in phase.losses)
         for name in self.names:
+            if thawed and name.startswith('task'):
+                raise ValueError(
+                    f'modules: {name!r} cannot be run again where a phase that updates '
+                    'T has the TDP loss; leave it out, or give tdp a teacher')
             for inner, module in find_part(model, name).named_modules():
                 if isinstance(module, _BatchNorm) and module.training:
                     raise ValueError(

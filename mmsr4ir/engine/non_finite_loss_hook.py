@@ -29,8 +29,18 @@ class NonFiniteLossHook(Hook):
         self.max_skipped = max_skipped
 
     def before_train(self, runner: Runner) -> None:
-        """Tell the model whether to look at a loss before it updates."""
-        unwrap(runner.model).skip_non_finite = self.max_skipped > 0
+        """Tell the model whether to look at a loss before it updates.
+
+        Raises:
+            ValueError: A phase learns from each loss before it has seen the next.
+        """
+        model = unwrap(runner.model)
+        if self.max_skipped and any(phase.separate for phase in model.recipe):
+            raise ValueError(
+                'max_skipped leaves out a phase where a loss is NaN, and a phase with '
+                'separate=True learns from each before the next is known: use one of '
+                'the two')
+        model.skip_non_finite = self.max_skipped > 0
 
     def after_train_iter(self, runner: Runner, batch_idx: int,
                          data_batch: dict | None = None,

@@ -211,10 +211,8 @@ class SR4IR(BaseModel):
                 with torch.set_grad_enabled('sr' in phase.update):
                     sr = self.super_resolve(batch)
                 batch.sr = sr.detach()
-            # With skip_non_finite, one NaN stops the backward pass of them all.
-            separate = phase.separate and not self.skip_non_finite
             for term in terms:
-                if separate and term is not terms[-1]:
+                if phase.separate and term is not terms[-1]:
                     with no_sync(self._modules['task']):
                         loss = backward(optim_wrapper['task'], self.term_loss(
                             phase, term, batch, sr, logs))

@@ -68,12 +68,18 @@ def start(tmp_path):
 
 
 ALL = 'forward, pixel loss, backward'
+REUSED = dict(
+    sr=dict(update='sr', losses=dict(pixel=1.0)),
+    task=dict(update='task', reuse_sr=True, losses=dict(task_sr=1.0)))
 PARTS = {
     ('SR4IR', 'main'): [
         f'sr: S {ALL}', 'sr: TDP features of HR', 'sr: TDP features of SR, backward',
         'sr: optimizer of sr', 'task: S forward',
         *(f'task: T on {image}, forward and backward' for image in ('sr', 'hr')),
         'task: patch mix', 'task: T on mix, forward and backward',
+        'task: optimizer of task'],
+    ('reused', 'main'): [
+        f'sr: S {ALL}', 'sr: optimizer of sr', 'task: T on sr, forward and backward',
         'task: optimizer of task'],
     ('H->T', 'main'): [
         'task: T on hr, forward and backward', 'task: optimizer of task'],
@@ -94,7 +100,7 @@ PARTS = {
 
 @pytest.mark.parametrize('recipe, stage', PARTS)
 def test_parts_of_a_recipe(recipe, stage, clock, start):
-    steps = start(run_config(recipe=toys.RECIPES[recipe]), stage)
+    steps = start(run_config(recipe=dict(toys.RECIPES, reused=REUSED)[recipe]), stage)
     before = {k: v.clone() for k, v in steps.model.named_parameters()}
     laps = train_speed.time_parts(steps, steps.batches(), iterations=5)
     assert laps.seconds == {name: [1.0] * 5 for name in (

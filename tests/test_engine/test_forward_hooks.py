@@ -150,6 +150,17 @@ def test_batch_statistics_are_not_counted_twice(tmp_path):
         run.train()
 
 
+def test_a_part_of_t_is_not_run_again_where_tdp_thaws_it(tmp_path):
+    (tmp_path / 'run').mkdir()
+    run = runner(
+        tmp_path / 'run',
+        [dict(type='mmsr4ir.ActivationCheckpointHook', modules=['task.neck'])],
+        recipe=dict(both=dict(update=['sr', 'task'], losses=dict(
+            pixel=1.0, tdp=1.0, task_sr=1.0))))
+    with pytest.raises(ValueError, match="'task.neck' cannot be run again"):
+        run.train()
+
+
 @pytest.mark.parametrize('kind', [CompileHook, ActivationCheckpointHook])
 @pytest.mark.parametrize('modules', ['sr', []])
 def test_modules_are_a_list(kind, modules):

@@ -112,6 +112,18 @@ def test_networks_with_one_loss_must_accumulate_alike(tmp_path):
     runner(tmp_path, optim_wrapper=optimizers).train()
 
 
+def test_networks_with_one_loss_must_accumulate_in_step(tmp_path):
+    optimizer = dict(optimizer=dict(type='SGD', lr=0.1), accumulative_counts=2)
+    recipe = dict(
+        sr=dict(update='sr', during='warmup', losses=dict(pixel=1.0)),
+        both=dict(RECIPES['S+T']['both'], during='main'))
+    with pytest.raises(ValueError, match="'both' .* out of step"):
+        runner(tmp_path, optim_wrapper=dict(
+            constructor='mmsr4ir.PerNetworkOptimWrapperConstructor',
+            sr=optimizer, task=optimizer),
+            model=toy_config(recipe=recipe, tdp=None)).train()
+
+
 def test_a_constructor_of_an_entry_is_used(tmp_path):
     built = runner(tmp_path, optim_wrapper=dict(
         constructor='mmsr4ir.PerNetworkOptimWrapperConstructor',

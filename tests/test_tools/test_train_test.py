@@ -168,7 +168,8 @@ def test_amp_without_a_gpu_says_so(coco_root, tiny_options, run_tool):
 
 def test_every_switch_at_once(tmp_path, trained, coco_root, tiny_options, run_tool):
     process = run_tool(
-        PYTHON, 'tools/train.py', CONFIG, '--amp', 'bfloat16', '--work-dir', tmp_path,
+        PYTHON, 'tools/train.py', CONFIG, '--amp', '--amp-dtype', 'bfloat16',
+        '--work-dir', tmp_path,
         *tiny_options(coco_root, **{
             'train_cfg.max_epochs': 1, 'train_cfg.val_interval': 1,
             'default_hooks.alternate.warmup': 0,
