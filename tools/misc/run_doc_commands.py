@@ -48,7 +48,7 @@ NOT_RUN = {
     '*demo/web_demo.py *': 'serves until it is interrupted; '
     'tests/test_apis/test_web.py runs it',
     '* large.png *': 'takes half an hour; the figure is in docs/en/inference.md',
-    '*benchmark_train.py *det_voc*': 'takes minutes on a CPU',
+    '*benchmark_train.py *_voc*': 'takes minutes on a CPU',
     '*tools/slurm_*': 'needs Slurm',
     '*tests/kill_command_line.py*': 'takes ten minutes; tests/kill_and_resume.py runs',
     '*tests/long_run.py*': 'takes minutes; tests/test_long_run.py tests it',
