@@ -99,7 +99,7 @@ def main(folder: Path) -> None:
         checkpoint=dict(SAVES, interval=99)))
     cut = folder / 'cut'
     (cut / 'work').mkdir(parents=True)
-    (folder / 'whole/work/iter_10.pth').rename(cut / 'work/iter_10.pth')
+    (folder / 'whole' / 'work' / 'iter_10.pth').rename(cut / 'work' / 'iter_10.pth')
     train_two(cut, ACCUMULATED, resume=True)
     train_two(folder / 'nan', NAN)
 
