@@ -6,7 +6,13 @@ from mmengine.runner import Runner
 from torch.distributed.elastic.multiprocessing.errors import record
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
-from mmsr4ir.apis import add_run_arguments, check_before_run, load_config, start_dist
+from mmsr4ir.apis import (
+    add_run_arguments,
+    check_before_run,
+    end_dist,
+    load_config,
+    start_dist,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,6 +51,7 @@ def main() -> None:
         from mmsr4ir.evaluation import DumpPredictions
         runner.test_evaluator.metrics.append(DumpPredictions(out_file_path=args.out))
     runner.test()
+    end_dist()
 
 
 if __name__ == '__main__':

@@ -10,6 +10,7 @@ from mmsr4ir.apis import (
     ResumeError,
     add_run_arguments,
     check_before_run,
+    end_dist,
     load_config,
     resume_point,
     set_amp,
@@ -72,6 +73,7 @@ def main() -> None:
         runner.train()
     except WeightsError as error:
         sys.exit(f'error: {error}')
+    end_dist()
 
 
 if __name__ == '__main__':

@@ -4,6 +4,7 @@ from .resume import ResumeError, resume_point
 from .runs import (
     add_run_arguments,
     check_before_run,
+    end_dist,
     load_config,
     read_config,
     set_amp,
@@ -13,6 +14,6 @@ from .runs import (
 
 __all__ = [
     'ResumeError', 'SR4IRInferencer', 'add_run_arguments', 'check_before_run',
-    'load_config', 'read_config', 'resume_point', 'set_amp', 'start_dist',
+    'end_dist', 'load_config', 'read_config', 'resume_point', 'set_amp', 'start_dist',
     'use_exact_loops'
 ]
