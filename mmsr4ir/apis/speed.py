@@ -1,4 +1,5 @@
 """Time the parts of a training iteration and of a test, each by itself."""
+import argparse
 import re
 import resource
 import statistics
@@ -9,10 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.optim import OptimWrapperDict, build_optim_wrapper
 from torch.utils.data import DataLoader
 
+from mmsr4ir.datasets.class_lists import positive
 from mmsr4ir.models.sr4ir import SR4IR
 
 _STATUS = Path('/proc/self/status')  # Linux only
@@ -67,6 +69,23 @@ def _now() -> float:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()
+
+
+def add_timing_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command lines that take times have in common."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--iterations', type=positive, default=20, metavar='N',
+                        help='timed iterations (default: %(default)s)')
+    parser.add_argument('--batch-size', type=positive, metavar='N',
+                        help='images a batch (default: those of the config)')
+    parser.add_argument(
+        '--stage', choices=('main', 'warmup'), default='main',
+        help="stage of the training whose phases are timed (default: %(default)s)")
+    parser.add_argument(
+        '--out', type=Path, metavar='FILE.json', help='write the numbers too')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        help='override settings of the config, as in tools/train.py')
 
 
 def time_training(model: SR4IR, wrappers: OptimWrapperDict, loader: DataLoader,

@@ -3,10 +3,8 @@ import argparse
 import json
 import platform
 import sys
-from pathlib import Path
 
 import torch
-from mmengine.config import DictAction
 from mmengine.device import get_device
 from mmengine.runner import set_random_seed
 
@@ -15,6 +13,7 @@ from mmsr4ir.apis import read_config
 from mmsr4ir.apis.build import build_loader, build_model
 from mmsr4ir.apis.speed import (
     Laps,
+    add_timing_arguments,
     build_wrappers,
     peak_memory,
     summary,
@@ -22,7 +21,6 @@ from mmsr4ir.apis.speed import (
     time_inference,
     time_training,
 )
-from mmsr4ir.datasets.class_lists import positive
 from mmsr4ir.files import write_whole
 
 
@@ -33,24 +31,12 @@ def parse_args() -> argparse.Namespace:
         'post-processing, "test step" is all but the waiting for data, timed by '
         'itself. Without a GPU the peak memory is that of the whole process so far, '
         'the warm-up included.')
-    parser.add_argument('config', help='config file')
     parser.add_argument(
         '--parts', nargs='+', choices=('inference', 'training'),
         default=('inference', 'training'), help='what to time (default: both)')
-    parser.add_argument('--iterations', type=positive, default=20, metavar='N',
-                        help='timed iterations (default: %(default)s)')
     parser.add_argument('--warmup', type=int, default=3, metavar='N',
                         help='iterations before them (default: %(default)s)')
-    parser.add_argument('--batch-size', type=positive, metavar='N',
-                        help='images a batch (default: those of the config)')
-    parser.add_argument(
-        '--stage', choices=('main', 'warmup'), default='main',
-        help="stage of the training whose phases are timed (default: %(default)s)")
-    parser.add_argument(
-        '--out', type=Path, metavar='FILE.json', help='write the numbers too')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-        help='override settings of the config, as in tools/train.py')
+    add_timing_arguments(parser)
     args = parser.parse_args()
     if args.warmup < 0:
         parser.error('--warmup is below 0')

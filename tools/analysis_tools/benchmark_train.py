@@ -12,7 +12,13 @@ from mmengine.device import get_device
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
 from mmsr4ir.apis import read_config
-from mmsr4ir.apis.speed import peak_memory, quartiles, summary, table
+from mmsr4ir.apis.speed import (
+    add_timing_arguments,
+    peak_memory,
+    quartiles,
+    summary,
+    table,
+)
 from mmsr4ir.apis.train_speed import Steps, count_flops, ratios, time_input, time_parts
 from mmsr4ir.apis.train_variants import VARIANTS, measure_memory, time_variants
 from mmsr4ir.datasets.class_lists import positive
@@ -29,7 +35,6 @@ def parse_args() -> argparse.Namespace:
         epilog='Weights are random, unless --cfg-options load_from=FILE names a '
         'checkpoint. Learning rates are 0 while times are taken. On a GPU every '
         'measured point waits for it.')
-    parser.add_argument('config', help='config file')
     parser.add_argument(
         '--compare', nargs='+', metavar='NAME', help='ways to train, the first being '
         f'what the speed of the others is given against: {", ".join(VARIANTS)}, and '
@@ -38,27 +43,16 @@ def parse_args() -> argparse.Namespace:
         '--variant', nargs='+', action='append', default=[],
         metavar=('NAME', 'KEY=VALUE'), help='a way to train for --compare, as settings '
         'of the config; may be given several times')
-    parser.add_argument('--iterations', type=positive, default=20, metavar='N',
-                        help='timed iterations (default: %(default)s)')
     parser.add_argument(
         '--warmup', type=positive, default=3, metavar='N', help='iterations before '
         'them; --compare takes the losses of these (default: %(default)s)')
-    parser.add_argument('--batch-size', type=positive, metavar='N',
-                        help='images a batch (default: those of the config)')
-    parser.add_argument(
-        '--stage', choices=('main', 'warmup'), default='main',
-        help="stage of the training whose phases are timed (default: %(default)s)")
     parser.add_argument(
         '--no-memory', action='store_true', help='with --compare, do not measure peak '
         'memory, which starts a process for each way')
     parser.add_argument(
         '--peak-tflops', type=float, metavar='X', help='what the device can do, in '
         'TFLOP/s, to print the share of it that is reached')
-    parser.add_argument(
-        '--out', type=Path, metavar='FILE.json', help='write the numbers too')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-        help='override settings of the config, as in tools/train.py')
+    add_timing_arguments(parser)
     args = parser.parse_args()
     args.variants = chosen_variants(parser, args)
     return args
