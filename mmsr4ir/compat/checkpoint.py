@@ -37,6 +37,8 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.utils import digit_version
 
+from mmsr4ir.files import write_whole
+
 
 def allowed_globals() -> list:
     """What a checkpoint may hold beside tensors and plain Python containers.
@@ -199,6 +201,14 @@ class WholeFileBackend(LocalBackend):
         with open(unfinished, 'rb') as file:
             os.fsync(file.fileno())  # or a power cut may keep the name alone
         os.replace(unfinished, filepath)
+
+    def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
+        """Write a text in the same way, under a name of this process's own.
+
+        MMEngine's ``LoggerHook`` lets all processes of a test write the same metrics to
+        one file, and left a mixture there where they met.
+        """
+        write_whole(filepath, obj.encode(encoding))
 
 
 def install() -> None:

@@ -1,5 +1,7 @@
 import collections
 import io
+import json
+import os
 import pathlib
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -8,6 +10,7 @@ from threading import Thread
 import numpy as np
 import pytest
 import torch
+from mmengine.fileio import dump
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 
@@ -129,3 +132,22 @@ def test_a_url_that_does_not_answer_or_changed_says_where_to_put_the_file(served
     torch.save(dict(a=1), folder / 'changed-01234567.pth')
     with pytest.raises(RuntimeError, match='invalid hash value'):
         CheckpointLoader.load_checkpoint(f'{address}/changed-01234567.pth')
+
+
+def test_processes_that_write_one_text_leave_a_whole_one(tmp_path, monkeypatch):
+    """As MMEngine's LoggerHook does with the metrics of a distributed test."""
+    path, met = tmp_path / 'metrics.json', []
+    replace, pid = os.replace, os.getpid()
+
+    def meet(unfinished, final):
+        if not met:  # another process writes in the middle of this one's writing
+            met.append(unfinished)
+            monkeypatch.setattr(os, 'getpid', lambda: pid + 1)
+            dump(dict(mAP=0.09, time=0.123456789), path)
+            assert json.loads(path.read_text()) == dict(mAP=0.09, time=0.123456789)
+        replace(unfinished, final)
+
+    monkeypatch.setattr(os, 'replace', meet)
+    dump(dict(mAP=0.09, time=0.1), path)
+    assert met and json.loads(path.read_text()) == dict(mAP=0.09, time=0.1)
+    assert list(tmp_path.iterdir()) == [path]
