@@ -49,6 +49,7 @@ NOT_RUN = {
     'tests/test_apis/test_web.py runs it',
     '* large.png *': 'takes half an hour; the figure is in docs/en/inference.md',
     '*benchmark_train.py *_voc*': 'takes minutes on a CPU',
+    '*benchmark_train.py * compile *': 'needs a C++ compiler, and minutes',
     '*tools/slurm_*': 'needs Slurm',
     '*tests/kill_command_line.py*': 'takes ten minutes; tests/kill_and_resume.py runs',
     '*tests/long_run.py*': 'takes minutes; tests/test_long_run.py tests it',
