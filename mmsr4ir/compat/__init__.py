@@ -5,7 +5,8 @@ part                 for which versions, and why
 ===================  ==========================================================
 ``mmcv_ops``         mmcv-lite 2.x: serves ``mmcv._ext`` through torchvision.
 ``checkpoint``       mmengine 0.10 on torch >= 2.6: loads checkpoints with
-                     ``weights_only=True`` and an allow-list.
+                     ``weights_only=True`` and an allow-list. On any torch: writes
+                     local files beside and renames them.
 ``config_packages``  mmengine 0.10: configs of this package by ``mmsr4ir::``.
 ``swinir``           mmagic 1.2: SwinIR in a graph for any size, while exporting.
 ===================  ==========================================================

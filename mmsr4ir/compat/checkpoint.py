@@ -188,14 +188,14 @@ def load_predictions(path: str | Path) -> Any:
 
 
 class WholeFileBackend(LocalBackend):
-    """MMEngine's backend of local files, whose files are whole or not there.
-
-    The name beside the final one is always the same, so that a resumed run writes over
-    what a killed one left, and nothing piles up.
-    """
+    """MMEngine's backend of local files, whose files are whole or not there."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write bytes to ``<filepath>.unfinished``, then rename."""
+        """Write bytes to ``<filepath>.unfinished``, then rename.
+
+        That name is always the same, so that a resumed run writes over what a killed
+        one left, and large files do not pile up.
+        """
         unfinished = f'{filepath}.unfinished'
         super().put(obj, unfinished)
         with open(unfinished, 'rb') as file:
@@ -203,7 +203,7 @@ class WholeFileBackend(LocalBackend):
         os.replace(unfinished, filepath)
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
-        """Write a text in the same way, under a name of this process's own.
+        """Write a text beside, under a name of this process's own, then rename.
 
         MMEngine's ``LoggerHook`` lets all processes of a test write the same metrics to
         one file, and left a mixture there where they met.

@@ -51,7 +51,7 @@ NOT_RUN = {
     '*benchmark_train.py *_voc*': 'takes minutes on a CPU',
     '*benchmark_train.py * compile *': 'needs a C++ compiler, and minutes',
     '*tools/slurm_*': 'needs Slurm',
-    '*tests/kill_command_line.py*': 'takes ten minutes; tests/kill_and_resume.py runs',
+    '*tests/kill_command_line.py*': 'takes minutes; tests/kill_and_resume.py runs',
     '*tests/long_run.py*': 'takes minutes; tests/test_long_run.py tests it',
 }
 #: What makes a command short: options put behind it, by the tool.
