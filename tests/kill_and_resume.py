@@ -27,9 +27,7 @@ from mmengine.dist import get_rank
 from mmengine.evaluator import BaseMetric
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook
-from mmengine.optim import AmpOptimWrapper
-from mmengine.optim.optimizer import amp_optimizer_wrapper
-from mmengine.registry import HOOKS, METRICS, MODELS, OPTIM_WRAPPERS
+from mmengine.registry import HOOKS, METRICS, MODELS
 from mmengine.runner import Runner
 from mmengine.runner import runner as runner_module
 
@@ -45,29 +43,18 @@ KINDS = {
     'epochs': dict(by_epoch=True),
     'epochs, saved within, 2 workers, EMA': dict(
         by_epoch=True, workers=2, checkpoint=ITER_SAVES, ema=EMA),
-    'iterations, AMP, EMA': dict(by_epoch=False, ema=EMA, amp=True),
+    'iterations, float16, EMA': dict(by_epoch=False, ema=EMA, float16=True),
     'iterations, endless sampler, 2 workers': dict(
         by_epoch=False, workers=2, sampler='InfiniteSampler'),
     '2 processes, saved within epochs, EMA': dict(
         by_epoch=True, processes=2, checkpoint=ITER_SAVES, ema=EMA),
-    'iterations, gradients of 4 and 3, AMP': dict(
-        by_epoch=False, amp=True, counts=dict(sr=4, task=3)),
+    'iterations, gradients of 4 and 3, float16': dict(
+        by_epoch=False, float16=True, counts=dict(sr=4, task=3)),
 }
+# The scale doubles with every third step, so that it is never the one of the start.
+FLOAT16 = dict(type='mmsr4ir.AmpOptimWrapper', dtype='float16',
+               loss_scale=dict(init_scale=4.0, growth_interval=3))
 SAVING = ('half a checkpoint', 'before the rename', 'after the rename')
-
-
-@OPTIM_WRAPPERS.register_module()
-class CpuAmp(AmpOptimWrapper):
-    """Mixed precision with MMEngine's handling of the scaler, and a scaler of the CPU.
-
-    The scale doubles every third step, so that it is never the one of the start.
-    """
-
-    def __init__(self, **kwargs) -> None:
-        amp_optimizer_wrapper.is_cuda_available = lambda: True
-        super().__init__(dtype='bfloat16', **kwargs)
-        self.loss_scaler = torch.amp.GradScaler(
-            'cpu', init_scale=4.0, growth_interval=3)
 
 
 @HOOKS.register_module()
@@ -144,7 +131,7 @@ def train(work: Path, trace: Path, kind: dict, resume: bool) -> Runner:
     by_epoch = kind['by_epoch']
     sampler = dict(type=kind.get('sampler', 'DefaultSampler'), shuffle=True)
     workers = kind.get('workers', 0)
-    optimizer = dict(type='CpuAmp' if kind.get('amp') else 'OptimWrapper',
+    optimizer = dict(FLOAT16 if kind.get('float16') else dict(type='OptimWrapper'),
                      optimizer=kind.get('optimizer', dict(type='AdamW', lr=0.01)))
     loader = dict(
         dataset=kind.get('dataset', dict(type='ToyDraws', length=8)),

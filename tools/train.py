@@ -31,8 +31,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--amp', action='store_true', help='mixed precision for both networks')
     parser.add_argument(
-        '--amp-dtype', choices=('float16', 'bfloat16'), default='float16',
-        help='of --amp; float16 needs a GPU (default: %(default)s)')
+        '--amp-dtype', choices=('float16', 'bfloat16'),
+        help='of --amp (default: float16 on a GPU; on a CPU, where that is slow, there '
+        'is none)')
     parser.add_argument(
         '--auto-scale-lr', action='store_true',
         help='scale the learning rates from auto_scale_lr.base_batch_size to the '

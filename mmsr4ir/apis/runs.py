@@ -108,16 +108,19 @@ def use_exact_loops(cfg: Config) -> None:
                  'dies between loses everything. Set it to 2 or more')
 
 
-def set_amp(cfg: Config, dtype: str) -> None:
+def set_amp(cfg: Config, dtype: str | None) -> None:
     """Switch every optimizer to mixed precision, with dynamic loss scaling.
+
+    Exits with a message where there is no GPU and no ``dtype``.
 
     Args:
         cfg: The whole config.
-        dtype: ``'float16'`` or ``'bfloat16'``.
+        dtype: ``'float16'``, the default on a GPU, or ``'bfloat16'``.
     """
-    if dtype == 'float16' and not torch.cuda.is_available():
-        sys.exit('error: --amp in float16 needs a GPU; on a CPU add '
-                 '--amp-dtype bfloat16')
+    if dtype is None and not torch.cuda.is_available():
+        sys.exit('error: --amp on a CPU needs --amp-dtype: bfloat16, or float16, which '
+                 'is many times slower there')
+    dtype = dtype or 'float16'
     wrappers = [
         wrapper for name, wrapper in cfg.optim_wrapper.items() if name in ('sr', 'task')
     ]

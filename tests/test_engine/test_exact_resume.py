@@ -12,10 +12,10 @@ from mmsr4ir.datasets.training_samples import TrainingSamples, seed_all
 from mmsr4ir.engine.exact_loops import PlacedBatches
 from toys import ToyDraws
 
-KINDS = ('epochs', 'epochs, saved within, 2 workers, EMA', 'iterations, AMP, EMA',
+KINDS = ('epochs', 'epochs, saved within, 2 workers, EMA', 'iterations, float16, EMA',
          'iterations, endless sampler, 2 workers',
          '2 processes, saved within epochs, EMA',
-         'iterations, gradients of 4 and 3, AMP')
+         'iterations, gradients of 4 and 3, float16')
 
 
 @pytest.fixture(scope='module')

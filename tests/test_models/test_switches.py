@@ -227,22 +227,53 @@ def test_each_phase_accumulates_by_itself():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='of a machine without a GPU')
-def test_mixed_precision_on_a_cpu():
+@pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
+def test_mixed_precision_on_a_cpu(dtype):
     model, plain = build(), build()
     seen = []
     model.task.neck.register_forward_hook(lambda *args: seen.append(args[-1].dtype))
-    found, want = train(model, 2, optimizers(model, AmpOptimWrapper)), train(plain)
-    assert set(seen) == {torch.bfloat16}
+    wrappers = optimizers(model, AmpOptimWrapper, dtype=dtype)
+    found, want = train(model, 2, wrappers), train(plain)
+    assert set(seen) == {getattr(torch, dtype)}
+    assert all(w.loss_scaler.is_enabled() == (dtype == 'float16')
+               for w in wrappers.values())
     for a, b in zip(found, want, strict=True):
         losses = [k for k in b if 'loss' in k]
         assert {k: a[k] for k in losses} == pytest.approx(
             {k: b[k] for k in losses}, rel=0.05)
         assert any(a[k] != b[k] for k in losses)
     assert all(p.dtype == torch.float32 for p in model.parameters())
-    with pytest.raises(ValueError, match='float16 needs a GPU'):
-        optimizers(model, AmpOptimWrapper, dtype='float16')
     with pytest.raises(ValueError, match="'bfloat16' or 'float16', got 'int8'"):
         optimizers(model, AmpOptimWrapper, dtype='int8')
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='of a machine without a GPU')
+@pytest.mark.parametrize('loss_scale, after', [
+    (8, [8.0, 8.0]), ('dynamic', [65536.0, 65536.0]),
+    (dict(init_scale=4.0, growth_interval=1), [8.0, 16.0])])
+def test_loss_scales_in_float16_on_a_cpu(loss_scale, after):
+    model = build()
+    wrappers = optimizers(
+        model, AmpOptimWrapper, dtype='float16', loss_scale=loss_scale)
+    for want in after:  # small images and weights: no gradient overflows
+        train(model, 1, wrappers)
+        assert [w.loss_scaler.get_scale() for w in wrappers.values()] == [want] * 2
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='of a machine without a GPU')
+def test_an_overflow_in_float16_lowers_one_scale_and_updates_nothing():
+    """T's gradients have no room for its scale; S's phase goes on as ever."""
+    model = build()
+    wrappers = optimizers(model, AmpOptimWrapper, dtype='float16', loss_scale=dict(
+        init_scale=2.0**10))
+    wrappers['task'].loss_scaler = torch.amp.GradScaler('cpu', init_scale=2.0**60)
+    before = snapshot(model)
+    train(model, 1, wrappers)
+    assert wrappers['task'].loss_scaler.get_scale() == 2.0**59
+    assert wrappers['sr'].loss_scaler.get_scale() == 2.0**10
+    for name, value in model.task.named_parameters():
+        assert torch.equal(value, before[f'task.{name}']), name
+    assert not torch.equal(model.sr.conv.weight, before['sr.conv.weight'])
 
 
 def test_features_are_compared_in_single_precision():
