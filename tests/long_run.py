@@ -1,6 +1,6 @@
 """Does a long training leak memory or open files?
 
-    python tests/long_run.py [--iterations 2000] [--seed 0] [--out FOLDER] [--json FILE]
+    python tests/long_run.py [--iterations 2000] [--only-train] [--out FOLDER]
 
 Starts ``tools/train.py`` on the embedded data with a detector shrunk so far that an
 iteration takes some hundredths of a second, with a validation and a checkpoint after
@@ -38,6 +38,7 @@ SHRUNK = {
 }
 STEADY = 200  # iterations until everything that is kept is there
 BATCH = 2
+NEVER = 10**9
 
 
 def command(work: str | Path, *more: str, **settings) -> list[str]:
@@ -59,19 +60,22 @@ def family(pid: int) -> Iterator[int]:
         yield from family(int(child))
 
 
-def memory(pid: int) -> float:
-    """A process' memory in MiB, swapped or not; a page of n processes counts 1/n.
+def memory(pid: int) -> tuple[float, float]:
+    """A process' memory in MiB, swapped or not: its share, and all that it sees.
 
-    Files that are mapped (libraries) are left out: they cannot leak, and their share
-    changes with whatever else runs on the machine.
+    A page that n processes share counts 1/n in the first and 1 in the second. The first
+    also rises where a process gets its own copy of a page, the second only with what it
+    allocates. Files that are mapped (libraries) are left out: they cannot leak, and
+    their share changes with whatever else runs on the machine.
     """
     lines = Path(f'/proc/{pid}/smaps_rollup').read_text().splitlines()[1:]
     sizes = {line.split()[0]: int(line.split()[1]) for line in lines}
-    return sum(sizes[key] for key in ('Pss_Anon:', 'Pss_Shmem:', 'SwapPss:')) / 1024
+    return tuple(sum(sizes[f'{key}:'] for key in keys) / 1024 for keys in (
+        ('Pss_Anon', 'Pss_Shmem', 'SwapPss'), ('Anonymous', 'Pss_Shmem', 'Swap')))
 
 
-def look(pid: int) -> tuple[float, float, int]:
-    """(MiB of the process, MiB of its descendants, files that all have open)."""
+def look(pid: int) -> tuple[float, float, float, int]:
+    """(MiB of the process, also counted in full, of its descendants; open files)."""
     sizes, handles = [], 0
     for one in family(pid):
         try:
@@ -79,7 +83,7 @@ def look(pid: int) -> tuple[float, float, int]:
             handles += len(os.listdir(f'/proc/{one}/fd'))
         except OSError:  # ended meanwhile
             continue
-    return (sizes[0] if sizes else 0.0), sum(sizes[1:]), handles
+    return *(sizes[0] if sizes else (0.0, 0.0)), sum(s for s, _ in sizes[1:]), handles
 
 
 def iteration(work: Path) -> int:
@@ -117,14 +121,14 @@ def summary(seen: list[tuple], steady: int) -> dict:
     table = np.array([one for one in seen if one[0] >= steady], float)
     parts = np.array([np.median(part, 0) for part in np.array_split(table, 20)])
     result = dict(samples=len(table), iterations=[int(table[0, 0]), int(table[-1, 0])])
-    for i, name in enumerate(('process', 'workers'), start=1):
+    for i, name in enumerate(('process', 'in_full', 'workers'), start=1):
         rise, error = slope(parts[:, 0], parts[:, i])
         result[name] = dict(
             first=parts[0, i].round(1), last=parts[-1, i].round(1),
             highest=table[:, i].max().round(1), slope=round(rise, 2),
             error=round(error, 2))
-    result['handles'] = [int(parts[0, 3]), int(parts[-1, 3])]
-    result['most_handles'] = int(table[:, 3].max())
+    result['handles'] = [int(parts[0, 4]), int(parts[-1, 4])]
+    result['most_handles'] = int(table[:, 4].max())
     return result
 
 
@@ -157,13 +161,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--iterations', type=int, default=2000)
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--steady', type=int, default=STEADY,
+                        help='iterations that are left out (default: %(default)s)')
+    parser.add_argument(
+        '--only-train', action='store_true', help='no validations, no checkpoints')
     parser.add_argument('--json', type=Path)
     parser.add_argument('--out', type=Path, help='keep the run here')
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = args.out or Path(folder)
         work.mkdir(parents=True, exist_ok=True)
-        result = run(args.iterations, args.seed, work)
+        never = dict(train_cfg__val_interval=NEVER,
+                     default_hooks__checkpoint__interval=NEVER)
+        result = run(args.iterations, args.seed, work, steady=args.steady,
+                     **never if args.only_train else {})
     print(json.dumps(result, indent=1))
     if args.json:
         args.json.write_text(json.dumps(result))

@@ -28,9 +28,11 @@ def start(*args):
 def test_memory_and_open_files_of_a_process_are_seen():
     little, much = start(0, 1), start(25, 64)
     try:
-        (small, none, few), (large, also_none, more) = look(little.pid), look(much.pid)
+        small, all_small, none, few = look(little.pid)
+        large, all_large, also_none, more = look(much.pid)
         assert none == also_none == 0
         assert large - small == pytest.approx(63, abs=3)
+        assert all_large - all_small == pytest.approx(63, abs=3)
         assert more - few == 25
     finally:
         little.kill(), much.kill()
@@ -44,13 +46,47 @@ def test_the_children_of_a_process_are_seen():
         stdin=subprocess.PIPE)
     try:
         deadline = time.monotonic() + 30
-        while look(parent.pid)[1] < 32:
+        while look(parent.pid)[2] < 32:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert len(list(family(parent.pid))) == 2
     finally:
         parent.communicate(b'\n')
-    assert look(parent.pid) == (0.0, 0, 0)
+    assert look(parent.pid) == (0.0, 0.0, 0, 0)
+
+
+# Two processes with the same 64 MiB; the parent makes half of them its own.
+SHARED = """
+import mmap, os, signal, sys
+block = mmap.mmap(-1, 64 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+block.write(b'1' * (64 << 20))
+child = os.fork()
+if child == 0:
+    signal.pause()
+print('ready', flush=True)
+sys.stdin.readline()
+block[:32 << 20] = b'2' * (32 << 20)
+print('done', flush=True)
+sys.stdin.read()
+os.kill(child, signal.SIGKILL)
+"""
+
+
+def test_a_page_that_gets_copied_is_told_from_one_that_is_new():
+    process = subprocess.Popen(
+        [sys.executable, '-c', SHARED], text=True, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE)
+    try:
+        process.stdout.readline()
+        share, full, other, _ = look(process.pid)
+        print('go', file=process.stdin, flush=True)
+        process.stdout.readline()
+        more, as_full, also_more, _ = look(process.pid)
+    finally:
+        process.communicate()
+    assert more - share == pytest.approx(16, abs=2)  # 32 x 1/2 became 32 x 1
+    assert also_more - other == pytest.approx(16, abs=2)
+    assert as_full - full == pytest.approx(0, abs=2)
 
 
 def test_the_slope_and_its_error():
@@ -69,16 +105,17 @@ def test_the_slope_and_its_error():
 
 def test_a_leak_is_told_from_swings():
     rng = np.random.default_rng(1)
-    flat = [(i, 400 + 50 * (rng.random() < 0.2), 100.0, 80 + i % 3)
+    flat = [(i, 400 + 50 * (rng.random() < 0.2), 600.0, 100.0, 80 + i % 3)
             for i in range(0, 2000, 5)]
     found = summary(flat, 200)
     assert found['iterations'] == [200, 1995]
     assert abs(found['process']['slope']) <= 2 * found['process']['error'] + 0.1
     assert abs(found['handles'][1] - found['handles'][0]) <= 1
-    leaks = [(i, memory + 0.01 * i, other + 0.002 * i, files + i // 100)
-             for i, memory, other, files in flat]
+    leaks = [(i, share + 0.01 * i, full + 0.02 * i, other + 0.002 * i, files + i // 100)
+             for i, share, full, other, files in flat]
     found = summary(leaks, 200)
     assert found['process']['slope'] == pytest.approx(10, abs=1)
+    assert found['in_full']['slope'] == pytest.approx(20, abs=0.1)
     assert found['workers']['slope'] == pytest.approx(2, abs=0.2)
     assert found['handles'][1] - found['handles'][0] > 10
 

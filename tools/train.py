@@ -1,5 +1,6 @@
 """Train the networks of a config."""
 import argparse
+import gc
 import sys
 
 from mmengine.runner import Runner
@@ -70,6 +71,9 @@ def main() -> None:
         check_before_run(cfg, splits)
     start_dist(cfg)
     runner = Runner.from_cfg(cfg)
+    # What is there now stays to the end. Loader workers share its pages, and looking it
+    # through for garbage would write to them, which gives each process its own copies.
+    gc.freeze()
     try:
         runner.train()
     except WeightsError as error:
