@@ -12,6 +12,7 @@ from mmsr4ir.apis import (
     add_run_arguments,
     check_before_run,
     end_dist,
+    keep_freed_memory,
     load_config,
     resume_point,
     set_amp,
@@ -48,6 +49,7 @@ def parse_args() -> argparse.Namespace:
 @record  # of several processes, the launcher then shows the error of the first to fail
 def main() -> None:
     args = parse_args()
+    keep_freed_memory()
     cfg = load_config(args)
     use_exact_loops(cfg)
     if args.amp:

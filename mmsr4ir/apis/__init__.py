@@ -1,5 +1,6 @@
 """What the command lines share, and :class:`SR4IRInferencer`."""
 from .inferencer import SR4IRInferencer
+from .process_memory import keep_freed_memory
 from .resume import ResumeError, resume_point
 from .runs import (
     add_run_arguments,
@@ -14,6 +15,6 @@ from .runs import (
 
 __all__ = [
     'ResumeError', 'SR4IRInferencer', 'add_run_arguments', 'check_before_run',
-    'end_dist', 'load_config', 'read_config', 'resume_point', 'set_amp', 'start_dist',
-    'use_exact_loops'
+    'end_dist', 'keep_freed_memory', 'load_config', 'read_config', 'resume_point',
+    'set_amp', 'start_dist', 'use_exact_loops'
 ]

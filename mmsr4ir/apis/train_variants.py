@@ -19,6 +19,7 @@ from mmsr4ir.models.sr4ir import SR4IR, Batch
 from mmsr4ir.registry import MODELS
 
 from .build import build_loader, build_model
+from .process_memory import keep_freed_memory
 from .speed import Laps, endless, peak_memory, reset_peak_memory
 from .train_speed import Steps
 
@@ -204,6 +205,7 @@ def measure_memory(cfg: Config, variants: Mapping[str, Mapping], iterations: int
 
 
 def _peak(cfg: dict, iterations: int, stage: str) -> float:
+    keep_freed_memory()
     cfg = Config(cfg)
     if cfg.get('custom_imports'):
         import_modules_from_strings(**cfg.custom_imports)

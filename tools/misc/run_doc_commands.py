@@ -48,18 +48,17 @@ NOT_RUN = {
     '*demo/web_demo.py *': 'serves until it is interrupted; '
     'tests/test_apis/test_web.py runs it',
     '* large.png *': 'takes half an hour; the figure is in docs/en/inference.md',
-    '*benchmark_train.py *_voc*': 'takes minutes on a CPU',
     '*benchmark_train.py * compile *': 'needs a C++ compiler, and minutes',
     '*tools/slurm_*': 'needs Slurm',
-    '*tests/kill_command_line.py*': 'takes minutes; tests/kill_and_resume.py runs',
-    '*tests/long_run.py*': 'takes minutes; tests/test_long_run.py tests it',
 }
 #: What makes a command short: options put behind it, by the tool.
 SHORTER = {
     'tools/dataset_converters/make_textured_shapes.py': '--num-train 8 --num-val 4',
     'tools/analysis_tools/benchmark_speed.py': '--iterations 2 --warmup 1',
-    'tools/analysis_tools/benchmark_train.py': '--iterations 2 --warmup 1 --no-memory',
+    'tools/analysis_tools/benchmark_train.py': '--iterations 1 --warmup 1 --no-memory',
     'tools/benchmark.py': '--seeds 0 --methods h2t',
+    'tests/kill_command_line.py': '--moments 2',
+    'tests/long_run.py': '--iterations 240 --steady 60',
 }
 # What does not belong to a checkout.
 _LEFT_OUT = shutil.ignore_patterns(
