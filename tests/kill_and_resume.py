@@ -134,19 +134,20 @@ def train(work: Path, trace: Path, kind: dict, resume: bool) -> Runner:
     optimizer = dict(FLOAT16 if kind.get('float16') else dict(type='OptimWrapper'),
                      optimizer=kind.get('optimizer', dict(type='AdamW', lr=0.01)))
     loader = dict(
-        dataset=kind.get('dataset', dict(type='ToyDraws', length=8)),
-        num_workers=workers,
+        dataset=dict(type='ToyDraws', length=8), num_workers=workers,
         persistent_workers=workers > 0, collate_fn=dict(type='pseudo_collate'))
     cfg = dict(
         model=kind.get('model') or toy_config(), work_dir=str(work),
         randomness=dict(seed=None),
-        train_dataloader=dict(loader, batch_size=2, sampler=sampler),
+        train_dataloader=dict(
+            loader, dataset=kind.get('dataset', loader['dataset']), batch_size=2,
+            sampler=sampler),
         val_dataloader=dict(loader, batch_size=2, sampler=dict(
             type='DefaultSampler', shuffle=False), num_workers=0,
             persistent_workers=False),
         val_evaluator=dict(type='Mean'), val_cfg=dict(),
         train_cfg=dict(by_epoch=True, max_epochs=6, val_interval=2) if by_epoch else
-        dict(by_epoch=False, max_iters=24, val_interval=8),
+        dict(by_epoch=False, max_iters=24, val_interval=8, **kind.get('loop', {})),
         optim_wrapper=dict(
             constructor='mmsr4ir.PerNetworkOptimWrapperConstructor', **{
                 name: dict(optimizer, accumulative_counts=count)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from kill_and_resume import digest, train
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, HOOKS, MODELS
 from mmengine.runner import runner as runner_module
@@ -32,6 +33,8 @@ NAN = dict(
     by_epoch=False, dataset=dict(type='OneNaN', length=8),
     hooks=dict(nan=dict(type='mmsr4ir.NonFiniteLossHook', max_skipped=12),
                skips=dict(type='Skips')))
+UNREADABLE = dict(by_epoch=False, dataset=dict(type='OneUnreadable', length=8),
+                  loop=dict(max_unreadable=2), checkpoint=SAVES)
 
 
 @DATASETS.register_module()
@@ -41,6 +44,22 @@ class OneNaN(ToyDraws):
     def __getitem__(self, i):
         data = super().__getitem__(i)
         return data | dict(inputs=data['inputs'] * (float('nan') if i == 3 else 1.0))
+
+
+@DATASETS.register_module()
+class OneUnreadable(ToyDraws):
+    """Image 3 cannot be read, by process 1 alone."""
+
+    def bad(self, i):
+        return i == 3 and get_rank() == 1
+
+    def __getitem__(self, i):
+        if self.bad(i):
+            raise OSError('broken')
+        return super().__getitem__(i)
+
+    def get_data_info(self, i):
+        return dict(img_path='none.png' if self.bad(i) else __file__)
 
 
 @HOOKS.register_module()
@@ -68,6 +87,7 @@ def rank_of_two(rank: int, folder: Path, kind: dict, resume: bool) -> None:
     (folder / f'rank_{rank}.json').write_text(json.dumps(dict(
         lines=[line for line in lines if 'losses' in line],
         parameters=digest(parameters), skipped=Skips.skipped, own=Skips.own,
+        unreadable=runner.train_loop.dataloader.dataset.unreadable,
         sizes=[p.double().norm().item() for p in parameters])))
 
 
@@ -90,6 +110,14 @@ def train_two(folder: Path, kind: dict, resume: bool = False) -> None:
         sys.exit(f'{folder} failed')
 
 
+def go_on(folder: Path, name: str, from_: str, checkpoint: str, kind: dict) -> None:
+    """A training that goes on from a checkpoint of another."""
+    work = folder / name / 'work'
+    work.mkdir(parents=True)
+    (folder / from_ / 'work' / checkpoint).rename(work / checkpoint)
+    train_two(folder / name, kind, resume=True)
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     MODELS.build(toy_config())  # imports, once for all that is forked
@@ -97,11 +125,10 @@ def main(folder: Path) -> None:
     train_two(folder / 'whole', ACCUMULATED)
     train_two(folder / 'unsaved', ACCUMULATED | dict(
         checkpoint=dict(SAVES, interval=99)))
-    cut = folder / 'cut'
-    (cut / 'work').mkdir(parents=True)
-    (folder / 'whole' / 'work' / 'iter_10.pth').rename(cut / 'work' / 'iter_10.pth')
-    train_two(cut, ACCUMULATED, resume=True)
+    go_on(folder, 'cut', 'whole', 'iter_10.pth', ACCUMULATED)
     train_two(folder / 'nan', NAN)
+    train_two(folder / 'unreadable', UNREADABLE)
+    go_on(folder, 'unreadable_cut', 'unreadable', 'iter_22.pth', UNREADABLE)
 
 
 if __name__ == '__main__':

@@ -110,7 +110,8 @@ class _Exact:
 
     def start(self) -> None:
         """Take up the seed of the run, and a validation that the cut left out."""
-        self.dataloader.dataset.unreadable = self.info.get('unreadable_images', [])
+        found = dict(enumerate(self.info.get('unreadable_images', [])))
+        self.dataloader.dataset.unreadable = found.get(get_rank(), [])
         if self.runner.save_checkpoint != self.save_for_all:
             self.save_checkpoint = self.runner.save_checkpoint
             self.runner.save_checkpoint = self.save_for_all
@@ -135,8 +136,11 @@ class _Exact:
         """Save a checkpoint that all processes can go on from.
 
         MMEngine calls this on each and saves what the first one has. What a process has
-        alone, gradients that were only accumulated, is made the same first.
+        alone is handed to it first: the unreadable images that it met, by rank, and
+        gradients that were only accumulated, of which all get the mean.
         """
+        self.runner.message_hub.update_info('unreadable_images', all_gather_object(
+            self.dataloader.dataset.unreadable))
         if isinstance(self.runner.optim_wrapper, AccumulatingOptimWrappers):
             self.runner.optim_wrapper.average_accumulated()
         self.save_checkpoint(*args, **kwargs)
@@ -145,8 +149,6 @@ class _Exact:
         """One iteration, with random numbers that are its own."""
         # Each process draws for its own images.
         seed_all(self.runner.seed, self._iter, get_rank())
-        self.runner.message_hub.update_info(
-            'unreadable_images', self.dataloader.dataset.unreadable)
         with explain_out_of_memory(args[-1]):
             super().run_iter(*args)
 

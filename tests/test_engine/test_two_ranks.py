@@ -12,7 +12,9 @@ def ranks(tmp_path_factory, run_tool):
     run_tool(sys.executable, 'tests/two_ranks.py', root,
              env=dict(PYTHONWARNINGS='ignore'))
     return {name: [json.loads((root / name / f'rank_{rank}.json').read_text())
-                   for rank in (0, 1)] for name in ('whole', 'unsaved', 'cut', 'nan')}
+                   for rank in (0, 1)]
+            for name in ('whole', 'unsaved', 'cut', 'nan', 'unreadable',
+                         'unreadable_cut')}
 
 
 @pytest.mark.parametrize('rank', [0, 1])
@@ -46,3 +48,10 @@ def test_a_nan_on_one_process_skips_the_update_on_both(ranks):
     assert one['own'] + other['own'] == 12 and one['own'] and other['own']
     assert one['parameters'] == other['parameters']
     assert all(size < float('inf') for size in one['sizes'])
+
+
+def test_each_process_goes_on_with_the_unreadable_images_that_it_met(ranks):
+    for name in ('unreadable', 'unreadable_cut'):
+        assert [rank['unreadable'] for rank in ranks[name]] == [[], [3]], name
+    # Those of the resumed training were not met again in its two iterations.
+    assert [len(rank['lines']) for rank in ranks['unreadable_cut']] == [2, 2]

@@ -2,7 +2,7 @@
 import importlib.util
 import shutil
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import mmpretrain.datasets
@@ -76,14 +76,12 @@ CUB_IMAGES = (  # path, class, train
 @pytest.fixture
 def birds(tmp_path) -> Path:
     root = tmp_path / 'CUB_200_2011'
-    tables = dict(images=[], image_class_labels=[], train_test_split=[],
-                  bounding_boxes=[])
+    tables = defaultdict(list)
     for i, (path, label, train) in enumerate(CUB_IMAGES, 1):
         picture(root / 'images' / path)
         tables['images'].append(f'{i} {path}')
         tables['image_class_labels'].append(f'{i} {label}')
         tables['train_test_split'].append(f'{i} {train}')
-        tables['bounding_boxes'].append(f'{i} 1.0 1.0 4.0 3.0')
     tables['classes'] = ['1 001.Black_footed_Albatross', '2 002.Laysan_Albatross']
     for name, lines in tables.items():
         (root / f'{name}.txt').write_text('\n'.join(lines) + '\n')
