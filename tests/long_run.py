@@ -1,6 +1,7 @@
 """Does a long training leak memory or open files?
 
-    python tests/long_run.py [--iterations 2000] [--only-train] [--out FOLDER]
+    python tests/long_run.py [--iterations 2000] [--steady 200] [--only-train]
+        [--seed 0] [--out FOLDER] [--json FILE]
 
 Starts ``tools/train.py`` on the embedded data with a detector shrunk so far that an
 iteration takes some hundredths of a second, with a validation and a checkpoint after
@@ -63,10 +64,11 @@ def family(pid: int) -> Iterator[int]:
 def memory(pid: int) -> tuple[float, float]:
     """A process' memory in MiB, swapped or not: its share, and all that it sees.
 
-    A page that n processes share counts 1/n in the first and 1 in the second. The first
-    also rises where a process gets its own copy of a page, the second only with what it
-    allocates. Files that are mapped (libraries) are left out: they cannot leak, and
-    their share changes with whatever else runs on the machine.
+    A page that n processes have from a common parent counts 1/n in the first and 1 in
+    the second; the first also rises where a process gets its own copy, the second only
+    with what it allocates. Memory for handing over batches counts 1/n in both. Files
+    that are mapped (libraries) are left out: they cannot leak, and their share changes
+    with whatever else runs on the machine.
     """
     lines = Path(f'/proc/{pid}/smaps_rollup').read_text().splitlines()[1:]
     sizes = {line.split()[0]: int(line.split()[1]) for line in lines}
@@ -164,7 +166,8 @@ def main() -> None:
     parser.add_argument('--steady', type=int, default=STEADY,
                         help='iterations that are left out (default: %(default)s)')
     parser.add_argument(
-        '--only-train', action='store_true', help='no validations, no checkpoints')
+        '--only-train', action='store_true', help='no validation and no '
+        'checkpoint before the end')
     parser.add_argument('--json', type=Path)
     parser.add_argument('--out', type=Path, help='keep the run here')
     args = parser.parse_args()

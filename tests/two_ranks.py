@@ -1,4 +1,4 @@
-"""Trainings of two processes that are cut or meet a NaN; started by a test.
+"""Trainings of two processes that are cut, or meet a NaN or an unreadable image.
 
 usage: two_ranks.py FOLDER
 
@@ -48,10 +48,14 @@ class OneNaN(ToyDraws):
 
 @DATASETS.register_module()
 class OneUnreadable(ToyDraws):
-    """Image 3 cannot be read, by process 1 alone."""
+    """Image 3 cannot be read, by process 1 alone; or, if ``mended``, it can."""
+
+    def __init__(self, length, mended=False):
+        super().__init__(length)
+        self.mended = mended
 
     def bad(self, i):
-        return i == 3 and get_rank() == 1
+        return i == 3 and get_rank() == 1 and not self.mended
 
     def __getitem__(self, i):
         if self.bad(i):
@@ -128,7 +132,8 @@ def main(folder: Path) -> None:
     go_on(folder, 'cut', 'whole', 'iter_10.pth', ACCUMULATED)
     train_two(folder / 'nan', NAN)
     train_two(folder / 'unreadable', UNREADABLE)
-    go_on(folder, 'unreadable_cut', 'unreadable', 'iter_22.pth', UNREADABLE)
+    go_on(folder, 'unreadable_cut', 'unreadable', 'iter_22.pth', UNREADABLE | dict(
+        dataset=dict(type='OneUnreadable', length=8, mended=True)))
 
 
 if __name__ == '__main__':

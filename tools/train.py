@@ -73,8 +73,9 @@ def main() -> None:
         check_before_run(cfg, splits)
     start_dist(cfg)
     runner = Runner.from_cfg(cfg)
-    # What is there now stays to the end. Loader workers share its pages, and looking it
-    # through for garbage would write to them, which gives each process its own copies.
+    # Packages and networks stay to the end. Loader workers share their pages; looking
+    # them through for garbage would write to them, and each process get its own copies.
+    gc.collect()
     gc.freeze()
     try:
         runner.train()

@@ -15,15 +15,17 @@ def keep_freed_memory() -> bool:
 
     By default glibc gives the pages of a large tensor back to the system, which has to
     clear others when the next tensor asks for them: up to a fifth of a train step on a
-    CPU. The process then stays as large as its largest iteration. On a GPU torch has an
-    allocator of its own, and other C libraries have no such setting; ``MALLOC_...``
-    variables of glibc are the user's own choice. Nothing is set in these cases.
+    CPU. The process, and loader workers that it starts later, then stay about as large
+    as they ever were. Nothing is set with a GPU, where torch has an allocator of its
+    own, with another C library, and where the environment already says how glibc shall
+    keep memory (``MALLOC_...``, ``GLIBC_TUNABLES=glibc.malloc...``).
 
     Returns:
         bool: Whether it was set.
     """
     if (torch.cuda.is_available() or not sys.platform.startswith('linux')
-            or any(name.startswith('MALLOC_') for name in os.environ)):
+            or any(name.startswith('MALLOC_') for name in os.environ)
+            or 'glibc.malloc' in os.environ.get('GLIBC_TUNABLES', '')):
         return False
     library = ctypes.CDLL(None)
     if not hasattr(library, 'mallopt'):  # musl

@@ -6,6 +6,7 @@ import sys
 import torch
 import torch.distributed
 from mmengine.config import Config, DictAction
+from mmengine.device import get_device
 
 from mmsr4ir.datasets.check import DataError, check_data
 from mmsr4ir.datasets.check_pairs import check_pairs
@@ -111,13 +112,13 @@ def use_exact_loops(cfg: Config) -> None:
 def set_amp(cfg: Config, dtype: str | None) -> None:
     """Switch every optimizer to mixed precision, with dynamic loss scaling.
 
-    Exits with a message where there is no GPU and no ``dtype``.
+    Exits with a message on a CPU where no ``dtype`` is given.
 
     Args:
         cfg: The whole config.
         dtype: ``'float16'``, the default on a GPU, or ``'bfloat16'``.
     """
-    if dtype is None and not torch.cuda.is_available():
+    if dtype is None and get_device() == 'cpu':
         sys.exit('error: --amp on a CPU needs --amp-dtype: bfloat16, or float16, which '
                  'is many times slower there')
     dtype = dtype or 'float16'

@@ -205,13 +205,13 @@ def measure_memory(cfg: Config, variants: Mapping[str, Mapping], iterations: int
 
 
 def _peak(cfg: dict, iterations: int, stage: str) -> float:
-    keep_freed_memory()
     cfg = Config(cfg)
     if cfg.get('custom_imports'):
         import_modules_from_strings(**cfg.custom_imports)
     build_model(cfg)  # loads the packages
     reset_peak_memory()
     before = 0.0 if torch.cuda.is_available() else peak_memory()['mib']
+    keep_freed_memory()  # not before: the model that is gone would be used again
     with tempfile.TemporaryDirectory(prefix='mmsr4ir_') as folder:
         steps = Steps(cfg, Path(folder), stage)
         for data in itertools.islice(

@@ -1,10 +1,10 @@
 """Mixed precision on a GPU or on a CPU."""
-import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from mmengine.logging import print_log
+from mmengine.device import get_device
 from mmengine.optim import AmpOptimWrapper as _AmpOptimWrapper
 from mmengine.optim import OptimWrapper
 from torch import nn
@@ -16,9 +16,9 @@ from mmsr4ir.registry import OPTIM_WRAPPERS
 class AmpOptimWrapper(_AmpOptimWrapper):
     """MMEngine's ``AmpOptimWrapper``, which also works without a GPU.
 
-    On a CPU bfloat16 has the range of float32, so no loss is scaled there. float16
-    works too, with the same scaler as on a GPU, but most CPUs compute in it many times
-    slower than in float32: it is for trying out what will run on a GPU.
+    On a CPU no loss is scaled in bfloat16, which has the range of float32. float16 has
+    its scaler there too, but most CPUs compute in it many times slower than in float32,
+    and torch rounds other operations than on a GPU: it is for trying out a training.
 
     Args:
         dtype: ``'bfloat16'`` or ``'float16'``.
@@ -27,27 +27,40 @@ class AmpOptimWrapper(_AmpOptimWrapper):
 
     Raises:
         ValueError: Another ``dtype``.
+        TypeError: Another ``loss_scale``.
+        RuntimeError: Torch is too old for it on a CPU.
     """
 
     def __init__(self, dtype: str = 'bfloat16',
                  loss_scale: str | float | dict = 'dynamic', **kwargs) -> None:
         if dtype not in ('bfloat16', 'float16'):
             raise ValueError(f"dtype must be 'bfloat16' or 'float16', got {dtype!r}")
-        self.on_cpu = not torch.cuda.is_available()
+        if isinstance(loss_scale, int):
+            loss_scale = float(loss_scale)  # MMEngine refuses it
+        if loss_scale != 'dynamic' and not isinstance(loss_scale, (float, dict)):
+            raise TypeError("loss_scale must be 'dynamic', a number or the arguments "
+                            f'of GradScaler, got {loss_scale!r}')
+        self.on_cpu = get_device() == 'cpu'
         if not self.on_cpu:
             super().__init__(loss_scale=loss_scale, dtype=dtype, **kwargs)
             return
+        if not hasattr(torch.amp, 'GradScaler'):
+            raise RuntimeError('mixed precision on a CPU needs torch 2.3 or later, '
+                               f'got {torch.__version__}')
         # MMEngine's own constructor refuses a CPU.
         OptimWrapper.__init__(self, **kwargs)
-        if dtype == 'float16':
-            print_log('float16 on a CPU is slow; bfloat16 is faster than float32 on '
-                      'many', 'current', logging.WARNING)
-        fixed = isinstance(loss_scale, (int, float))
-        self._scale_update_param = float(loss_scale) if fixed else None
-        if fixed or loss_scale == 'dynamic':
-            loss_scale = dict(init_scale=float(loss_scale)) if fixed else {}
-        self.loss_scaler = torch.amp.GradScaler(
-            'cpu', enabled=dtype == 'float16', **loss_scale)
+        options = dict(enabled=True)
+        self._scale_update_param = None
+        if isinstance(loss_scale, float):
+            self._scale_update_param = options['init_scale'] = loss_scale
+        elif isinstance(loss_scale, dict):
+            options.update(loss_scale)
+        if dtype == 'bfloat16':
+            options['enabled'] = False
+        else:
+            warnings.warn("float16 is slow on a CPU: dtype='bfloat16' is for training "
+                          'there', stacklevel=2)
+        self.loss_scaler = torch.amp.GradScaler('cpu', **options)
         self.cast_dtype = getattr(torch, dtype)
 
     @contextmanager

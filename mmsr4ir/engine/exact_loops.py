@@ -110,7 +110,7 @@ class _Exact:
 
     def start(self) -> None:
         """Take up the seed of the run, and a validation that the cut left out."""
-        found = dict(enumerate(self.info.get('unreadable_images', [])))
+        found = dict(enumerate(self.info.get('unreadable_by_rank', [])))
         self.dataloader.dataset.unreadable = found.get(get_rank(), [])
         if self.runner.save_checkpoint != self.save_for_all:
             self.save_checkpoint = self.runner.save_checkpoint
@@ -139,7 +139,7 @@ class _Exact:
         alone is handed to it first: the unreadable images that it met, by rank, and
         gradients that were only accumulated, of which all get the mean.
         """
-        self.runner.message_hub.update_info('unreadable_images', all_gather_object(
+        self.runner.message_hub.update_info('unreadable_by_rank', all_gather_object(
             self.dataloader.dataset.unreadable))
         if isinstance(self.runner.optim_wrapper, AccumulatingOptimWrappers):
             self.runner.optim_wrapper.average_accumulated()

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(
     reason='of glibc, without a GPU')
 
 # How many MiB the process gives back when two tensors of 64 MiB go, and how many it has
-# less than before when there is one again. (The module alone: the package takes long.)
+# less than before when there is one of 60 MiB. (The module alone: the package takes long.)
 CODE = """
 import sys, torch
 from pathlib import Path
@@ -30,7 +30,7 @@ tensors = [torch.ones(16 << 20) for _ in range(2)]
 full = memory()
 tensors.clear()
 lost = full - memory()
-one = torch.ones(16 << 20)
+one = torch.ones(15 << 20)  # aligned, it needs a little more than its size
 print(done, lost, full - memory())
 """
 
@@ -49,7 +49,7 @@ def run(*args, **env):
 
 
 def test_freed_memory_is_kept_and_used_again():
-    assert run() == ('None', about(128), about(64))
+    assert run() == ('None', about(128), about(68))
     assert run('keep') == ('True', about(0), about(0))
 
 

@@ -53,5 +53,5 @@ def test_a_nan_on_one_process_skips_the_update_on_both(ranks):
 def test_each_process_goes_on_with_the_unreadable_images_that_it_met(ranks):
     for name in ('unreadable', 'unreadable_cut'):
         assert [rank['unreadable'] for rank in ranks[name]] == [[], [3]], name
-    # Those of the resumed training were not met again in its two iterations.
+    # The resumed training met none itself: the image is mended in it.
     assert [len(rank['lines']) for rank in ranks['unreadable_cut']] == [2, 2]
