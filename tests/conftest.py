@@ -3,7 +3,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from signal import SIGKILL
 
 import cv2
 import numpy as np
@@ -14,6 +16,7 @@ import mmsr4ir  # noqa: F401  (before anything imports mmcv.ops)
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(Path(__file__).parent))
+torch.set_num_threads(1)  # two workers with all cores each wait for each other
 
 
 @pytest.fixture(autouse=True)
@@ -78,17 +81,49 @@ def tiny_options():
 
 
 @pytest.fixture(scope='session')
-def run_tool():
+def tool_server():
+    """A process that starts Python tools quickly, see tool_server.py."""
+    with subprocess.Popen(
+            [sys.executable, 'tests/tool_server.py'], cwd=ROOT, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env=environment()) as server:
+        yield server
+        server.stdin.close()
+
+
+@pytest.fixture(scope='session')
+def run_tool(tool_server, tmp_path_factory):
     """Run a tool as a user does; return the finished process."""
+    folder = tmp_path_factory.mktemp('output')
 
     def run(*command, ok: bool = True, env: dict | None = None):
-        process = subprocess.run(
-            [str(part) for part in command], cwd=ROOT, text=True, timeout=300,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env=os.environ | dict(PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
-            | (env or {}))
+        command = [str(part) for part in command]
+        if command[0] == sys.executable and command[1].endswith('.py'):
+            process = ask(tool_server, command, environment(env), folder / 'output.txt')
+        else:
+            process = subprocess.run(
+                command, cwd=ROOT, text=True, timeout=300, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, env=environment(env))
         if ok:
             assert process.returncode == 0, process.stdout[-4000:]
         return process
 
     return run
+
+
+def environment(more: dict | None = None) -> dict[str, str]:
+    """The environment of a tool."""
+    return os.environ | dict(PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1') | (more or {})
+
+
+def ask(server: subprocess.Popen, command: list[str], env: dict[str, str], output: Path
+        ) -> subprocess.CompletedProcess:
+    """Have the server run a Python tool; it is killed after 300 s."""
+    output.write_text('')
+    print(json.dumps(dict(argv=command[1:], env=env, output=str(output))),
+          file=server.stdin, flush=True)
+    timer = threading.Timer(300, os.kill, (int(server.stdout.readline()), SIGKILL))
+    timer.start()
+    code = int(server.stdout.readline())
+    timer.cancel()
+    return subprocess.CompletedProcess(command, code, output.read_text())

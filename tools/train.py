@@ -81,6 +81,8 @@ def main() -> None:
         runner.train()
     except WeightsError as error:
         sys.exit(f'error: {error}')
+    finally:
+        gc.unfreeze()  # else triton, which looks at the end, reports leaks
     end_dist()
 
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(
     reason='of glibc, without a GPU')
 
 # How many MiB the process gives back when two tensors of 64 MiB go, and how many it has
-# less than before when there is one of 60 MiB. (The module alone: the package takes long.)
+# less than before when there is one of 60 MiB. (The package would take long to import.)
 CODE = """
 import sys, torch
 from pathlib import Path

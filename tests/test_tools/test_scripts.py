@@ -3,6 +3,7 @@ import re
 import sys
 
 import pytest
+from long_run import SHRUNK
 
 PYTHON = sys.executable
 
@@ -34,13 +35,15 @@ def test_scripts_without_arguments_say_how(script, run_tool):
 
 
 def test_the_demo_writes_its_table_and_pictures(tmp_path, run_tool):
-    """The demo as it is, on 16 images and one epoch."""
+    """The demo with small networks, on 16 images and one epoch."""
     out = tmp_path / 'out'
+    small = SHRUNK | {'test_dataloader.dataset.pipeline.1.scale': '"(64,64)"'}
     process = run_tool(
         PYTHON, 'tools/demo.py', '--out', out, '--cfg-options',
         'train_dataloader.dataset.indices=16', 'val_dataloader.dataset.indices=4',
         'test_dataloader.dataset.indices=4', 'train_cfg.max_epochs=1',
-        'default_hooks.logger.interval=1', 'default_hooks.checkpoint.interval=1')
+        'default_hooks.logger.interval=1', 'default_hooks.checkpoint.interval=1',
+        *(f'{key}={value}' for key, value in small.items()))
     assert re.search(
         r'^  Epoch 1/1 \[2/2\] \| .* \| loss sr .* \| loss task \S+ = sr \S+ \+ hr \S+',
         process.stdout, re.MULTILINE)

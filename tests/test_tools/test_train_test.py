@@ -54,6 +54,7 @@ def test_training_logs_both_phases_and_the_stages(trained):
     assert re.search(
         rf'lr sr {last["sr.lr"]:.2e}, task {last["task.lr"]:.2e} \|', line)
     assert re.search(r'coco/bbox_mAP: .*sr/PSNR: \d+\.\d+', text)
+    assert 'leaked' not in text
     assert (work / 'epoch_1.pth').is_file() and (work / 'epoch_2.pth').is_file()
 
 
