@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from signal import SIGKILL
 
@@ -15,6 +16,7 @@ import torch
 import mmsr4ir  # noqa: F401  (before anything imports mmcv.ops)
 
 ROOT = Path(__file__).parents[1]
+LIMIT = 300  # seconds that a tool may take
 sys.path.insert(0, str(Path(__file__).parent))
 torch.set_num_threads(1)  # two workers with all cores each wait for each other
 
@@ -81,49 +83,94 @@ def tiny_options():
 
 
 @pytest.fixture(scope='session')
-def tool_server():
-    """A process that starts Python tools quickly, see tool_server.py."""
-    with subprocess.Popen(
-            [sys.executable, 'tests/tool_server.py'], cwd=ROOT, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env=environment()) as server:
-        yield server
-        server.stdin.close()
+def run_tool(tmp_path_factory):
+    """Run a tool as a user does; return the finished process.
 
+    Python tools start quickly, in a fork of tool_server.py, but not those with
+    variables of their own or with ``fresh``.
+    """
+    server = ToolServer(tmp_path_factory.mktemp('tools'))
 
-@pytest.fixture(scope='session')
-def run_tool(tool_server, tmp_path_factory):
-    """Run a tool as a user does; return the finished process."""
-    folder = tmp_path_factory.mktemp('output')
-
-    def run(*command, ok: bool = True, env: dict | None = None):
+    def run(*command, ok: bool = True, env: dict | None = None, fresh: bool = False):
         command = [str(part) for part in command]
-        if command[0] == sys.executable and command[1].endswith('.py'):
-            process = ask(tool_server, command, environment(env), folder / 'output.txt')
+        if command[0] == sys.executable and not (env or fresh):
+            process = server.run(command)
         else:
             process = subprocess.run(
-                command, cwd=ROOT, text=True, timeout=300, stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT, env=environment(env))
+                command, cwd=ROOT, text=True, timeout=LIMIT, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, env=environment() | (env or {}))
         if ok:
             assert process.returncode == 0, process.stdout[-4000:]
         return process
 
-    return run
+    yield run
+    server.close()
 
 
-def environment(more: dict | None = None) -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The environment of a tool."""
-    return os.environ | dict(PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1') | (more or {})
+    return os.environ | dict(PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
 
 
-def ask(server: subprocess.Popen, command: list[str], env: dict[str, str], output: Path
-        ) -> subprocess.CompletedProcess:
-    """Have the server run a Python tool; it is killed after 300 s."""
-    output.write_text('')
-    print(json.dumps(dict(argv=command[1:], env=env, output=str(output))),
-          file=server.stdin, flush=True)
-    timer = threading.Timer(300, os.kill, (int(server.stdout.readline()), SIGKILL))
-    timer.start()
-    code = int(server.stdout.readline())
-    timer.cancel()
-    return subprocess.CompletedProcess(command, code, output.read_text())
+class ToolServer:
+    """The process of tool_server.py; it starts with the first tool."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.process, self.count = folder, None, 0
+
+    def start(self) -> None:
+        with open(self.folder / 'server.txt', 'w') as log:
+            self.process = subprocess.Popen(
+                [sys.executable, 'tests/tool_server.py'], cwd=ROOT, text=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                env=environment())
+
+    def close(self) -> None:
+        if self.process:
+            self.process.kill()
+            self.process.communicate()
+            self.process = None
+
+    def run(self, command: list[str]) -> subprocess.CompletedProcess:
+        """As ``subprocess.run``; what a tool leaves running is killed."""
+        if self.process is None:
+            self.start()
+        self.count += 1
+        output = self.folder / f'{self.count}.txt'
+        output.write_text('')
+        try:
+            print(json.dumps(dict(argv=command[1:], env=environment(),
+                                  output=str(output))),
+                  file=self.process.stdin, flush=True)
+            code, late = self.wait(self.answer())
+        except BaseException:  # whatever comes next gets another server
+            self.close()
+            raise
+        if late:
+            raise subprocess.TimeoutExpired(command, LIMIT, output.read_text())
+        return subprocess.CompletedProcess(command, code, output.read_text())
+
+    def wait(self, pid: int) -> tuple[int, bool]:
+        """The exit status of a tool, and whether it was killed for its time."""
+        late = []
+
+        def end():
+            late.append(True)
+            os.killpg(pid, SIGKILL)
+
+        timer = threading.Timer(LIMIT, end)
+        timer.start()
+        try:
+            code = self.answer()
+        finally:
+            timer.cancel()
+        with suppress(ProcessLookupError):
+            os.killpg(pid, SIGKILL)
+        return code, bool(late)
+
+    def answer(self) -> int:
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError('the server of the tools has ended: '
+                               + (self.folder / 'server.txt').read_text()[-3000:])
+        return int(line)

@@ -4,36 +4,36 @@ usage: tool_server.py
 
 Each line of standard input is a command as JSON: ``argv``, ``env``, and ``output``, the
 file for what it prints. The answers are two lines each, the number of the process and
-its exit status. A tool runs in a fork of this process, as a script does. Packages of
-OpenMMLab are not imported before, since a tool must fill their registries itself. It
-starts some six seconds earlier so.
+its exit status. A tool runs in a fork of this process, at the head of a process group.
+Packages of OpenMMLab are not imported before, since a tool must fill their registries
+itself. It starts some six seconds earlier so. Other than in a process of its own, all
+have the same seed of hashes, and variables that Python or a package reads at its start
+(PYTHONWARNINGS, MPLBACKEND) are those of this process.
 """
+import importlib
 import json
 import os
 import runpy
 import sys
+from typing import TextIO
 
-# What the tools import most of the time for.
-import albumentations  # noqa: F401
-import cv2  # noqa: F401
-import diffusers  # noqa: F401
-import matplotlib.pyplot  # noqa: F401
-import pycocotools.coco  # noqa: F401
-import scipy.stats  # noqa: F401
-import torch.distributed.fsdp  # noqa: F401
-import torch.distributed.optim  # noqa: F401
-import torchvision  # noqa: F401
-import transformers  # noqa: F401
+#: What the tools import most of the time for.
+PACKAGES = (
+    'albumentations', 'cv2', 'diffusers', 'matplotlib.pyplot', 'pycocotools.coco',
+    'scipy.stats', 'torch.distributed.fsdp', 'torch.distributed.optim', 'torchvision',
+    'transformers')
 
 
-def wait_for_command() -> dict | None:
+def wait_for_command(answers: TextIO) -> dict | None:
     """Fork for each command; returns it in the fork, and None at the end of input."""
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:
+            os.setsid()
             return json.loads(line)
-        print(pid, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+        print(pid, file=answers, flush=True)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        print(status, file=answers, flush=True)
     return None
 
 
@@ -49,10 +49,16 @@ def become(argv: list[str], env: dict[str, str], output: str) -> None:
     sys.argv = argv
     more = [path for path in env.get('PYTHONPATH', '').split(os.pathsep) if path]
     sys.path[:1] = [os.path.dirname(os.path.abspath(argv[0])), *more]
+    sys.modules['numpy'].random.seed()  # Python's own generator is seeded by the fork
 
 
 if __name__ == '__main__':
-    command = wait_for_command()
+    pipe = os.fdopen(os.dup(1), 'w')
+    os.dup2(2, 1)  # what packages print is no answer
+    for name in PACKAGES:
+        importlib.import_module(name)
+    command = wait_for_command(pipe)
     if command:
+        pipe.close()
         become(**command)
         runpy.run_path(command['argv'][0], run_name='__main__')

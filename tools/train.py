@@ -43,7 +43,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--progress-bar', action='store_true',
         help='draw a progress bar below the log lines (in a terminal only)')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.amp_dtype and not args.amp:
+        parser.error('--amp-dtype needs --amp')
+    return args
 
 
 @record  # of several processes, the launcher then shows the error of the first to fail

@@ -3,7 +3,7 @@ import ctypes
 import os
 import sys
 
-import torch
+from mmengine.device import get_device
 
 # Of malloc.h.
 _M_TRIM_THRESHOLD = -1
@@ -14,7 +14,7 @@ def keep_freed_memory() -> bool:
     """Have the C library keep what tensors leave, for the tensors that come next.
 
     By default glibc gives the pages of a large tensor back to the system, which has to
-    clear others when the next tensor asks for them: up to a fifth of a train step on a
+    clear others when the next tensor asks for them: some per cent of a train step on a
     CPU. The process, and loader workers that it starts later, then stay about as large
     as they ever were. Nothing is set with a GPU, where torch has an allocator of its
     own, with another C library, and where the environment already says how glibc shall
@@ -23,7 +23,7 @@ def keep_freed_memory() -> bool:
     Returns:
         bool: Whether it was set.
     """
-    if (torch.cuda.is_available() or not sys.platform.startswith('linux')
+    if (get_device() != 'cpu' or not sys.platform.startswith('linux')
             or any(name.startswith('MALLOC_') for name in os.environ)
             or 'glibc.malloc' in os.environ.get('GLIBC_TUNABLES', '')):
         return False

@@ -40,7 +40,8 @@ def about(mib):
 
 
 def run(*args, **env):
-    clean = {k: v for k, v in os.environ.items() if not k.startswith('MALLOC_')}
+    clean = {k: v for k, v in os.environ.items()
+             if not k.startswith(('MALLOC_', 'GLIBC_TUNABLES'))}
     process = subprocess.run(
         [sys.executable, '-c', CODE, *args], capture_output=True, text=True, check=True,
         cwd=Path(__file__).parents[2], env=clean | env)
@@ -53,6 +54,8 @@ def test_freed_memory_is_kept_and_used_again():
     assert run('keep') == ('True', about(0), about(0))
 
 
-def test_the_variables_of_the_user_stay():
-    done, lost, _ = run('keep', MALLOC_ARENA_MAX='2')
+@pytest.mark.parametrize('name, value', [
+    ('MALLOC_ARENA_MAX', '2'), ('GLIBC_TUNABLES', 'glibc.malloc.arena_max=2')])
+def test_the_variables_of_the_user_stay(name, value):
+    done, lost, _ = run('keep', **{name: value})
     assert done == 'False' and lost == about(128)

@@ -141,7 +141,7 @@ def test_separate_backward_passes_cannot_be_taken_back_at_a_nan():
         NonFiniteLossHook(max_skipped=1).before_train(run)
 
 
-def test_a_scale_is_not_looked_for_in_a_checkpoint_of_a_cpu():
+def test_a_scale_is_not_looked_for_in_a_checkpoint_without_one():
     wrapper = optimizers(build(), AmpOptimWrapper)['sr']
     wrapper.loss_scaler = torch.amp.GradScaler('cpu', init_scale=8.0)
     state = wrapper.state_dict()

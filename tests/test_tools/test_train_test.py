@@ -72,7 +72,7 @@ def test_resume_goes_on_as_if_never_cut(trained, tmp_path, coco_root, tiny_optio
     work, text = trained
     process = run_tool(
         PYTHON, 'tools/train.py', CONFIG, '--work-dir', tmp_path,
-        '--resume', work / 'epoch_1.pth', *tiny_options(coco_root))
+        '--resume', work / 'epoch_1.pth', *tiny_options(coco_root), fresh=True)
     assert 'resumed epoch: 1, iter: 3' in process.stdout
     assert "Stage 'main' from epoch 2" in process.stdout
     whole, resumed = (
@@ -160,6 +160,12 @@ def test_two_processes_on_the_cpu(tmp_path, coco_root, tiny_options, run_tool, t
 def test_help(tool, run_tool):
     text = run_tool(PYTHON, f'tools/{tool}.py', '--help').stdout
     assert '--work-dir' in text and '--cfg-options' in text and '--launcher' in text
+
+
+def test_amp_dtype_is_of_amp(run_tool):
+    process = run_tool(PYTHON, 'tools/train.py', CONFIG, '--amp-dtype', 'bfloat16',
+                       ok=False)
+    assert process.returncode == 2 and '--amp-dtype needs --amp' in process.stdout
 
 
 def test_amp_without_a_gpu_says_so(coco_root, tiny_options, run_tool):
