@@ -139,9 +139,10 @@ class ToolServer:
         output = self.folder / f'{self.count}.txt'
         output.write_text('')
         try:
-            print(json.dumps(dict(argv=command[1:], env=environment(),
-                                  output=str(output))),
-                  file=self.process.stdin, flush=True)
+            with suppress(BrokenPipeError):  # it has ended; the answer says why
+                print(json.dumps(dict(argv=command[1:], env=environment(),
+                                      output=str(output))),
+                      file=self.process.stdin, flush=True)
             code, late = self.wait(self.answer())
         except BaseException:  # whatever comes next gets another server
             self.close()
