@@ -39,6 +39,8 @@ VARIANTS: dict[str, dict] = {
         type='mmsr4ir.CompileHook', modules=['sr', 'task.backbone'])},
     'checkpointing': {'default_hooks.activation_checkpoint': dict(
         type='mmsr4ir.ActivationCheckpointHook', modules=['sr.body'])},  # EDSR's
+    'sparse_roi_align': {
+        'default_hooks.sparse_roi_align': dict(type='mmsr4ir.SparseRoIAlignHook')},
     'accumulate_2': {
         f'optim_wrapper.{network}.accumulative_counts': 2 for network in NETWORKS},
     'ema': {'default_hooks.ema': dict(type='EMAHook')},

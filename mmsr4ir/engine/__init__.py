@@ -3,7 +3,11 @@ from .alternate_training_hook import AlternateTrainingHook
 from .amp import AmpOptimWrapper
 from .checkpoint_match_hook import CheckpointMatchHook
 from .exact_loops import ExactEpochLoop, ExactIterLoop
-from .forward_hooks import ActivationCheckpointHook, CompileHook
+from .forward_hooks import (
+    ActivationCheckpointHook,
+    CompileHook,
+    SparseRoIAlignHook,
+)
 from .log_processor import PhaseLogProcessor
 from .lr_test_loop import LRTestLoop
 from .non_finite_loss_hook import NonFiniteLossHook
@@ -16,5 +20,6 @@ __all__ = [
     'ActivationCheckpointHook', 'AlternateTrainingHook', 'AmpOptimWrapper',
     'CheckpointMatchHook', 'CompileHook', 'ExactEpochLoop', 'ExactIterLoop',
     'LRTestLoop', 'NonFiniteLossHook', 'PerNetworkOptimWrapperConstructor',
-    'PhaseLogProcessor', 'PictureGridHook', 'ProgressBarHook', 'RunRecordHook'
+    'PhaseLogProcessor', 'PictureGridHook', 'ProgressBarHook', 'RunRecordHook',
+    'SparseRoIAlignHook'
 ]

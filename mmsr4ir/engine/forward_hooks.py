@@ -14,43 +14,29 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from mmsr4ir.models.recipes import NETWORKS
+from mmsr4ir.models.roi_align import sparse_roi_align
 from mmsr4ir.models.sr4ir import SR4IR, unwrap
 from mmsr4ir.registry import HOOKS
 
 
 class _ForwardHook(Hook):
-    """What both hooks share.
+    """What the hooks share."""
 
-    Args:
-        modules: Dotted names of parts of the model, as ``'sr'`` or ``'task.backbone'``.
-    """
+    forwards: Sequence[tuple[nn.Module, Callable]] = ()
 
-    def __init__(self, modules: Sequence[str]) -> None:
-        if isinstance(modules, str) or not modules:
-            raise ValueError(f'{type(self).__name__}: modules must be a list of names, '
-                             f"as ['sr', 'task.backbone'], got {modules!r}")
-        self.names = tuple(modules)
-        self.forwards: list[tuple[nn.Module, Callable]] = []
-
-    def wrap(self, forward: Callable) -> Callable:
-        """What stands in the place of ``forward``."""
+    def find(self, model: SR4IR) -> list[nn.Module]:
+        """The modules whose ``forward`` is replaced."""
         raise NotImplementedError
 
-    def parts(self, module: nn.Module) -> list[nn.Module]:
-        """The modules that a named one stands for."""
-        return [module]
+    def wrap(self, module: nn.Module) -> Callable:
+        """What stands in the place of the module's ``forward``."""
+        raise NotImplementedError
 
     def before_train(self, runner: Runner) -> None:
-        """Replace ``forward``.
-
-        Raises:
-            ValueError: The model has no such part, or the TDP loss takes its features
-                from inside of one.
+        """Replace ``forward``; raises a ValueError where there is nothing to replace.
         """
-        model = unwrap(runner.model)
-        self.forwards = [
-            (module, self.wrap(module.forward)) for name in self.names
-            for module in self.parts(find_part(model, name))]
+        self.forwards = [(module, self.wrap(module))
+                         for module in self.find(unwrap(runner.model))]
         self.after_val(runner)
 
     def before_val(self, runner: Runner) -> None:
@@ -67,6 +53,34 @@ class _ForwardHook(Hook):
         """Put everything back."""
         self.before_val(runner)
         self.forwards = []
+
+
+class _NamedPartsHook(_ForwardHook):
+    """Replaces ``forward`` in parts that are named.
+
+    Args:
+        modules: Dotted names of parts of the model, as ``'sr'`` or ``'task.backbone'``.
+    """
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        if isinstance(modules, str) or not modules:
+            raise ValueError(f'{type(self).__name__}: modules must be a list of names, '
+                             f"as ['sr', 'task.backbone'], got {modules!r}")
+        self.names = tuple(modules)
+
+    def find(self, model: SR4IR) -> list[nn.Module]:
+        """The modules that the names stand for.
+
+        Raises:
+            ValueError: The model has no such part, or the TDP loss takes its features
+                from inside of one.
+        """
+        return [module for name in self.names
+                for module in self.parts(find_part(model, name))]
+
+    def parts(self, module: nn.Module) -> list[nn.Module]:
+        """The modules that a named one stands for."""
+        return [module]
 
 
 def find_part(model: SR4IR, name: str) -> nn.Module:
@@ -92,7 +106,7 @@ def find_part(model: SR4IR, name: str) -> nn.Module:
 
 
 @HOOKS.register_module()
-class CompileHook(_ForwardHook):
+class CompileHook(_NamedPartsHook):
     """Compile parts of the networks with ``torch.compile`` while training.
 
     The first iterations take longer, and again where a phase runs a part in another way
@@ -112,13 +126,13 @@ class CompileHook(_ForwardHook):
         """The layers of a list that has no ``forward`` of its own."""
         return list(module) if isinstance(module, nn.ModuleList) else [module]
 
-    def wrap(self, forward: Callable) -> Callable:
+    def wrap(self, module: nn.Module) -> Callable:
         """Compile ``forward``."""
-        return torch.compile(forward, **self.options)
+        return torch.compile(module.forward, **self.options)
 
 
 @HOOKS.register_module()
-class ActivationCheckpointHook(_ForwardHook):
+class ActivationCheckpointHook(_NamedPartsHook):
     """Keep only the inputs of parts of the networks, and compute the rest again.
 
     Less memory for more time, and the same numbers. MMEngine's
@@ -129,15 +143,15 @@ class ActivationCheckpointHook(_ForwardHook):
             ``ModuleList``) stands for each of its layers.
     """
 
-    def before_train(self, runner: Runner) -> None:
-        """Replace ``forward``.
+    def find(self, model: SR4IR) -> list[nn.Module]:
+        """The modules that the names stand for.
 
         Raises:
             ValueError: As for :class:`CompileHook`; a part has batch statistics, which
                 would count every batch twice; or T is frozen for the TDP loss and
                 thawed before the part is run again.
         """
-        model = unwrap(runner.model).train()
+        model.train()
         thawed = model.tdp and not model.tdp.teacher and any(
             'task' in phase.update and term.name == 'tdp'
             for phase in model.recipe for term in phase.losses)
@@ -152,13 +166,49 @@ class ActivationCheckpointHook(_ForwardHook):
                         f'modules: {name!r} has batch statistics ({inner}), which '
                         'would be counted again when it is run again; fix them '
                         '(norm_eval=True) or leave the part out')
-        super().before_train(runner)
+        return super().find(model)
 
     def parts(self, module: nn.Module) -> list[nn.Module]:
         """The layers of a list of layers."""
         return list(module) if isinstance(
             module, nn.Sequential | nn.ModuleList) else [module]
 
-    def wrap(self, forward: Callable) -> Callable:
+    def wrap(self, module: nn.Module) -> Callable:
         """Run ``forward`` again for the backward pass."""
-        return partial(checkpoint, forward, use_reentrant=False)
+        return partial(checkpoint, module.forward, use_reentrant=False)
+
+
+@HOOKS.register_module()
+class SparseRoIAlignHook(_ForwardHook):
+    """Train T with :func:`~mmsr4ir.models.roi_align.sparse_roi_align`.
+
+    It takes the place of each of mmcv's ``RoIAlign`` layers: the same numbers to float
+    rounding, and several times faster on a CPU, where the usual way back to the
+    features is one of the most expensive parts of training a detector.
+    """
+
+    def find(self, model: SR4IR) -> list[nn.Module]:
+        """T's RoIAlign layers.
+
+        Raises:
+            ValueError: T has none, or one takes the maximum of its samples.
+        """
+        from mmcv.ops import RoIAlign  # all of mmcv.ops: not at the start of each tool
+        layers = [module for module in model.task.modules()
+                  if isinstance(module, RoIAlign)]
+        if not layers:
+            raise ValueError(
+                'SparseRoIAlignHook: task has no RoIAlign layer; leave the hook out')
+        for layer in layers:
+            if layer.pool_mode != 'avg':
+                raise ValueError(
+                    f'SparseRoIAlignHook: RoIAlign with pool_mode={layer.pool_mode!r} '
+                    "is no weighted sum; leave the hook out, or set pool_mode='avg'")
+        return layers
+
+    def wrap(self, module: nn.Module) -> Callable:
+        """Another ``forward`` with the settings of the layer."""
+        return partial(
+            sparse_roi_align, output_size=module.output_size,
+            spatial_scale=module.spatial_scale, sampling_ratio=module.sampling_ratio,
+            aligned=module.aligned)

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch._dynamo
+from mmcv.ops import RoIAlign
 from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import nn
@@ -11,7 +12,7 @@ from torch import nn
 from mmsr4ir.compat.checkpoint import load_from_local
 from mmsr4ir.engine import ActivationCheckpointHook, CompileHook
 from mmsr4ir.registry import MODELS
-from toys import ToySR, toy_config
+from toys import ToySR, ToyTask, toy_config
 
 GRAPHS = []
 
@@ -166,3 +167,49 @@ def test_a_part_of_t_is_not_run_again_where_tdp_thaws_it(tmp_path):
 def test_modules_are_a_list(kind, modules):
     with pytest.raises(ValueError, match='must be a list of names'):
         kind(modules=modules)
+
+
+@MODELS.register_module()
+class RoIToyTask(ToyTask):
+    """Classifies what RoIAlign takes from one box an image."""
+
+    def __init__(self, pool_mode='avg', **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.roi_layer = RoIAlign((4, 4), 1.0, 2, pool_mode)
+
+    def extract_feat(self, inputs):
+        features = self.backbone(inputs)[-1]
+        boxes = [[i, 0.7, 0.3, 3.0, 2.6] for i in range(len(inputs))]
+        return self.neck(self.roi_layer(features, torch.tensor(boxes).to(features)))
+
+
+def test_sparse_roi_align_trains_the_same_to_rounding(tmp_path, monkeypatch):
+    task = dict(type='mmsr4ir.RoIToyTask')
+    usual, calls = RoIAlign.forward, []
+    monkeypatch.setattr(RoIAlign, 'forward', lambda self, *args: (
+        calls.append(1), usual(self, *args))[1])
+    found = []
+    for name, hooks in [('plain', []), ('sparse', ['mmsr4ir.SparseRoIAlignHook'])]:
+        calls.clear()
+        (tmp_path / name).mkdir()
+        run = runner(tmp_path / name, [dict(type=hook) for hook in hooks], task=task)
+        run.model.double()
+        run.train()
+        # T's loss on SR, HR and mix in each of the four iterations.
+        assert len(calls) == (0 if hooks else 3 * 4)
+        assert 'forward' not in vars(run.model.task.roi_layer)
+        found.append(run.model.state_dict())
+    assert list(found[0]) == list(found[1])
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize('task, message', [
+    (dict(type='mmsr4ir.ToyTask'), 'task has no RoIAlign layer; leave the hook out'),
+    (dict(type='mmsr4ir.RoIToyTask', pool_mode='max'), "pool_mode='max' is no"),
+])
+def test_sparse_roi_align_needs_a_layer_of_its_kind(tmp_path, task, message):
+    (tmp_path / 'run').mkdir()
+    run = runner(tmp_path / 'run', [dict(type='mmsr4ir.SparseRoIAlignHook')], task=task)
+    with pytest.raises(ValueError, match=message):
+        run.train()

@@ -193,6 +193,7 @@ def test_every_switch_at_once(tmp_path, trained, coco_root, tiny_options, run_to
             'default_hooks.compile.backend': 'eager',
             'default_hooks.less_memory.type': 'mmsr4ir.ActivationCheckpointHook',
             'default_hooks.less_memory.modules': '[sr.body]',
+            'default_hooks.sparse_roi_align.type': 'mmsr4ir.SparseRoIAlignHook',
         }))
     last, _ = logged(tmp_path, process.stdout, '1/1 [3/3]')
     assert last['sr/loss_tdp'] > 0 and last['task/mix/loss_cls'] > 0
