@@ -1,7 +1,7 @@
 """Does a long training leak memory or open files?
 
     python tests/long_run.py [--iterations 2000] [--steady 200] [--only-train]
-        [--seed 0] [--out FOLDER] [--json FILE]
+        [--allocators] [--seed 0] [--out FOLDER] [--json FILE]
 
 Starts ``tools/train.py`` on the embedded data with a detector shrunk so far that an
 iteration takes some hundredths of a second, with a validation and a checkpoint after
@@ -42,11 +42,12 @@ BATCH = 2
 NEVER = 10**9
 
 
-def command(work: str | Path, *more: str, **settings) -> list[str]:
+def command(work: str | Path, *more: str, config: str | Path = CONFIG, **settings
+            ) -> list[str]:
     """The command line of a shrunk training; ``settings`` with ``__`` for a dot."""
     settings = SHRUNK | {k.replace('__', '.'): v for k, v in settings.items()}
-    return [sys.executable, 'tools/train.py', CONFIG, '--work-dir', str(work), *more,
-            '--cfg-options', *(f'{k}={v}' for k, v in settings.items())]
+    return [sys.executable, 'tools/train.py', str(config), '--work-dir', str(work),
+            *more, '--cfg-options', *(f'{k}={v}' for k, v in settings.items())]
 
 
 def family(pid: int) -> Iterator[int]:
@@ -134,8 +135,34 @@ def summary(seen: list[tuple], steady: int) -> dict:
     return result
 
 
+def with_allocators(work: Path) -> Path:
+    """A config with tests/allocators.py, which looks from inside."""
+    path = work / 'with_allocators.py'
+    path.write_text(
+        f"_base_ = [{str(ROOT / CONFIG)!r}]\n"
+        "custom_imports = dict(imports=['mmsr4ir', 'allocators'])\n"
+        "default_hooks = dict(allocators=dict(type='AllocatorsHook'))\n")
+    return path
+
+
+def allocators(work: Path, steady: int) -> dict:
+    """What :class:`allocators.AllocatorsHook` wrote: medians of parts, MiB."""
+    lines = [json.loads(line)
+             for line in (work / 'allocators.json').read_text().splitlines()]
+    lines = [line for line in lines if line['iter'] >= steady]
+    result = {}
+    for name in lines[0].keys() - {'iter'}:
+        table = np.array([(line['iter'], line[name]) for line in lines])
+        parts = np.array([np.median(part, 0) for part in np.array_split(
+            table, min(20, len(table)))])
+        rise, error = slope(parts[:, 0], parts[:, 1])
+        result[name] = dict(first=parts[0, 1].round(1), last=parts[-1, 1].round(1),
+                            slope=round(rise, 2), error=round(error, 2))
+    return result
+
+
 def run(iterations: int, seed: int, work: Path, every: float = 0.5,
-        steady: int = STEADY, **settings) -> dict:
+        steady: int = STEADY, inside: bool = False, **settings) -> dict:
     """Train and watch; raises RuntimeError if the training fails."""
     images = json.loads((ROOT / 'data/textured_shapes/annotations/train.json')
                         .read_text())['images']
@@ -144,9 +171,13 @@ def run(iterations: int, seed: int, work: Path, every: float = 0.5,
         work, **dict(dict(
             train_dataloader__batch_size=BATCH, train_cfg__max_epochs=epochs,
             train_cfg__val_interval=1, default_hooks__checkpoint__interval=1,
-            default_hooks__logger__interval=5, randomness__seed=seed), **settings))
+            default_hooks__logger__interval=5, randomness__seed=seed), **settings),
+        config=with_allocators(work) if inside else CONFIG)
+    environment = os.environ | dict(PYTHONPATH=str(Path(__file__).parent))
     with open(work / 'output.txt', 'w') as output:
-        process = subprocess.Popen(line, cwd=ROOT, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            line, cwd=ROOT, stdout=output, stderr=output,
+            env=environment if inside else None)
         try:
             start = time.monotonic()
             seen = watch(process, work, every)
@@ -156,7 +187,8 @@ def run(iterations: int, seed: int, work: Path, every: float = 0.5,
     if process.wait():
         raise RuntimeError((work / 'output.txt').read_text()[-3000:])
     minutes = round((time.monotonic() - start) / 60, 1)
-    return dict(summary(seen, steady), minutes=minutes)
+    inner = dict(allocators=allocators(work, steady)) if inside else {}
+    return dict(summary(seen, steady), minutes=minutes, **inner)
 
 
 def main() -> None:
@@ -168,6 +200,9 @@ def main() -> None:
     parser.add_argument(
         '--only-train', action='store_true', help='no validation and no '
         'checkpoint before the end')
+    parser.add_argument(
+        '--allocators', action='store_true', help='also look from inside what the '
+        "memory is used for, of glibc's and Python's allocators")
     parser.add_argument('--json', type=Path)
     parser.add_argument('--out', type=Path, help='keep the run here')
     args = parser.parse_args()
@@ -177,7 +212,7 @@ def main() -> None:
         never = dict(train_cfg__val_interval=NEVER,
                      default_hooks__checkpoint__interval=NEVER)
         result = run(args.iterations, args.seed, work, steady=args.steady,
-                     **never if args.only_train else {})
+                     inside=args.allocators, **never if args.only_train else {})
     print(json.dumps(result, indent=1))
     if args.json:
         args.json.write_text(json.dumps(result))
