@@ -3,14 +3,14 @@
 Only ``forward`` of a part is replaced, and only while the training lasts: the names in
 checkpoints, the parameters and the optimizers stay what they are.
 """
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from mmsr4ir.models.recipes import NETWORKS
@@ -135,8 +135,9 @@ class CompileHook(_NamedPartsHook):
 class ActivationCheckpointHook(_NamedPartsHook):
     """Keep only the inputs of parts of the networks, and compute the rest again.
 
-    Less memory for more time, and the same numbers. MMEngine's
-    ``activation_checkpointing`` finds no network once it is distributed.
+    Less memory for more time, and the same numbers: batch statistics count each batch
+    once. MMEngine's ``activation_checkpointing`` counts it twice, and finds no network
+    once it is distributed.
 
     Args:
         modules: Dotted names, as ``['sr.body']``. A list of layers (``Sequential``,
@@ -147,11 +148,9 @@ class ActivationCheckpointHook(_NamedPartsHook):
         """The modules that the names stand for.
 
         Raises:
-            ValueError: As for :class:`CompileHook`; a part has batch statistics, which
-                would count every batch twice; or T is frozen for the TDP loss and
+            ValueError: As for :class:`CompileHook`; or T is frozen for the TDP loss and
                 thawed before the part is run again.
         """
-        model.train()
         thawed = model.tdp and not model.tdp.teacher and any(
             'task' in phase.update and term.name == 'tdp'
             for phase in model.recipe for term in phase.losses)
@@ -160,12 +159,6 @@ class ActivationCheckpointHook(_NamedPartsHook):
                 raise ValueError(
                     f'modules: {name!r} cannot be run again where a phase that updates '
                     'T has the TDP loss; leave it out, or give tdp a teacher')
-            for inner, module in find_part(model, name).named_modules():
-                if isinstance(module, _BatchNorm) and module.training:
-                    raise ValueError(
-                        f'modules: {name!r} has batch statistics ({inner}), which '
-                        'would be counted again when it is run again; fix them '
-                        '(norm_eval=True) or leave the part out')
         return super().find(model)
 
     def parts(self, module: nn.Module) -> list[nn.Module]:
@@ -175,7 +168,23 @@ class ActivationCheckpointHook(_NamedPartsHook):
 
     def wrap(self, module: nn.Module) -> Callable:
         """Run ``forward`` again for the backward pass."""
-        return partial(checkpoint, module.forward, use_reentrant=False)
+        return partial(
+            checkpoint, module.forward, use_reentrant=False,
+            context_fn=lambda: (nullcontext(), _not_counted(module)))
+
+
+@contextmanager
+def _not_counted(module: nn.Module) -> Iterator[None]:
+    """Count into copies of the buffers: batch statistics have this batch already."""
+    kept = [(owner, name, buffer) for owner in module.modules()
+            for name, buffer in owner.named_buffers(recurse=False)]
+    try:
+        for owner, name, buffer in kept:
+            setattr(owner, name, buffer.clone())
+        yield
+    finally:
+        for owner, name, buffer in kept:
+            setattr(owner, name, buffer)
 
 
 @HOOKS.register_module()

@@ -143,12 +143,26 @@ def test_parts_that_cannot_be_are_refused(tmp_path, modules, message):
         run.train()
 
 
-def test_batch_statistics_are_not_counted_twice(tmp_path):
-    (tmp_path / 'run').mkdir()
-    run = runner(tmp_path / 'run', [dict(
-        type='mmsr4ir.ActivationCheckpointHook', modules=['sr'])])
-    with pytest.raises(ValueError, match=r"'sr' has batch statistics \(norm\)"):
+def test_batch_statistics_are_not_counted_twice(tmp_path, plain):
+    hook = dict(type='mmsr4ir.ActivationCheckpointHook', modules=['sr', 'task.head'])
+    assert_equal(trained(tmp_path / 'run', [hook])[1], plain)
+
+
+def test_batch_statistics_of_t_count_each_image_once(tmp_path):
+    # Not the layer of the TDP loss, in which T would be left by force.
+    found = []
+    for name in ('plain', 'checkpointed'):
+        (tmp_path / name).mkdir()
+        run = runner(tmp_path / name, [dict(
+            type='mmsr4ir.ActivationCheckpointHook', modules=['task.backbone'])
+        ] if name == 'checkpointed' else [], tdp=None, recipe=dict(
+            sr=dict(update=['sr'], losses=dict(pixel=1.0)),
+            task=dict(update=['task'], losses=dict(
+                task_sr=0.34, task_hr=0.34, task_mix=0.34))))
         run.train()
+        found.append(run.model.state_dict())
+    assert found[0]['task.backbone.norm.num_batches_tracked'] == 3 * 4
+    assert_equal(*found[::-1])
 
 
 def test_a_part_of_t_is_not_run_again_where_tdp_thaws_it(tmp_path):
