@@ -1,4 +1,6 @@
 """RoIAlign as sums over table rows: a fast way back to the features on a CPU."""
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,12 +15,12 @@ def sparse_roi_align(features: Tensor, rois: Tensor, output_size: tuple[int, int
     a bin goes to each of its samples' cells, channel by channel. Here, the samples of a
     bin are first joined into one weight for each cell, and a cell's channels lie side
     by side, so that both ways are sums of whole rows (``embedding_bag``). The price is
-    two more copies of the output and the list of weights.
+    memory: features and output with their channels last, and the list of weights.
 
     Args:
         features: (N, C, H, W), floating point.
         rois: (R, 5), the image's index and x1, y1, x2, y2 in pixels of the image. No
-            gradient goes to them.
+            gradient goes to them. What is not finite counts as 0.
         output_size: Rows and columns of bins.
         spatial_scale: Cells a pixel: 1 / stride.
         sampling_ratio: Samples along each side of a bin; 0 for about one a cell.
@@ -31,7 +33,9 @@ def sparse_roi_align(features: Tensor, rois: Tensor, output_size: tuple[int, int
     images, channels, height, width = features.shape
     exact = torch.promote_types(features.dtype, torch.float32)
     with torch.no_grad():
-        corners = rois[:, 1:].to(exact) * spatial_scale - (0.5 if aligned else 0.0)
+        # Where a training has gone to NaN, so have its boxes; its loss will say so.
+        corners = rois[:, 1:].to(exact).nan_to_num(0, 0, 0)
+        corners = corners * spatial_scale - (0.5 if aligned else 0.0)
         start, extent = corners[:, :2], corners[:, 2:] - corners[:, :2]
         if not aligned:
             extent = extent.clamp(min=1)
@@ -40,21 +44,27 @@ def sparse_roi_align(features: Tensor, rois: Tensor, output_size: tuple[int, int
             for axis, bins, cells in (
                 (0, output_size[1], width), (1, output_size[0], height)))
 
-        # Each bin's cells, row by row: `down` rows of `across` cells, (R, rows, 1) and
-        # (R, 1, columns).
-        down, across = down[:, :, None], across[:, None]
-        count = (down * across).flatten()
-        end = count.cumsum(0)
-        bin_ = torch.arange(len(count), device=rois.device).repeat_interleave(count)
-        place = torch.arange(len(bin_), device=rois.device) - (end - count)[bin_]
-        per_row = across.expand(-1, output_size[0], -1).flatten()[bin_]
-        roi = bin_ // (output_size[0] * output_size[1])
-        p = bin_ // output_size[1] % output_size[0]
-        q = bin_ % output_size[1]
-        y = first_row[roi, p] + place // per_row
-        x = first_column[roi, q] + place % per_row
-        weights = rows[roi, p, y] * columns[roi, q, x]
-        cells = (rois[roi, 0].long() * height + y) * width + x
+        # Of each bin: its row of bins, its column of bins, its image.
+        bin_ = torch.arange(len(rois) * output_size[0] * output_size[1],
+                            dtype=torch.int32, device=rois.device)
+        row = bin_ // output_size[1]
+        roi = row // output_size[0]
+        column = roi * output_size[1] + bin_ % output_size[1]
+        image = rois[:, 0].int()[roi]
+
+        # Of each cell of each bin, row by row: its place, and what it counts.
+        across = across.flatten()[column]
+        count = down.flatten()[row] * across
+        end = count.cumsum(0, dtype=torch.int32)
+        each = partial(torch.repeat_interleave, repeats=count)
+        place = torch.arange(
+            int(count.sum()), dtype=torch.int32, device=rois.device) - each(end - count)
+        y = place // each(across)
+        x = place - y * each(across) + each(first_column.flatten()[column])
+        y += each(first_row.flatten()[row])
+        weights = rows.flatten()[each(row * height) + y]
+        weights *= columns.flatten()[each(column * width) + x]
+        cells = (each(image * height) + y) * width + x
     table = features.permute(0, 2, 3, 1).reshape(images * height * width, channels)
     sums = F.embedding_bag(cells, table.to(exact), end - count, mode='sum',
                            per_sample_weights=weights)
@@ -97,4 +107,4 @@ def _bins(start: Tensor, extent: Tensor, bins: int, cells: int, sampling_ratio: 
     weights.scatter_add_(2, high, weight * part)
     first = low.where(counts, cells - 1).amin(2)
     last = high.where(counts, 0).amax(2)
-    return weights, first, (last - first + 1).clamp(min=0)
+    return weights, first.int(), (last - first + 1).clamp(min=0).int()

@@ -62,6 +62,15 @@ def test_boxes_outside_of_the_image_are_zero():
     assert not sparse_roi_align(features, outside, (2, 2), 1.0, 0, True).any()
 
 
+def test_boxes_of_a_diverged_training_end_nothing():
+    features = torch.rand(1, 2, 9, 9)
+    nan, inf = float('nan'), float('inf')
+    rois = torch.tensor([[0, 2., 2, 6, 6], [0, nan, nan, nan, nan], [0, 1, 1, inf, 3]])
+    out = sparse_roi_align(features, rois, **HOW)
+    assert torch.equal(out[:1], sparse_roi_align(features, rois[:1], **HOW))
+    assert not out[1].any() and out.isfinite().all()
+
+
 HOW = dict(output_size=(7, 7), spatial_scale=1 / 8, sampling_ratio=0, aligned=True)
 
 
