@@ -173,7 +173,8 @@ def run(iterations: int, seed: int, work: Path, every: float = 0.5,
             train_cfg__val_interval=1, default_hooks__checkpoint__interval=1,
             default_hooks__logger__interval=5, randomness__seed=seed), **settings),
         config=with_allocators(work) if inside else CONFIG)
-    environment = os.environ | dict(PYTHONPATH=str(Path(__file__).parent))
+    environment = os.environ | dict(PYTHONPATH=os.pathsep.join(
+        [str(Path(__file__).parent), os.environ.get('PYTHONPATH', '')]))
     with open(work / 'output.txt', 'w') as output:
         process = subprocess.Popen(
             line, cwd=ROOT, stdout=output, stderr=output,

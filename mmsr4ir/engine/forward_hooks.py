@@ -4,7 +4,7 @@ Only ``forward`` of a part is replaced, and only while the training lasts: the n
 checkpoints, the parameters and the optimizers stay what they are.
 """
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
 import torch
@@ -170,21 +170,29 @@ class ActivationCheckpointHook(_NamedPartsHook):
         """Run ``forward`` again for the backward pass."""
         return partial(
             checkpoint, module.forward, use_reentrant=False,
-            context_fn=lambda: (nullcontext(), _not_counted(module)))
+            context_fn=lambda: (nullcontext(), _as_before(module)))
 
 
-@contextmanager
-def _not_counted(module: nn.Module) -> Iterator[None]:
-    """Count into copies of the buffers: batch statistics have this batch already."""
-    kept = [(owner, name, buffer) for owner in module.modules()
-            for name, buffer in owner.named_buffers(recurse=False)]
-    try:
-        for owner, name, buffer in kept:
-            setattr(owner, name, buffer.clone())
-        yield
-    finally:
-        for owner, name, buffer in kept:
-            setattr(owner, name, buffer)
+def _as_before(module: nn.Module) -> AbstractContextManager[None]:
+    """Run with the buffers that there are now, and leave those that there are then.
+
+    Batch statistics would count a batch twice.
+    """
+    before = [(owner, name, buffer.clone()) for owner in module.modules()
+              for name, buffer in owner.named_buffers(recurse=False)]
+
+    @contextmanager
+    def swapped() -> Iterator[None]:
+        then = [(owner, name, getattr(owner, name)) for owner, name, _ in before]
+        try:
+            for owner, name, buffer in before:
+                setattr(owner, name, buffer)
+            yield
+        finally:
+            for owner, name, buffer in then:
+                setattr(owner, name, buffer)
+
+    return swapped()
 
 
 @HOOKS.register_module()
@@ -192,8 +200,10 @@ class SparseRoIAlignHook(_ForwardHook):
     """Train T with :func:`~mmsr4ir.models.roi_align.sparse_roi_align`.
 
     It takes the place of each of mmcv's ``RoIAlign`` layers: the same numbers to float
-    rounding, and several times faster on a CPU, where the usual way back to the
-    features is one of the most expensive parts of training a detector.
+    rounding, for a CPU, where the usual way back to the features is one of the most
+    expensive parts of training a detector. Several times faster with about one sample
+    a cell (``sampling_ratio=0``, mmdet's default); with few samples in large boxes
+    there is less to gain. A subclass with a ``forward`` of its own is left alone.
     """
 
     def find(self, model: SR4IR) -> list[nn.Module]:
@@ -204,7 +214,8 @@ class SparseRoIAlignHook(_ForwardHook):
         """
         from mmcv.ops import RoIAlign  # all of mmcv.ops: not at the start of each tool
         layers = [module for module in model.task.modules()
-                  if isinstance(module, RoIAlign)]
+                  if isinstance(module, RoIAlign)
+                  and type(module).forward is RoIAlign.forward]
         if not layers:
             raise ValueError(
                 'SparseRoIAlignHook: task has no RoIAlign layer; leave the hook out')

@@ -15,15 +15,17 @@ def sparse_roi_align(features: Tensor, rois: Tensor, output_size: tuple[int, int
     a bin goes to each of its samples' cells, channel by channel. Here, the samples of a
     bin are first joined into one weight for each cell, and a cell's channels lie side
     by side, so that both ways are sums of whole rows (``embedding_bag``). The price is
-    memory: features and output with their channels last, and the list of weights.
+    memory: the features with their channels last, and the list of weights, which is as
+    long as the boxes are large.
 
     Args:
         features: (N, C, H, W), floating point.
         rois: (R, 5), the image's index and x1, y1, x2, y2 in pixels of the image. No
-            gradient goes to them. What is not finite counts as 0.
+            gradient goes to them. They lie about in the image, where mmdet clips them:
+            one huge box costs memory for all. What is not finite counts as 0.
         output_size: Rows and columns of bins.
         spatial_scale: Cells a pixel: 1 / stride.
-        sampling_ratio: Samples along each side of a bin; 0 for about one a cell.
+        sampling_ratio: Samples along each side of a bin; below 1 for about one a cell.
         aligned: Whether a cell's centre is half a cell from its corner.
 
     Returns:
@@ -56,20 +58,27 @@ def sparse_roi_align(features: Tensor, rois: Tensor, output_size: tuple[int, int
         across = across.flatten()[column]
         count = down.flatten()[row] * across
         end = count.cumsum(0, dtype=torch.int32)
-        each = partial(torch.repeat_interleave, repeats=count)
-        place = torch.arange(
-            int(count.sum()), dtype=torch.int32, device=rois.device) - each(end - count)
+        total = int(count.sum())
+        each = partial(
+            torch.repeat_interleave, repeats=count, output_size=total)
+        place = torch.arange(total, dtype=torch.int32, device=rois.device)
+        place -= each(end - count)
         y = place // each(across)
         x = place - y * each(across) + each(first_column.flatten()[column])
         y += each(first_row.flatten()[row])
         weights = rows.flatten()[each(row * height) + y]
         weights *= columns.flatten()[each(column * width) + x]
         cells = (each(image * height) + y) * width + x
+        if sampling_ratio > 0:  # in wide bins, no sample touches the cells in between
+            used = weights != 0
+            count = torch.zeros_like(count).index_add_(0, each(bin_), used.int())
+            end = count.cumsum(0, dtype=torch.int32)
+            cells, weights = cells[used], weights[used]
     table = features.permute(0, 2, 3, 1).reshape(images * height * width, channels)
     sums = F.embedding_bag(cells, table.to(exact), end - count, mode='sum',
                            per_sample_weights=weights)
     return sums.to(features.dtype).reshape(
-        len(rois), *output_size, channels).permute(0, 3, 1, 2)
+        len(rois), *output_size, channels).permute(0, 3, 1, 2).contiguous()
 
 
 def _bins(start: Tensor, extent: Tensor, bins: int, cells: int, sampling_ratio: int
@@ -88,7 +97,8 @@ def _bins(start: Tensor, extent: Tensor, bins: int, cells: int, sampling_ratio: 
         how many from there on, (R, bins).
     """
     size = extent / bins
-    samples = torch.full_like(size, sampling_ratio) if sampling_ratio else size.ceil()
+    samples = (torch.full_like(size, sampling_ratio) if sampling_ratio > 0
+               else size.ceil())
     most = max(int(samples.max()), 1) if len(samples) else 1
     number = torch.arange(most, device=start.device)
     bin_ = torch.arange(bins, device=start.device)

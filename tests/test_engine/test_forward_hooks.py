@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmsr4ir.compat.checkpoint import load_from_local
-from mmsr4ir.engine import ActivationCheckpointHook, CompileHook
+from mmsr4ir.engine import ActivationCheckpointHook, CompileHook, SparseRoIAlignHook
 from mmsr4ir.registry import MODELS
 from toys import ToySR, ToyTask, toy_config
 
@@ -148,6 +148,32 @@ def test_batch_statistics_are_not_counted_twice(tmp_path, plain):
     assert_equal(trained(tmp_path / 'run', [hook])[1], plain)
 
 
+class Remembering(nn.Module):
+    """Its output depends on how often it ran."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer('runs', torch.tensor(1.0))
+        self.layer = nn.Linear(2, 2)
+
+    def forward(self, x):
+        self.runs += 1
+        return self.layer(x).tanh() * self.runs.clone()
+
+
+def test_the_second_run_has_the_buffers_of_the_first():
+    torch.manual_seed(0)
+    module, x = Remembering(), torch.rand(3, 2)
+    again = ActivationCheckpointHook(['sr']).wrap(module)
+    gradients = []
+    for run in (module, again):
+        module.runs.fill_(1), module.zero_grad()
+        run(x).sum().backward()
+        gradients.append(module.layer.weight.grad.clone())
+        assert module.runs == 2
+    assert torch.equal(*gradients)
+
+
 def test_batch_statistics_of_t_count_each_image_once(tmp_path):
     # Not the layer of the TDP loss, in which T would be left by force.
     found = []
@@ -216,6 +242,19 @@ def test_sparse_roi_align_trains_the_same_to_rounding(tmp_path, monkeypatch):
     assert list(found[0]) == list(found[1])
     for name, value in found[0].items():
         torch.testing.assert_close(found[1][name], value, rtol=1e-9, atol=1e-12)
+
+
+class DoubledRoIAlign(RoIAlign):
+    """With a forward of its own."""
+
+    def forward(self, *args):
+        return 2 * super().forward(*args)
+
+
+def test_a_layer_of_ones_own_stays_as_it_is():
+    layers = [RoIAlign((2, 2)), DoubledRoIAlign((2, 2))]
+    found = SparseRoIAlignHook().find(SimpleNamespace(task=nn.ModuleList(layers)))
+    assert found == layers[:1]
 
 
 @pytest.mark.parametrize('task, message', [

@@ -47,11 +47,11 @@ def test_the_numbers_are_those_of_torchvision(data):
     features = torch.rand(images, 3, height, width, dtype=torch.float64)
     towards = torch.rand(count, 3, *size, dtype=torch.float64)
     how = dict(output_size=size, spatial_scale=1 / stride,
-               sampling_ratio=integers(st.integers(0, 4)),
+               sampling_ratio=integers(st.integers(-1, 4)),
                aligned=integers(st.booleans()))
     want, want_grad = both_ways(roi_align, features, rois, towards, **how)
     out, grad = both_ways(sparse_roi_align, features, rois, towards, **how)
-    assert out.shape == want.shape
+    assert out.shape == want.shape and out.is_contiguous()
     torch.testing.assert_close(out, want, rtol=0, atol=1e-12)
     torch.testing.assert_close(grad, want_grad, rtol=0, atol=1e-12)
 
@@ -60,6 +60,16 @@ def test_boxes_outside_of_the_image_are_zero():
     features = torch.rand(1, 2, 4, 4)
     outside = torch.tensor([[0, 50., 50, 60, 60], [0, -60, 1, -50, 3]])
     assert not sparse_roi_align(features, outside, (2, 2), 1.0, 0, True).any()
+
+
+def test_cells_between_the_samples_do_not_count():
+    features = torch.rand(1, 1, 30, 30)
+    features[..., 13, 13] = float('nan')
+    how = dict(output_size=(1, 1), spatial_scale=1.0, sampling_ratio=2, aligned=True)
+    rois = torch.tensor([[0, 0., 0, 28, 28]])
+    out = sparse_roi_align(features, rois, **how)
+    torch.testing.assert_close(out, roi_align(features, rois, **how))
+    assert out.isfinite().all()
 
 
 def test_boxes_of_a_diverged_training_end_nothing():

@@ -16,10 +16,13 @@ CASES = {'published detector': (8, 10, 4), 'COCO, small boxes': (200, 304, 28),
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog='Boxes are random: 7 x 7 bins, samples as many as '
-        'cells (sampling_ratio=0). A call is one way to the bins and back.')
+        description=__doc__, epilog='Boxes are random, with 7 x 7 bins. A call is one '
+        'way to the bins and back.')
     parser.add_argument('--boxes', type=int, default=1024, metavar='N')
     parser.add_argument('--channels', type=int, default=256, metavar='N')
+    parser.add_argument(
+        '--sampling-ratio', type=int, default=0, metavar='N', help='samples along each '
+        'side of a bin; 0 for about one a cell (default: %(default)s)')
     parser.add_argument('--seconds', type=float, default=5.0, metavar='S',
                         help='least time for each measurement (default: %(default)s)')
     parser.add_argument(
@@ -27,10 +30,10 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def both_ways(align, features: torch.Tensor, rois: torch.Tensor,
+def both_ways(align, features: torch.Tensor, rois: torch.Tensor, ratio: int,
               towards: torch.Tensor) -> torch.Tensor:
     """To the bins, laid out as a head takes them, and the gradient back."""
-    bins = align(features, rois, (7, 7), 1 / STRIDE, 0, True).flatten(1).contiguous()
+    bins = align(features, rois, (7, 7), 1 / STRIDE, ratio, True).flatten(1)
     return torch.autograd.grad(bins, features, towards)[0]
 
 
@@ -53,9 +56,10 @@ def main() -> None:
         towards = torch.randn(args.boxes, args.channels * 49, device=args.device)
         for align in (roi_align, sparse_roi_align):
             found.append(Timer(
-                'both_ways(align, features, rois, towards)',
+                'both_ways(align, features, rois, ratio, towards)',
                 globals=dict(both_ways=both_ways, align=align, rois=rois,
-                             features=features.requires_grad_(), towards=towards),
+                             ratio=args.sampling_ratio, towards=towards,
+                             features=features.requires_grad_()),
                 label=f'{args.boxes} boxes, {args.channels} channels on {args.device}',
                 sub_label=align.__name__, description=name,
                 num_threads=torch.get_num_threads(),
