@@ -1,11 +1,13 @@
 """Networks small enough that every parameter and every loss can be followed."""
 import random
+from pathlib import Path
 
 import numpy as np
 import scipy.ndimage
 import torch
 from mmengine.model import BaseModel, ImgDataPreprocessor
 from mmengine.registry import DATASETS
+from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch import nn
 from torch.nn import functional as F
@@ -129,6 +131,27 @@ def toy_data(sizes=((16, 16), (16, 16)), seed: int = 0) -> dict:
         sample.label = i % 3
         samples.append(sample)
     return dict(inputs=inputs, data_samples=samples)
+
+
+def toy_runner(folder: Path, **settings) -> Runner:
+    """One iteration on the toy networks; the steps are so long that it shows."""
+    sample = BaseDataElement(metainfo=dict(img_shape=(16, 16)))
+    sample.label = 1
+    item = dict(inputs=torch.full((3, 16, 16), 99, dtype=torch.uint8),
+                data_samples=sample)
+    optimizer = dict(optimizer=dict(type='SGD', lr=0.1))
+    return Runner(
+        model=toy_config(), work_dir=str(folder), log_level='ERROR',
+        train_dataloader=dict(
+            dataset=[item] * 4, batch_size=2, num_workers=0,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='pseudo_collate')),
+        train_cfg=dict(by_epoch=True, max_epochs=1),
+        optim_wrapper=dict(
+            constructor='mmsr4ir.PerNetworkOptimWrapperConstructor',
+            sr=optimizer, task=optimizer),
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
+        experiment_name=folder.name, **settings)
 
 
 def picture(height: int = 48, width: int = 56, seed: int = 0) -> torch.Tensor:

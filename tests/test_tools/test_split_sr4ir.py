@@ -9,10 +9,9 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.runner import load_checkpoint
-from mmengine.structures import BaseDataElement
 
 from mmsr4ir.registry import MODELS
-from toys import toy_config
+from toys import toy_runner
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools/model_converters/split_sr4ir.py'
@@ -164,28 +163,6 @@ def test_sr_network_in_mmagic(tmp_path, capsys):
 def saved(folder: Path, content: dict) -> Path:
     torch.save(content, folder / 'x.pth')
     return folder / 'x.pth'
-
-
-def toy_runner(folder: Path, **settings):
-    """One iteration on the toy networks; the steps are so long that it shows."""
-    from mmengine.runner import Runner
-    sample = BaseDataElement(metainfo=dict(img_shape=(16, 16)))
-    sample.label = 1
-    item = dict(inputs=torch.full((3, 16, 16), 99, dtype=torch.uint8),
-                data_samples=sample)
-    optimizer = dict(optimizer=dict(type='SGD', lr=0.1))
-    return Runner(
-        model=toy_config(), work_dir=str(folder), log_level='ERROR',
-        train_dataloader=dict(
-            dataset=[item] * 4, batch_size=2, num_workers=0,
-            sampler=dict(type='DefaultSampler', shuffle=False),
-            collate_fn=dict(type='pseudo_collate')),
-        train_cfg=dict(by_epoch=True, max_epochs=1),
-        optim_wrapper=dict(
-            constructor='mmsr4ir.PerNetworkOptimWrapperConstructor',
-            sr=optimizer, task=optimizer),
-        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
-        experiment_name=folder.name, **settings)
 
 
 def test_averaged_and_last_weights(tmp_path):

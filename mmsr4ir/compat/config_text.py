@@ -1,0 +1,27 @@
+"""A config's text, laid out once.
+
+MMEngine 0.10 has yapf lay out the whole config four times at the start of a training:
+for the log, the copy in the work dir, the visualizer and the checkpoints. For a
+detector each takes 0.4 s, which is a third of such a start beside the imports.
+"""
+from functools import lru_cache
+
+from mmengine.config import config
+
+_format_code = config.FormatCode
+
+
+def format_code(text: str, style_config: dict, **options) -> tuple[str, bool]:
+    """yapf's ``FormatCode``, which remembers the last texts."""
+    return _remembered(text, tuple(sorted(style_config.items())),
+                       tuple(sorted(options.items())))
+
+
+@lru_cache(maxsize=4)
+def _remembered(text: str, style: tuple, options: tuple) -> tuple[str, bool]:
+    return _format_code(text, style_config=dict(style), **dict(options))
+
+
+def install() -> None:
+    """Have MMEngine's configs use it."""
+    config.FormatCode = format_code
