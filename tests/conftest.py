@@ -21,6 +21,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 torch.set_num_threads(1)  # two workers with all cores each wait for each other
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files with slow tests first; met last, one worker would end long after."""
+    slow = {item.path for item in items if item.get_closest_marker('slow')}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)

@@ -7,6 +7,7 @@ folder and is killed (SIGKILL) and resumed until it is through. What each iterat
 draws, loses and leaves behind must be equal to the last bit, however often it was run.
 """
 import argparse
+import gc
 import hashlib
 import itertools
 import json
@@ -330,6 +331,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     MODELS.build(toy_config())  # imports, once for all that is forked
+    gc.freeze()  # else each fork goes through all of it, and copies it
     # Both ask other programs (compilers, git) about this machine, each time anew.
     runner_module.collect_env, runner_module.get_git_hash = dict, str
     draw = random.Random(args.seed)
@@ -342,6 +344,7 @@ def main() -> None:
                   flush=True)
             for line in results[name]['example']:
                 print(line)
+    gc.unfreeze()  # else triton, which looks at the end, reports leaks
     if args.json:
         Path(args.json).write_text(json.dumps(results))
 

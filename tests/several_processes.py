@@ -8,6 +8,7 @@ FOLDER/<case>/<processes> is the work dir of each, FOLDER/<task>.pth the model b
 """
 import copy
 import functools
+import gc
 import os
 import sys
 import traceback
@@ -264,6 +265,7 @@ def main(folder: str, part: str = '') -> None:
     torch.set_num_threads(1)
     for task in SCOPES:  # imports, once for all that is forked
         torch.save(build(task, 'SR4IR').state_dict(), folder / f'{task}.pth')
+    gc.freeze()  # else each fork goes through all of it, and copies it
     # Both ask other programs (compilers, git) about this machine, each time anew.
     runner_module.collect_env, runner_module.get_git_hash = dict, str
     for world in WORLDS:

@@ -5,6 +5,7 @@ usage: two_ranks.py FOLDER
 Writes FOLDER/<training>/rank_<n>.json: what each iteration was (``Trace`` of
 kill_and_resume.py) and what the process has in the end.
 """
+import gc
 import json
 import os
 import sys
@@ -125,6 +126,7 @@ def go_on(folder: Path, name: str, from_: str, checkpoint: str, kind: dict) -> N
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     MODELS.build(toy_config())  # imports, once for all that is forked
+    gc.freeze()  # else each fork goes through all of it, and copies it
     runner_module.collect_env, runner_module.get_git_hash = dict, str
     train_two(folder / 'whole', ACCUMULATED)
     train_two(folder / 'unsaved', ACCUMULATED | dict(

@@ -304,6 +304,7 @@ def config_file(tmp_path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_tool_compares(config_file, run_tool, tmp_path):
     out = tmp_path / 'ways.json'
     text = run_tool(

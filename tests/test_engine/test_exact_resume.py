@@ -27,6 +27,7 @@ def results(tmp_path_factory, run_tool):
     return json.loads(path.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', KINDS)
 def test_every_iteration_of_a_killed_training_equals_the_whole_ones(results, kind):
     found = results[kind]

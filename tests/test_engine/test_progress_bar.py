@@ -178,6 +178,7 @@ def test_after_an_error_the_terminal_is_as_before(tmp_path, terminal, monkeypatc
     assert shown > hidden
 
 
+@pytest.mark.slow
 def test_the_option_of_the_command_line(tmp_path, coco_root, tiny_options):
     """In a real terminal, with processes that load the data."""
     master, slave = pty.openpty()

@@ -11,13 +11,14 @@ from toys import RECIPES
 
 SCRIPT = 'tests/several_processes.py'
 TIMES = {'time', 'data_time'}
+pytestmark = pytest.mark.slow  # the trainings that all look at
 
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory, run_tool):
     """All cases in 1, 2 and 4 processes, with one start of the interpreter."""
     path = tmp_path_factory.mktemp('processes')
-    run_tool(sys.executable, SCRIPT, path, env=dict(PYTHONWARNINGS='ignore'))
+    run_tool(sys.executable, SCRIPT, path)
     return path
 
 

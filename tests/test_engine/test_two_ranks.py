@@ -4,13 +4,14 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow  # the training that all look at
+
 
 @pytest.fixture(scope='module')
 def ranks(tmp_path_factory, run_tool):
     """What each of two processes did, by training and rank."""
     root = tmp_path_factory.mktemp('ranks')
-    run_tool(sys.executable, 'tests/two_ranks.py', root,
-             env=dict(PYTHONWARNINGS='ignore'))
+    run_tool(sys.executable, 'tests/two_ranks.py', root)
     return {name: [json.loads((root / name / f'rank_{rank}.json').read_text())
                    for rank in (0, 1)]
             for name in ('whole', 'unsaved', 'cut', 'nan', 'unreadable',

@@ -240,6 +240,7 @@ def test_images_without_niqe_are_left_out_and_counted(monkeypatch):
     json.dumps(got, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_two_processes_count_each_image_once(run_tool, tmp_path):
     out = tmp_path / 'metrics.json'
     run_tool(sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2',

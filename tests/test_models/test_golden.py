@@ -14,6 +14,8 @@ from mmengine.runner import Runner
 from mmsr4ir.evaluation import SRQuality
 from mmsr4ir.registry import MODELS
 
+pytestmark = pytest.mark.slow  # the training that all look at
+
 # The published name of each of mmagic's tensors in an EDSR of two blocks at x4.
 SR_NAMES = {
     'conv_first': 'head.0', 'body.0.conv1': 'body.0.body.0',

@@ -35,6 +35,7 @@ def options(root, epochs):
     return ['--cfg-options', *settings]
 
 
+@pytest.mark.slow
 def test_cut_off_and_started_again(shapes, run_tool, tmp_path):
     # Enough epochs that the first training cannot be through when it is stopped.
     command = [PYTHON, 'tools/benchmark.py', CONFIG, '--methods', 'h2t', 't2s', '--out',

@@ -68,6 +68,7 @@ def die(root, before, how):
             f'default_hooks.die.how={how}', f'default_hooks.die.mark={root}/{before}')
 
 
+@pytest.mark.slow
 def test_deaths_end_the_job_and_restarts_finish_it(root, train):
     train('whole')
     failed = train('cut', *die(root, 5, 'error'), ok=False)

@@ -34,6 +34,7 @@ def test_scripts_without_arguments_say_how(script, run_tool):
     assert process.returncode == 2 and 'usage: ' in process.stdout
 
 
+@pytest.mark.slow
 def test_the_demo_writes_its_table_and_pictures(tmp_path, run_tool):
     """The demo with small networks, on 16 images and one epoch."""
     out = tmp_path / 'out'

@@ -16,6 +16,7 @@ def shapes(tmp_path_factory, run_tool):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('config, folder, losses, metric', [
     ('deeplabv3_edsr_tiny', '', ('decode.loss_ce', 'aux.loss_ce'), 'mIoU'),
     ('resnet18_edsr_tiny', 'classification', ('loss', ), 'accuracy/top1'),

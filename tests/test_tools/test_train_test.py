@@ -54,7 +54,6 @@ def test_training_logs_both_phases_and_the_stages(trained):
     assert re.search(
         rf'lr sr {last["sr.lr"]:.2e}, task {last["task.lr"]:.2e} \|', line)
     assert re.search(r'coco/bbox_mAP: .*sr/PSNR: \d+\.\d+', text)
-    assert 'leaked' not in text
     assert (work / 'epoch_1.pth').is_file() and (work / 'epoch_2.pth').is_file()
 
 
@@ -74,6 +73,7 @@ def test_resume_goes_on_as_if_never_cut(trained, tmp_path, coco_root, tiny_optio
         PYTHON, 'tools/train.py', CONFIG, '--work-dir', tmp_path,
         '--resume', work / 'epoch_1.pth', *tiny_options(coco_root), fresh=True)
     assert 'resumed epoch: 1, iter: 3' in process.stdout
+    assert 'leaked' not in process.stdout  # at its very end, by triton
     assert "Stage 'main' from epoch 2" in process.stdout
     whole, resumed = (
         load_from_local(folder / 'epoch_2.pth') for folder in (work, tmp_path))
@@ -132,6 +132,7 @@ def test_testing_writes_predictions_and_pictures(tested):
     assert len(list((work / 'show').glob('*.png'))) == 3
 
 
+@pytest.mark.slow
 def test_two_processes_on_the_cpu(tmp_path, coco_root, tiny_options, run_tool, trained,
                                   tested):
     process = run_tool(
