@@ -23,7 +23,7 @@ MODEL_WRAPPERS = Registry(
     locations=['mmsr4ir.models'])
 TRANSFORMS = Registry(
     'transform', parent=MMENGINE_TRANSFORMS, scope='mmsr4ir',
-    locations=['mmsr4ir.models'])
+    locations=['mmsr4ir.models', 'mmsr4ir.datasets.cached_images'])
 HOOKS = Registry(
     'hook', parent=MMENGINE_HOOKS, scope='mmsr4ir', locations=['mmsr4ir.engine'])
 LOG_PROCESSORS = Registry(

@@ -21,9 +21,9 @@ _COLOURS = (
     'SolarizeAdd', 'YOLOXHSVRandomAug')
 #: Transforms that leave every pixel where it is, but for the flip, which is followed.
 ALLOWED = (
-    'LoadImageFromFile', 'LoadAnnotations', 'LoadPanopticAnnotations',
-    'FilterAnnotations', 'GenerateEdge', 'RandomFlip', 'PackInputs', 'PackDetInputs',
-    'PackSegInputs', *_COLOURS)
+    'LoadImageFromFile', 'LoadCachedImage', 'LoadAnnotations',
+    'LoadPanopticAnnotations', 'FilterAnnotations', 'GenerateEdge', 'RandomFlip',
+    'PackInputs', 'PackDetInputs', 'PackSegInputs', *_COLOURS)
 # What the data sets of the three libraries raise when their files are not as expected.
 _NOT_LISTED = (AssertionError, OSError, RuntimeError, ValueError, KeyError, TypeError)
 

@@ -1,0 +1,129 @@
+"""Images that are decoded once."""
+import errno
+import json
+import os
+import sys
+
+import cv2
+import mmcv
+import numpy as np
+import pytest
+from mmcv.transforms import LoadImageFromFile
+
+from mmsr4ir.registry import TRANSFORMS
+
+CONFIG = 'configs/sr4ir/faster-rcnn_edsr_tiny.py'
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = tmp_path / 'image.jpg'
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(
+        0, 256, (20, 30, 3), dtype=np.uint8))
+    return path
+
+
+def cached(folder, **settings):
+    return TRANSFORMS.build(
+        dict(type='mmsr4ir.LoadCachedImage', cache_dir=folder, **settings))
+
+
+def kept(folder):
+    return sorted(path for path in folder.rglob('*') if path.is_file())
+
+
+@pytest.mark.parametrize('settings', [
+    {}, dict(color_type='grayscale'), dict(to_float32=True),
+    dict(imdecode_backend='pillow')])
+def test_the_pixels_are_the_same_and_decoded_once(
+        image, tmp_path, monkeypatch, settings):
+    want = LoadImageFromFile(**settings)(dict(img_path=str(image)))
+    load = cached(tmp_path / 'cache', **settings)
+    first = load(dict(img_path=str(image)))
+    monkeypatch.setattr(mmcv, 'imfrombytes', None)  # nothing is decoded from here on
+    again = load(dict(img_path=str(image)))
+    again['img'][:] = 0  # as a transform that works in place
+    third = load(dict(img_path=str(image)))
+    for found in (first, third):
+        assert found.keys() == want.keys()
+        assert found['img'].dtype == want['img'].dtype
+        np.testing.assert_array_equal(found['img'], want['img'])
+        assert found['img_shape'] == found['ori_shape'] == want['img_shape']
+
+
+def test_settings_and_changed_files_have_pixels_of_their_own(
+        image, tmp_path, monkeypatch):
+    folder = tmp_path / 'cache'
+    load = cached(folder)
+    load(dict(img_path=str(image)))
+    monkeypatch.chdir(tmp_path)
+    load(dict(img_path='image.jpg'))  # the same file
+    assert len(kept(folder)) == 1
+    assert cached(folder, color_type='grayscale')(
+        dict(img_path=str(image)))['img'].ndim == 2
+    assert len(kept(folder)) == 2
+    size = image.stat().st_size
+    cv2.imwrite(str(image), np.zeros((20, 30, 3), np.uint8))
+    image.write_bytes(image.read_bytes().ljust(size, b'\0'))
+    os.utime(image, ns=(0, 0))
+    assert load(dict(img_path=str(image)))['img'].max() == 0
+
+
+def test_an_unreadable_image_is_still_one(image, tmp_path):
+    folder = tmp_path / 'cache'
+    image.write_bytes(b'no image')
+    for load in (LoadImageFromFile(), cached(folder)):
+        with pytest.raises(AssertionError, match='failed to load image: .*image.jpg'):
+            load(dict(img_path=str(image)))
+    with pytest.raises(FileNotFoundError, match='none.jpg'):
+        cached(folder)(dict(img_path=str(tmp_path / 'none.jpg')))
+    assert cached(folder, ignore_empty=True)(
+        dict(img_path=str(tmp_path / 'none.jpg'))) is None
+    assert not kept(folder)
+
+
+def test_damaged_pixels_are_named(image, tmp_path):
+    load = cached(tmp_path / 'cache')
+    want = load(dict(img_path=str(image)))['img']
+    file, = kept(tmp_path / 'cache')
+    for content in (b'', file.read_bytes()[:-1]):
+        file.write_bytes(content)
+        with pytest.raises(RuntimeError, match=f'{file} is damaged .*delete it'):
+            load(dict(img_path=str(image)))
+    file.unlink()
+    np.testing.assert_array_equal(load(dict(img_path=str(image)))['img'], want)
+
+
+def test_a_folder_that_cannot_be_written_to(image, tmp_path, monkeypatch):
+    with pytest.raises(OSError, match='image.jpg/cache.* cannot be written to'):
+        cached(image / 'cache')
+    load = cached(tmp_path / 'cache')
+
+    def full(path, array):
+        path.write_bytes(b'half')
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(np, 'save', full)
+    with pytest.raises(OSError, match='No space left on device.*name another folder'):
+        load(dict(img_path=str(image)))
+    assert not kept(tmp_path / 'cache')
+
+
+def test_a_training_is_the_same(tmp_path, coco_root, tiny_options, run_tool):
+    at = 'train_dataloader.dataset.pipeline.0'
+    cache = {f'{at}.type': 'mmsr4ir.LoadCachedImage',
+             f'{at}.cache_dir': tmp_path / 'cache'}
+    logs = []
+    for name, more in (('plain', {}), ('cached', cache)):
+        run_tool(
+            sys.executable, 'tools/train.py', CONFIG, '--work-dir', tmp_path / name,
+            *tiny_options(coco_root, **{
+                'train_dataloader.num_workers': 2,
+                'train_dataloader.persistent_workers': True,
+                'train_cfg.val_interval': 9} | more))
+        lines = next((tmp_path / name).glob('*/vis_data/scalars.json')).read_text()
+        logs.append([{key: value for key, value in json.loads(line).items()
+                      if 'time' not in key} for line in lines.splitlines()])
+    # Six iterations and a validation.
+    assert len(logs[0]) == 7 and logs[1] == logs[0]
+    assert [file.suffix for file in kept(tmp_path / 'cache')] == ['.npy'] * 6
