@@ -41,7 +41,7 @@ BATCH, EPOCHS, CLASSES = 8, 2, ('a', 'b', 'c')
 SCOPES = dict(detection='mmdet', segmentation='mmseg', classification='mmpretrain')
 GN = dict(type='GN', num_groups=2)
 # Gradient accumulation of S and T. S+T needs the same for both.
-COUNTS = dict(detection=(2, 1), segmentation=(1, 1), classification=(2, 2))
+COUNTS = dict(detection=(2, 1), segmentation=(1, 2), classification=(2, 2))
 # By name: task, recipe, and how many images there are.
 CASES = {
     f'{task} {recipe}': (task, recipe, 12) for task in SCOPES for recipe in RECIPES}
@@ -174,7 +174,7 @@ def build(task: str, recipe: str) -> nn.Module:
 def train(name: str, folder: Path, rank: int, world: int) -> None:
     """Train and validate as one of so many processes."""
     task, recipe, images = CASES[name]
-    counts = (2, 2) if recipe == 'S+T' and task != 'segmentation' else COUNTS[task]
+    counts = (2, 2) if recipe == 'S+T' else COUNTS[task]
     # What the sampler does for several processes is done by hand for one.
     length = 12 if world == 1 else images
     loader = dict(num_workers=0, collate_fn=pseudo_collate)
