@@ -41,6 +41,7 @@ VARIANTS: dict[str, dict] = {
         type='mmsr4ir.ActivationCheckpointHook', modules=['sr.body'])},  # EDSR's
     'sparse_roi_align': {
         'default_hooks.sparse_roi_align': dict(type='mmsr4ir.SparseRoIAlignHook')},
+    'fused': {f'optim_wrapper.{network}.optimizer.fused': True for network in NETWORKS},
     'accumulate_2': {
         f'optim_wrapper.{network}.accumulative_counts': 2 for network in NETWORKS},
     'ema': {'default_hooks.ema': dict(type='EMAHook')},
