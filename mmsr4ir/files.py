@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 
 @contextmanager
@@ -13,11 +14,11 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
     So ``path`` is never half a file, and an earlier one stays whole when writing fails
     (a full disk). The name ends as ``path`` does, for functions that look at that; the
-    folder is made. Several processes may write the same file.
+    folder is made. Several processes, on several machines, may write the same file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{os.getpid()}.{path.name}')
+    unfinished = path.with_name(f'.{uuid4().hex}.{path.name}')
     try:
         yield unfinished
         os.replace(unfinished, path)

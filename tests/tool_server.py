@@ -19,7 +19,7 @@ import os
 import runpy
 import sys
 import threading
-import traceback
+from contextlib import suppress
 from typing import NoReturn, TextIO
 
 #: What the tools import most of the time for. Not onnxruntime, which has threads with
@@ -70,11 +70,12 @@ def run(path: str) -> NoReturn:
             print(end.code, file=sys.stderr)
     except BaseException:
         status = 1
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())
     threading._shutdown()  # as Python does: threads, then what is registered
     atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # it may be closed
+            stream.flush()
     os._exit(status)
 
 

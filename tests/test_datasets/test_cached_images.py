@@ -9,7 +9,9 @@ import mmcv
 import numpy as np
 import pytest
 from mmcv.transforms import LoadImageFromFile
+from mmengine.fileio import LocalBackend, register_backend
 
+from mmsr4ir.datasets import cached_images
 from mmsr4ir.registry import TRANSFORMS
 
 CONFIG = 'configs/sr4ir/faster-rcnn_edsr_tiny.py'
@@ -62,11 +64,40 @@ def test_settings_and_changed_files_have_pixels_of_their_own(
     assert cached(folder, color_type='grayscale')(
         dict(img_path=str(image)))['img'].ndim == 2
     assert len(kept(folder)) == 2
-    size = image.stat().st_size
-    cv2.imwrite(str(image), np.zeros((20, 30, 3), np.uint8))
-    image.write_bytes(image.read_bytes().ljust(size, b'\0'))
-    os.utime(image, ns=(0, 0))
+    mmcv.use_backend('pillow')
+    try:  # what a setting of None stands for
+        cached(folder, imdecode_backend=None)(dict(img_path=str(image)))
+    finally:
+        mmcv.use_backend('cv2')
+    assert len(kept(folder)) == 3
+    before = image.stat()
+    image.write_bytes(cv2.imencode('.jpg', np.zeros((20, 30, 3), np.uint8))[
+        1].tobytes().ljust(before.st_size, b'\0'))
+    os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert load(dict(img_path=str(image)))['img'].max() == 0
+
+
+@register_backend('stores_of_a_test')
+class Store(LocalBackend):
+    """Files of one folder, under names without it, as a data base has them."""
+
+    def __init__(self, folder) -> None:
+        self.folder = folder
+
+    def get(self, filepath):
+        return super().get(f'{self.folder}/{filepath}')
+
+
+def test_stores_with_the_same_names_have_pixels_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a file of that name lies here too
+    for name, value in (('.', 1), ('a', 50), ('b', 200)):
+        (tmp_path / name).mkdir(exist_ok=True)
+        cv2.imwrite(f'{name}/0.png', np.full((4, 4, 3), value, np.uint8))
+    loads = [cached(tmp_path / 'cache', backend_args=folder and dict(
+        backend='stores_of_a_test', folder=folder)) for folder in (None, 'a', 'b')]
+    for _ in range(2):
+        found = [load(dict(img_path='0.png'))['img'].max() for load in loads]
+        assert found == [1, 50, 200]
 
 
 def test_an_unreadable_image_is_still_one(image, tmp_path):
@@ -82,31 +113,43 @@ def test_an_unreadable_image_is_still_one(image, tmp_path):
     assert not kept(folder)
 
 
-def test_damaged_pixels_are_named(image, tmp_path):
+@pytest.fixture
+def warnings(monkeypatch):
+    lines = []
+    monkeypatch.setattr(cached_images, 'print_log', lambda text, *_: lines.append(text))
+    return lines
+
+
+def test_damaged_pixels_are_decoded_anew(image, tmp_path, warnings):
     load = cached(tmp_path / 'cache')
     want = load(dict(img_path=str(image)))['img']
     file, = kept(tmp_path / 'cache')
-    for content in (b'', file.read_bytes()[:-1]):
-        file.write_bytes(content)
-        with pytest.raises(RuntimeError, match=f'{file} is damaged .*delete it'):
-            load(dict(img_path=str(image)))
-    file.unlink()
-    np.testing.assert_array_equal(load(dict(img_path=str(image)))['img'], want)
+    content = file.read_bytes()
+    for damaged in (b'', content[:-1], content[:20], b'PK\3\4' + content):
+        file.write_bytes(damaged)
+        np.testing.assert_array_equal(load(dict(img_path=str(image)))['img'], want)
+        assert f'{file} is damaged' in warnings.pop() and not warnings
+        assert file.read_bytes() == content
 
 
-def test_a_folder_that_cannot_be_written_to(image, tmp_path, monkeypatch):
-    with pytest.raises(OSError, match='image.jpg/cache.* cannot be written to'):
-        cached(image / 'cache')
+def test_a_full_disk_does_not_end_the_training(image, tmp_path, monkeypatch, warnings):
     load = cached(tmp_path / 'cache')
 
-    def full(path, array):
-        path.write_bytes(b'half')
+    def full(file, array):
+        file.write(b'half')
         raise OSError(errno.ENOSPC, 'No space left on device')
 
     monkeypatch.setattr(np, 'save', full)
-    with pytest.raises(OSError, match='No space left on device.*name another folder'):
-        load(dict(img_path=str(image)))
-    assert not kept(tmp_path / 'cache')
+    for _ in range(2):
+        assert load(dict(img_path=str(image)))['img'].shape == (20, 30, 3)
+    line, = warnings
+    assert f'no more images are kept in {tmp_path}/cache' in line
+    assert 'No space left on device' in line and not kept(tmp_path / 'cache')
+
+
+def test_a_folder_that_cannot_be_made_is_said_at_once(image):
+    with pytest.raises(OSError, match='image.jpg/cache.* cannot be written to'):
+        cached(image / 'cache')
 
 
 def test_a_training_is_the_same(tmp_path, coco_root, tiny_options, run_tool):

@@ -1,6 +1,6 @@
-"""Measure five images through the dataloader of a validation; started by a test.
+"""Measure five images in two processes, through the dataloader of a validation.
 
-usage: quality_in_processes.py OUT.json, under torch.distributed.run
+usage: quality_in_processes.py OUT.json; started by a test
 """
 import json
 import sys
@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from mmengine.dataset import DefaultSampler
 from mmengine.evaluator import Evaluator
+from torch.multiprocessing import start_processes
 from torch.utils.data import DataLoader
 
 from mmsr4ir.evaluation import SRQuality
@@ -26,8 +27,8 @@ def images(index: int) -> dict[str, torch.Tensor]:
             for key, image in (('hr', hr), ('sr', sr.clip(0, 255)))}
 
 
-def main(out: str) -> None:
-    dist.init_process_group('gloo')
+def measure(rank: int, out: str) -> None:
+    dist.init_process_group('gloo', f'file://{out}.group', rank=rank, world_size=2)
     dataset = [dict(images=images(index)) for index in range(len(SIZES))]
     metrics = []
     for round_up in (True, False):  # whether the processes get equally many images
@@ -37,11 +38,11 @@ def main(out: str) -> None:
                 dataset, batch_size=2, sampler=sampler, collate_fn=list):
             evaluator.process(batch)
         metrics.append(evaluator.evaluate(len(dataset)))
-    if dist.get_rank() == 0:
+    if rank == 0:
         with open(out, 'w', encoding='utf-8') as file:
             json.dump(metrics, file)
     dist.destroy_process_group()
 
 
 if __name__ == '__main__':
-    main(*sys.argv[1:])
+    start_processes(measure, sys.argv[1:], nprocs=2, start_method='fork')

@@ -112,7 +112,7 @@ def tested(trained, tmp_path_factory, coco_root, tiny_options, run_tool):
     process = run_tool(
         PYTHON, 'tools/test.py', CONFIG, trained[0] / 'epoch_2.pth', '--work-dir', work,
         '--out', work / 'out.pkl', '--show-dir', work / 'show',
-        *tiny_options(coco_root, **ONE_BY_ONE))
+        *tiny_options(coco_root, **ONE_BY_ONE), fresh=True)
     return work, process.stdout
 
 
