@@ -1,5 +1,4 @@
 """What several tests share."""
-import gc
 import json
 import os
 import subprocess
@@ -26,17 +25,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put files with slow tests first; met last, one worker would end long after."""
     slow = {item.path for item in items if item.get_closest_marker('slow')}
     items.sort(key=lambda item: item.path not in slow)
-
-
-def pytest_collection_finish() -> None:
-    """Leave all that is imported out of the searches for garbage, of 0.8 s each."""
-    gc.collect()
-    gc.freeze()
-
-
-def pytest_unconfigure() -> None:
-    """Else triton, which looks at the end, reports leaks."""
-    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

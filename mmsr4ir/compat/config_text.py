@@ -1,8 +1,8 @@
 """A config's text, laid out once.
 
 MMEngine 0.10 has yapf lay out the whole config four times at the start of a training:
-for the log, the copy in the work dir, the visualizer and the checkpoints. For a
-detector each takes 0.4 s, which is a third of such a start beside the imports.
+for the log, the copy in the work dir, the visualizer and the checkpoints. For the
+demo's detector each takes 0.4 s.
 """
 from functools import lru_cache
 
