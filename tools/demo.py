@@ -57,7 +57,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         '--task', choices=list(CONFIGS), default='det', help='what is recognised')
-    parser.add_argument('--out', type=Path, default=Path('demo_output'), help='folder')
+    parser.add_argument(
+        '--out', type=Path, default=Path('demo_output'),
+        help='folder; that of an earlier demo is emptied')
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
         help='passed on to training and testing, as for a shorter demo')
@@ -68,8 +70,14 @@ def main() -> None:
         settings = [*args.cfg_options, *more]
         return ['--cfg-options', *settings] if settings else []
 
+    marker = out / '.mmsr4ir_demo'
+    if out.exists() and not marker.exists() and (
+            not out.is_dir() or any(out.iterdir())):
+        sys.exit(f'error: {out} holds something else than an earlier demo, which would '
+                 'be removed: name another folder with --out')
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
+    marker.touch()
 
     start = time.time()
     run('data', out, 'tools/dataset_converters/make_textured_shapes.py')

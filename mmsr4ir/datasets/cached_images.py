@@ -26,8 +26,10 @@ class LoadCachedImage(LoadImageFromFile):
     has room there. A file that was changed is decoded anew; one of a remote backend is
     taken not to be. Nothing is removed: when it is no longer needed, delete the folder.
 
-    What is kept and damaged is decoded anew, with a warning. Where there is no room for
-    more, a warning says so once in each process, and the training goes on.
+    A kept file that cannot be read, or whose header and length do not fit, is decoded
+    anew, with a warning; pixels that changed on the disk are not noticed. Where there
+    is no room for more, a warning says so once in each process, and the training goes
+    on.
 
     Args:
         cache_dir: The folder; made if there is none. An image takes height x width x 3
@@ -81,12 +83,15 @@ class LoadCachedImage(LoadImageFromFile):
     def _read(self, kept: Path) -> np.ndarray | None:
         try:
             with kept.open('rb') as file:
-                return np.lib.format.read_array(file)
+                image = np.lib.format.read_array(file)
+                if file.read(1):
+                    raise ValueError('longer than its header says')
+                return image
         except FileNotFoundError:
             return None
-        except (ValueError, EOFError) as error:
-            print_log(f'cache_dir: {kept} is damaged ({error}); its image is decoded '
-                      'anew', 'current', WARNING)
+        except Exception as error:  # NumPy parses a header as Python, and it shows
+            print_log(f'cache_dir: {kept} cannot be used ({error}); its image is '
+                      'decoded anew', 'current', WARNING)
             return None
 
     def _write(self, kept: Path, image: np.ndarray) -> None:

@@ -75,6 +75,15 @@ class TrainingSamples(Dataset):
             raise AttributeError(name)
         return getattr(self.dataset, name)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Hooks that switch the pipeline set it on what the loader has.
+        wrapped = self.__dict__.get('dataset')
+        own = name in self.__dict__ or hasattr(type(self), name)
+        if wrapped is not None and not own and hasattr(wrapped, name):
+            setattr(wrapped, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def _problem(self, index: int) -> str | None:
         """What is wrong with a sample's files; None where the fault is not theirs."""
         if not hasattr(self.dataset, 'get_data_info'):

@@ -2,7 +2,7 @@
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapperDict
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 from mmsr4ir.models.sr4ir import unwrap
 from mmsr4ir.registry import HOOKS
@@ -32,11 +32,18 @@ class AlternateTrainingHook(Hook):
         self._logged_stage = None
 
     def before_train(self, runner: Runner) -> None:
-        """See that each phase of the recipe has the optimizers that it needs.
+        """See that the warm-up can end and each phase has the optimizers it needs.
 
         Raises:
-            ValueError: One has none, or two that share a loss accumulate differently.
+            ValueError: The warm-up counts epochs and the loop has none. Or a phase has
+                no optimizer, or two that share a loss accumulate differently.
         """
+        if self.warmup and self.by_epoch and isinstance(
+                runner.train_loop, IterBasedTrainLoop):
+            raise ValueError(
+                f'a warm-up of {self.warmup} epochs never ends in a training that '
+                'counts iterations: set default_hooks.alternate.by_epoch=False and '
+                'default_hooks.alternate.warmup to iterations')
         wrappers = runner.optim_wrapper
         names = set(wrappers.keys()) if isinstance(wrappers, OptimWrapperDict) else ()
         recipe = unwrap(runner.model).recipe

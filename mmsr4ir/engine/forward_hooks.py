@@ -79,8 +79,14 @@ class _NamedPartsHook(_ForwardHook):
                 for module in self.parts(find_part(model, name))]
 
     def parts(self, module: nn.Module) -> list[nn.Module]:
-        """The modules that a named one stands for."""
-        return [module]
+        """The modules that a named one stands for: of a ``ModuleList`` its layers.
+
+        Such a list has no ``forward`` of its own; its layers may be lists again, as the
+        stages of a transformer are.
+        """
+        if not isinstance(module, nn.ModuleList):
+            return [module]
+        return [part for layer in module for part in self.parts(layer)]
 
 
 def find_part(model: SR4IR, name: str) -> nn.Module:
@@ -122,10 +128,6 @@ class CompileHook(_NamedPartsHook):
         super().__init__(modules)
         self.options = kwargs
 
-    def parts(self, module: nn.Module) -> list[nn.Module]:
-        """The layers of a list that has no ``forward`` of its own."""
-        return list(module) if isinstance(module, nn.ModuleList) else [module]
-
     def wrap(self, module: nn.Module) -> Callable:
         """Compile ``forward``."""
         return torch.compile(module.forward, **self.options)
@@ -162,15 +164,18 @@ class ActivationCheckpointHook(_NamedPartsHook):
         return super().find(model)
 
     def parts(self, module: nn.Module) -> list[nn.Module]:
-        """The layers of a list of layers."""
-        return list(module) if isinstance(
-            module, nn.Sequential | nn.ModuleList) else [module]
+        """As :class:`CompileHook`'s; a ``Sequential`` stands for its layers too."""
+        if isinstance(module, nn.Sequential):
+            return [part for layer in module for part in super(
+                ActivationCheckpointHook, self).parts(layer)]
+        return super().parts(module)
 
     def wrap(self, module: nn.Module) -> Callable:
         """Run ``forward`` again for the backward pass."""
-        return partial(
+        # Inside of a part that is compiled, torch.compile takes no such contexts.
+        return torch.compiler.disable(partial(
             checkpoint, module.forward, use_reentrant=False,
-            context_fn=lambda: (nullcontext(), _as_before(module)))
+            context_fn=lambda: (nullcontext(), _as_before(module))))
 
 
 def _as_before(module: nn.Module) -> AbstractContextManager[None]:

@@ -99,9 +99,15 @@ class PerNetworkOptimWrapperConstructor:
         if missing:
             raise ValueError(
                 f'optim_wrapper has {sorted(missing)}, but the networks are '
-                f"{[name for name in ('sr', 'task') if name in children]}")
+                f"{[name for name in ('sr', 'task') if name in children]}: settings "
+                'are those of one network (optim_wrapper.task.optimizer.lr); a config '
+                'whose base has another optim_wrapper needs _delete_=True in it')
         updated = {name for phase in model.recipe for name in phase.update}
-        return AccumulatingOptimWrappers(**{
+        wrappers = AccumulatingOptimWrappers(**{
             name: build_optim_wrapper(unwrap(children[name]), cfg)
             for name, cfg in self.cfg.items() if name in updated
         })
+        for name, wrapper in wrappers.items():
+            if wrapper.clip_grad_kwargs:  # else both would log under one name
+                wrapper.grad_name = f'{wrapper.grad_name}_{name}'
+        return wrappers

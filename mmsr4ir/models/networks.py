@@ -1,8 +1,10 @@
 """Build the two networks and check that they fit before any training starts."""
 import copy
 import difflib
+from logging import ERROR
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import revert_sync_batchnorm
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -147,7 +149,13 @@ def check_tdp(recipe: tuple[Phase, ...], tdp: TDPLoss | None,
             try:
                 outputs = features(torch.zeros(1, 3, size, size, device=device))
                 break
-            except (AssertionError, ValueError):  # smaller than a window of it
+            # Smaller than a window of it, or it takes images of one size only. Of its
+            # other errors all sizes give the same.
+            except (AssertionError, ValueError, RuntimeError):
                 if size == _PROBE_HR[-1]:
+                    print_log(
+                        f'{type(features.task).__name__} takes no square image of '
+                        f'{_PROBE_HR} pixels for the features of model.tdp. Some '
+                        'networks cannot have model.channels_last', 'current', ERROR)
                     raise
     tdp.check_levels(len(outputs))

@@ -123,10 +123,14 @@ class SR4IR(BaseModel):
     def init_weights(self) -> None:
         """Initialise both networks; then load those that have a file of their own.
 
+        The same seed gives the same weights in every memory format.
+
         Raises:
             WeightsError: A file is missing or holds another network.
         """
+        self.to(memory_format=torch.contiguous_format)  # drawn in the order of memory
         super().init_weights()
+        self.to(memory_format=self.memory_format)
         for name, init_cfg in self.weights.items():
             if init_cfg:
                 part = 'task' if name == 'teacher' else name

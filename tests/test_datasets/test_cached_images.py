@@ -3,6 +3,7 @@ import errno
 import json
 import os
 import sys
+from pathlib import Path
 
 import cv2
 import mmcv
@@ -125,11 +126,26 @@ def test_damaged_pixels_are_decoded_anew(image, tmp_path, warnings):
     want = load(dict(img_path=str(image)))['img']
     file, = kept(tmp_path / 'cache')
     content = file.read_bytes()
-    for damaged in (b'', content[:-1], content[:20], b'PK\3\4' + content):
+    for damaged in (b'', content[:-1], content[:20], b'PK\3\4' + content,
+                    content + b'x', content.replace(b'}', b' '),
+                    content.replace(b'(20, 30', b'(10, 30')):
         file.write_bytes(damaged)
         np.testing.assert_array_equal(load(dict(img_path=str(image)))['img'], want)
-        assert f'{file} is damaged' in warnings.pop() and not warnings
+        assert f'{file} cannot be used' in warnings.pop() and not warnings
         assert file.read_bytes() == content
+
+
+def test_pixels_of_somebody_else_that_cannot_be_read(
+        image, tmp_path, monkeypatch, warnings):
+    load = cached(tmp_path / 'cache')
+    want = load(dict(img_path=str(image)))['img']
+
+    def refuse(self, *args, **kwargs):
+        raise PermissionError(errno.EACCES, 'Permission denied')
+
+    monkeypatch.setattr(Path, 'open', refuse)
+    np.testing.assert_array_equal(load(dict(img_path=str(image)))['img'], want)
+    assert 'Permission denied' in warnings[0]
 
 
 def test_a_full_disk_does_not_end_the_training(image, tmp_path, monkeypatch, warnings):

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.dataset import BaseDataset
+from mmengine.dataset import BaseDataset, Compose
 from test_hooks import ToyDataset, runner
 from torch.utils.data import default_collate
 
@@ -61,6 +61,20 @@ def test_by_configuration_another_image_takes_its_place_and_is_counted(
     assert first == again and first[3] != 3  # the same one, whatever came before
     assert [first[i] for i in (0, 1, 2, 4, 5)] == [0, 1, 2, 4, 5]
     assert samples.unreadable == [3]  # an image counts once, in whatever many epochs
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_hook_that_switches_the_pipeline_reaches_the_data_set(tmp_path, workers):
+    """As mmdet's PipelineSwitchHook and mmpretrain's SwitchRecipeHook do it."""
+    loader = torch.utils.data.DataLoader(
+        TrainingSamples(files(tmp_path), max_unreadable=0), batch_sampler=[keys(6)],
+        num_workers=workers)
+    assert next(iter(loader)).shape == (6, 4, 4, 3)
+    loader.dataset.pipeline = Compose(
+        [dict(type='mmcv.LoadImageFromFile'), lambda r: r['img'][:2]])
+    assert next(iter(loader)).shape == (6, 2, 4, 3)
+    loader.dataset.unreadable = []  # its own attributes stay its own
+    assert 'unreadable' not in vars(loader.dataset.dataset)
 
 
 def test_one_more_than_the_limit_is_fatal_also_where_others_were_found_before(tmp_path):
@@ -209,5 +223,5 @@ def test_other_errors_stay_what_they_are(tmp_path, monkeypatch):
 
     monkeypatch.setattr(SR4IR, 'train_step', wrong)
     with pytest.raises(RuntimeError, match='^shapes differ$'):
-        runner(tmp_path, train_cfg=dict(
+        runner(tmp_path, warmup=0, train_cfg=dict(
             type='mmsr4ir.ExactIterLoop', max_iters=1)).train()

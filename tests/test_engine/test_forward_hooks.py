@@ -191,6 +191,24 @@ def test_batch_statistics_of_t_count_each_image_once(tmp_path):
     assert_equal(*found[::-1])
 
 
+def test_a_compiled_part_may_hold_checkpointed_ones(tmp_path, plain):
+    """What runs again is left out of the graphs, and so is neither lost nor an error.
+    """
+    for name, order in (('first', 1), ('last', -1)):
+        _, found = trained(tmp_path / name, [
+            dict(type='mmsr4ir.CompileHook', modules=['sr'], backend='aot_eager'),
+            dict(type='mmsr4ir.ActivationCheckpointHook', modules=['sr.body'])][::order])
+        assert_equal(found, plain)
+
+
+@pytest.mark.parametrize('hook', [CompileHook, ActivationCheckpointHook])
+def test_of_lists_of_lists_the_layers_are_meant(hook):
+    layers = [nn.Conv2d(1, 1, 1) for _ in range(3)]
+    stages = nn.ModuleList([
+        nn.ModuleList([nn.ModuleList(layers[:1]), layers[1]]), layers[2]])
+    assert hook(['sr']).parts(stages) == layers
+
+
 def test_a_part_of_t_is_not_run_again_where_tdp_thaws_it(tmp_path):
     (tmp_path / 'run').mkdir()
     run = runner(

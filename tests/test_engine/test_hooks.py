@@ -51,6 +51,13 @@ def runner(work_dir, by_epoch=True, warmup=1, epochs=2, model=None, hooks=None, 
     return Runner(**(settings | cfg))
 
 
+def test_a_warmup_that_cannot_end_is_refused(tmp_path):
+    one = runner(tmp_path, by_epoch=True, warmup=1, train_cfg=dict(
+        type='mmsr4ir.ExactIterLoop', max_iters=6))
+    with pytest.raises(ValueError, match='never ends.*alternate.by_epoch=False'):
+        one.train()
+
+
 @pytest.mark.parametrize('by_epoch, stages', [
     (True, ['warmup'] * 2 + ['main'] * 4),
     (False, ['warmup'] * 1 + ['main'] * 5),

@@ -263,8 +263,11 @@ def test_accumulation_gradient_norms_and_entries_of_ones_own(tmp_path, steps):
         assert parse(line)['task'][1]['hr'] == close(logs['task/hr/loss_cls'])
         over_all = float(re.search(rf' \| task/hr/loss_cls_all {NUMBER}', line)[1])
         assert over_all == close(mean(x['task/hr/loss_cls'] for x in steps[:i + 1]))
-    norm = float(re.search(rf' \| grad_norm {NUMBER}', found[-1])[1])
-    assert norm == close(scalars(tmp_path)[-1]['grad_norm'])
+    norms = [float(re.search(rf' \| grad_norm_{name} {NUMBER}', found[-1])[1])
+             for name in ('sr', 'task')]
+    last = scalars(tmp_path)[-1]
+    assert norms == [close(last['grad_norm_sr']), close(last['grad_norm_task'])]
+    assert norms[0] != norms[1] and 'grad_norm' not in last
 
 
 @pytest.mark.parametrize('log, kept', [

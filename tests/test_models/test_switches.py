@@ -1,4 +1,5 @@
 """What makes a train step faster or smaller: which numbers change, and which do not."""
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -52,6 +53,24 @@ def train(model, steps=2, wrappers=None, double=False):
 def assert_close(found, want, rel):
     for one, other in zip(found, want, strict=True):
         assert one == pytest.approx(other, rel=rel)
+
+
+def test_channels_last_starts_from_the_same_weights():
+    """A random fill goes through memory in its order."""
+    states = []
+    for settings in ({}, dict(channels_last=True)):
+        model = build(**settings)
+        torch.manual_seed(3)
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d):  # as networks with an init_cfg do
+                module.init_weights = partial(nn.init.kaiming_normal_, module.weight)
+        model._is_init = False
+        model.init_weights()
+        states.append(model.state_dict())
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]), name
+    assert states[1]['sr.conv.weight'].is_contiguous(
+        memory_format=torch.channels_last)
 
 
 def test_channels_last_changes_the_memory_and_not_the_numbers():

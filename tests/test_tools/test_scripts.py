@@ -34,6 +34,17 @@ def test_scripts_without_arguments_say_how(script, run_tool):
     assert process.returncode == 2 and 'usage: ' in process.stdout
 
 
+@pytest.mark.parametrize('work', ['folder', 'file'])
+def test_the_demo_removes_nothing_of_others(work, tmp_path, run_tool):
+    mine = tmp_path / 'epoch_1.pth'
+    mine.write_text('weeks of training')
+    process = run_tool(PYTHON, 'tools/demo.py', '--out',
+                       tmp_path if work == 'folder' else mine, ok=False)
+    assert process.returncode == 1
+    assert 'holds something else than an earlier demo' in process.stdout
+    assert mine.read_text() == 'weeks of training'
+
+
 @pytest.mark.slow
 def test_the_demo_writes_its_table_and_pictures(tmp_path, run_tool):
     """The demo with small networks, on 16 images and one epoch."""
