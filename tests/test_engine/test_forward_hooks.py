@@ -195,9 +195,10 @@ def test_a_compiled_part_may_hold_checkpointed_ones(tmp_path, plain):
     """What runs again is left out of the graphs, and so is neither lost nor an error.
     """
     for name, order in (('first', 1), ('last', -1)):
-        _, found = trained(tmp_path / name, [
+        hooks = [
             dict(type='mmsr4ir.CompileHook', modules=['sr'], backend='aot_eager'),
-            dict(type='mmsr4ir.ActivationCheckpointHook', modules=['sr.body'])][::order])
+            dict(type='mmsr4ir.ActivationCheckpointHook', modules=['sr.body'])]
+        _, found = trained(tmp_path / name, hooks[::order])
         assert_equal(found, plain)
 
 

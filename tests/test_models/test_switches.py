@@ -61,9 +61,8 @@ def test_channels_last_starts_from_the_same_weights():
     for settings in ({}, dict(channels_last=True)):
         model = build(**settings)
         torch.manual_seed(3)
-        for module in model.modules():
-            if isinstance(module, nn.Conv2d):  # as networks with an init_cfg do
-                module.init_weights = partial(nn.init.kaiming_normal_, module.weight)
+        model.sr.init_weights = partial(
+            nn.init.kaiming_normal_, model.sr.conv.weight)
         model._is_init = False
         model.init_weights()
         states.append(model.state_dict())
