@@ -28,7 +28,7 @@ train_dataloader = dict(
     dataset=dict(
         data_prefix=dict(img_path='train', seg_map_path='semantic/train'), **dataset))
 val_dataloader = dict(
-    batch_size=4,
+    batch_size=1,  # mmseg predicts no batch of images whose sizes differ
     num_workers=1,
     dataset=dict(
         data_prefix=dict(img_path='val', seg_map_path='semantic/val'), **dataset))

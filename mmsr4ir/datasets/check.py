@@ -9,15 +9,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from mmengine.registry import DATASETS
-from PIL import Image
 
 from mmsr4ir.files import load_json
 
 from .check_labels import list_problems
-from .image_scan import BROKEN
-
-# A complete file ends near its end marker; this much is read to find it.
-_TAIL_BYTES = 65536
+from .image_scan import image_problem
 
 
 class DataError(ValueError):
@@ -33,12 +29,13 @@ def check_data(cfg, splits: tuple[str, ...] = ('train', 'val')) -> None:
 
     Raises:
         DataError: An annotation file is missing, empty or no COCO JSON; its classes
-            differ from the config's; an image is missing or truncated; a label map
-            has another size than its image or labels beyond the classes; a class has
-            no image.
+            differ from the config's, or stand in another order; an image is missing or
+            truncated; a label map has another size than its image or labels beyond the
+            classes; a class has no image; a metric is about other data.
     """
     seen = set()
     for split in splits:
+        check_evaluator(cfg, split)
         loader = cfg.get(f'{split}_dataloader')
         for dataset in _leaf_datasets(loader.get('dataset') if loader else None):
             path = _annotation_path(dataset)
@@ -137,42 +134,13 @@ def check_images(paths: list[str], source: str) -> None:
         DataError: Some are missing or truncated; the first five are named.
     """
     with ThreadPoolExecutor(16) as pool:
-        problems = [p for p in pool.map(_image_problem, paths) if p]
+        problems = [p for p in pool.map(image_problem, paths) if p]
     if problems:
         shown = '; '.join(problems[:5])
         raise DataError(
             f'{len(problems)} of {len(paths)} images of {source} cannot be used: '
             f'{shown}{" ..." if len(problems) > 5 else ""}. Set data_root and '
             'data_prefix, fetch these images again, or take them out of the file')
-
-
-def _image_problem(path: str) -> str | None:
-    try:
-        if not os.path.isfile(path):
-            return f'{path} is missing'
-    except ValueError as error:  # a zero in the name
-        return f'{path!r} is no name of a file ({error})'
-    try:
-        Image.open(path).close()  # reads the size alone
-    except Image.DecompressionBombError as error:
-        return f'{path} is refused ({error})'
-    except BROKEN:
-        pass  # the looks below say what is wrong
-    with open(path, 'rb') as file:
-        head = file.read(4)
-        file.seek(max(0, os.path.getsize(path) - _TAIL_BYTES))
-        tail = file.read()
-    # The end marker of a JPEG stands after its last scan, not only after a preview's.
-    if head[:2] == b'\xff\xd8' and tail.rfind(b'\xff\xd9') > tail.rfind(b'\xff\xda'):
-        return None
-    if head == b'\x89PNG' and b'IEND' in tail:
-        return None
-    try:  # another format, or something unusual after the image: read all of it
-        with Image.open(path) as image:
-            image.load()
-    except BROKEN as error:
-        return f'{path} is truncated or no image ({error})'
-    return None
 
 
 def _leaf_datasets(dataset) -> Iterator[dict]:
@@ -216,11 +184,57 @@ def _check_classes(path: str, content: dict, dataset: dict, cfg) -> None:
             f'{_some(set(classes) - set(names))} only in the config, '
             f'{_some(set(names) - set(classes))} only in the file. '
             'Set metainfo=dict(classes=...) of the data set to those of the file')
+    if classes != names:
+        raise DataError(
+            f'the classes of the config stand in another order than the categories of '
+            f'{path}, by which mmdet numbers them: set metainfo=dict(classes='
+            f'{tuple(names)}) of the data set. If the files of two splits have other '
+            'orders, write the categories of one as in the other')
     for where, count in _class_counts(cfg.model.get('task', cfg.model), 'model.task'):
         if count != len(classes):
             raise DataError(
                 f'{where}={count}, but {path} has {len(classes)} classes: '
                 f'set model.num_classes={len(classes)}')
+
+
+def check_evaluator(cfg, split: str) -> None:
+    """See that a split's metrics are about its data.
+
+    Raises:
+        DataError: ``CocoMetric`` reads an annotation file with other images or
+            categories than the data set's, or ``Accuracy`` wants more classes than
+            there are.
+    """
+    evaluators = cfg.get(f'{split}_evaluator') or ()
+    evaluators = [evaluators] if isinstance(evaluators, dict) else list(evaluators)
+    loader = cfg.get(f'{split}_dataloader') or {}
+    paths = {_annotation_path(one) for one in _leaf_datasets(loader.get('dataset'))}
+    task = cfg.model.get('task', cfg.model)
+    for number, metric in enumerate(evaluators):
+        kind = str(metric.get('type')).rpartition('.')[2]
+        ann_file = metric.get('ann_file')
+        if kind == 'CocoMetric' and ann_file and '://' not in ann_file:
+            others = [path for path in paths if path and os.path.normpath(
+                path) != os.path.normpath(ann_file)]
+            if len(paths) == 1 and others and _about(others[0]) != _about(ann_file):
+                raise DataError(
+                    f'{split}_evaluator (its entry {number}) compares with {ann_file}, '
+                    f'whose images or categories are others than those of {others[0]} '
+                    f'in {split}_dataloader: set ann_file of both to one file')
+        most = metric.get('topk', (1, 5)) if kind == 'Accuracy' else 0
+        most = max(most) if isinstance(most, list | tuple) else most
+        count = (task.get('head') or {}).get('num_classes')
+        if kind == 'Accuracy' and isinstance(count, int) and most > count:
+            raise DataError(
+                f'{split}_evaluator (its entry {number}) counts the best {most} '
+                f'classes, and there are {count}: set topk=(1, )')
+
+
+def _about(path: str) -> tuple:
+    """The images and categories of an annotation file, by which results are found."""
+    content = read_coco(path)
+    return ({str(image.get('id')) for image in content['images']},
+            [(one.get('id'), one.get('name')) for one in content['categories']])
 
 
 def _some(names: set) -> str:

@@ -10,7 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from mmengine.registry import DATASETS
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+
+from .image_scan import BROKEN, image_problem
 
 #: So many maps of a split are read in full; of all the others, the size.
 FULL_MAPS = 500
@@ -39,8 +41,13 @@ def list_problems(dataset: Mapping, task: Mapping, scope: str, scale: int = 1
     built = build_unread(dataset, kind)
     samples = built.load_data_list()
     if 'BaseSegDataset' in bases:
-        return _map_problems(built, samples, task, scale)
-    return _class_problems(built, samples, task)
+        problems = _map_problems(built, samples, task, scale)
+    else:
+        problems = _class_problems(built, samples, task)
+        with ThreadPoolExecutor(16) as pool:
+            problems += filter(None, pool.map(
+                image_problem, [sample['img_path'] for sample in samples]))
+    return _count_problems(built, task) + problems
 
 
 def dataset_class(dataset: Mapping, scope: str) -> type | None:
@@ -56,6 +63,34 @@ def build_unread(dataset: Mapping, kind: type):
     """Build a data set that has no pipeline and has not read its annotations."""
     cfg = {k: v for k, v in dataset.items() if k not in ('pipeline', '_scope_')}
     return DATASETS.build(dict(cfg, type=kind, pipeline=[], lazy_init=True))
+
+
+def _count_problems(built, task: Mapping) -> list[str]:
+    """Heads and class weights that are not made for the classes of a data set."""
+    classes = built.metainfo.get('classes')
+    if classes is None:
+        return []
+    problems = []
+    for part in ('decode_head', 'auxiliary_head', 'head'):
+        for head in as_list(task.get(part)):
+            count = head.get('num_classes')
+            if count is not None and count != len(classes):
+                problems.append(
+                    f'model.task.{part}.num_classes is {count}, but metainfo has '
+                    f'{len(classes)} classes')
+            for loss in as_list(head.get('loss_decode')):
+                weights = loss.get('class_weight')
+                if isinstance(weights, list | tuple) and len(weights) != count:
+                    problems.append(
+                        f'model.task.{part}.loss_decode.class_weight has '
+                        f'{len(weights)} weights for {count} classes: give as many, or '
+                        'None')
+    return problems
+
+
+def as_list(value) -> list:
+    """What a config gives as one dict or a list of them, or not at all."""
+    return list(value) if isinstance(value, list | tuple) else [value] if value else []
 
 
 def _class_problems(built, samples: list[dict], task: Mapping) -> list[str]:
@@ -77,8 +112,12 @@ def _class_problems(built, samples: list[dict], task: Mapping) -> list[str]:
 
 
 def _map_problems(built, samples: list[dict], task: Mapping, scale: int) -> list[str]:
-    head = task.get('decode_head') or {}
-    head = head[-1] if isinstance(head, list | tuple) else head
+    heads = as_list(task.get('decode_head'))
+    head = heads[-1] if heads else {}
+    weighted = any(
+        isinstance(loss.get('class_weight'), list | tuple)
+        for one in heads + as_list(task.get('auxiliary_head'))
+        for loss in as_list(one.get('loss_decode')))
     num_classes, ignored = head.get('num_classes'), head.get('ignore_index', 255)
     # Data sets that renumber their labels do so after reading.
     plain = num_classes and not built.label_map and not built.reduce_zero_label
@@ -99,12 +138,16 @@ def _map_problems(built, samples: list[dict], task: Mapping, scale: int) -> list
                 values = np.unique(np.asarray(labels))
         except FileNotFoundError as error:
             return f'{error.filename} is missing'
-        except (OSError, UnidentifiedImageError, SyntaxError) as error:
+        except BROKEN as error:
             return f'{path} or its image is truncated or no image ({error})'
         beyond = [int(v) for v in values if v >= num_classes and v != ignored]
         if beyond:
             return (f'{path} has the labels {beyond[:5]}, but the classes are 0 to '
                     f'{num_classes - 1} and {ignored} is ignored')
+        if weighted and ignored in values:
+            return (f'{path} has pixels to be ignored ({ignored}), with which '
+                    'class_weight of mmseg\'s CrossEntropyLoss ends in an index error: '
+                    'set class_weight=None in loss_decode of both heads')
         return None
 
     with ThreadPoolExecutor(16) as pool:

@@ -55,6 +55,11 @@ def _check_categories(report: Report, categories: list) -> dict[int, str]:
                         f'but are {categories}: mend the file')
     if report.classes is None:
         report.classes = list(names.values())
+    listed = list(names.values())
+    if set(listed) == set(report.classes) and listed != list(report.classes):
+        report.problem(report.name, 'the categories stand in another order than the '
+                       'classes of the config, and mmdet numbers them by the file: '
+                       f'set classes={tuple(listed)}')
     for missing in [name for name in report.classes if name not in names.values()]:
         report.problem(report.name, f'class {missing!r} of the config is no category')
     for unknown in [name for name in names.values() if name not in report.classes]:

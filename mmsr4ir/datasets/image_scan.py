@@ -24,6 +24,8 @@ from PIL import Image
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError,
            OverflowError, struct.error, zlib.error, Image.DecompressionBombError)
 EXIF_ORIENTATION = 0x0112
+# A complete file ends near its end marker; this much is read to find it.
+_TAIL_BYTES = 65536
 _TIFF_BITS = 258
 # Every file of these that PIL reads can be read by OpenCV, too.
 COMMON_FORMATS = ('JPEG', 'PNG', 'BMP', 'PPM')
@@ -91,6 +93,37 @@ def scan_image(path: str) -> Scan:
     if mode == 'CMYK':
         notes.append('CMYK is converted to RGB by the loader, without its profile')
     return Scan(path, size, f'{mode} 16 bits' if deep else mode, None, tuple(notes))
+
+
+def image_problem(path: str) -> str | None:
+    """Say quickly why an image cannot be used: of JPEG and PNG, only the end is read.
+    """
+    try:
+        if not os.path.isfile(path):
+            return f'{path} is missing'
+    except ValueError as error:  # a zero in the name
+        return f'{path!r} is no name of a file ({error})'
+    try:
+        Image.open(path).close()  # reads the size alone
+    except Image.DecompressionBombError as error:
+        return f'{path} is refused ({error})'
+    except BROKEN:
+        pass  # the looks below say what is wrong
+    with open(path, 'rb') as file:
+        head = file.read(4)
+        file.seek(max(0, os.path.getsize(path) - _TAIL_BYTES))
+        tail = file.read()
+    # The end marker of a JPEG stands after its last scan, not only after a preview's.
+    if head[:2] == b'\xff\xd8' and tail.rfind(b'\xff\xd9') > tail.rfind(b'\xff\xda'):
+        return None
+    if head == b'\x89PNG' and b'IEND' in tail:
+        return None
+    try:  # another format, or something unusual after the image: read all of it
+        with Image.open(path) as image:
+            image.load()
+    except BROKEN as error:
+        return f'{path} is truncated or no image ({error})'
+    return None
 
 
 def scan_mask(path: str) -> Scan:

@@ -58,6 +58,31 @@ def test_images_without_any_annotation_are_no_ground_truth(root):
         check_data(config(root))
 
 
+def test_classes_in_another_order_than_in_the_file(root):
+    """mmdet takes the order of the file; names would be exchanged without a word."""
+    with pytest.raises(DataError, match=r'another order.*classes=\(.green., .blue.\)'):
+        check_data(config(root, classes=('blue', 'green')))
+
+
+def test_a_metric_about_other_data(root):
+    cfg = config(root)
+    cfg.val_dataloader = cfg.train_dataloader
+    cfg.val_evaluator = dict(type='CocoMetric', ann_file=f'{root}/./train.json')
+    check_data(cfg, ('val', ))
+    content = json.loads((root / 'train.json').read_text())
+    same = root / 'same.json'  # other boxes of the same images
+    same.write_text(json.dumps(content | dict(annotations=[])))
+    cfg.val_evaluator = [dict(type='mmsr4ir.SRQuality'),
+                         dict(type='mmdet.CocoMetric', ann_file=str(same))]
+    check_data(cfg, ('val', ))
+    for changed in (dict(images=content['images'][:2]),
+                    dict(categories=content['categories'][::-1])):
+        same.write_text(json.dumps(content | changed))
+        with pytest.raises(DataError, match=f'val_evaluator .its entry 1. .*{same}.*'
+                           f'{root}/train.json in val_dataloader: set ann_file'):
+            check_data(cfg, ('val', ))
+
+
 @pytest.mark.parametrize('content, message', [
     (None, 'does not exist: set data_root and ann_file'),
     ('', 'is empty'),

@@ -24,7 +24,9 @@ def seg(tmp_path) -> Config:
         write(tmp_path / f'semantic/train/{i}.png', labels)
     cfg = Config.fromfile(ROOT / 'configs/sr4ir/deeplabv3_edsr_tiny.py')
     cfg.train_dataloader.dataset.data_root = str(tmp_path)
-    cfg.model.task.decode_head.num_classes = 5
+    for head in (cfg.model.task.decode_head, cfg.model.task.auxiliary_head):
+        head.num_classes = 5
+        head.loss_decode.class_weight = None
     return cfg
 
 
@@ -59,6 +61,54 @@ def test_labels_beyond_the_classes(seg, tmp_path):
     write(tmp_path / 'semantic/train/0.png', np.full((24, 32), 7))
     with pytest.raises(DataError, match=r'0\.png has the labels \[7\].*0 to 4 and 255'):
         check_data(seg, ('train', ))
+
+
+def test_weights_of_classes_and_pixels_to_be_ignored(seg):
+    """mmseg looks up the weight of class 255."""
+    seg.model.task.auxiliary_head.loss_decode.class_weight = [1.0] * 5
+    with pytest.raises(DataError, match='2 problems.*0.png has pixels to be ignored '
+                       r'\(255\).*set class_weight=None'):
+        check_data(seg, ('train', ))
+    seg.model.task.auxiliary_head.loss_decode.class_weight = [1.0] * 4
+    with pytest.raises(DataError, match='auxiliary_head.loss_decode.class_weight has 4 '
+                       'weights for 5 classes'):
+        check_data(seg, ('train', ))
+
+
+def test_heads_for_other_classes_than_the_data_set_has(seg, cls):
+    seg.model.task.decode_head.num_classes = 6
+    with pytest.raises(DataError, match='decode_head.num_classes is 6, but metainfo '
+                       'has 5 classes'):
+        check_data(seg, ('train', ))
+    cls.model.task.head.num_classes = 7
+    with pytest.raises(DataError, match='task.head.num_classes is 7, but metainfo has '
+                       '4 classes'):
+        check_data(cls, ('train', ))
+
+
+def test_images_in_class_folders_are_looked_at(cls, monkeypatch):
+    folder = Path(cls.train_dataloader.dataset.data_root) / 'train/diagonal'
+    whole = (folder / '0.png').read_bytes()
+    (folder / '1.png').write_bytes(whole[:len(whole) // 2])
+    with pytest.raises(DataError, match=r'1 problems.*1\.png is truncated'):
+        check_data(cls, ('train', ))
+    (folder / '1.png').unlink()
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
+    with pytest.raises(DataError, match=r'diagonal/0\.png is refused.*bomb'):
+        check_data(cls, ('train', ))
+
+
+def test_an_image_bomb_in_segmentation_is_named(seg, monkeypatch):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
+    with pytest.raises(DataError, match=r'0\.png or its image is .*bomb'):
+        check_data(seg, ('train', ))
+
+
+def test_more_best_classes_counted_than_there_are(cls):
+    cls.val_dataloader = cls.train_dataloader
+    cls.val_evaluator = [dict(type='Accuracy', topk=(1, 5))]
+    with pytest.raises(DataError, match=r'val_evaluator .* best 5 cl.*topk=\(1, \)'):
+        check_data(cls, ('val', ))
 
 
 def test_a_missing_and_a_truncated_map(seg, tmp_path):
