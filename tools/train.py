@@ -62,12 +62,18 @@ def main() -> None:
             sys.exit('error: --auto-scale-lr needs '
                      'auto_scale_lr=dict(base_batch_size=...) in the config')
         cfg.auto_scale_lr.enable = True
-    if args.resume is not None:
-        cfg.resume = True
+    wish = args.resume
+    if wish is None and cfg.get('resume'):
+        wish = cfg.get('load_from') or 'auto'
+    if wish is not None:
         try:
-            cfg.load_from = resume_point(cfg.work_dir, args.resume)
+            found = resume_point(cfg.work_dir, wish)
         except ResumeError as error:
             sys.exit(f'error: {error}')
+        cfg.resume = found is not None  # else load_from is where the training starts
+        cfg.load_from = found or cfg.get('load_from')
+        if not found:
+            print(f'no checkpoint in {cfg.work_dir} to go on from: the training begins')
     if args.progress_bar:
         hooks = cfg.setdefault('default_hooks', {})
         hooks.setdefault('progress_bar', dict(type='mmsr4ir.ProgressBarHook'))

@@ -71,8 +71,9 @@ def find_run(model: Path, weights: str | Path | None) -> tuple[Config, Path | No
             f'{model} is neither a config nor a work directory with one (*.py)')
     if weights is None:
         named = last_checkpoint(model) or None
-        # A work directory that was moved: the file lies beside.
-        if named and not os.path.isfile(named):
+        # A work directory that was moved or copied: the file lies beside.
+        if named and ((model / Path(named).name).is_file()
+                      or not os.path.isfile(named)):
             named = model / Path(named).name
         weights = next(iter(newest(model, 'best_*.pth')), named)
     return Config.fromfile(configs[0]), weights

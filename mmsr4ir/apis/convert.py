@@ -1,6 +1,5 @@
 """What the command lines in ``tools/model_converters/`` share."""
 import argparse
-import ast
 import re
 import sys
 from collections import OrderedDict
@@ -12,6 +11,7 @@ import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
+from mmsr4ir.config_values import config_values
 from mmsr4ir.files import whole_file
 from mmsr4ir.models.weights import mismatch
 from mmsr4ir.registry import MODELS
@@ -152,37 +152,16 @@ def rename(state_dict: Mapping[str, Tensor], network: dict,
     return {name: state_dict[original_name(name)] for name in own}
 
 
-class _DictCalls(ast.NodeTransformer):
-    """Turns ``dict(a=1)``, as MMEngine writes configs, into ``{'a': 1}``."""
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802
-        self.generic_visit(node)
-        if getattr(node.func, 'id', '') != 'dict' or node.args or any(
-                keyword.arg is None for keyword in node.keywords):
-            return node  # literal_eval refuses it
-        return ast.Dict([ast.Constant(keyword.arg) for keyword in node.keywords],
-                        [keyword.value for keyword in node.keywords])
-
-
 def read_config(text: str) -> dict:
     """Read the config that a checkpoint holds, as data.
-
-    MMEngine would run it as Python; a file that is only handed on may come from
-    anywhere.
 
     Raises:
         ConvertError: There is something else than values.
     """
-    config = {}
     try:
-        for line in ast.parse(text).body:
-            target, = line.targets
-            config[target.id] = ast.literal_eval(_DictCalls().visit(line.value))
-    except (SyntaxError, ValueError, AttributeError, TypeError, RecursionError,
-            MemoryError) as error:  # the last two: nested beyond measure
-        raise ConvertError(
-            f'its config is more than values ({error}), and is not run') from error
-    return config
+        return config_values(text)
+    except ValueError as error:
+        raise ConvertError(str(error)) from error
 
 
 def plain(value):

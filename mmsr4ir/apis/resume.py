@@ -33,11 +33,15 @@ def resume_point(work_dir: str, wish: str) -> str | None:
         if '://' in wish:
             return wish
         if not Path(wish).is_file():
-            raise ResumeError(f'checkpoint {wish} does not exist')
+            raise ResumeError(f'checkpoint {wish!r} does not exist or is no file')
         if not is_whole(wish):
             raise ResumeError(damaged(wish, checkpoints(Path(wish).parent)))
         return wish
     found = checkpoints(last_folder(Path(work_dir)))
+    named = os.path.basename(last_checkpoint(Path(work_dir)))
+    if found and _is_before(found[-1].name, named):
+        # The note says that the last one is another: times may be those of a copy.
+        found.sort(key=lambda path: path.name == named)
     if wish == 'previous':
         for path in reversed(found[:-1]):
             if is_whole(path):
@@ -49,9 +53,21 @@ def resume_point(work_dir: str, wish: str) -> str | None:
 
 
 def last_folder(work_dir: Path) -> Path:
-    """Where the run's checkpoints are: ``CheckpointHook.out_dir`` may be elsewhere."""
-    folder = os.path.dirname(last_checkpoint(work_dir))
-    return Path(folder) if os.path.isdir(folder) else work_dir
+    """Where the run's checkpoints are: ``CheckpointHook.out_dir`` may be elsewhere.
+
+    In a copy of a work dir the note names the original, which is another run by now.
+    """
+    folder, name = os.path.split(last_checkpoint(work_dir))
+    if os.path.isdir(folder) and not (name and (work_dir / name).is_file()):
+        return Path(folder)
+    return work_dir
+
+
+def _is_before(name: str, other: str) -> bool:
+    """Whether a checkpoint is of an earlier epoch, or iteration, than another."""
+    one, two = (re.fullmatch(r'(epoch|iter)_(\d+)\.pth', text)
+                for text in (name, other))
+    return bool(one and two and one[1] == two[1] and int(one[2]) < int(two[2]))
 
 
 def last_checkpoint(work_dir: Path) -> str:

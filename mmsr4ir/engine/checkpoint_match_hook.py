@@ -1,10 +1,15 @@
-"""Refuse a checkpoint of another architecture."""
+"""Refuse a checkpoint of another architecture, or of another training."""
+from logging import WARNING
+
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from mmsr4ir.models.sr4ir import unwrap
 from mmsr4ir.models.weights import mismatch
 from mmsr4ir.registry import HOOKS
+
+from .resumed_state import check_state, config_changes, keep_to_own_best
 
 
 @HOOKS.register_module()
@@ -12,7 +17,8 @@ class CheckpointMatchHook(Hook):
     """Compare a checkpoint with the model before it is loaded.
 
     MMEngine loads what fits and only warns of the rest, so that a test of the wrong
-    file ends in a table of meaningless numbers.
+    file ends in a table of meaningless numbers. A checkpoint that a training goes on
+    from must also hold all of its state, see :mod:`~mmsr4ir.engine.resumed_state`.
 
     Args:
         strict: Whether every tensor must be there with the same shape. Set it to
@@ -24,16 +30,37 @@ class CheckpointMatchHook(Hook):
         self.strict = strict
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compare the names and shapes of all tensors.
+        """Compare the names and shapes of all tensors, and what else is resumed.
 
         Raises:
-            ValueError: They differ.
+            ValueError: They differ; or, if not ``strict``, nothing fits. Or a training
+                cannot go on from it.
         """
-        if not self.strict:
-            return
+        if runner._resume:
+            check_state(runner, checkpoint)
+            keep_to_own_best(runner, checkpoint)
+            changes = config_changes(runner, checkpoint)
+            if changes:
+                more = f' and {len(changes) - 8} more' if len(changes) > 8 else ''
+                print_log(
+                    'The config differs from that of the checkpoint to go on from: '
+                    f'{"; ".join(changes[:8])}{more}. Optimizers with their learning '
+                    'rates and schedules go on with the settings of the checkpoint, '
+                    'all else with those of the config', 'current', WARNING)
         loaded = checkpoint.get('state_dict', checkpoint)
         loaded = {k.removeprefix('module.'): v for k, v in loaded.items()}
-        found = mismatch(unwrap(runner.model).state_dict(), loaded)
+        own = unwrap(runner.model).state_dict()
+        if not self.strict:
+            if not any(name in loaded and loaded[name].shape == value.shape
+                       for name, value in own.items()):
+                raise ValueError(
+                    'no tensor of the checkpoint fits the model, although '
+                    'checkpoint_match.strict=False: its names begin with '
+                    f'{sorted({name.split(".")[0] for name in loaded})[:5]}. The file '
+                    'of one network belongs into model.sr.init_cfg or '
+                    'model.task.init_cfg')
+            return
+        found = mismatch(own, loaded)
         if found:
             raise ValueError(
                 'the checkpoint holds another architecture than the config: tensors '

@@ -109,7 +109,11 @@ class _Exact:
             runner, ExactLoader(dataloader, self.endless, max_unreadable), **kwargs)
 
     def start(self) -> None:
-        """Take up the seed of the run, and a validation that the cut left out."""
+        """Take up the seed of the run, and a validation that the cut left out.
+
+        Raises:
+            ValueError: The cut was within an epoch that had other batches.
+        """
         found = dict(enumerate(self.info.get('unreadable_by_rank', [])))
         self.dataloader.dataset.unreadable = found.get(get_rank(), [])
         if self.runner.save_checkpoint != self.save_for_all:
@@ -119,6 +123,15 @@ class _Exact:
         broadcast_object_list(seed)
         self.seed = seed[0]
         self._decide_current_val_interval()
+        batches = len(self.dataloader)
+        before = self.info.get('batches_in_epoch', batches)
+        if self.done_in_epoch and before != batches:
+            raise ValueError(
+                f'the checkpoint lies within an epoch, {self.done_in_epoch} of '
+                f'{before} batches on, and the epochs of this run have {batches}: go '
+                'on with the batch size, number of processes and images it was trained '
+                'with, or from a checkpoint at the end of an epoch')
+        self.runner.message_hub.update_info('batches_in_epoch', batches)
         if self._iter and not self.done_in_epoch:
             self.validate()
 

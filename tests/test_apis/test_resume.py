@@ -1,5 +1,6 @@
 """Which checkpoint a run goes on from, and that a file under its name is whole."""
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.runner import save_checkpoint
 
 from mmsr4ir.apis import ResumeError, resume_point, use_exact_loops
+from mmsr4ir.apis.build import find_run
 from mmsr4ir.apis.resume import is_whole
 
 
@@ -45,6 +47,23 @@ def test_checkpoints_in_another_folder_are_found_by_the_note(tmp_path):
     assert resume_point(str(tmp_path / 'work'), 'auto') == f'{out}/epoch_3.pth'
 
 
+def test_a_copied_work_dir_is_a_run_of_its_own(tmp_path):
+    """Its note names the original, and its times may be those of the copy."""
+    for name in ('first', 'copy'):
+        (tmp_path / name).mkdir()
+    first = work_dir(tmp_path / 'first', ('epoch_1', 'epoch_2', 'epoch_3'))
+    copy = work_dir(tmp_path / 'copy', ('epoch_2', 'epoch_1'))
+    for note in (f'{first}/epoch_2.pth', '/another/machine/epoch_2.pth'):
+        (tmp_path / 'copy' / 'last_checkpoint').write_text(note)
+        assert resume_point(copy, 'auto') == f'{copy}/epoch_2.pth'
+        assert resume_point(copy, 'previous') == f'{copy}/epoch_1.pth'
+        Path(copy, 'config.py').write_text('')
+        assert Path(find_run(Path(copy), None)[1]).name == 'best_x_epoch_9.pth'
+    Path(copy, 'best_x_epoch_9.pth').unlink()
+    (tmp_path / 'copy' / 'last_checkpoint').write_text(f'{first}/epoch_2.pth')
+    assert find_run(Path(copy), None)[1] == Path(copy, 'epoch_2.pth')
+
+
 def test_a_truncated_one_is_named_and_the_one_before_it_is_used_when_asked(tmp_path):
     work = work_dir(tmp_path, noted='epoch_3.pth')
     truncate(tmp_path / 'epoch_3.pth')
@@ -62,7 +81,7 @@ def test_a_truncated_one_is_named_and_the_one_before_it_is_used_when_asked(tmp_p
 
 def test_nothing_to_go_on_from(tmp_path):
     assert resume_point(str(tmp_path), 'auto') is None
-    with pytest.raises(ResumeError, match='none.pth does not exist'):
+    with pytest.raises(ResumeError, match='none.pth. does not exist'):
         resume_point(str(tmp_path), f'{tmp_path}/none.pth')
 
 

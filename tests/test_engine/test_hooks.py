@@ -45,7 +45,7 @@ def runner(work_dir, by_epoch=True, warmup=1, epochs=2, model=None, hooks=None, 
             non_finite_loss=dict(type='mmsr4ir.NonFiniteLossHook'),
             checkpoint_match=dict(type='mmsr4ir.CheckpointMatchHook'),
             checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=by_epoch),
-            **(hooks or {})),
+        ) | (hooks or {}),
         randomness=dict(seed=0), log_level='ERROR',
         experiment_name=f'{work_dir.name}_{len(list(work_dir.iterdir()))}')
     return Runner(**(settings | cfg))

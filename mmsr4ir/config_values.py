@@ -1,0 +1,35 @@
+"""A config's text, read as data."""
+import ast
+
+
+class _DictCalls(ast.NodeTransformer):
+    """Turns ``dict(a=1)``, as MMEngine writes configs, into ``{'a': 1}``."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802
+        self.generic_visit(node)
+        if getattr(node.func, 'id', '') != 'dict' or node.args or any(
+                keyword.arg is None for keyword in node.keywords):
+            return node  # literal_eval refuses it
+        return ast.Dict([ast.Constant(keyword.arg) for keyword in node.keywords],
+                        [keyword.value for keyword in node.keywords])
+
+
+def config_values(text: str) -> dict:
+    """Read a config that MMEngine wrote, as in a checkpoint, without running it.
+
+    MMEngine would run it as Python; a file that is only handed on may come from
+    anywhere.
+
+    Raises:
+        ValueError: There is something else than values.
+    """
+    config = {}
+    try:
+        for line in ast.parse(text).body:
+            target, = line.targets
+            config[target.id] = ast.literal_eval(_DictCalls().visit(line.value))
+    except (SyntaxError, ValueError, AttributeError, TypeError, RecursionError,
+            MemoryError) as error:  # the last two: nested beyond measure
+        raise ValueError(
+            f'its config is more than values ({error}), and is not run') from error
+    return config
