@@ -72,9 +72,10 @@ def find_run(model: Path, weights: str | Path | None) -> tuple[Config, Path | No
     if weights is None:
         named = last_checkpoint(model) or None
         # A work directory that was moved or copied: the file lies beside.
-        if named and ((model / Path(named).name).is_file()
-                      or not os.path.isfile(named)):
-            named = model / Path(named).name
+        if named:
+            beside = model / Path(named).name
+            if os.path.isfile(beside) or not os.path.isfile(named):
+                named = beside
         weights = next(iter(newest(model, 'best_*.pth')), named)
     return Config.fromfile(configs[0]), weights
 

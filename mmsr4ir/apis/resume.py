@@ -58,7 +58,7 @@ def last_folder(work_dir: Path) -> Path:
     In a copy of a work dir the note names the original, which is another run by now.
     """
     folder, name = os.path.split(last_checkpoint(work_dir))
-    if os.path.isdir(folder) and not (name and (work_dir / name).is_file()):
+    if os.path.isdir(folder) and not (name and os.path.isfile(work_dir / name)):
         return Path(folder)
     return work_dir
 

@@ -24,6 +24,7 @@ import pickle
 import re
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -193,14 +194,21 @@ class WholeFileBackend(LocalBackend):
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write bytes to ``<filepath>.unfinished``, then rename.
 
+        Raises an OSError with the name where that fails; what was there before stays.
         That name is always the same, so that a resumed run writes over what a killed
         one left, and large files do not pile up.
         """
         unfinished = f'{filepath}.unfinished'
-        super().put(obj, unfinished)
-        with open(unfinished, 'rb') as file:
-            os.fsync(file.fileno())  # or a power cut may keep the name alone
-        os.replace(unfinished, filepath)
+        try:
+            super().put(obj, unfinished)
+            with open(unfinished, 'rb') as file:
+                os.fsync(file.fileno())  # or a power cut may keep the name alone
+            os.replace(unfinished, filepath)
+        except OSError as error:  # as a full disk, which half a file makes no emptier
+            with suppress(FileNotFoundError):
+                os.remove(unfinished)
+            raise OSError(error.errno, f'{filepath} could not be written: '
+                          f'{error.strerror or error}') from error
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
         """Write a text beside, under a name of this process's own, then rename.

@@ -36,6 +36,9 @@ class CheckpointMatchHook(Hook):
             ValueError: They differ; or, if not ``strict``, nothing fits. Or a training
                 cannot go on from it.
         """
+        if not isinstance(checkpoint, dict):
+            raise ValueError(f'the file holds a {type(checkpoint).__name__} and is no '
+                             'checkpoint')
         if runner._resume:
             check_state(runner, checkpoint)
             keep_to_own_best(runner, checkpoint)

@@ -148,6 +148,11 @@ class SR4IR(BaseModel):
         Returns:
             dict[str, Tensor]: The losses, weighted, as ``<phase>/<loss>``.
         """
+        if not isinstance(optim_wrapper, OptimWrapperDict):
+            raise TypeError(
+                "each network needs an optimizer of its own: optim_wrapper=dict("
+                "constructor='mmsr4ir.PerNetworkOptimWrapperConstructor', sr=..., "
+                'task=...)')
         logs = {}
         data = self.data_preprocessor(data, training=True)
         batch = self.prepare(data['inputs'], data['data_samples'])

@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
-_KEYS = {'type', 'checkpoint', 'prefix', 'source', 'map_location', '_scope_'}
+_KEYS = {'type', 'checkpoint', 'prefix', 'source', 'strict', 'map_location', '_scope_'}
 
 
 class WeightsError(ValueError):
@@ -55,10 +55,12 @@ def load_weights(part: str, network: nn.Module, init_cfg: Mapping) -> None:
             ``prefix`` selects the names that start with it, as ``'generator.'`` in
             mmagic's files. The checkpoint of a whole :class:`SR4IR` needs none: its
             part of the same name is taken. ``source`` is told to a user who lacks the
-            file.
+            file. With ``strict=False`` what fits by name and shape is loaded, and the
+            rest, as the layers for other classes, stays as it was initialised.
 
     Raises:
-        WeightsError: The file is missing, cannot be read, or holds another network.
+        WeightsError: The file is missing, cannot be read, or holds another network; if
+            not ``strict``, nothing of it fits.
     """
     path = init_cfg['checkpoint']
     where = f'model.{part}.init_cfg.checkpoint {path}'
@@ -90,12 +92,23 @@ def load_weights(part: str, network: nn.Module, init_cfg: Mapping) -> None:
     if odd:
         raise WeightsError(f'{where}: {odd[0]} is no tensor.{hint}')
     found = mismatch(own, loaded)
+    fits = {name: value for name, value in loaded.items()
+            if name in own and value.shape == own[name].shape}
+    if found and fits and not init_cfg.get('strict', True):
+        network.load_state_dict(fits, strict=False)
+        left = [name for name in own if name not in fits]
+        print_log(f'{part}: {len(fits)} of {len(own)} tensors loaded from {path}; as '
+                  f'initialised: {", ".join(left) or "none"}; not used: '
+                  f'{len(loaded) - len(fits)}', 'current')
+        return
     if found:
         starts = sorted({name.split('.')[0] + '.' for name in state_dict})[:6]
         raise WeightsError(
             f'{where} holds another network than {type(network).__name__}: tensors '
             f'{found}. Use the file that belongs to this config, or select a part of '
-            f'it by init_cfg.prefix (its names begin with {", ".join(starts)}).{hint}')
+            f'it by init_cfg.prefix (its names begin with {", ".join(starts)}). To '
+            'start from what fits, as for other classes, set init_cfg.strict=False.'
+            f'{hint}')
     network.load_state_dict(loaded)
     print_log(f'{part}: all {len(own)} tensors loaded from {path}', 'current')
 

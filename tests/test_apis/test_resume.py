@@ -1,4 +1,5 @@
 """Which checkpoint a run goes on from, and that a file under its name is whole."""
+import errno
 import os
 from pathlib import Path
 
@@ -101,12 +102,13 @@ def test_a_write_that_fails_leaves_the_file_before_it_whole(tmp_path, monkeypatc
     def full(self, obj, filepath):
         with open(filepath, 'wb') as file:
             file.write(obj[:10])
-        raise OSError('No space left on device')
+        raise OSError(errno.ENOSPC, 'No space left on device')
 
     with monkeypatch.context() as patch:
         patch.setattr(LocalBackend, 'put', full)
-        with pytest.raises(OSError, match='No space'):
+        with pytest.raises(OSError, match=f'{path} could not be written: No space'):
             save_checkpoint(dict(value=2), str(path))
+        assert os.listdir(tmp_path) == ['epoch_1.pth']
     assert torch.load(path) == dict(value=1)
     save_checkpoint(dict(value=3), str(path))
     assert torch.load(path) == dict(value=3)

@@ -166,6 +166,12 @@ def test_a_loss_that_is_no_number_stops_before_the_next_checkpoint(
     assert not (tmp_path / 'epoch_2.pth').exists()
 
 
+def test_a_file_that_holds_no_dict_is_refused(tmp_path):
+    torch.save([1, 2], tmp_path / 'list.pth')
+    with pytest.raises(ValueError, match='holds a list and is no checkpoint'):
+        runner(tmp_path, load_from=str(tmp_path / 'list.pth')).train()
+
+
 def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
     runner(tmp_path, epochs=1).train()
     wider = toy_config()

@@ -54,6 +54,19 @@ def test_weights_alone_are_no_training(trained, tmp_path, drop, message):
         resumed(tmp_path / 'run', path).train()
 
 
+def test_what_fits_must_be_something(trained, tmp_path):
+    """The file of a network alone has other names than the whole model."""
+    state = load_from_local(str(trained / 'epoch_2.pth'))['state_dict']
+    path = tmp_path / 'task.pth'
+    torch.save(dict(state_dict={
+        name.removeprefix('task.'): value for name, value in state.items()
+        if name.startswith('task.')}), path)
+    hooks = dict(checkpoint_match=dict(
+        type='mmsr4ir.CheckpointMatchHook', strict=False))
+    with pytest.raises(ValueError, match='no tensor .*backbone.*model.task.init_cfg'):
+        runner(tmp_path, load_from=str(path), hooks=hooks).train()
+
+
 def test_another_recipe_is_no_training_to_go_on_with(trained, tmp_path):
     model = toy_config() | dict(recipe=dict(
         sr=dict(update='sr', losses=dict(pixel=1.0))))

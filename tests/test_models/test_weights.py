@@ -4,6 +4,7 @@ import torch
 from mmengine.registry import MODELS
 
 from mmsr4ir.engine import PerNetworkOptimWrapperConstructor
+from mmsr4ir.models import weights
 from mmsr4ir.models.recipes import LossTerm
 from mmsr4ir.models.weights import WeightsError, take_init_cfg
 from toys import snapshot, toy_config, toy_data
@@ -69,6 +70,29 @@ def test_another_network_is_refused(run_file):
     with pytest.raises(WeightsError, match='of another shape.*stage1.*4, 3.*8, 3'):
         model.init_weights()
     assert all(torch.equal(v, before[k]) for k, v in model.task.state_dict().items())
+
+
+def test_what_fits_is_loaded_when_asked(run_file, tmp_path, monkeypatch):
+    """As a detector with other classes: its last layer alone differs."""
+    task = {name.removeprefix('task.'): value for name, value in run_file[1].items()
+            if name.startswith('task.')}
+    task['head.weight'], task['head.bias'] = torch.rand(80, 4), torch.rand(80)
+    path = str(tmp_path / 'coco.pth')
+    torch.save(dict(state_dict=task), path)
+    with pytest.raises(WeightsError, match=r'head.weight \(80, 4\) instead of \(3, 4\)'
+                       '.*init_cfg.strict=False'):
+        MODELS.build(with_init('task', checkpoint=path)).init_weights()
+    model = MODELS.build(with_init('task', checkpoint=path, strict=False))
+    start, lines = snapshot(model.task), []
+    monkeypatch.setattr(weights, 'print_log', lambda text, *_: lines.append(text))
+    model.init_weights()
+    for name, value in model.task.state_dict().items():
+        want = start[name] if name.startswith('head.') else task[name]
+        assert torch.equal(value, want), name
+    assert 'as initialised: head.weight, head.bias; ' in lines[0]
+    torch.save(dict(state_dict={'module.x': torch.ones(1)}), path)
+    with pytest.raises(WeightsError, match='holds another network'):
+        MODELS.build(with_init('task', checkpoint=path, strict=False)).init_weights()
 
 
 def test_an_unknown_key_is_an_error():

@@ -193,6 +193,8 @@ def test_averaged_and_last_weights(tmp_path):
      ['--task', 'OUT', '--weights', 'last'], 'trained without EMAHook'),
     (dict(state_dict={'task.a': torch.zeros(1)}), ['--task', 'IN'],
      'would be overwritten'),
+    (dict(state_dict={'sr.a': torch.zeros(1), 'task.a': torch.zeros(1)}),
+     ['--sr', 'OUT', '--task', 'OUT'], 'two outputs have one name'),
     (dict(state_dict={'task.a': torch.zeros(1)},
           meta=dict(cfg='model = dict(sr=exit(), task=dict())')),
      ['--task-config', 'OUT'], 'more than values'),

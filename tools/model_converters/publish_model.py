@@ -82,7 +82,8 @@ def publish(args: argparse.Namespace) -> Path:
     if ends and digest(args.checkpoint.read_bytes()) == ends[1]:
         raise ConvertError('it is published already: its name ends with its hash')
     state_dict = select(find_weights(checkpoint, args.weights), '')
-    dropped = sorted(map(str, set(checkpoint) - {'state_dict', 'meta'}))
+    kept = {'state_dict', 'meta', *state_dict}  # a file may hold the tensors alone
+    dropped = sorted(map(str, set(checkpoint) - kept))
     content = io.BytesIO()  # a file's name would be in it, and so in its hash
     torch.save(dict(meta=clean_meta(checkpoint.get('meta') or {}),
                     state_dict=state_dict), content)

@@ -94,7 +94,10 @@ def split(args: argparse.Namespace) -> None:
         ConvertError: The checkpoint does not have it.
     """
     checkpoint = read_checkpoint(args.checkpoint)
-    for path in filter(None, (args.sr, args.task, args.task_config)):
+    outputs = [path for path in (args.sr, args.task, args.task_config) if path]
+    if len({path.resolve() for path in outputs}) < len(outputs):
+        raise ConvertError('two outputs have one name: give each its own')
+    for path in outputs:
         if path.exists() and path.samefile(args.checkpoint):
             raise ConvertError('it would be overwritten: give the outputs other names')
     state_dict = find_weights(checkpoint, args.weights)
