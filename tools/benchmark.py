@@ -13,7 +13,7 @@ from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
-from mmsr4ir.apis import check_before_run, read_config
+from mmsr4ir.apis import check_before_run, merge_options, read_config
 from mmsr4ir.apis.complexity import complexity
 from mmsr4ir.benchmark import METHODS, plan_parts, run_parts, write_report
 from mmsr4ir.benchmark.display import Display
@@ -59,7 +59,7 @@ def parse_args() -> argparse.Namespace:
 def run(config: str, args: argparse.Namespace) -> bool:
     """Run one config's benchmark; return whether all methods were finished."""
     cfg = read_config(config)
-    cfg.merge_from_dict(args.cfg_options)
+    merge_options(cfg, args.cfg_options)
     out = args.out / Path(config).stem
     parts = plan_parts(cfg, args.methods, args.seeds, out)
     metric = args.metric or main_metric(cfg)

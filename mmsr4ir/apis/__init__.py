@@ -7,6 +7,7 @@ from .runs import (
     check_before_run,
     end_dist,
     load_config,
+    merge_options,
     read_config,
     set_amp,
     start_dist,
@@ -15,6 +16,6 @@ from .runs import (
 
 __all__ = [
     'ResumeError', 'SR4IRInferencer', 'add_run_arguments', 'check_before_run',
-    'end_dist', 'keep_freed_memory', 'load_config', 'read_config', 'resume_point',
-    'set_amp', 'start_dist', 'use_exact_loops'
+    'end_dist', 'keep_freed_memory', 'load_config', 'merge_options', 'read_config',
+    'resume_point', 'set_amp', 'start_dist', 'use_exact_loops'
 ]

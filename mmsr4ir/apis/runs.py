@@ -1,15 +1,24 @@
 """From a command line to a config that a Runner can take."""
 import argparse
+import difflib
+import inspect
 import os
 import sys
+from collections.abc import Mapping
 
 import torch
 import torch.distributed
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
+from mmengine.runner import Runner
 
 from mmsr4ir.datasets.check import DataError, check_data
 from mmsr4ir.datasets.check_pairs import check_pairs
+
+#: What MMEngine takes from a config without an argument of its Runner.
+_READ_FROM_CONFIG = (
+    'activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval',
+    'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn')
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,14 +49,29 @@ def load_config(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config)
     cfg.launcher = args.launcher
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+    merge_options(cfg, args.cfg_options)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         name = os.path.splitext(os.path.basename(args.config))[0]
         cfg.work_dir = os.path.join('work_dirs', name)
     return cfg
+
+
+def merge_options(cfg: Config, options: Mapping | None) -> None:
+    """Put the settings of ``--cfg-options`` into a config.
+
+    Exits with a message where nothing would ever look at one, because its first name
+    is misspelt.
+    """
+    known = {*cfg, *inspect.signature(Runner).parameters, *_READ_FROM_CONFIG}
+    for key in options or ():
+        name = key.partition('.')[0]
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            sys.exit(f'error: --cfg-options {key}: nothing reads {name!r}'
+                     + (f'; did you mean {close[0]!r}?' if close else ''))
+    cfg.merge_from_dict(dict(options or {}))
 
 
 def read_config(path: str) -> Config:

@@ -5,7 +5,8 @@ or outside the image, their area is 0 or their category is unknown.
 """
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from .check import DataError
 from .verify import Report, check_boxes
@@ -125,3 +126,19 @@ def _object_problem(one: dict, image: dict | None, names: dict) -> str | None:
 def _key(value) -> int | str | None:
     """An id that a dict can have; None for anything else."""
     return value if isinstance(value, int | str) else None
+
+
+def coco_settings(files: Sequence[Path], images: Path, classes: list[str]) -> str:
+    """What a config needs, by the names of configs/sr4ir/faster-rcnn_edsr_custom.py.
+
+    Args:
+        files: The annotation files: the first for the training, the last for the
+            validation.
+        images: What the file names in them start from.
+        classes: Their classes in order.
+    """
+    train, *_, val = [*files, *files]
+    return '\n'.join([
+        'For the config (configs/sr4ir/faster-rcnn_edsr_custom.py):', "data_root = ''",
+        f"train_ann, train_images = '{train}', '{images}/'",
+        f"val_ann, val_images = '{val}', '{images}/'", f'classes = {tuple(classes)}'])

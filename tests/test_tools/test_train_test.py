@@ -163,6 +163,16 @@ def test_help(tool, run_tool):
     assert '--work-dir' in text and '--cfg-options' in text and '--launcher' in text
 
 
+@pytest.mark.parametrize('tool', [
+    'train.py', 'benchmark.py', 'analysis_tools/get_flops.py'])
+def test_a_misspelt_setting_is_named(tool, run_tool):
+    process = run_tool(PYTHON, f'tools/{tool}', CONFIG, '--cfg-options',
+                       'optim_wraper.sr.optimizer.lr=0.5', ok=False)
+    assert process.returncode == 1
+    assert ("--cfg-options optim_wraper.sr.optimizer.lr: nothing reads 'optim_wraper'; "
+            "did you mean 'optim_wrapper'?") in process.stdout
+
+
 def test_amp_dtype_is_of_amp(run_tool):
     process = run_tool(PYTHON, 'tools/train.py', CONFIG, '--amp-dtype', 'bfloat16',
                        ok=False)

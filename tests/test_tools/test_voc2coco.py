@@ -89,6 +89,9 @@ def test_a_devkit(devkit, convert):
     out = devkit / 'annotations'
     assert sorted(path.name for path in out.iterdir()) == ['train.json', 'val.json']
     assert "classes = ('cat', 'dog')" in shown
+    # The names of images have their folder.
+    assert f"train_ann, train_images = '{out}/train.json', '{devkit}/'" in shown
+    assert f"val_ann, val_images = '{out}/val.json', '{devkit}/'" in shown
     assert f'{out / "train.json"}: 2 images, 3 objects' in shown
     train = read(out / 'train.json')
     assert train['categories'] == [dict(id=1, name='cat'), dict(id=2, name='dog')]

@@ -8,7 +8,7 @@ from mmengine.config import DictAction
 from mmengine.utils import ProgressBar
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
-from mmsr4ir.apis import read_config
+from mmsr4ir.apis import merge_options, read_config
 from mmsr4ir.apis.build import build_loader
 from mmsr4ir.apis.results import (
     KINDS,
@@ -66,7 +66,7 @@ def main() -> None:
         kind = kind_of(results)
     except ValueError as error:
         sys.exit(f'error: {args.results}: {error}')
-    cfg.merge_from_dict(args.cfg_options or {})
+    merge_options(cfg, args.cfg_options)
     try:
         dataset = build_loader(cfg, 'test').dataset
         if len(dataset) != len(results):

@@ -9,7 +9,7 @@ from mmengine.device import get_device
 from mmengine.runner import set_random_seed
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
-from mmsr4ir.apis import read_config
+from mmsr4ir.apis import merge_options, read_config
 from mmsr4ir.apis.build import build_loader, build_model
 from mmsr4ir.apis.speed import (
     Laps,
@@ -54,7 +54,7 @@ def report(title: str, laps: Laps, whole: str) -> str:
 def main() -> None:
     args = parse_args()
     cfg = read_config(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    merge_options(cfg, args.cfg_options)
     torch.backends.cudnn.benchmark = bool(
         (cfg.get('env_cfg') or {}).get('cudnn_benchmark'))
     set_random_seed(0)

@@ -11,7 +11,7 @@ from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
-from mmsr4ir.apis import keep_freed_memory, read_config
+from mmsr4ir.apis import keep_freed_memory, merge_options, read_config
 from mmsr4ir.apis.speed import (
     add_timing_arguments,
     peak_memory,
@@ -150,7 +150,7 @@ def main() -> None:
     args = parse_args()
     keep_freed_memory()  # as tools/train.py
     cfg = read_config(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    merge_options(cfg, args.cfg_options)
     if args.batch_size:
         cfg.train_dataloader.batch_size = args.batch_size
     device = get_device()

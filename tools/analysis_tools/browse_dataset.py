@@ -8,7 +8,7 @@ from mmengine.runner import set_random_seed
 from mmengine.utils import ProgressBar
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
-from mmsr4ir.apis import read_config
+from mmsr4ir.apis import merge_options, read_config
 from mmsr4ir.apis.browse import browse
 from mmsr4ir.datasets.class_lists import positive
 from mmsr4ir.drawing import write_png
@@ -42,7 +42,7 @@ def main() -> None:
     cfg = read_config(args.config)
     if args.checkpoint and not Path(args.checkpoint).is_file():
         sys.exit(f'error: {args.checkpoint} does not exist')
-    cfg.merge_from_dict(args.cfg_options or {})
+    merge_options(cfg, args.cfg_options)
     set_random_seed(args.seed)
     try:
         bar = None

@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.config import DictAction
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
-from mmsr4ir.apis import read_config
+from mmsr4ir.apis import merge_options, read_config
 from mmsr4ir.apis.build import build_model
 from mmsr4ir.apis.complexity import count, network_inputs, sample_image
 from mmsr4ir.files import write_whole
@@ -49,7 +49,7 @@ def short(number: float) -> str:
 def main() -> None:
     args = parse_args()
     cfg = read_config(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    merge_options(cfg, args.cfg_options)
     shape = (args.shape * 2)[:2] if args.shape else None
     try:
         model = build_model(cfg)

@@ -14,7 +14,7 @@ from mmsr4ir.datasets.class_lists import (
     share,
     split_names,
 )
-from mmsr4ir.datasets.coco_check import check_coco
+from mmsr4ir.datasets.coco_check import check_coco, coco_settings
 from mmsr4ir.datasets.verify import Report, check_occurrence
 from mmsr4ir.files import write_whole
 
@@ -64,15 +64,6 @@ def split_coco(content: dict, val_share: float, seed: int) -> dict[str, dict]:
     return sides
 
 
-def settings(files: dict[str, Path], images: Path, classes: list[str]) -> str:
-    """What a config needs, by the names of configs/sr4ir/faster-rcnn_edsr_custom.py."""
-    train, val = list(files.values())[0], list(files.values())[-1]
-    return '\n'.join([
-        'For the config (configs/sr4ir/faster-rcnn_edsr_custom.py):', "data_root = ''",
-        f"train_ann, train_images = '{train}', '{images}/'",
-        f"val_ann, val_images = '{val}', '{images}/'", f'classes = {tuple(classes)}'])
-
-
 def main() -> None:
     args = parse_args()
     out = args.out or args.annotations.parent
@@ -105,7 +96,8 @@ def main() -> None:
     left = [len(content[key]) - len(clean[key]) for key in ('images', 'annotations')]
     print('{} images and {} objects left out'.format(*left) * any(left),
           report.table(), *notes_of(report), '',
-          settings(files or dict(all=args.annotations), args.images, report.classes),
+          coco_settings(list(files.values()) or [args.annotations], args.images,
+                        report.classes),
           sep='\n')
 
 

@@ -13,6 +13,8 @@ from xml.parsers import expat
 from mmengine.utils import ProgressBar
 from PIL import Image
 
+from mmsr4ir.datasets.coco_check import coco_settings
+
 _SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 _IMAGE_TYPES = _SUFFIXES + tuple(suffix.upper() for suffix in _SUFFIXES)
 _IMAGE_FOLDERS = ('JPEGImages', 'images', 'Images', 'imgs')
@@ -315,7 +317,9 @@ def main() -> None:
                   f'{len(coco["annotations"])} objects')
     except (VocError, OSError) as error:
         sys.exit(f'\nerror: {error}')
-    print(f'classes = {tuple(classes)}')
+    names = sorted(made, key=lambda name: name != 'train')
+    print(coco_settings([out if single else out / f'{name}.json' for name in names],
+                        args.root, classes))
     for note, count in converter.notes.items():
         print(f'{count} {note}; first in {converter.first_met[note]}')
 
