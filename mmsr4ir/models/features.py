@@ -13,6 +13,10 @@ class _ReachedError(Exception):
         self.output = output
 
 
+class NotReachedError(RuntimeError):
+    """The forward pass for the features does not come through the wanted module."""
+
+
 class FeatureTap:
     """The features of a task network at one of its modules.
 
@@ -48,7 +52,7 @@ class FeatureTap:
             tuple[Tensor, ...]: The outputs, level by level.
 
         Raises:
-            RuntimeError: ``extract_feat`` does not come through the module.
+            NotReachedError: ``extract_feat`` does not come through the module.
         """
 
         def stop(module, args, output):
@@ -60,7 +64,7 @@ class FeatureTap:
         except _ReachedError as reached:
             output = reached.output
         else:
-            raise RuntimeError(
+            raise NotReachedError(
                 f'tdp.layer {self.layer!r} is not part of the feature extraction of '
                 f"{type(self.task).__name__}: name a module of its backbone or neck")
         finally:

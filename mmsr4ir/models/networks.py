@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmsr4ir.registry import MODELS
 
-from .features import FeatureTap, frozen
+from .features import FeatureTap, NotReachedError, frozen
 from .losses import TDPLoss
 from .recipes import Phase
 
@@ -149,6 +149,8 @@ def check_tdp(recipe: tuple[Phase, ...], tdp: TDPLoss | None,
             try:
                 outputs = features(torch.zeros(1, 3, size, size, device=device))
                 break
+            except NotReachedError:
+                raise
             # Smaller than a window of it, or it takes images of one size only. Of its
             # other errors all sizes give the same.
             except (AssertionError, ValueError, RuntimeError):

@@ -5,9 +5,10 @@ from mmengine.config import ConfigDict
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch.nn import functional as F
 
+from mmsr4ir.models import networks
 from mmsr4ir.models.features import FeatureTap, frozen
 from mmsr4ir.registry import MODELS
-from toys import RECIPES, changed, snapshot, toy_config, toy_data
+from toys import RECIPES, ToyTask, changed, snapshot, toy_config, toy_data
 
 
 def build(**changes):
@@ -168,6 +169,29 @@ def test_gradient_accumulation_steps_every_second_iteration(method):
     model.train_step(toy_data(), wrappers)
     for name in ('sr.conv.weight', 'task.head.weight', 'task.backbone.stage2.weight'):
         assert not torch.equal(before[name], dict(model.named_parameters())[name])
+
+
+@MODELS.register_module()
+class TaskOfOneSize(ToyTask):
+    """As VGG with its linear layers, which says it with whatever error torch has."""
+
+    size = 224
+
+    def extract_feat(self, inputs):
+        if inputs.shape[-1] != self.size:
+            raise RuntimeError('mat1 and mat2 shapes cannot be multiplied')
+        return super().extract_feat(inputs)
+
+
+def test_a_task_network_may_take_images_of_one_size(monkeypatch):
+    task = dict(type='mmsr4ir.TaskOfOneSize')
+    MODELS.build(toy_config(task=task))
+    lines = []
+    monkeypatch.setattr(TaskOfOneSize, 'size', 100)
+    monkeypatch.setattr(networks, 'print_log', lambda text, *_: lines.append(text))
+    with pytest.raises(RuntimeError, match='mat1 and mat2'):
+        MODELS.build(toy_config(task=task))
+    assert 'TaskOfOneSize takes no square image of (64, 224, 384, 512)' in lines[0]
 
 
 def test_only_the_layer_of_tdp_runs():
