@@ -81,7 +81,10 @@ def test_cut_off_and_started_again(shapes, run_tool, tmp_path):
     (CONFIG, ('--cfg-options', 'test_dataloader.dataset.data_root=/nowhere'),
      'error: the data set of test_dataloader cannot be read'),
 ])
-def test_bad_settings_are_said_at_once(config, more, message, run_tool, tmp_path):
+def test_bad_settings_are_said_at_once(
+        config, more, message, shapes, run_tool, tmp_path):
+    if more:  # the rest of the data is there
+        more = (*more, f'train_dataloader.dataset.data_root={shapes}/')
     process = run_tool(
         PYTHON, 'tools/benchmark.py', config, '--out', tmp_path, *more, ok=False)
     assert process.returncode == 1 and message in process.stdout
