@@ -15,10 +15,10 @@ from mmengine.runner import Runner
 from mmsr4ir.datasets.check import DataError, check_data
 from mmsr4ir.datasets.check_pairs import check_pairs
 
-#: What MMEngine takes from a config without an argument of its Runner.
+#: What is taken from a config without being an argument of MMEngine's Runner.
 _READ_FROM_CONFIG = (
-    'activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval',
-    'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn')
+    'activation_checkpointing', 'benchmark', 'compile', 'custom_imports',
+    'efficient_conv_bn_eval', 'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn')
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:

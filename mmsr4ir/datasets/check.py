@@ -73,7 +73,8 @@ def _check_labels(dataset: dict, cfg, split: str) -> None:
     try:
         problems = list_problems(
             dataset, cfg.model.get('task', cfg.model),
-            cfg.get('default_scope', 'mmengine'), _label_scale(cfg, split))
+            cfg.get('default_scope', 'mmengine'), _label_scale(cfg, split),
+            split == 'train')
     except (OSError, RuntimeError) as error:
         raise DataError(
             f'the data set of {split}_dataloader cannot be read ({error}): set '
@@ -184,6 +185,8 @@ def _check_classes(path: str, content: dict, dataset: dict, cfg) -> None:
             f'{_some(set(classes) - set(names))} only in the config, '
             f'{_some(set(names) - set(classes))} only in the file. '
             'Set metainfo=dict(classes=...) of the data set to those of the file')
+    if len(set(names)) < len(names):
+        raise DataError(f'{path} has a category twice: {names}. Give each name once')
     if classes != names:
         raise DataError(
             f'the classes of the config stand in another order than the categories of '
@@ -211,7 +214,8 @@ def check_evaluator(cfg, split: str) -> None:
     paths = {_annotation_path(one) for one in _leaf_datasets(loader.get('dataset'))}
     task = cfg.model.get('task', cfg.model)
     for number, metric in enumerate(evaluators):
-        kind = str(metric.get('type')).rpartition('.')[2]
+        kind = metric.get('type')  # a name, or the class itself
+        kind = getattr(kind, '__name__', str(kind)).rpartition('.')[2]
         ann_file = metric.get('ann_file')
         if kind == 'CocoMetric' and ann_file and '://' not in ann_file:
             others = [path for path in paths if path and os.path.normpath(
@@ -221,7 +225,7 @@ def check_evaluator(cfg, split: str) -> None:
                     f'{split}_evaluator (its entry {number}) compares with {ann_file}, '
                     f'whose images or categories are others than those of {others[0]} '
                     f'in {split}_dataloader: set ann_file of both to one file')
-        most = metric.get('topk', (1, 5)) if kind == 'Accuracy' else 0
+        most = metric.get('topk', 1) if kind == 'Accuracy' else 0
         most = max(most) if isinstance(most, list | tuple) else most
         count = (task.get('head') or {}).get('num_classes')
         if kind == 'Accuracy' and isinstance(count, int) and most > count:

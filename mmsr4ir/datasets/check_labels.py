@@ -18,8 +18,8 @@ from .image_scan import BROKEN, image_problem
 FULL_MAPS = 500
 
 
-def list_problems(dataset: Mapping, task: Mapping, scope: str, scale: int = 1
-                  ) -> list[str]:
+def list_problems(dataset: Mapping, task: Mapping, scope: str, scale: int = 1,
+                  training: bool = True) -> list[str]:
     """What is wrong with the labels of a data set of mmsegmentation or mmpretrain.
 
     Args:
@@ -27,6 +27,7 @@ def list_problems(dataset: Mapping, task: Mapping, scope: str, scale: int = 1
         task: Config of the task network.
         scope: The default scope of the config.
         scale: How many times as large as its image a label map is.
+        training: Whether losses are computed on it.
 
     Returns:
         list[str]: Each names the file or class; empty for other kinds of data sets.
@@ -41,12 +42,13 @@ def list_problems(dataset: Mapping, task: Mapping, scope: str, scale: int = 1
     built = build_unread(dataset, kind)
     samples = built.load_data_list()
     if 'BaseSegDataset' in bases:
-        problems = _map_problems(built, samples, task, scale)
+        problems = _map_problems(built, samples, task, scale, training)
     else:
         problems = _class_problems(built, samples, task)
         with ThreadPoolExecutor(16) as pool:
             problems += filter(None, pool.map(
-                image_problem, [sample['img_path'] for sample in samples]))
+                image_problem, [sample['img_path'] for sample in samples
+                                if '://' not in sample['img_path']]))
     return _count_problems(built, task) + problems
 
 
@@ -74,7 +76,10 @@ def _count_problems(built, task: Mapping) -> list[str]:
     for part in ('decode_head', 'auxiliary_head', 'head'):
         for head in as_list(task.get(part)):
             count = head.get('num_classes')
-            if count is not None and count != len(classes):
+            if count is None:
+                continue
+            # An auxiliary head may have a task of its own, as STDC's has boundaries.
+            if count != len(classes) and part != 'auxiliary_head':
                 problems.append(
                     f'model.task.{part}.num_classes is {count}, but metainfo has '
                     f'{len(classes)} classes')
@@ -111,14 +116,16 @@ def _class_problems(built, samples: list[dict], task: Mapping) -> list[str]:
     return problems
 
 
-def _map_problems(built, samples: list[dict], task: Mapping, scale: int) -> list[str]:
+def _map_problems(built, samples: list[dict], task: Mapping, scale: int,
+                  training: bool) -> list[str]:
     heads = as_list(task.get('decode_head'))
     head = heads[-1] if heads else {}
-    weighted = any(
-        isinstance(loss.get('class_weight'), list | tuple)
+    num_classes, ignored = head.get('num_classes'), head.get('ignore_index', 255)
+    weighted = training and num_classes and not 0 <= ignored < num_classes and any(
+        loss.get('class_weight') and not loss.get('use_sigmoid')
+        and str(loss.get('type', 'CrossEntropyLoss')).endswith('CrossEntropyLoss')
         for one in heads + as_list(task.get('auxiliary_head'))
         for loss in as_list(one.get('loss_decode')))
-    num_classes, ignored = head.get('num_classes'), head.get('ignore_index', 255)
     # Data sets that renumber their labels do so after reading.
     plain = num_classes and not built.label_map and not built.reduce_zero_label
     every = max(1, -(-len(samples) // FULL_MAPS))

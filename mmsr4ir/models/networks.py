@@ -56,7 +56,8 @@ def set_num_classes(task: dict, num_classes: int | None) -> dict:
 
     def walk(node) -> None:
         if isinstance(node, dict):
-            if 'num_classes' in node:
+            # mmseg's STDC has an auxiliary head whose two classes are boundary or not.
+            if 'num_classes' in node and 'boundary_threshold' not in node:
                 node['num_classes'] = num_classes
             for value in node.values():
                 walk(value)

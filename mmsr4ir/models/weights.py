@@ -106,9 +106,9 @@ def load_weights(part: str, network: nn.Module, init_cfg: Mapping) -> None:
         raise WeightsError(
             f'{where} holds another network than {type(network).__name__}: tensors '
             f'{found}. Use the file that belongs to this config, or select a part of '
-            f'it by init_cfg.prefix (its names begin with {", ".join(starts)}). To '
-            'start from what fits, as for other classes, set init_cfg.strict=False.'
-            f'{hint}')
+            f'it by init_cfg.prefix (its names begin with {", ".join(starts)}).'
+            + (' To start from what fits, as for other classes, set '
+               'init_cfg.strict=False.' if init_cfg.get('strict', True) else '') + hint)
     network.load_state_dict(loaded)
     print_log(f'{part}: all {len(own)} tensors loaded from {path}', 'current')
 

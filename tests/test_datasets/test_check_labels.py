@@ -69,7 +69,14 @@ def test_weights_of_classes_and_pixels_to_be_ignored(seg):
     with pytest.raises(DataError, match='2 problems.*0.png has pixels to be ignored '
                        r'\(255\).*set class_weight=None'):
         check_data(seg, ('train', ))
-    seg.model.task.auxiliary_head.loss_decode.class_weight = [1.0] * 4
+    seg.val_dataloader = seg.train_dataloader
+    check_data(seg, ('val', ))  # no loss is computed there
+    other = dict(type='OhemCrossEntropy')  # it leaves such pixels out
+    loss = seg.model.task.auxiliary_head.loss_decode
+    seg.model.task.auxiliary_head.loss_decode = dict(loss, **other)
+    check_data(seg, ('train', ))
+    seg.model.task.auxiliary_head.loss_decode = loss
+    loss.class_weight = [1.0] * 4
     with pytest.raises(DataError, match='auxiliary_head.loss_decode.class_weight has 4 '
                        'weights for 5 classes'):
         check_data(seg, ('train', ))
@@ -84,6 +91,18 @@ def test_heads_for_other_classes_than_the_data_set_has(seg, cls):
     with pytest.raises(DataError, match='task.head.num_classes is 7, but metainfo has '
                        '4 classes'):
         check_data(cls, ('train', ))
+
+
+def test_an_auxiliary_head_may_have_classes_of_its_own(seg):
+    seg.model.task.auxiliary_head.num_classes = 2  # boundaries, in mmseg's STDC
+    check_data(seg, ('train', ))
+
+
+def test_images_elsewhere_than_in_files_are_not_looked_at(cls, monkeypatch):
+    samples = [dict(img_path=f'store://{i}.png', gt_label=i) for i in range(4)]
+    from mmpretrain.datasets import CustomDataset
+    monkeypatch.setattr(CustomDataset, 'load_data_list', lambda self: samples)
+    check_data(cls, ('train', ))
 
 
 def test_images_in_class_folders_are_looked_at(cls, monkeypatch):
@@ -106,7 +125,9 @@ def test_an_image_bomb_in_segmentation_is_named(seg, monkeypatch):
 
 def test_more_best_classes_counted_than_there_are(cls):
     cls.val_dataloader = cls.train_dataloader
-    cls.val_evaluator = [dict(type='Accuracy', topk=(1, 5))]
+    cls.val_evaluator = dict(type='Accuracy')
+    check_data(cls, ('val', ))
+    cls.val_evaluator = [dict(type='mmpretrain.Accuracy', topk=(1, 5))]
     with pytest.raises(DataError, match=r'val_evaluator .* best 5 cl.*topk=\(1, \)'):
         check_data(cls, ('val', ))
 

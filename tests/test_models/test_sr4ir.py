@@ -320,6 +320,8 @@ def test_num_classes_reaches_every_head():
         head=dict(num_classes=5), aux=[dict(num_classes=5, x=1)])
     assert task['head']['num_classes'] == 80
     assert set_num_classes(task, None) == task
+    boundaries = dict(num_classes=2, boundary_threshold=0.1)  # STDC's auxiliary head
+    assert set_num_classes(dict(aux=boundaries), 5) == dict(aux=boundaries)
 
 
 @pytest.mark.parametrize('changes, error, message', [
