@@ -8,7 +8,7 @@ from mmengine.runner import set_random_seed
 from mmengine.utils import ProgressBar
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
-from mmsr4ir.apis import read_config
+from mmsr4ir.apis import merge_options, read_config
 from mmsr4ir.apis.lr_dataset import folder_images, split_images
 from mmsr4ir.datasets.check import DataError
 from mmsr4ir.drawing import write_png
@@ -43,7 +43,7 @@ def parse_args() -> argparse.Namespace:
 def write_images(args: argparse.Namespace) -> list[str]:
     """Write all images; return what is wrong with those that cannot be read."""
     cfg = read_config(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    merge_options(cfg, args.cfg_options)
     if args.images is None:
         names, images = split_images(cfg, args.split)
     elif not args.images.is_dir():

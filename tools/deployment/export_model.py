@@ -10,7 +10,7 @@ from pathlib import Path
 from mmengine.config import DictAction
 
 import mmsr4ir
-from mmsr4ir.apis import read_config
+from mmsr4ir.apis import merge_options, read_config
 from mmsr4ir.apis.build import build_model
 from mmsr4ir.apis.convert import ConvertError, read_checkpoint
 from mmsr4ir.apis.export import (
@@ -115,7 +115,7 @@ def export(args: argparse.Namespace) -> None:
     if args.out.suffix == '.onnx':
         check_packages()
     cfg = read_config(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    merge_options(cfg, args.cfg_options)
     meta = read_checkpoint(args.checkpoint).get('meta') or {}
     part = ExportPart(build_model(cfg, str(args.checkpoint)), args.part).eval()
     begin = time.time()

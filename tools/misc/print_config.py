@@ -6,7 +6,7 @@ from pathlib import Path
 from mmengine.config import DictAction
 
 import mmsr4ir  # noqa: F401  (configs import it)
-from mmsr4ir.apis import read_config
+from mmsr4ir.apis import merge_options, read_config
 from mmsr4ir.files import whole_file
 
 
@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = read_config(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    merge_options(cfg, args.cfg_options)
     if args.save_path is None:
         print(cfg.pretty_text)
         return

@@ -14,7 +14,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from mmengine.utils import ProgressBar
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
-from mmsr4ir.apis import read_config
+from mmsr4ir.apis import merge_options, read_config
 from mmsr4ir.datasets.check import (
     DataError,
     _annotation_path,
@@ -256,7 +256,7 @@ def main() -> None:
         sys.exit(f'error: {args.target} does not exist')
     if args.target.endswith('.py'):
         cfg = read_config(args.target)
-        cfg.merge_from_dict(args.cfg_options or {})
+        merge_options(cfg, args.cfg_options)
         parts = config_parts(cfg, args.split)
     else:
         cfg, parts = Config(), plain_parts(args.target, args.images)
