@@ -165,10 +165,9 @@ class ActivationCheckpointHook(_NamedPartsHook):
 
     def parts(self, module: nn.Module) -> list[nn.Module]:
         """As :class:`CompileHook`'s; a ``Sequential`` stands for its layers too."""
-        if isinstance(module, nn.Sequential):
-            return [part for layer in module for part in super(
-                ActivationCheckpointHook, self).parts(layer)]
-        return super().parts(module)
+        layers = module if isinstance(module, nn.Sequential) else [module]
+        plain = super().parts
+        return [part for layer in layers for part in plain(layer)]
 
     def wrap(self, module: nn.Module) -> Callable:
         """Run ``forward`` again for the backward pass."""

@@ -97,8 +97,9 @@ def load_weights(part: str, network: nn.Module, init_cfg: Mapping) -> None:
     if found and fits and not init_cfg.get('strict', True):
         network.load_state_dict(fits, strict=False)
         left = [name for name in own if name not in fits]
+        more = f' and {len(left) - 6} more' if len(left) > 6 else ''
         print_log(f'{part}: {len(fits)} of {len(own)} tensors loaded from {path}; as '
-                  f'initialised: {", ".join(left) or "none"}; not used: '
+                  f'initialised: {", ".join(left[:6]) or "none"}{more}; not used: '
                   f'{len(loaded) - len(fits)}', 'current')
         return
     if found:
