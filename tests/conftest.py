@@ -106,7 +106,7 @@ def run_tool(tmp_path_factory):
                 command, cwd=ROOT, text=True, timeout=LIMIT, stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT, env=environment() | (env or {}))
         if ok:
-            assert process.returncode == 0, process.stdout[-4000:]
+            assert process.returncode == 0, process.stdout
         return process
 
     yield run

@@ -51,7 +51,7 @@ def main() -> None:
         from mmsr4ir.evaluation import DumpPredictions
         runner.test_evaluator.metrics.append(DumpPredictions(out_file_path=args.out))
     runner.test()
-    end_dist()
+    end_dist(runner.model)
 
 
 if __name__ == '__main__':

@@ -92,7 +92,7 @@ def main() -> None:
         sys.exit(f'error: {error}')
     finally:
         gc.unfreeze()  # else triton, which looks at the end, reports leaks
-    end_dist()
+    end_dist(runner.model)
 
 
 if __name__ == '__main__':

@@ -10,7 +10,9 @@ import torch
 import torch.distributed
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch import nn
 
 from mmsr4ir.datasets.check import DataError, check_data
 from mmsr4ir.datasets.check_pairs import check_pairs
@@ -105,14 +107,19 @@ def start_dist(cfg: Config) -> None:
         torch.distributed.init_process_group('gloo')
 
 
-def end_dist() -> None:
-    """Leave the other processes in order.
+def end_dist(model: nn.Module) -> None:
+    """Leave the other processes in order; the model cannot be trained afterwards.
 
     Gloo's threads would else run on while Python ends, which now and then aborts a
-    process that has done all its work, and with it the job.
+    process that has done all its work, and with it the job. They end with the last
+    thing that holds their group, and the wrapper of each network holds it.
     """
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    if not torch.distributed.is_initialized():
+        return
+    for wrapper in filter(is_model_wrapper, model.modules()):
+        for name in ('process_group', 'reducer', 'logger'):
+            wrapper.__dict__.pop(name, None)
+    torch.distributed.destroy_process_group()
 
 
 def use_exact_loops(cfg: Config) -> None:

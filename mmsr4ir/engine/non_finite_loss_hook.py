@@ -1,9 +1,10 @@
 """Stop a training whose loss is no number any more, or skip a few such batches."""
 import logging
+from collections.abc import Iterable
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
+from mmengine.logging import MessageHub, print_log
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmsr4ir.models.sr4ir import unwrap
@@ -65,10 +66,13 @@ class NonFiniteLossHook(Hook):
         skipped = runner.message_hub.runtime_info.get('skipped_batches', 0) + 1
         runner.message_hub.update_info('skipped_batches', skipped)
         if skipped <= self.max_skipped:
+            leave_out_of_log(runner.message_hub, bad)
             print_log(f'{where}. Skipped, {skipped} of at most {self.max_skipped}.',
                       'current', logging.WARNING)
             return
         last = find_latest_checkpoint(runner.work_dir)
+        if last is None and runner._resume:  # into another folder
+            last = runner._load_from
         raise FloatingPointError(
             f'{where}. Training stopped and this state was not saved. '
             + (f'The last good checkpoint is {last}.' if last else
@@ -76,3 +80,15 @@ class NonFiniteLossHook(Hook):
             + ' Lower the learning rate or set clip_grad in optim_wrapper, and look at '
             'the images of this iteration. To skip a few such batches, set '
             'default_hooks.non_finite_loss.max_skipped.')
+
+
+def leave_out_of_log(hub: MessageHub, losses: Iterable[str]) -> None:
+    """Take the last value of these losses out of what is smoothed for the log.
+
+    It would stand in every line until its window is over. The entry stays, with no
+    weight, so that all processes have as many.
+    """
+    for name in losses:
+        values, counts = hub.get_scalar(f'train/{name}').data
+        values[-1] = counts[-1] = 0
+    hub.log_scalars.pop('train/skipped', None)

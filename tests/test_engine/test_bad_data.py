@@ -152,9 +152,9 @@ class OneNaN(ToyDataset):
         return data | dict(inputs=data['inputs'].float() * (1 if i else float('nan')))
 
 
-def nan_runner(folder, max_skipped, epochs=1):
+def nan_runner(folder, max_skipped, epochs=1, **settings):
     return runner(
-        folder, epochs=epochs,
+        folder, epochs=epochs, **settings,
         train_dataloader=dict(
             dataset=OneNaN(), batch_size=2, num_workers=0,
             sampler=dict(type='DefaultSampler', shuffle=False)),
@@ -162,6 +162,7 @@ def nan_runner(folder, max_skipped, epochs=1):
             non_finite_loss=dict(type='mmsr4ir.NonFiniteLossHook',
                                  max_skipped=max_skipped),
             alternate=dict(type='mmsr4ir.AlternateTrainingHook'),
+            logger=dict(type='LoggerHook', interval=1),
             checkpoint=dict(type='CheckpointHook', interval=1)))
 
 
@@ -184,6 +185,35 @@ def test_a_nan_batch_leaves_no_trace_and_the_next_one_trains(tmp_path, monkeypat
     saved = load_from_local(tmp_path / 'epoch_1.pth')
     assert all(v.isfinite().all() for v in saved['state_dict'].values())
     assert saved['message_hub']['runtime_info']['skipped_batches'] == 1
+
+
+def test_a_skipped_loss_does_not_stand_in_the_smoothed_log(tmp_path):
+    run = nan_runner(tmp_path, max_skipped=2, epochs=2,
+                     log_processor=dict(type='mmsr4ir.PhaseLogProcessor'))
+    lines = []
+    plain = run.logger.info
+    run.logger.info = lambda text, *args: (lines.append(text), plain(text, *args))
+    run.train()
+    lines = [line for line in lines if ' | loss ' in line]
+    assert len(lines) == 4  # NaN, finite, NaN, finite
+    assert ['nan' in line for line in lines] == [True, False, False, False]
+    assert not any('skipped' in line for line in lines)
+    hub = run.message_hub
+    history = hub.get_scalar('train/sr/loss')
+    values, counts = history.data
+    assert counts.tolist() == [0, 1, 0, 1]
+    assert history.mean() == pytest.approx((values[1] + values[3]) / 2)
+
+
+def test_the_checkpoint_a_run_in_another_folder_began_with_is_named(tmp_path):
+    for folder in ('first', 'second'):
+        (tmp_path / folder).mkdir()
+    nan_runner(tmp_path / 'first', max_skipped=1).train()
+    again = nan_runner(tmp_path / 'second', max_skipped=1, epochs=2)
+    last = str(tmp_path / 'first' / 'epoch_1.pth')
+    again._resume, again._load_from = True, last
+    with pytest.raises(FloatingPointError, match=f'last good checkpoint is {last}'):
+        again.train()
 
 
 def test_more_nan_batches_than_the_limit_are_fatal(tmp_path):

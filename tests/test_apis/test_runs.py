@@ -1,0 +1,41 @@
+"""The end of a process that trained together with others."""
+import sys
+
+import pytest
+
+THREADS = """
+import os
+import sys
+from pathlib import Path
+
+import torch.distributed as dist
+
+sys.path[:0] = ['tests', '.']
+from mmsr4ir.apis import end_dist
+from toys import toy_runner
+
+def threads():
+    return {path.read_text().strip() for path in Path('/proc/self/task').glob('*/comm')}
+
+work = Path(sys.argv[1])
+os.environ['LOCAL_RANK'] = '0'
+dist.init_process_group('gloo', f'file://{work}/group', rank=0, world_size=1)
+runner = toy_runner(work, launcher='pytorch', cfg=dict(model_wrapper_cfg=dict(
+    type='mmsr4ir.SeparateDistributedDataParallel', device_ids=None)))
+print('wrapped:', type(runner.model).__name__)
+runner.train()
+print('before:', sorted(threads()))
+end_dist(runner.model)
+print('after:', sorted(threads()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
+def test_no_thread_of_the_group_is_left(tmp_path, run_tool):
+    script = tmp_path / 'threads.py'
+    script.write_text(THREADS)
+    output = run_tool(sys.executable, script, tmp_path).stdout
+    found = {line.partition(':')[0]: line for line in output.splitlines()}
+    assert 'SeparateDistributedDataParallel' in found['wrapped']
+    assert 'gloo' in found['before']
+    assert 'gloo' not in found['after']
