@@ -2,6 +2,7 @@
 import argparse
 import difflib
 import inspect
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ import torch
 import torch.distributed
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
@@ -52,6 +54,7 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg = read_config(args.config)
     cfg.launcher = args.launcher
     merge_options(cfg, args.cfg_options)
+    warn_of_unread(cfg)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
@@ -138,6 +141,18 @@ def use_exact_loops(cfg: Config) -> None:
         sys.exit('error: with default_hooks.checkpoint.max_keep_ckpts=1 MMEngine '
                  'removes the only checkpoint before it writes the next; a run that '
                  'dies between loses everything. Set it to 2 or more')
+
+
+def warn_of_unread(cfg: Config) -> None:
+    """Warn of settings of the model at the config's top level, where nothing reads them.
+
+    A variable there that the model is given is no such thing.
+    """
+    for name in ('degradation', 'patch_mix', 'recipe', 'tdp'):
+        if name in cfg and cfg[name] != cfg.get('model', {}).get(name):
+            print_log(f'the config sets {name} at its top level, where nothing reads '
+                      f'it: the setting of the model is model.{name}',
+                      level=logging.WARNING)
 
 
 def set_amp(cfg: Config, dtype: str | None) -> None:

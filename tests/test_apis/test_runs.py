@@ -1,7 +1,10 @@
-"""The end of a process that trained together with others."""
+"""What the tools do with a config, and the end of a process among others."""
 import sys
 
 import pytest
+from mmengine.config import Config
+
+from mmsr4ir.apis.runs import warn_of_unread
 
 THREADS = """
 import os
@@ -39,3 +42,12 @@ def test_no_thread_of_the_group_is_left(tmp_path, run_tool):
     assert 'SeparateDistributedDataParallel' in found['wrapped']
     assert 'gloo' in found['before']
     assert 'gloo' not in found['after']
+
+
+def test_a_setting_of_the_model_in_the_wrong_place_is_warned_of(capfd):
+    recipe = dict(sr=dict(update='sr'))
+    warn_of_unread(Config(dict(recipe=recipe, model=dict(recipe=recipe))))
+    assert not capfd.readouterr().out
+    warn_of_unread(Config(dict(recipe=recipe, model=dict())))
+    text = capfd.readouterr()
+    assert 'model.recipe' in text.out + text.err
