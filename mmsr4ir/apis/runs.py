@@ -144,7 +144,7 @@ def use_exact_loops(cfg: Config) -> None:
 
 
 def warn_of_unread(cfg: Config) -> None:
-    """Warn of settings of the model at the config's top level, where nothing reads them.
+    """Warn of the model's settings at a config's top level, where nothing reads them.
 
     A variable there that the model is given is no such thing.
     """

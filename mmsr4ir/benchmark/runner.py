@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import uuid4
 
 import torch
 
@@ -71,11 +72,13 @@ def run_parts(parts: Sequence[Part], out: Path, jobs: int = 1, images: int = 8,
 
     Raises:
         BenchmarkError: Another benchmark works in ``out``, or a part there was
-            trained with other settings.
+            trained with other settings or from networks that are gone.
     """
     with locked(out) as lock:
         for part in parts:
-            write_settings(part)
+            write_settings(part, parts)
+        for part in parts:
+            check_origins(part)
         team = Team(parts, jobs, images, lock)
         with ThreadPoolExecutor(jobs) as pool:
             try:
@@ -139,12 +142,14 @@ class Team:
         part = work.part
         if not part.is_trained:
             work.state = 'training'
+            # Before the training: one that is cut off goes on from these networks.
+            write_json(part.folder / 'needs.json', origins(part))
             self.call(part, 'train', '--resume')
             last = (part.folder / 'train' / 'last_checkpoint').read_text().strip()
             with whole_file(part.checkpoint) as link:
                 link.symlink_to(os.path.relpath(last, part.folder))
-            write_json(part.folder / 'trained.json', read_json(
-                part.folder / 'train' / 'record.json'))
+            write_json(part.folder / 'trained.json', dict(
+                work.record(), run=uuid4().hex))
         work.trained.set()
         if part.is_tested and not (part.folder / 'tested.json').exists():
             work.state = 'testing'
@@ -211,8 +216,12 @@ def slot_settings(slot: int, jobs: int) -> dict[str, str]:
     return settings
 
 
-def write_settings(part: Part) -> None:
+def write_settings(part: Part, parts: Sequence[Part]) -> None:
     """Write a part's config; see that an earlier start had the same.
+
+    Args:
+        part: The one.
+        parts: All, among them those that need it.
 
     Raises:
         BenchmarkError: It had another one.
@@ -221,11 +230,43 @@ def write_settings(part: Part) -> None:
     text = part.cfg.pretty_text
     if path.exists():
         if path.read_text() != text:
+            folders = [part.folder, *(
+                other.folder for other in parts if part in other.needs.values())]
             raise BenchmarkError(
                 f'{path} is from an earlier start with other settings: choose another '
-                f'--out, or remove {part.folder} to train {part.title} anew')
+                f'--out, or remove {" and ".join(map(str, folders))} to train '
+                f'{part.title} anew' + (', and what takes its network over'
+                                        if len(folders) > 1 else ''))
         return
     write_whole(path, text)
+
+
+def origins(part: Part) -> dict[str, str]:
+    """The runs that a part's networks come from, by network.
+
+    A training has a name of its own, which a repeated one does not have again. Those
+    of early versions have none and are left out.
+    """
+    found = {network: read_json(need.folder / 'trained.json').get('run')
+             for network, need in part.needs.items()}
+    return {network: run for network, run in found.items() if run}
+
+
+def check_origins(part: Part) -> None:
+    """See that the networks that a training took over are still those that are there.
+
+    Raises:
+        BenchmarkError: One was trained anew since, or is about to be.
+    """
+    path = part.folder / 'needs.json'
+    if not (part.is_trained or path.exists()):
+        return
+    now, then = origins(part), read_json(path)
+    for network, need in part.needs.items():
+        if not need.is_trained or now.get(network) != then.get(network):
+            raise BenchmarkError(
+                f'{part.title} was trained from another {need.title} than that of '
+                f'{need.folder}: remove {part.folder} to train it anew too')
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The order of the parts, what is run again and what is not, with tools of straw."""
 import json
+import shutil
 import subprocess
 import sys
 
@@ -45,6 +46,14 @@ with open({diary!r}, 'a') as file:
 '''
 
 
+def parts_of(methods, out, options=None):
+    return plan_parts(Config(dict(
+        model=dict(
+            type='mmsr4ir.SR4IR', sr=dict(type='mmagic.EDSRNet'),
+            task=dict(type='x'), recipe=dict()),
+        default_hooks=dict(), **(options or {}))), methods, [0], out)
+
+
 @pytest.fixture
 def straw(tmp_path, monkeypatch):
     """Put tools of straw in place; return a function that runs methods with them."""
@@ -58,13 +67,8 @@ def straw(tmp_path, monkeypatch):
             (tools / f'{name}.py').write_text(text.format(
                 diary=str(diary), broken=tuple(broken), company=company))
         diary.write_text('')
-        cfg = Config(dict(
-            model=dict(
-                type='mmsr4ir.SR4IR', sr=dict(type='mmagic.EDSRNet'),
-                task=dict(type='x'), recipe=dict()),
-            default_hooks=dict(), **(options or {})))
-        works = run_parts(plan_parts(cfg, methods, [0], tmp_path / 'out'),
-                          tmp_path / 'out', jobs, **more)
+        out = tmp_path / 'out'
+        works = run_parts(parts_of(methods, out, options), out, jobs, **more)
         return {work.part.method: work for work in works}, diary.read_text().split('\n')
 
     return run
@@ -115,6 +119,47 @@ def test_other_settings_are_not_mixed_with_finished_parts(straw):
     straw(['l2t'])
     with pytest.raises(BenchmarkError, match='other settings.*--out'):
         straw(['l2t'], options=dict(train_cfg=dict(max_epochs=9)))
+    straw(['t2s'])
+    with pytest.raises(BenchmarkError, match=(
+            'remove .*/h2t/seed_0 and .*/t2s/seed_0 to train H→T seed 0 anew, and')):
+        straw(['t2s'], options=dict(train_cfg=dict(max_epochs=9)))
+
+
+def test_what_took_over_a_network_is_not_left_stale(straw, tmp_path):
+    straw(['s2t'])
+    out = tmp_path / 'out'
+    shutil.rmtree(out / 's/seed_0')
+    # Refused before S is trained anew, and where a start without S→T did it.
+    for trained in (False, True):
+        if trained:
+            part, = [part for part in parts_of(['s2t'], out) if part.method == 's']
+            run_parts([part], out)
+        with pytest.raises(BenchmarkError, match=(
+                'S→T seed 0 was trained from another S seed 0 .*remove .*/s2t/seed')):
+            straw(['s2t', 'l2t'])
+    shutil.rmtree(out / 's2t/seed_0')
+    works, diary = straw(['s2t', 'l2t'])
+    assert [line for line in diary if line] == [
+        'train s2t', 'test s2t', 'train l2t', 'test l2t']
+
+
+def test_a_training_that_was_cut_off_keeps_its_networks(straw, tmp_path):
+    straw(['s2t'], broken=['s2t'])
+    shutil.rmtree(tmp_path / 'out/s/seed_0')
+    with pytest.raises(BenchmarkError, match='remove .*/s2t/seed_0 to train it anew'):
+        straw(['s2t'])
+
+
+def test_results_of_early_versions_are_taken(straw, tmp_path):
+    straw(['s2t'])
+    for method in ('s', 's2t'):
+        path = tmp_path / 'out' / method / 'seed_0' / 'trained.json'
+        record = json.loads(path.read_text())
+        assert record.pop('run')
+        path.write_text(json.dumps(record))
+    (tmp_path / 'out/s2t/seed_0/needs.json').unlink()
+    _, diary = straw(['s2t'])
+    assert diary == ['']
 
 
 def test_several_at_once(straw):
