@@ -2,11 +2,14 @@
 import csv
 import io
 import json
+import math
 import os
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -56,8 +59,11 @@ def collect(works: Sequence[Progress], methods: Sequence[str], metric: str) -> d
         metric: Key of the task metric.
 
     Raises:
-        BenchmarkError: A test did not give this metric, or gave no usable number.
+        BenchmarkError: No test gave a usable number for this metric.
     """
+    tests = {id(work): read_json(work.part.folder / 'tested.json')
+             for work in works if work.state == 'done' and work.part.method in methods}
+    check_metric([test['metrics'] for test in tests.values()], metric)
     result = {}
     for method in methods:
         runs = {}
@@ -66,23 +72,18 @@ def collect(works: Sequence[Progress], methods: Sequence[str], metric: str) -> d
                 continue
             run = dict(state=work.state, reason=work.reason)
             if work.state == 'done':
-                tested = read_json(work.part.folder / 'tested.json')
-                metrics = tested['metrics']
-                if metric not in metrics:
-                    raise BenchmarkError(
-                        f'{work.part.title} has no metric {metric!r}; there are '
-                        f'{sorted(metrics)}: choose one by --metric')
-                value = metrics[metric]
-                if value != value or value == -1:  # pycocotools' word for it
-                    raise BenchmarkError(
-                        f'{work.part.title}: {metric} is {value}, so the test data '
-                        'have no ground truth for it: set ann_file, data_prefix or '
-                        'the classes of test_dataloader')
+                test = tests[id(work)]
+                metrics = {key: _finite(value)
+                           for key, value in test['metrics'].items()}
                 run |= read_json(work.part.folder / 'trained.json')
-                run |= dict(metrics=metrics, task=value,
-                            lr_digest=tested.get('lr_digest'))
+                run |= dict(metrics=metrics, lr_digest=test.get('lr_digest'))
+                if is_usable(metrics, metric):
+                    run['task'] = metrics[metric]
+                else:
+                    run |= dict(state='failed', reason=(
+                        f'its test gave no {metric}: nothing was detected?'))
                 for name in _QUALITY if METHODS[method].test_on != 'hr' else ():
-                    if f'sr/{name}' in metrics:
+                    if metrics.get(f'sr/{name}') is not None:
                         run[name] = metrics[f'sr/{name}']
             runs[work.part.seed] = run
         result[method] = dict(title=METHODS[method].title, runs=runs)
@@ -96,6 +97,35 @@ def collect(works: Sequence[Progress], methods: Sequence[str], metric: str) -> d
                     mean=statistics.fmean(values), runs=len(values),
                     std=statistics.stdev(values) if len(values) > 1 else None)
     return result
+
+
+def is_usable(metrics: Mapping, metric: str) -> bool:
+    """Whether a test gave a number for a metric; -1 is pycocotools' word for none."""
+    return _finite(metrics.get(metric, -1)) not in (None, -1)
+
+
+def check_metric(tests: Iterable[Mapping], metric: str) -> None:
+    """See that at least one test gave a number by which methods can be compared.
+
+    One without is a method that fails: MMDetection's ``CocoMetric`` gives no number
+    where nothing was detected.
+
+    Raises:
+        BenchmarkError: There are tests, and none gave one.
+    """
+    tests = list(tests)
+    if not tests or any(is_usable(metrics, metric) for metrics in tests):
+        return
+    found = [metrics[metric] for metrics in tests if metric in metrics]
+    if found:
+        raise BenchmarkError(
+            f'{metric} is {found[0]} in all tests, so the test data have no ground '
+            'truth for it: set ann_file, data_prefix or the classes of '
+            'test_dataloader')
+    raise BenchmarkError(
+        f'no test gave a metric {metric!r}; there are {sorted({*chain(*tests)})}: '
+        'choose one by --metric; or train longer, if that is the right one and nothing '
+        'was detected')
 
 
 def add_gap_closed(result: dict) -> None:
@@ -171,6 +201,9 @@ def markdown(report: dict) -> str:
             text = f'{factor * found["mean"]:{form}}'
             if found['std'] is not None:
                 text += f' ± {factor * found["std"]:{form}}'
+            seeds = len(row['runs'])
+            if found['runs'] < seeds:
+                text += f' ({found["runs"]} of {seeds} seeds)'
             return text
 
         cells = [show('task', '.3f'), show('gap_closed', '.1f', 100.0),
@@ -240,9 +273,8 @@ def write_report(works: Sequence[Progress], cfg: Config, methods: Sequence[str],
     Raises:
         OSError: A file cannot be written.
     """
-    # What could not be counted is NaN, which JSON does not have.
-    complexity = {
-        network: {key: value if value == value else None for key, value in row.items()}
+    complexity = {  # what could not be counted is NaN
+        network: {key: _finite(value) for key, value in row.items()}
         for network, row in complexity.items()}
     report = dict(
         config=str(cfg.filename), metric=metric, jobs=jobs, machine=machine(),
@@ -268,6 +300,11 @@ def machine() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f'{len(os.sched_getaffinity(0))} cores ({platform.machine()}), no GPU'
+
+
+def _finite(value: Any) -> Any:
+    """None in the place of NaN and infinity, which JSON does not have."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _short(number: float | None) -> str:

@@ -115,8 +115,35 @@ def test_what_is_missing_is_said(works, tmp_path):
     text = (tmp_path / 'results.md').read_text()
     assert '- H→T seed 1: failed: error: out of paint' in text
     table = cells(text)
-    assert table['H→T']['mIoU'] == '80.000', 'of the seed that is left'
-    assert table['SR4IR']['gap closed in %'] == '50.0', 'of the seed that has both'
+    assert table['H→T']['mIoU'] == '80.000 (1 of 2 seeds)', 'of the seed that is left'
+    assert table['SR4IR']['gap closed in %'] == '50.0 (1 of 2 seeds)', 'with both'
+
+
+@pytest.mark.parametrize('metrics', [{}, {'mIoU': float('nan')}, {'mIoU': -1.0}])
+def test_a_method_that_detects_nothing_is_missing(works, tmp_path, metrics):
+    # Of a test, what is not finite is not a number of the results either.
+    metrics = metrics | {'sr/PSNR': 25.0, 'sr/SSIM': float('inf')}
+    write_json(works[-1].part.folder / 'tested.json', dict(metrics=metrics))
+    write(works, tmp_path)
+    text = (tmp_path / 'results.md').read_text()
+    assert ('- SR4IR seed 1: failed: its test gave no mIoU: nothing was detected?'
+            in text)
+    table = cells(text)
+    assert table['SR4IR']['mIoU'] == '60.000 (1 of 2 seeds)'
+    assert table['SR4IR']['gap closed in %'] == '50.0 (1 of 2 seeds)'
+    assert table['SR4IR']['PSNR in dB'] == '24.00 ± 1.41'
+    run = json.loads((tmp_path / 'results.json').read_text())[
+        'methods']['sr4ir']['runs']['1']
+    assert run['state'] == 'failed' and run['metrics']['sr/SSIM'] is None
+
+
+def test_seeds_without_a_gap_are_said(works, tmp_path):
+    path = works[0].part.folder / 'tested.json'  # H→T is no better than L→T
+    write_json(path, dict(metrics={'mIoU': 40.0}))
+    write(works, tmp_path)
+    table = cells((tmp_path / 'results.md').read_text())
+    assert table['SR4IR']['gap closed in %'] == '60.0 (1 of 2 seeds)'
+    assert table['SR4IR']['mIoU'] == '63.000 ± 4.243'
 
 
 def test_no_gap_to_close(works, tmp_path):
@@ -144,13 +171,15 @@ def test_what_was_not_the_same_is_said(works, tmp_path):
 
 
 def test_an_unknown_metric_is_named(works, tmp_path):
-    with pytest.raises(BenchmarkError, match=r"no metric 'mAcc'.*\['mIoU', 'sr/PSNR'"):
+    with pytest.raises(
+            BenchmarkError, match=r"'mAcc'.*\['mIoU', 'sr/PSNR'\].*--metric"):
         write_report(works, cfg(), METHODS, 'mAcc', SIZES, tmp_path)
 
 
 def test_no_ground_truth_gives_no_number(works, tmp_path):
     for value in (float('nan'), -1.0):
-        write_json(works[0].part.folder / 'tested.json', dict(metrics={'mIoU': value}))
+        for work in works:
+            write_json(work.part.folder / 'tested.json', dict(metrics={'mIoU': value}))
         with pytest.raises(BenchmarkError, match='no ground truth'):
             write(works, tmp_path)
 
