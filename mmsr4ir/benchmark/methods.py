@@ -111,7 +111,7 @@ def plan_parts(cfg: Config, methods: Sequence[str], seeds: Sequence[int], out: P
             f'{cfg.filename}: benchmark has settings for unknown methods '
             f'{sorted(unknown)}; there are {list(METHODS | PREPARATIONS)}')
     parts = []
-    for seed in seeds:
+    for seed in dict.fromkeys(seeds):  # two of one kind would share a folder
         made = {}
 
         def add(method: str, seed: int = seed, made: dict = made) -> Part:

@@ -43,7 +43,7 @@ def test_all_methods(cfg, tmp_path):
 
 
 def test_only_what_is_needed_for_each_seed(cfg, tmp_path):
-    parts = plan_parts(cfg, ['t2s', 'sr4ir'], [0, 1], tmp_path)
+    parts = plan_parts(cfg, ['t2s', 'sr4ir', 't2s'], [0, 1, 0], tmp_path)
     assert [(part.method, part.seed) for part in parts] == [
         ('h2t', 0), ('t2s', 0), ('sr4ir', 0), ('h2t', 1), ('t2s', 1), ('sr4ir', 1)]
     assert parts[4].needs['task'] is parts[3]
