@@ -39,7 +39,8 @@ def parse_args() -> argparse.Namespace:
         help='trainings at once (default: 1)')
     parser.add_argument(
         '--images', type=int, default=8, metavar='N',
-        help='test images that are drawn (default: 8)')
+        help='test images that are drawn (default: 8); with another number than '
+        'an earlier start had, its tests are done again')
     parser.add_argument(
         '--metric', metavar='KEY',
         help='the task metric that methods are compared by, as coco/bbox_mAP_50 '

@@ -2,6 +2,7 @@
 import fcntl
 import os
 import queue
+import shutil
 import subprocess
 import sys
 import threading
@@ -138,7 +139,11 @@ class Team:
             work.ended.set()
 
     def train_and_test(self, work: Progress) -> None:
-        """Train and test, unless an earlier start has done so."""
+        """Train and test, unless an earlier start has done so.
+
+        A test that drew another number of images than is asked for now is done again:
+        they are spread over the test data, so those of the parts would not match.
+        """
         part = work.part
         if not part.is_trained:
             work.state = 'training'
@@ -151,8 +156,10 @@ class Team:
             write_json(part.folder / 'trained.json', dict(
                 work.record(), run=uuid4().hex))
         work.trained.set()
-        if part.is_tested and not (part.folder / 'tested.json').exists():
+        drawn = read_json(part.folder / 'tested.json').get('images')
+        if part.is_tested and drawn != self.images:
             work.state = 'testing'
+            shutil.rmtree(part.folder / 'pictures', ignore_errors=True)
             self.call(
                 part, 'test', str(part.checkpoint),
                 '--show-dir', str(part.folder / 'pictures'), '--cfg-options',
@@ -162,7 +169,7 @@ class Team:
                           key=lambda path: path.stat().st_mtime)
             record = read_json(part.folder / 'test' / 'record.json')
             write_json(part.folder / 'tested.json', dict(
-                metrics=read_json(metrics), **record))
+                metrics=read_json(metrics), images=self.images, **record))
 
     def call(self, part: Part, name: str, *arguments: str) -> None:
         """Run one of the package's tools for a part.

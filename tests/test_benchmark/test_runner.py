@@ -40,7 +40,7 @@ if f'test {{method}}' in {broken!r}:
     sys.exit('error: no more paint')
 with open({diary!r}, 'a') as file:
     file.write(f'test {{method}}\\n')
-(work / 'now').mkdir(parents=True)
+(work / 'now').mkdir(parents=True, exist_ok=True)
 (work / 'now' / 'now.json').write_text(json.dumps({{'mIoU': len(method)}}))
 (work / 'record.json').write_text(json.dumps(dict(lr_digest=5)))
 '''
@@ -83,7 +83,7 @@ def test_parts_come_after_what_they_need(straw, tmp_path):
     final = tmp_path / 'out/s2t/seed_0/final.pth'
     assert final.read_text() == 's2t' and final.resolve().name == 'epoch_2.pth'
     assert json.loads((final.parent / 'tested.json').read_text()) == dict(
-        metrics=dict(mIoU=3), lr_digest=5)
+        metrics=dict(mIoU=3), images=8, lr_digest=5)
 
 
 def test_a_failed_part_stops_only_those_that_need_it(straw):
@@ -113,6 +113,17 @@ def test_what_was_trained_and_not_tested_is_only_tested(straw, tmp_path):
     (tmp_path / 'out/l2t/seed_0/test/now').rmdir()
     _, diary = straw(['l2t'])
     assert [line for line in diary if line] == ['test l2t']
+
+
+def test_another_number_of_images_is_drawn_by_another_test(straw, tmp_path):
+    folder = tmp_path / 'out/l2t/seed_0'
+    for images, calls in ((2, ['train l2t', 'test l2t']), (4, ['test l2t']), (4, [])):
+        (folder / 'pictures').mkdir(parents=True, exist_ok=True)
+        _, diary = straw(['l2t'], images=images)
+        assert [line for line in diary if line] == calls
+        assert json.loads((folder / 'tested.json').read_text())['images'] == images
+        # Pictures that were chosen for another number are gone.
+        assert (folder / 'pictures').exists() == (not calls)
 
 
 def test_other_settings_are_not_mixed_with_finished_parts(straw):
