@@ -69,7 +69,7 @@ def run(config: str, args: argparse.Namespace) -> bool:
     sizes = complexity(cfg)
     with Display() as display:
         works = run_parts(parts, out, args.jobs, args.images, display)
-    report = write_report(works, cfg, args.methods, metric, sizes, out, args.jobs)
+    report = write_report(works, cfg, args.methods, metric, sizes, out)
     print(f'\n{(out / "results.md").read_text()}\n{out}: results.md, results.csv, '
           f'results.json, results.png, grids/*.png')
     return all(run['state'] == 'done' for row in report['methods'].values()

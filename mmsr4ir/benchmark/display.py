@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from .runner import Progress
 
@@ -48,7 +49,8 @@ class Display:
                     work.state == 'training' and now - when > self.interval):
                 self._told[id(work)] = work.state, now
                 text = f'{work.part.title}: {work.state} {position(work)}'
-                self.console.print(text.rstrip(), soft_wrap=True, highlight=False)
+                # What a tool says in brackets is no markup.
+                self.console.print(Text(text.rstrip()), soft_wrap=True)
 
 
 def position(work: Progress) -> str:
@@ -80,5 +82,5 @@ def table(works: Sequence[Progress]) -> Table:
             f'[{_COLOURS[work.state]}]{work.state}',
             ProgressBar(total=1.0, completed=1.0 if work.state == 'done' else share,
                         width=24),
-            position(work))
+            Text(position(work)))
     return table

@@ -3,15 +3,12 @@ import csv
 import io
 import json
 import math
-import os
-import platform
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 
 from mmsr4ir.files import write_whole
@@ -140,6 +137,26 @@ def add_gap_closed(result: dict) -> None:
                 run['gap_closed'] = (run['task'] - worst) / (best - worst)
 
 
+def conditions(methods: Mapping[str, Mapping]) -> list[dict]:
+    """What the times of iterations depend on, noted when they were taken.
+
+    Args:
+        methods: Of :func:`collect`.
+
+    Returns:
+        list: For each number of trainings at once and each machine the runs; None is
+        what early versions did not note.
+    """
+    groups = {}
+    for row in methods.values():
+        for seed, run in row['runs'].items():
+            if run.get('iter_time') is not None:
+                key = run.get('jobs'), run.get('machine')
+                groups.setdefault(key, []).append(f'{row["title"]} seed {seed}')
+    return [dict(jobs=jobs, machine=machine, runs=runs)
+            for (jobs, machine), runs in groups.items()]
+
+
 def fairness(works: Sequence[Progress], cfg: Config) -> list[str]:
     """Say what the methods had in common, from what was measured while they ran."""
     done = [work for work in works if work.state == 'done']
@@ -224,11 +241,22 @@ def markdown(report: dict) -> str:
     lines += [
         '', f'`{report["config"]}`; seeds {seeds}'
         + ('; mean ± standard deviation over the seeds' if several else '')
-        + f'; {report["jobs"]} at once; {report["machine"]}. Gap closed: (method - '
-        'L→T) / (H→T - L→T), for each seed. The time of an iteration is its median, '
-        'with loading. FLOPs are those of one image.', '',
+        + '. Gap closed: (method - L→T) / (H→T - L→T), for each seed. The time of an '
+        'iteration is its median, with loading'
+        + _taken(report['times']) + '. FLOPs are those of one image.', '',
         'What the methods had in common:', '', *(f'- {t}' for t in report['fairness'])]
     return '\n'.join(lines) + '\n'
+
+
+def _taken(times: Sequence[Mapping]) -> str:
+    """Under which conditions times were taken, and which are not comparable."""
+    texts = [f'{group["jobs"] or "an unknown number"} at once, '
+             f'{group["machine"] or "an unknown machine"}' for group in times]
+    if len(times) < 2:
+        return ''.join(f'; {text}' for text in texts)
+    return '; **not under the same conditions**: ' + '; '.join(
+        f'{text} ({", ".join(group["runs"])})'
+        for text, group in zip(texts, times, strict=True))
 
 
 def table_csv(report: dict) -> str:
@@ -253,7 +281,7 @@ def table_csv(report: dict) -> str:
 
 
 def write_report(works: Sequence[Progress], cfg: Config, methods: Sequence[str],
-                 metric: str, complexity: dict, out: Path, jobs: int = 1) -> dict:
+                 metric: str, complexity: dict, out: Path) -> dict:
     """Write ``results.{md,csv,json,png}`` and ``grids/*.png``.
 
     What an earlier report wrote stays readable whatever happens.
@@ -265,7 +293,6 @@ def write_report(works: Sequence[Progress], cfg: Config, methods: Sequence[str],
         metric: Key of the task metric.
         complexity: Of :func:`mmsr4ir.apis.complexity.complexity`, or {}.
         out: Folder.
-        jobs: How many ran at once, which the times depend on.
 
     Returns:
         dict: What the JSON file holds.
@@ -277,10 +304,11 @@ def write_report(works: Sequence[Progress], cfg: Config, methods: Sequence[str],
         network: {key: _finite(value) for key, value in row.items()}
         for network, row in complexity.items()}
     report = dict(
-        config=str(cfg.filename), metric=metric, jobs=jobs, machine=machine(),
+        config=str(cfg.filename), metric=metric,
         seeds=sorted({work.part.seed for work in works}),
         methods=collect(works, methods, metric), complexity=complexity,
         fairness=fairness(works, cfg))
+    report['times'] = conditions(report['methods'])
     write_whole(out / 'results.json', json.dumps(report, indent=1, allow_nan=False))
     write_whole(out / 'results.csv', table_csv(report))
     write_whole(out / 'results.md', markdown(report))
@@ -293,13 +321,6 @@ def write_report(works: Sequence[Progress], cfg: Config, methods: Sequence[str],
     for name, picture in stack_pictures(rows, len(PANELS)):
         write_whole(out / 'grids' / name, picture)
     return report
-
-
-def machine() -> str:
-    """What the times were measured on."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f'{len(os.sched_getaffinity(0))} cores ({platform.machine()}), no GPU'
 
 
 def _finite(value: Any) -> Any:

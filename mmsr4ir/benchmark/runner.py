@@ -154,7 +154,7 @@ class Team:
             with whole_file(part.checkpoint) as link:
                 link.symlink_to(os.path.relpath(last, part.folder))
             write_json(part.folder / 'trained.json', dict(
-                work.record(), run=uuid4().hex))
+                work.record(), run=uuid4().hex, jobs=self.jobs))
         work.trained.set()
         drawn = read_json(part.folder / 'tested.json').get('images')
         if part.is_tested and drawn != self.images:

@@ -1,5 +1,7 @@
 """What a run did, measured: updates, data order, seconds per iteration."""
 import json
+import os
+import platform
 import statistics
 import time
 import zlib
@@ -35,6 +37,7 @@ class RunRecordHook(Hook):
                    saw them: equal where two runs saw the same images, augmented in
                    the same way, in the same order
     iter_time      median seconds of an iteration with its loading, of the last start
+    machine        what that was measured on
     lr_digest      CRC-32 over all LR images of a test, in order
     =============  ================================================================
 
@@ -107,7 +110,14 @@ class RunRecordHook(Hook):
             epoch=runner.epoch, epochs=runner.max_epochs, iters=runner.max_iters,
             iter=min(runner.iter + 1, runner.max_iters), updates=self._updates,
             data_digest=self._digest,
-            iter_time=statistics.median(times) if times else None))
+            iter_time=statistics.median(times) if times else None, machine=machine()))
+
+
+def machine() -> str:
+    """What this process takes its times on."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f'{len(os.sched_getaffinity(0))} cores ({platform.machine()}), no GPU'
 
 
 def digest(images: Iterable[torch.Tensor], start: int = 0) -> int:

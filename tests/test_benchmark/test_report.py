@@ -1,6 +1,7 @@
 """Tables, chart and grids, against numbers worked out here."""
 import csv
 import errno
+import io
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
+from rich.console import Console
 
 from mmsr4ir.benchmark.display import Display, position
 from mmsr4ir.benchmark.methods import BenchmarkError, Part
@@ -34,7 +36,8 @@ def works(tmp_path):
             folder = tmp_path / method / f'seed_{seed}'
             record = dict(
                 epoch=2, epochs=2, iter=8, iters=8, updates=dict(sr=0, task=8),
-                data_digest=100 + seed, iter_time=0.25 + seed)
+                data_digest=100 + seed, iter_time=0.25 + seed,
+                jobs=2, machine='a slide rule')
             write_json(folder / 'train' / 'record.json', record)
             write_json(folder / 'trained.json', record)
             write_json(folder / 'tested.json', dict(lr_digest=7, metrics={
@@ -48,8 +51,8 @@ def works(tmp_path):
     return works
 
 
-def write(works, out, **options):
-    return write_report(works, cfg(), METHODS, 'mIoU', SIZES, out, **options)
+def write(works, out):
+    return write_report(works, cfg(), METHODS, 'mIoU', SIZES, out)
 
 
 def cells(text):
@@ -170,6 +173,26 @@ def test_what_was_not_the_same_is_said(works, tmp_path):
     assert '`train_cfg`: **not the same** (seed 1): h2t, l2t, s2t; sr4ir\n' in text
 
 
+def test_what_times_depend_on_is_that_of_their_trainings(works, tmp_path):
+    write(works, tmp_path)
+    text = (tmp_path / 'results.md').read_text()
+    assert 'with loading; 2 at once, a slide rule. FLOPs' in text
+    for work, change in ((works[0], dict(jobs=1)), (works[-1], None)):
+        path = work.part.folder / 'trained.json'
+        record = json.loads(path.read_text())
+        if change is None:  # of an early version
+            del record['jobs'], record['machine']
+        write_json(path, record | (change or {}))
+    write(works, tmp_path)
+    text = (tmp_path / 'results.md').read_text()
+    assert ('**not under the same conditions**: 1 at once, a slide rule (H→T seed 0); '
+            '2 at once, a slide rule (H→T seed 1, L→T seed 0, ') in text
+    assert ('; an unknown number at once, an unknown machine (SR4IR seed 1). FLOPs'
+            in text)
+    assert [len(group['runs']) for group in json.loads(
+        (tmp_path / 'results.json').read_text())['times']] == [1, 6, 1]
+
+
 def test_an_unknown_metric_is_named(works, tmp_path):
     with pytest.raises(
             BenchmarkError, match=r"'mAcc'.*\['mIoU', 'sr/PSNR'\].*--metric"):
@@ -212,9 +235,6 @@ def test_position_of_a_training(works, tmp_path):
 
 
 def test_the_live_table_and_plain_lines(works, capsys):
-    import io
-
-    from rich.console import Console
     works[0].state, works[1].state = 'training', 'skipped'
     screen = io.StringIO()
     with Display(Console(file=screen, force_terminal=True, width=120)) as display:
@@ -226,3 +246,14 @@ def test_the_live_table_and_plain_lines(works, capsys):
         display(works)
     told = lines.getvalue().splitlines()
     assert len(told) == len(works) and told[0].startswith('H→T seed 0: training epoch')
+
+
+@pytest.mark.parametrize('terminal', [True, False])
+def test_brackets_in_a_reason_are_no_markup(works, terminal):
+    screen = io.StringIO()
+    works[0].state = 'failed'
+    works[0].reason = '[enforce fail at alloc.cpp] [/x] :cat: in /data/[red]'
+    with Display(Console(
+            file=screen, force_terminal=terminal, width=200, _environ={})) as display:
+        display(works)
+    assert works[0].reason in screen.getvalue()

@@ -86,6 +86,14 @@ def test_parts_come_after_what_they_need(straw, tmp_path):
         metrics=dict(mIoU=3), images=8, lr_digest=5)
 
 
+def test_how_many_ran_at_once_is_noted_with_each(straw, tmp_path):
+    straw(['h2t'], jobs=2)
+    straw(['h2t', 'l2t'], jobs=1)
+    for method, jobs in (('h2t', 2), ('l2t', 1)):
+        path = tmp_path / 'out' / method / 'seed_0' / 'trained.json'
+        assert json.loads(path.read_text())['jobs'] == jobs
+
+
 def test_a_failed_part_stops_only_those_that_need_it(straw):
     works, diary = straw(['h2t', 't2s', 's2t', 's_and_t'], broken=['h2t'])
     assert works['h2t'].state == 'failed' and 'out of paint' in works['h2t'].reason

@@ -39,6 +39,8 @@ def test_counts_and_digest(tmp_path):
     assert found['updates'] == dict(sr=6, task=6)
     assert [found[k] for k in ('epoch', 'epochs', 'iter', 'iters')] == [3, 3, 6, 6]
     assert found['iter_time'] > 0
+    assert found['machine'] == torch.cuda.get_device_name() if (
+        torch.cuda.is_available()) else found['machine'].endswith('no GPU')
 
 
 def test_the_order_of_the_data_does_not_depend_on_the_method(tmp_path):
