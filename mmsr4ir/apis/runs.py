@@ -63,18 +63,24 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def merge_options(cfg: Config, options: Mapping | None) -> None:
+def merge_options(cfg: Config, options: Mapping | None, source: str = '--cfg-options'
+                  ) -> None:
     """Put the settings of ``--cfg-options`` into a config.
 
     Exits with a message where nothing would ever look at one, because its first name
     is misspelt.
+
+    Args:
+        cfg: The whole config; it is changed.
+        options: The settings.
+        source: Where they come from, for the message.
     """
     known = {*cfg, *inspect.signature(Runner).parameters, *_READ_FROM_CONFIG}
     for key in options or ():
         name = key.partition('.')[0]
         if name not in known:
             close = difflib.get_close_matches(name, known, 1)
-            sys.exit(f'error: --cfg-options {key}: nothing reads {name!r}'
+            sys.exit(f'error: {source} {key}: nothing reads {name!r}'
                      + (f'; did you mean {close[0]!r}?' if close else ''))
     cfg.merge_from_dict(dict(options or {}))
 

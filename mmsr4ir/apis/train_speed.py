@@ -45,25 +45,33 @@ class Steps:
         stage: Stage of the recipe, ``'warmup'`` or ``'main'``.
 
     Raises:
-        ValueError: The config's loop is not one of MMEngine's two.
+        ValueError: The config's loop is not one of MMEngine's two, or a part of the
+            config does not take or lacks an argument.
     """
 
     def __init__(self, cfg: Config, folder: Path, stage: str = 'main') -> None:
         init_default_scope(cfg.get('default_scope') or 'mmengine')
         _only_train(cfg, folder, stage)
         with redirect_stdout(open(folder / 'console.txt', 'w')):  # noqa: SIM115
-            self.runner = Runner.from_cfg(cfg)
-            self.model.init_weights = lambda: None
-            self.model.stage = stage
-            self.runner.register_hook(_Watch(self))
-            with suppress(_ReadyError):
-                self.runner.train()
+            try:
+                self._start(cfg, stage)
+            except (TypeError, KeyError) as error:
+                raise ValueError(f'the config cannot be built: {error}') from error
         self.loop = self.runner.train_loop
         self.runner.call_hook('before_train_epoch')
         self.loop.start()
         self.model.train()
         self.outputs: dict[str, Tensor] = {}
         self.done = 0
+
+    def _start(self, cfg: Config, stage: str) -> None:
+        """Build everything, up to where the first iteration would come."""
+        self.runner = Runner.from_cfg(cfg)
+        self.model.init_weights = lambda: None
+        self.model.stage = stage
+        self.runner.register_hook(_Watch(self))
+        with suppress(_ReadyError):
+            self.runner.train()
 
     @property
     def model(self) -> SR4IR:

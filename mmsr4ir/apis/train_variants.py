@@ -20,6 +20,7 @@ from mmsr4ir.registry import MODELS
 
 from .build import build_loader, build_model
 from .process_memory import keep_freed_memory
+from .runs import merge_options
 from .speed import Laps, endless, peak_memory, reset_peak_memory
 from .train_speed import Steps
 
@@ -112,10 +113,13 @@ class WholeNetworkTap(FeatureTap):
         return (found[0], ) if isinstance(found[0], Tensor) else tuple(found[0])
 
 
-def variant_config(cfg: Config, options: Mapping) -> Config:
-    """A copy of a config with the settings of a variant."""
+def variant_config(cfg: Config, name: str, options: Mapping) -> Config:
+    """A copy of a config with the settings of a variant.
+
+    Exits with a message where nothing would ever look at one of them.
+    """
     cfg = copy.deepcopy(cfg)
-    cfg.merge_from_dict(dict(options))
+    merge_options(cfg, options, f'--variant {name}')
     return cfg
 
 
@@ -139,6 +143,9 @@ def time_variants(cfg: Config, variants: Mapping[str, Mapping], iterations: int,
         tuple: Seconds an iteration without waiting for data, and for each other way
         the relative difference of each loss that ``plain`` has too, in each iteration
         that is compared. Weights are the same only in the first of them.
+
+    Raises:
+        ValueError: A variant cannot be built.
     """
     batches = endless(build_loader(cfg, 'train'))
     laps = Laps(checked)
@@ -147,7 +154,10 @@ def time_variants(cfg: Config, variants: Mapping[str, Mapping], iterations: int,
         steps = {}
         for name, options in variants.items():
             folder = Path(tempfile.mkdtemp(prefix=f'{name}_', dir=root))
-            steps[name] = Steps(variant_config(cfg, options), folder, stage)
+            try:
+                steps[name] = Steps(variant_config(cfg, name, options), folder, stage)
+            except ValueError as error:
+                raise ValueError(f'{name}: {error}') from error
         weights = steps['plain'].model.state_dict()
         for other in steps.values():
             other.model.load_state_dict(weights)
@@ -201,7 +211,7 @@ def measure_memory(cfg: Config, variants: Mapping[str, Mapping], iterations: int
     """
     peaks = {}
     for name, options in variants.items():
-        own = variant_config(cfg, options).to_dict()
+        own = variant_config(cfg, name, options).to_dict()
         with ProcessPoolExecutor(1, mp_context=get_context('spawn')) as pool:
             peaks[name] = pool.submit(_peak, own, iterations, stage).result()
     return peaks

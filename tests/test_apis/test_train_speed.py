@@ -201,7 +201,8 @@ def test_what_cannot_be_timed_is_named(start):
     cfg.train_cfg = dict(type='mmsr4ir.OwnLoop', max_epochs=1)
     with pytest.raises(ValueError, match="train_cfg.type 'mmsr4ir.OwnLoop'"):
         start(cfg)
-    steps = start(variant_config(run_config(), VARIANTS['accumulate_2']))
+    steps = start(variant_config(
+        run_config(), 'accumulate_2', VARIANTS['accumulate_2']))
     with pytest.raises(ValueError, match='accumulative_counts=1'):
         train_speed.run_parts(steps, next(steps.batches()), Laps())
 
@@ -268,7 +269,8 @@ def test_published_way_has_the_same_losses(config, folder, shapes, monkeypatch):
 
 
 def test_published_way_does_more(start, monkeypatch):
-    steps = start(variant_config(run_config(), VARIANTS['published']))
+    steps = start(variant_config(
+        run_config(), 'published', VARIANTS['published']))
     assert isinstance(steps.model, PublishedSR4IR)
     graphs, images = [], []
     steps.model.sr.register_forward_hook(
@@ -372,4 +374,20 @@ def test_tool_names_what_is_wrong(tool, tmp_path, monkeypatch):
     cfg.dump(path)
     monkeypatch.setattr(sys, 'argv', ['benchmark_train', str(path)])
     with pytest.raises(SystemExit, match='error: train_cfg.type'):
+        tool.main()
+
+
+@pytest.mark.parametrize('setting, message', [
+    ('modle.patch_mix.grid=2', "error: --variant own modle.patch_mix.grid: nothing "
+     "reads 'modle'; did you mean 'model'"),
+    ('model.nix=3', "error: own: the config cannot be built: .*'nix'"),
+    ('model.type=NoSuchModel', 'error: own: the config cannot be built: .*NoSuchModel'),
+    ('optim_wrapper.sr.optimizer.nix=3', "error: own: the config cannot .*'nix'"),
+])
+def test_tool_names_what_is_wrong_with_a_variant(
+        tool, config_file, setting, message, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', [
+        'benchmark_train', str(config_file), '--compare', 'plain', 'own', '--variant',
+        'own', setting])
+    with pytest.raises(SystemExit, match=message):
         tool.main()
