@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from conftest import ROOT
 from mmengine.config import Config
 
 import toys
@@ -125,3 +126,13 @@ def test_tool(run_tool, coco_root, tiny_options, tmp_path):
         for row in result[part]['seconds'].values():
             assert row['min'] <= row['q1'] <= row['median'] <= row['q3'] <= row['max']
     assert 'phase task' in text and 'peak memory' in text
+
+
+def test_which_tool_runs_hooks_is_said(run_tool):
+    text = ' '.join(run_tool(
+        sys.executable, 'tools/analysis_tools/benchmark_speed.py', '--help'
+    ).stdout.split())
+    assert 'No hook is run' in text and 'benchmark_train.py runs them' in text
+    for name in ('CompileHook', 'EMAHook', 'ActivationCheckpointHook',
+                 'SparseRoIAlignHook'):
+        assert name in text

@@ -29,7 +29,9 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, epilog='Weights are random and no weight is changed by '
         'the training. Inference: "restore" is S, "recognise" is T with its '
         'post-processing, "test step" is all but the waiting for data, timed by '
-        'itself. Without a GPU the peak memory is that of the whole process so far, '
+        'itself. No hook is run, so that settings which are hooks change nothing here '
+        '(CompileHook, EMAHook, ActivationCheckpointHook, SparseRoIAlignHook): '
+        'benchmark_train.py runs them all. Without a GPU the peak memory is that of the whole process so far, '
         'the warm-up included.')
     parser.add_argument(
         '--parts', nargs='+', choices=('inference', 'training'),
