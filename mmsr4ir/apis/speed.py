@@ -4,6 +4,7 @@ import re
 import resource
 import statistics
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -82,10 +83,31 @@ def add_timing_arguments(parser: argparse.ArgumentParser) -> None:
         '--stage', choices=('main', 'warmup'), default='main',
         help="stage of the training whose phases are timed (default: %(default)s)")
     parser.add_argument(
-        '--out', type=Path, metavar='FILE.json', help='write the numbers too')
+        '--out', type=new_file, metavar='FILE.json', help='write the numbers too')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
         help='override settings of the config, as in tools/train.py')
+
+
+def new_file(text: str) -> Path:
+    """A command line's name of a file to write, tried before hours go into it.
+
+    Its folder is made.
+
+    Raises:
+        argparse.ArgumentTypeError: No file of this name can be written.
+    """
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f'{path} is a folder: name a file in it')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise argparse.ArgumentTypeError(
+            f'{path} cannot be written: {error}') from error
+    return path
 
 
 def time_training(model: SR4IR, wrappers: OptimWrapperDict, loader: DataLoader,

@@ -1,6 +1,9 @@
 """With a clock of our own, so that nothing depends on the machine."""
+import errno
+import importlib.util
 import itertools
 import json
+import re
 import sys
 
 import pytest
@@ -136,3 +139,43 @@ def test_which_tool_runs_hooks_is_said(run_tool):
     for name in ('CompileHook', 'EMAHook', 'ActivationCheckpointHook',
                  'SparseRoIAlignHook'):
         assert name in text
+
+
+@pytest.fixture(scope='module', params=['benchmark_speed', 'benchmark_train'])
+def tool(request):
+    """Both tools that take times."""
+    path = ROOT / f'tools/analysis_tools/{request.param}.py'
+    spec = importlib.util.spec_from_file_location(request.param, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize('out, message', [
+    ('file/out.json', 'File exists|Not a directory'), ('folder', 'is a folder')])
+def test_out_is_tried_before_anything_is_timed(
+        tool, out, message, tmp_path, monkeypatch, capsys):
+    (tmp_path / 'file').touch()
+    (tmp_path / 'folder').mkdir()
+    monkeypatch.setattr(sys, 'argv', [
+        'tool', 'configs/none.py', '--out', str(tmp_path / out)])
+    with pytest.raises(SystemExit, match='2'):
+        tool.main()
+    assert re.search(f'error: argument --out: .*({message})', capsys.readouterr().err)
+
+
+def test_a_full_disk_is_an_error_line(tool, tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, 'No space left on device', str(path))
+
+    for name, value in (('write_whole', full), ('read_config', lambda path: Config()),
+                        ('build_model', lambda cfg: torch.nn.Identity()),
+                        ('time_one', lambda cfg, args: {})):
+        monkeypatch.setattr(tool, name, value, raising=False)
+    monkeypatch.setattr(sys, 'argv', [
+        'tool', 'own.py', '--out', str(tmp_path / 'new' / 'out.json')])
+    args = tool.parse_args()
+    args.parts = []
+    monkeypatch.setattr(tool, 'parse_args', lambda: args)
+    with pytest.raises(SystemExit, match='^error: .*No space left on device'):
+        tool.main()

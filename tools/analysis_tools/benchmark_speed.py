@@ -31,8 +31,8 @@ def parse_args() -> argparse.Namespace:
         'post-processing, "test step" is all but the waiting for data, timed by '
         'itself. No hook is run, so that settings which are hooks change nothing here '
         '(CompileHook, EMAHook, ActivationCheckpointHook, SparseRoIAlignHook): '
-        'benchmark_train.py runs them all. Without a GPU the peak memory is that of the whole process so far, '
-        'the warm-up included.')
+        'benchmark_train.py runs them all. Without a GPU the peak memory is that of '
+        'the whole process so far, the warm-up included.')
     parser.add_argument(
         '--parts', nargs='+', choices=('inference', 'training'),
         default=('inference', 'training'), help='what to time (default: both)')
@@ -86,10 +86,10 @@ def main() -> None:
             results['training'] = dict(
                 batch=max(laps.images), memory=peak_memory(), stage=args.stage,
                 seconds=summary(laps))
+        if args.out:
+            write_whole(args.out, json.dumps(results, indent=1))
     except (ValueError, OSError) as error:
         sys.exit(f'error: {error}')
-    if args.out:
-        write_whole(args.out, json.dumps(results, indent=1))
 
 
 if __name__ == '__main__':

@@ -161,13 +161,14 @@ def main() -> None:
           f'{args.iterations} iterations after {args.warmup} of warm-up')
     try:
         result = compare(cfg, args) if args.compare else time_one(cfg, args)
+        if args.out:
+            write_whole(args.out, json.dumps(dict(
+                result, config=args.config, device=device, device_name=name,
+                torch=torch.__version__, threads=torch.get_num_threads(),
+                stage=args.stage, iterations=args.iterations, warmup=args.warmup),
+                indent=1))
     except (ValueError, OSError) as error:
         sys.exit(f'error: {error}')
-    if args.out:
-        write_whole(args.out, json.dumps(dict(
-            result, config=args.config, device=device, device_name=name,
-            torch=torch.__version__, threads=torch.get_num_threads(), stage=args.stage,
-            iterations=args.iterations, warmup=args.warmup), indent=1))
 
 
 if __name__ == '__main__':
