@@ -68,7 +68,7 @@ def run(config: str, args: argparse.Namespace) -> bool:
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     sizes = complexity(cfg)
     with Display() as display:
-        works = run_parts(parts, out, args.jobs, args.images, display)
+        works = run_parts(parts, out, args.jobs, args.images, display, metric)
     report = write_report(works, cfg, args.methods, metric, sizes, out)
     print(f'\n{(out / "results.md").read_text()}\n{out}: results.md, results.csv, '
           f'results.json, results.png, grids/*.png')

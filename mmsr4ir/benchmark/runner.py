@@ -54,8 +54,8 @@ class Progress:
 
 
 def run_parts(parts: Sequence[Part], out: Path, jobs: int = 1, images: int = 8,
-              display: Callable[[Sequence[Progress]], None] | None = None
-              ) -> list[Progress]:
+              display: Callable[[Sequence[Progress]], None] | None = None,
+              metric: str | None = None) -> list[Progress]:
     """Train and test every part that is not done yet.
 
     A part whose training was cut off goes on from its last checkpoint. A part that
@@ -67,20 +67,23 @@ def run_parts(parts: Sequence[Part], out: Path, jobs: int = 1, images: int = 8,
         jobs: How many run at once.
         images: Number of test images that are drawn.
         display: Called with all progress several times a second.
+        metric: The number that methods are compared by. Where the first test has
+            others of its kind and not this one, all is stopped.
 
     Returns:
         list: The progress of each part, all of them ended.
 
     Raises:
         BenchmarkError: Another benchmark works in ``out``, or a part there was
-            trained with other settings or from networks that are gone.
+            trained with other settings or from networks that are gone, or the
+            tests do not give ``metric``.
     """
     with locked(out) as lock:
         for part in parts:
             write_settings(part, parts)
         for part in parts:
             check_origins(part)
-        team = Team(parts, jobs, images, lock)
+        team = Team(parts, jobs, images, lock, metric)
         with ThreadPoolExecutor(jobs) as pool:
             try:
                 futures = [pool.submit(team.run, work) for work in team.works]
@@ -101,8 +104,8 @@ def run_parts(parts: Sequence[Part], out: Path, jobs: int = 1, images: int = 8,
 class Team:
     """Works on the parts, each in one thread and its processes."""
 
-    def __init__(self, parts: Sequence[Part], jobs: int, images: int, lock: int
-                 ) -> None:
+    def __init__(self, parts: Sequence[Part], jobs: int, images: int, lock: int,
+                 metric: str | None) -> None:
         # What others wait for comes first.
         needed = {id(need) for part in parts for need in part.needs.values()}
         self.works = [
@@ -111,6 +114,7 @@ class Team:
         self.jobs = jobs
         self.images = images
         self.lock = lock
+        self.metric = metric
         self.processes = set()
         self.slots = queue.SimpleQueue()
         for slot in range(jobs):
@@ -170,6 +174,31 @@ class Team:
             record = read_json(part.folder / 'test' / 'record.json')
             write_json(part.folder / 'tested.json', dict(
                 metrics=read_json(metrics), images=self.images, **record))
+        if part.is_tested and self.metric:
+            self.check_metric(part)
+
+    def check_metric(self, part: Part) -> None:
+        """See that a test knows the metric, before all others have run.
+
+        One that gives nothing of the metric's kind says nothing about it, as
+        MMDetection's does where nothing is detected.
+
+        Raises:
+            BenchmarkError: It does not; all is stopped.
+        """
+        metrics = read_json(part.folder / 'tested.json')['metrics']
+        kind = self.metric.rpartition('/')[0]
+        there = [key for key in metrics if key not in ('time', 'data_time')]
+        if kind:
+            there = [key for key in there if key.rpartition('/')[0] == kind]
+        elif all(key.startswith('sr/') for key in there):
+            return
+        if there and self.metric not in there:
+            self.stop()
+            raise BenchmarkError(
+                f'the test of {part.title} has no metric {self.metric!r}; there are '
+                f'{sorted(there)}: choose one by --metric. Started again, the '
+                'benchmark goes on from here')
 
     def call(self, part: Part, name: str, *arguments: str) -> None:
         """Run one of the package's tools for a part.

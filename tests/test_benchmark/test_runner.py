@@ -181,6 +181,43 @@ def test_results_of_early_versions_are_taken(straw, tmp_path):
     assert diary == ['']
 
 
+def test_a_misspelt_metric_is_named_after_the_first_test(straw, tmp_path):
+    with pytest.raises(BenchmarkError, match=(
+            r"H→T seed 0 has no metric 'mIou'; there are \['mIoU'\]: .*--metric")):
+        straw(['h2t', 'l2t', 's2t'], metric='mIou')
+    assert (tmp_path / 'diary.txt').read_text() == (
+        'train s\ntrain h2t\ntest h2t\n')
+    # The same without a training where that test was of an earlier start.
+    with pytest.raises(BenchmarkError, match="no metric 'mIou'"):
+        straw(['h2t', 'l2t', 's2t'], metric='mIou')
+    assert (tmp_path / 'diary.txt').read_text() == ''
+    works, _ = straw(['h2t', 'l2t', 's2t'], metric='mIoU')
+    assert all(work.state == 'done' for work in works.values())
+
+
+@pytest.mark.parametrize('metric, metrics, known', [
+    ('coco/bbox_mAP_5O', ['coco/bbox_mAP', 'sr/PSNR'], False),
+    ('bbox_mAP', ['coco/bbox_mAP', 'sr/PSNR', 'time'], False),
+    ('coco/bbox_mAP', ['sr/PSNR', 'time', 'data_time'], True),  # nothing was detected
+    ('coco/bbox_mAP', ['pascal_voc/mAP'], True),
+    ('mIoU', ['sr/PSNR', 'time'], True),
+    ('mIoU', ['mIoU', 'aAcc'], True),
+    ('sr/PSRN', ['mIoU', 'sr/PSNR'], False),
+])
+def test_only_a_metric_that_is_surely_misspelt_stops(metric, metrics, known, tmp_path):
+    part, = parts_of(['l2t'], tmp_path)
+    part.folder.mkdir(parents=True)
+    (part.folder / 'tested.json').write_text(json.dumps(dict(
+        metrics=dict.fromkeys(metrics, 0.5))))
+    team = runner.Team([part], 1, 8, 0, metric)
+    if not known:
+        with pytest.raises(BenchmarkError, match='there are'):
+            team.check_metric(part)
+    else:
+        team.check_metric(part)
+    assert team.stopped is not known
+
+
 def test_several_at_once(straw):
     # Each training ends only when all three have begun.
     works, diary = straw(['h2t', 'l2t', 's_and_t'], jobs=3, company=3)
