@@ -13,12 +13,12 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """Give a name to write to, which is renamed to ``path`` when the block ends well.
 
     So ``path`` is never half a file, and an earlier one stays whole when writing fails
-    (a full disk). The name ends as ``path`` does, for functions that look at that; the
-    folder is made. Several processes, on several machines, may write the same file.
+    (a full disk). The name has the suffix of ``path``, for functions that look at that;
+    the folder is made. Several processes, on several machines, may write the same file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{uuid4().hex}.{path.name}')
+    unfinished = path.with_name(f'.{uuid4().hex}{path.suffix}')
     try:
         yield unfinished
         os.replace(unfinished, path)

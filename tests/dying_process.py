@@ -1,9 +1,9 @@
-"""A hook that ends one process of a training; imported by a test's config."""
+"""Hooks that only one process heeds; imported by a test's config."""
 import os
 import signal
 from pathlib import Path
 
-from mmengine.dist import get_rank
+from mmengine.dist import get_rank, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
@@ -28,3 +28,12 @@ class Die(Hook):
         if self.how == 'error':
             raise RuntimeError('process 1 has an error of its own')
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+@HOOKS.register_module()
+class LogAlone(Hook):
+    """Log something that the other processes do not."""
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if is_main_process():
+            runner.message_hub.update_scalar('train/mine', 7.0)

@@ -18,7 +18,8 @@ if [ "${MAX_RESTARTS:-0}" -gt 0 ]; then
   export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
   meet=(--max_restarts="$MAX_RESTARTS" --rdzv_backend=c10d --rdzv_id=train
         --rdzv_endpoint="$address:${PORT:-29500}")
-  [ "$nodes" != 1 ] || meet+=(--local_addr="$address")
+  # On one machine at a port of its own: one that is taken would be waited for in silence.
+  [ "$nodes" != 1 ] || meet=(--standalone --max_restarts="$MAX_RESTARTS" --local_addr=127.0.0.1)
 fi
 PYTHONPATH="$tools/..${PYTHONPATH:+:$PYTHONPATH}" exec python -m torch.distributed.run \
   --nnodes="$nodes" "${meet[@]}" --nproc_per_node="$processes" \

@@ -7,6 +7,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, load_checkpoint
 from torch.utils.data import DataLoader
 
+from mmsr4ir.compat.checkpoint import load_from_local
+from mmsr4ir.config_values import config_values
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.registry import MODELS
 
@@ -55,9 +57,10 @@ def find_run(model: Path, weights: str | Path | None) -> tuple[Config, Path | No
     """Read a config and find its checkpoint.
 
     Args:
-        model: A config file; or a work directory, of which the newest config is read
-            and the newest ``best_*.pth`` is taken, else what ``last_checkpoint``
-            names.
+        model: A config file; or a work directory, of which the newest ``best_*.pth`` is
+            taken, else what ``last_checkpoint`` names. The config is the one that the
+            checkpoint was saved with (a test leaves its own in the folder); the newest
+            in the folder where it holds none, or one that is more than values.
         weights: The checkpoint, if it is not to be looked for.
 
     Raises:
@@ -77,7 +80,18 @@ def find_run(model: Path, weights: str | Path | None) -> tuple[Config, Path | No
             if os.path.isfile(beside) or not os.path.isfile(named):
                 named = beside
         weights = next(iter(newest(model, 'best_*.pth')), named)
-    return Config.fromfile(configs[0]), weights
+    return saved_config(weights) or Config.fromfile(configs[0]), weights
+
+
+def saved_config(weights: str | Path | None) -> Config | None:
+    """The config that a checkpoint was saved with, read as data; None without one."""
+    if weights is None or not os.path.isfile(weights):
+        return None
+    text = load_from_local(str(weights)).get('meta', {}).get('cfg')
+    try:
+        return Config(config_values(text)) if text else None
+    except ValueError:
+        return None  # it is code, which is not run
 
 
 def newest(folder: Path, pattern: str) -> list[Path]:

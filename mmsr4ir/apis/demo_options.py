@@ -12,8 +12,8 @@ def add_model_arguments(parser: argparse.ArgumentParser, max_pixels: int,
                         max_task_pixels: int) -> None:
     """Add what says which networks are run, and on images of which size."""
     parser.add_argument(
-        'model', help='work directory of a training (its newest config, and its best '
-        'or else last checkpoint, are taken), or a config file')
+        'model', help='work directory of a training (its best or else last checkpoint '
+        'is taken, with the config of the training), or a config file')
     parser.add_argument('--weights', metavar='FILE', help='checkpoint file')
     parser.add_argument('--device', help='such as cpu or cuda:0 (default: a GPU, if '
                         'there is one)')

@@ -71,7 +71,7 @@ class SR4IRInferencer(BaseInferencer):
 
     Args:
         model: A config (file or object) of an ``SR4IR``; or a work directory alone,
-            whose newest config and best (else last) checkpoint are taken.
+            whose best (else last) checkpoint is taken, with the config of the training.
         weights: Checkpoint of a training with that config.
         device: By default the GPU, if there is one.
         show_progress: Whether to draw a progress bar.

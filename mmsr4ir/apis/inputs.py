@@ -32,6 +32,7 @@ VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.web
 #: Seconds without an answer after which an address is given up.
 URL_TIMEOUT = 10
 _MOST_BYTES = 256 * 1024**2  # of a file that is fetched
+_NAME_BYTES = 200  # of what is written for an image, without suffix and number
 
 
 @dataclass(frozen=True)
@@ -82,16 +83,22 @@ def find_sources(inputs, max_pixels: int = MAX_PIXELS) -> list[Source]:
             found.append((Path(f'image_{len(found):06d}'), f'array {len(found)}',
                           partial(_one, check_array, one, max_pixels)))
         elif isinstance(one, str | os.PathLike):
-            found += [(Path(path), origin, read)
-                      for path, origin, read in _from_text(os.fspath(one), max_pixels)]
+            found += [
+                (Path(name.replace('\\', '')), origin, read)
+                for name, origin, read in _from_text(os.fspath(one), max_pixels)]
         else:
             raise TypeError(f'an input is a {type(one).__name__}: give arrays, paths, '
                             'patterns or addresses')
-    names = unique_names({i: path for i, (path, _, _) in enumerate(found)})
-    return [
-        Source(names[i].replace('/', '').replace('\\', ''), origin, read,
-               *_frames(origin))
-        for i, (_, origin, read) in enumerate(found)]
+    names = unique_names({i: path if path.name else Path('input')
+                          for i, (path, _, _) in enumerate(found)})
+    names = {i: _short(name.replace('/', ''), i) for i, name in names.items()}
+    frames = [_frames(origin) for _, origin, _ in found]
+    for i, (_, is_video) in enumerate(frames):
+        while is_video and any(
+                _is_frame_of(names[i], names[j]) for j in names if j != i):
+            names[i] += '_video'
+    return [Source(names[i], origin, read, *frames[i])
+            for i, (_, origin, read) in enumerate(found)]
 
 
 def read_items(sources: list[Source]) -> Iterator[Item]:
@@ -159,13 +166,18 @@ def open_video(path: str) -> cv2.VideoCapture:
 
 def _from_text(text: str, max_pixels: int) -> list[tuple[str, str, Callable]]:
     """Name, origin and reader of each thing that a string stands for."""
-    if text.startswith(('http://', 'https://')):
-        where = urlsplit(text)
+    if text.lower().startswith(('http://', 'https://')):
+        try:
+            where = urlsplit(text)
+        except ValueError as error:
+            return [('address', text, partial(_one, _fail, f'is no address ({error})'))]
         return [(where.netloc + where.path, text, partial(
             _one, lambda: read_image(fetch(text), max_pixels)))]
     if os.path.isdir(text):
         files = sorted(os.path.join(text, name) for name in os.listdir(text))
-        files = [path for path in files if os.path.isfile(path)]
+        # A link to nothing is listed, and named when it is read.
+        files = [path for path in files if os.path.isfile(path)
+                 or not os.path.exists(path)]
         images = [path for path in files if path.lower().endswith(IMAGE_SUFFIXES)]
         _tell_others(text, sorted(set(files) - set(images)))
         problem = 'has no images'
@@ -177,6 +189,20 @@ def _from_text(text: str, max_pixels: int) -> list[tuple[str, str, Callable]]:
         return [(text, text, partial(_one, _fail, problem))]
     return [(path, path, partial(read_video, path, max_pixels) if _is_video(path)
              else partial(_one, _read_file, path, max_pixels)) for path in images]
+
+
+def _short(name: str, index: int) -> str:
+    """A name with room for what is put behind it: file systems take 255 bytes."""
+    if len(name.encode(errors='surrogateescape')) <= _NAME_BYTES:
+        return name
+    start = name.encode(errors='surrogateescape')[:_NAME_BYTES].decode(errors='ignore')
+    return f'{start}_{index}'
+
+
+def _is_frame_of(video: str, name: str) -> bool:
+    """Whether a name is that of a video or could be that of one of its frames."""
+    return name == video or (
+        name.startswith(f'{video}_') and name[len(video) + 1:].isdigit())
 
 
 def _tell_others(folder: str, others: list[str]) -> None:
@@ -196,11 +222,12 @@ def _fail(problem: str) -> np.ndarray:
 
 def _read_file(path: str, max_pixels: int) -> np.ndarray:
     try:
-        return read_image(Path(path).read_bytes(), max_pixels)
+        content = Path(path).read_bytes()
     except FileNotFoundError as error:
         raise ImageError('is missing') from error
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a zero in the name
         raise ImageError(f'cannot be read ({error})') from error
+    return read_image(content, max_pixels)
 
 
 def _is_video(path: str) -> bool:

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
+from datetime import timedelta
 
 import torch
 import torch.distributed
@@ -48,8 +49,12 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 def load_config(args: argparse.Namespace) -> Config:
     """Read the config and put the command line's settings into it.
 
-    Exits with a message where there is no such file.
+    Exits with a message where there is no such file, or ``--launcher`` is missing.
     """
+    if args.launcher == 'none' and int(os.environ.get('WORLD_SIZE', 1)) > 1 and (
+            'TORCHELASTIC_RUN_ID' in os.environ):
+        sys.exit('error: torch has started several processes, and each would train '
+                 'alone: add --launcher pytorch, as tools/dist_train.sh does')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config)
     cfg.launcher = args.launcher
@@ -102,18 +107,34 @@ def read_config(path: str) -> Config:
 
 
 def start_dist(cfg: Config) -> None:
-    """Start distributed training without a GPU.
+    """Start distributed training; each network gets a wrapper of its own.
 
-    With one, MMEngine's Runner does it. Without, the Runner would ask for a CUDA
+    With a GPU, MMEngine's Runner does it. Without, the Runner would ask for a CUDA
     device, so the processes are joined here, through gloo.
     """
+    if cfg.launcher != 'none' and is_sr4ir(cfg) and not cfg.get('model_wrapper_cfg'):
+        cfg.model_wrapper_cfg = dict(type='mmsr4ir.SeparateDistributedDataParallel')
     if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
-        cfg.env_cfg = dict(cfg.get('env_cfg') or {}, dist_cfg=dict(backend='gloo'))
+        env = cfg.get('env_cfg') or {}
+        settings = dict(env.get('dist_cfg') or {}, backend='gloo')
+        cfg.env_cfg = dict(env, dist_cfg=settings)
         # The Runner would hand out CUDA devices to the wrapper otherwise.
         cfg.model_wrapper_cfg = dict(
             cfg.get('model_wrapper_cfg') or dict(type='MMDistributedDataParallel'),
             device_ids=None)
-        torch.distributed.init_process_group('gloo')
+        if cfg.get('sync_bn'):
+            print_log(f'sync_bn={cfg.sync_bn!r} needs a GPU and is left out',
+                      level=logging.WARNING)
+            cfg.sync_bn = None
+        timeout = settings.get('timeout')  # seconds, as MMEngine has them
+        torch.distributed.init_process_group(
+            'gloo', timeout=timeout and timedelta(seconds=timeout))
+
+
+def is_sr4ir(cfg: Config) -> bool:
+    """Whether the model of a config is an ``SR4IR``."""
+    kind = cfg.model.get('type')
+    return getattr(kind, '__name__', str(kind)).rpartition('.')[2] == 'SR4IR'
 
 
 def end_dist(model: nn.Module) -> None:

@@ -11,6 +11,7 @@ import torch
 from mmsr4ir.drawing import write_png
 from mmsr4ir.evaluation import SRQuality
 from mmsr4ir.images import ImageError
+from mmsr4ir.models.paired_lr import PairedLR
 from mmsr4ir.models.sr4ir import to_uint8
 from mmsr4ir.models.upsamplers import InterpolateUpsampler
 from mmsr4ir.registry import MODELS
@@ -48,12 +49,18 @@ class SideBySide:
     Args:
         inferencer: Of the networks.
         score_thr: Boxes below this score are neither drawn nor listed.
+
+    Attributes:
+        scale: By how much S enlarges.
+        can_degrade: Whether the model has a degradation for images from anywhere.
     """
 
     def __init__(self, inferencer: SR4IRInferencer, score_thr: float = 0.3) -> None:
         self.inferencer = inferencer
         self.score_thr = score_thr
         self.scale = inferencer.model.degradation.scale
+        # Pairs of images come from files; there is nothing to degrade others with.
+        self.can_degrade = not isinstance(inferencer.model.degradation, PairedLR)
         # The same networks, but for S; their weights are not copied.
         self.interpolation = copy.copy(inferencer)
         model = self.interpolation.model = copy.copy(inferencer.model)

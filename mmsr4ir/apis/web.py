@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 
 import gradio as gr
+from gradio_client.utils import is_http_url_like
 from starlette.datastructures import Headers, UploadFile
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -62,8 +63,13 @@ _SLIDE = "this.parentNode.style.setProperty('--at', this.value + '%')"
 
 def choices(scale: int) -> dict[str, int | None]:
     """What may be done with an image first, by how the page calls it."""
-    return {f'degrade it x{factor}': factor
-            for factor in sorted({4, 8, scale})} | {AS_IT_IS: None}
+    return {degraded(factor): factor for factor in sorted({4, 8, scale})} | {
+        AS_IT_IS: None}
+
+
+def degraded(factor: int) -> str:
+    """How the page calls it that an image is degraded first."""
+    return f'degrade it x{factor}'
 
 
 def build_page(compare: SideBySide, name: str, max_pixels: int = MAX_PIXELS
@@ -75,7 +81,9 @@ def build_page(compare: SideBySide, name: str, max_pixels: int = MAX_PIXELS
         name: What the model is called on it.
         max_pixels: An image with more is refused.
     """
-    scale, offered = compare.scale, choices(compare.scale)
+    scale = compare.scale
+    offered = choices(scale) if compare.can_degrade else {AS_IT_IS: None}
+
     def run(content: bytes | None, choice: str) -> tuple:
         if content is None:
             return _refusal('Drop an image first.')
@@ -95,9 +103,12 @@ def build_page(compare: SideBySide, name: str, max_pixels: int = MAX_PIXELS
                 'enlarged.</p>')
         with gr.Row():
             with gr.Column(scale=1, min_width=280):
-                image = gr.File(label='Image', type='binary', elem_id='image')
+                image = uploads_only(
+                    gr.File(label='Image', type='binary', elem_id='image'))
                 choice = gr.Radio(
-                    list(offered), value=f'degrade it x{scale}', label='Before that',
+                    list(offered), value=next((
+                        name for name in offered if name == degraded(scale)), AS_IT_IS),
+                    label='Before that',
                     elem_id='choice', info='A good image is degraded to show what '
                     'restoring gives back; one that is small already is not.')
                 button = gr.Button('Run', variant='primary', elem_id='run')
@@ -112,6 +123,23 @@ def build_page(compare: SideBySide, name: str, max_pixels: int = MAX_PIXELS
         button.click(run, [image, choice], [note, plain, drawn, table, files],
                      api_name=False)
     return page
+
+
+def uploads_only(file: gr.File) -> gr.File:
+    """Keep Gradio from fetching an address that is given in the place of an upload.
+
+    It would be asked from this machine, and read without regard to any limit. (A
+    subclass would do, but Gradio writes a ``.pyi`` file beside the code of each.)
+    """
+    move = file.async_move_resource_to_block_cache
+
+    async def take(path: str | Path | None) -> str | None:
+        if is_http_url_like(path):
+            raise ValueError(f'{path} is an address and was not uploaded')
+        return await move(path)
+
+    file.async_move_resource_to_block_cache = take
+    return file
 
 
 def serve(page: gr.Blocks, host: str, port: int, max_bytes: int = MAX_BYTES) -> None:
@@ -151,7 +179,11 @@ def serve(page: gr.Blocks, host: str, port: int, max_bytes: int = MAX_BYTES) -> 
 
 
 class Guard:
-    """Refuses what is too large to read, and keeps the browser from other hosts."""
+    """Refuses what is too large, keeps the browser from other hosts, tells no errors.
+
+    Gradio's app would answer an error of its own with the traceback, and an address in
+    the place of a file by sending the browser there.
+    """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self.app = app
@@ -160,21 +192,34 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope['type'] != 'http':
             return await self.app(scope, receive, send)
-        length = Headers(scope=scope).get('content-length')
-        answer = self.app
-        if scope['method'] == 'POST' and length is None:
+        headers = Headers(scope=scope)
+        length = headers.get('content-length')
+        answer, started = self.app, False
+        if is_http_url_like(scope['path'].partition('file=')[2]):
+            answer = PlainTextResponse('An address is no file.', 403)
+        # With this header the stated length is not the one that is read.
+        elif scope['method'] == 'POST' and (
+                length is None or 'transfer-encoding' in headers):
             answer = PlainTextResponse('The length must be stated.', 411)
         elif length is not None and int(length) > self.max_bytes + _FORM_BYTES:
             answer = PlainTextResponse(
                 f'The file is larger than {self.max_bytes} bytes.', 413)
 
         async def send_guarded(message: Message) -> None:
+            nonlocal started
             if message['type'] == 'http.response.start':
+                started = True
                 message['headers'] = [*message['headers'], (
                     b'content-security-policy', _POLICY.encode())]
             await send(message)
 
-        await answer(scope, receive, send_guarded)
+        try:
+            await answer(scope, receive, send_guarded)
+        except Exception:  # of any kind: it is raised on, to the log
+            if not started:
+                await PlainTextResponse('This cannot be answered.', 500)(
+                    scope, receive, send_guarded)
+            raise
 
 
 def _theme() -> gr.themes.Base:

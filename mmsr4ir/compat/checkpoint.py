@@ -207,8 +207,12 @@ class WholeFileBackend(LocalBackend):
         except OSError as error:  # as a full disk, which half a file makes no emptier
             with suppress(FileNotFoundError):
                 os.remove(unfinished)
-            raise OSError(error.errno, f'{filepath} could not be written: '
-                          f'{error.strerror or error}') from error
+            taken = isinstance(error, FileNotFoundError) and os.path.isdir(
+                os.path.dirname(unfinished) or '.')
+            raise OSError(error.errno, f'{filepath} could not be written: ' + (
+                'another process took it away. Does another training write into this '
+                'folder? Give each its own --work-dir' if taken else
+                f'{error.strerror or error}')) from error
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
         """Write a text beside, under a name of this process's own, then rename.

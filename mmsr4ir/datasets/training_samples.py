@@ -1,10 +1,12 @@
 """A data set as a training asks for it: seeded, and with unreadable images named."""
+import logging
 import multiprocessing
 import random
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dist import get_rank
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
@@ -107,5 +109,7 @@ class TrainingSamples(Dataset):
                 ) from error
             if index not in known:
                 self._unreadable[len(known)] = index
+        # Of the processes but the first MMEngine shows errors alone.
         print_log(f'{problem}; another image takes its place ({count} of at most '
-                  f'{self.max_unreadable} unreadable ones)', 'current', 30)
+                  f'{self.max_unreadable} unreadable ones)', 'current',
+                  logging.ERROR if get_rank() else logging.WARNING)

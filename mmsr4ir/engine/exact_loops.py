@@ -11,11 +11,17 @@ the process is seeded from (seed, rank, place in the training). So they do not d
 the number of workers, on what validation draws, or on where a run was cut.
 """
 import itertools
+import logging
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from mmengine.dist import all_gather_object, broadcast_object_list, get_rank
+from mmengine.dist import (
+    all_gather_object,
+    broadcast_object_list,
+    get_rank,
+    get_world_size,
+)
 from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
@@ -93,7 +99,8 @@ class _Exact:
         kwargs: Those of MMEngine's loop.
 
     Raises:
-        ValueError: The processes would get different numbers of images.
+        ValueError: The processes would get different numbers of images, or an epoch
+            has no whole batch.
     """
 
     endless = False
@@ -105,6 +112,11 @@ class _Exact:
                 dataloader, seed=runner.seed,
                 diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False))
         check_shares(dataloader)
+        if not len(dataloader):
+            raise ValueError(
+                f'an epoch has no batch: the {len(dataloader.dataset)} images make no '
+                f'whole one for each of {get_world_size()} processes, and drop_last '
+                'leaves the rest out. Lower train_dataloader.batch_size')
         super().__init__(
             runner, ExactLoader(dataloader, self.endless, max_unreadable), **kwargs)
 
@@ -131,6 +143,11 @@ class _Exact:
                 f'{before} batches on, and the epochs of this run have {batches}: go '
                 'on with the batch size, number of processes and images it was trained '
                 'with, or from a checkpoint at the end of an epoch')
+        if before != batches:
+            print_log(
+                f'The epochs of the checkpoint had {before} batches, those of this run '
+                f'have {batches}: a schedule that counts iterations goes on with the '
+                'old count, and so ends elsewhere.', 'current', logging.WARNING)
         self.runner.message_hub.update_info('batches_in_epoch', batches)
         if self._iter and not self.done_in_epoch:
             self.validate()

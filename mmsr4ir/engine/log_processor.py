@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 import torch
-from mmengine.dist import all_reduce_dict, get_world_size
+from mmengine.dist import all_gather_object, all_reduce_dict, get_world_size
 from mmengine.runner import BaseLoop, LogProcessor, Runner
 
 from mmsr4ir.models.recipes import Phase
@@ -90,7 +90,11 @@ class PhaseLogProcessor(LogProcessor):
 
     def _collect_scalars(self, custom_cfg: list[dict], runner: Runner, mode: str,
                          reserve_prefix: bool = False) -> dict:
-        """As MMEngine's; of a training the mean over the processes."""
+        """As MMEngine's; of a training the mean over the processes.
+
+        What only some of them log, as a hook may on the first one, stays as it is: a
+        mean would wait for the others for ever.
+        """
         values = super()._collect_scalars(custom_cfg, runner, mode, reserve_prefix)
         if mode != 'train' or get_world_size() == 1:
             return values
@@ -98,6 +102,8 @@ class PhaseLogProcessor(LogProcessor):
             key: torch.tensor(value, dtype=torch.float64)
             for key, value in values.items()
             if not key.endswith('.lr') and key.removeprefix('train/') not in _TIMES}
+        known = set.intersection(*map(set, all_gather_object(list(shared))))
+        shared = {key: shared[key] for key in sorted(known)}
         all_reduce_dict(shared, 'mean')
         return values | {key: value.item() for key, value in shared.items()}
 

@@ -1,4 +1,5 @@
 """HR, LR, restored image, prediction and ground truth side by side."""
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -195,13 +196,23 @@ def image_path(dataset: Dataset, index: int) -> Path:
 
 
 def unique_names(paths: dict[int, Path]) -> dict[int, str]:
-    """Name images by their files, with as many folders as make them different."""
+    """Name images by their files, with as many folders as make them different.
+
+    Those that differ only in their suffix get it into their names, and only if that is
+    not enough each gets its number.
+    """
     parts = {i: path.with_suffix('').parts for i, path in paths.items()}
     for depth in range(1, max(map(len, parts.values()), default=0) + 1):
         names = {i: '_'.join(part[-depth:]) for i, part in parts.items()}
         if len(set(names.values())) == len(names):
             return names
-    return {i: f'{part[-1]}_{i}' for i, part in parts.items()}
+    stems = {i: part[-1] for i, part in parts.items()}
+    counts = Counter(stems.values())
+    names = {i: stem if counts[stem] == 1 else f'{stem}_{paths[i].suffix[1:]}'
+             for i, stem in stems.items()}
+    if len(set(names.values())) == len(names):
+        return names
+    return {i: f'{stem}_{i}' for i, stem in stems.items()}
 
 
 def _ends_with(path: Path, end: Path) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
-from mmengine.dist import is_main_process
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -38,7 +38,7 @@ class RunRecordHook(Hook):
                    the same way, in the same order
     iter_time      median seconds of an iteration with its loading, of the last start
     machine        what that was measured on
-    lr_digest      CRC-32 over all LR images of a test, in order
+    lr_digest      CRC-32 over all LR images of a test, in order; of one process alone
     =============  ================================================================
 
     Args:
@@ -70,9 +70,12 @@ class RunRecordHook(Hook):
         self._times.append(now - self._start)
         self._start = now
         self._digest = digest((data_batch or {}).get('inputs', ()), self._digest)
-        model = unwrap(runner.model)
-        for name in {name for phase in model.recipe
-                     if phase.during in ('all', model.stage) for name in phase.update}:
+        outputs = outputs or {}
+        ran = [phase for phase in unwrap(runner.model).recipe
+               if f'{phase.name}/loss' in outputs]
+        if 'skipped' in outputs:
+            ran = ran[:-1]  # the last one's loss was no number
+        for name in {name for phase in ran for name in phase.update}:
             self._updates[name] += 1
         # What the message hub holds goes with the checkpoints.
         runner.message_hub.update_info('run_record', json.dumps(
@@ -98,9 +101,11 @@ class RunRecordHook(Hook):
 
     def after_test_epoch(self, runner: Runner,
                          metrics: dict[str, float] | None = None) -> None:
-        """Write the digest of the LR images."""
-        write_json(Path(runner.work_dir) / 'record.json',
-                   dict(lr_digest=self._lr_digest))
+        """Write the digest of the LR images, where this process has seen all of them.
+        """
+        if get_world_size() == 1:
+            write_json(Path(runner.work_dir) / 'record.json',
+                       dict(lr_digest=self._lr_digest))
 
     def _write(self, runner: Runner) -> None:
         if not is_main_process():

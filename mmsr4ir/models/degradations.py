@@ -17,8 +17,9 @@ class BicubicDownsample(nn.Module):
     """Bicubic down-sampling, rounded to 8 bits (SR4IR, section 4).
 
     The published trainer calls ``F.interpolate`` without an anti-aliasing filter; so
-    does this class by default. MATLAB-like bicubic, as in most SR papers, is
-    ``antialias=True``.
+    does this class by default. MATLAB's bicubic, as in most SR papers, is
+    ``antialias=True``, but for the outermost two LR pixels: beyond its edge MATLAB
+    mirrors the image, and here the edge is repeated, as in the padding of a batch.
 
     Args:
         scale: Down-sampling factor, a positive integer.
@@ -45,9 +46,13 @@ class BicubicDownsample(nn.Module):
         Returns:
             Tensor: lr (N, 3, H / scale, W / scale), RGB, [0, 1].
         """
+        if self.antialias:  # torch cuts its kernel off at the edge, but not at padding
+            hr = F.pad(hr, [2 * self.scale] * 4, mode='replicate')
         lr = F.interpolate(
             hr, scale_factor=1 / self.scale, mode='bicubic', align_corners=False,
             antialias=self.antialias)
+        if self.antialias:
+            lr = lr[..., 2:-2, 2:-2]
         if self.quantize:
             lr = (lr * 255).round() / 255
         return lr.clamp(0, 1)

@@ -303,6 +303,21 @@ def test_where_the_checkpoint_is_looked_for(det, tmp_path):
         SR4IRInferencer(tmp_path / 'none')
 
 
+def test_the_config_is_that_of_the_training_and_not_of_a_test(det, tmp_path):
+    folder, config, checkpoint = det
+    cfg = Config.fromfile(config)
+    state = torch.load(checkpoint)
+    state['meta']['cfg'] = cfg.pretty_text
+    torch.save(state, tmp_path / 'epoch_1.pth')
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
+    cfg.model.test_on = 'lr'  # as tools/test.py leaves it
+    cfg.dump(tmp_path / Path(config).name)
+    assert SR4IRInferencer(tmp_path, show_progress=False).model.test_on == 'sr'
+    state['meta']['cfg'] = 'import os\nmodel = os.environ'
+    torch.save(state, tmp_path / 'epoch_1.pth')
+    assert SR4IRInferencer(tmp_path, show_progress=False).model.test_on == 'lr'
+
+
 def test_settings_that_cannot_be(run):
     _, inferencer = run
     with pytest.raises(ValueError, match="coordinates='hr': use one of"):

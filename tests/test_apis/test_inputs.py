@@ -99,7 +99,50 @@ def test_names_differ_and_stay_in_the_folder(folder, tmp_path):
     assert len(set(names)) == 3 and not any('/' in name for name in names)
 
 
+def test_names_tell_files_apart_that_differ_in_the_suffix_alone(tmp_path):
+    for name in ('a.png', 'a.bmp', 'b.png', 'c\\d.png', 'cd.png'):
+        cv2.imwrite(str(tmp_path / name), picture(6))
+    assert [name for name, _ in read(tmp_path)] == [
+        'a_0', 'a_1', 'b_2', 'cd_3', 'cd_4']  # the last two in nothing but the name
+    (tmp_path / 'cd.png').unlink()
+    assert [name for name, _ in read(tmp_path)] == ['a_bmp', 'a_png', 'b', 'cd']
+
+
+def test_an_image_beside_a_video_is_not_taken_for_a_frame_of_it(tmp_path):
+    write_video(tmp_path / 'clip.avi', 2)
+    write_png(tmp_path / 'clip_000001.png', picture(5))
+    names = [name for name, _ in read(
+        [tmp_path / 'clip.avi', tmp_path / 'clip_000001.png'])]
+    assert names == ['clip_video_000000', 'clip_video_000001', 'clip_000001']
+
+
+def test_a_name_as_long_as_the_file_system_takes(tmp_path):
+    names = [letter * 125 + end for letter in ('é', 'è') for end in ('a', 'b')]
+    for name in names:  # of 251 bytes, and 255 with the suffix
+        cv2.imwrite(str(tmp_path / f'{name}.png'), picture(6))
+    found = [name for name, _ in read(tmp_path)]
+    assert len(set(found)) == 4
+    for name in found:
+        write_png(tmp_path / 'out' / f'{name}.png', picture(6))
+    assert len(list((tmp_path / 'out').iterdir())) == 4
+
+
+def test_names_of_nothing_do_not_stop_the_others(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    odd = ['.', '', 'http://', 'http://[::1', 'a\0b.png', '/']
+    errors = [text for _, text in read([*odd, folder / 'b.png'])]
+    assert errors[-1] == 0 and all(isinstance(text, str) for text in errors[:-1])
+    assert 'is no address' in errors[3] and 'cannot be read' in errors[4]
+
+
+def test_a_link_to_nothing_is_named(tmp_path):
+    write_png(tmp_path / 'b.png', picture(5))
+    (tmp_path / 'a.png').symlink_to(tmp_path / 'gone.png')
+    assert read(tmp_path) == [('a', 'is missing'), ('b', 5)]
+
+
 def test_addresses(server, folder):
+    assert read(f'HTTP{server[4:]}/b.png') == [('b', 0)]
     assert read(f'{server}/deep/c.png?size=3') == [('c', 2)]
     (name, error), = read(f'{server}/none.png')
     assert name == 'none' and 'cannot be fetched (HTTP Error 404' in error

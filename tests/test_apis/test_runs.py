@@ -1,10 +1,12 @@
 """What the tools do with a config, and the end of a process among others."""
 import sys
+from datetime import timedelta
 
 import pytest
+import torch
 from mmengine.config import Config
 
-from mmsr4ir.apis.runs import warn_of_unread
+from mmsr4ir.apis.runs import start_dist, warn_of_unread
 
 THREADS = """
 import os
@@ -51,3 +53,41 @@ def test_a_setting_of_the_model_in_the_wrong_place_is_warned_of(capfd):
     warn_of_unread(Config(dict(recipe=recipe, model=dict())))
     text = capfd.readouterr()
     assert 'model.recipe' in text.out + text.err
+
+
+@pytest.fixture
+def joined(monkeypatch):
+    """The settings that processes are joined with, without a GPU."""
+    calls = []
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(torch.distributed, 'init_process_group',
+                        lambda *args, **settings: calls.append((args, settings)))
+    return calls
+
+
+def test_settings_of_several_processes_are_kept(joined, capfd):
+    cfg = Config(dict(
+        launcher='pytorch', model=dict(type='mmsr4ir.SR4IR'), sync_bn='torch',
+        env_cfg=dict(cudnn_benchmark=True, dist_cfg=dict(backend='nccl', timeout=5))))
+    start_dist(cfg)
+    assert joined == [(('gloo',), dict(timeout=timedelta(seconds=5)))]
+    assert cfg.env_cfg == dict(
+        cudnn_benchmark=True, dist_cfg=dict(backend='gloo', timeout=5))
+    assert cfg.model_wrapper_cfg == dict(
+        type='mmsr4ir.SeparateDistributedDataParallel', device_ids=None)
+    assert cfg.sync_bn is None and 'needs a GPU' in ''.join(capfd.readouterr())
+
+
+def test_a_plain_model_keeps_its_wrapper(joined):
+    cfg = Config(dict(launcher='pytorch', model=dict(type='mmdet.FasterRCNN')))
+    start_dist(cfg)
+    assert cfg.model_wrapper_cfg['type'] == 'MMDistributedDataParallel'
+    assert joined == [(('gloo',), dict(timeout=None))]
+
+
+def test_processes_without_a_launcher_are_refused(run_tool):
+    process = run_tool(
+        sys.executable, 'tools/train.py', 'configs/sr4ir/resnet18_edsr_tiny.py',
+        ok=False, env=dict(WORLD_SIZE='2', RANK='0', TORCHELASTIC_RUN_ID='none'))
+    assert process.returncode == 1
+    assert 'add --launcher pytorch' in process.stdout

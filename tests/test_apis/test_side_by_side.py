@@ -1,7 +1,9 @@
 """Restored beside enlarged: values against the networks run by hand, for each task."""
+import copy
 import json
 from functools import partial
 
+import gradio as gr
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,9 @@ from torch.nn import functional as F
 
 from mmsr4ir.apis import SR4IRInferencer
 from mmsr4ir.apis.side_by_side import SideBySide, score_rows, write_comparison
+from mmsr4ir.apis.web import AS_IT_IS, build_page
 from mmsr4ir.images import ImageError
+from mmsr4ir.models.paired_lr import PairedLR
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (70, 98, 3), dtype=np.uint8)
 
@@ -100,6 +104,18 @@ def test_more_degraded_than_it_is_restored(run):
     found = run[1](IMAGE, 8)
     assert found.lr.shape == (8, 12, 3) and found.quality == {}
     assert found.restored.restored.shape == (32, 48, 3)
+
+
+def test_a_model_of_pairs_has_nothing_to_degrade_with(run):
+    inferencer = copy.copy(run[1].inferencer)
+    assert run[1].can_degrade
+    model = inferencer.model = copy.copy(inferencer.model)
+    model._modules = dict(model._modules, degradation=PairedLR('hr', 'lr'))
+    compare = SideBySide(inferencer)
+    assert not compare.can_degrade
+    page = build_page(compare, 'pairs')
+    radio, = (block for block in page.blocks.values() if isinstance(block, gr.Radio))
+    assert radio.value == AS_IT_IS and [name for name, _ in radio.choices] == [AS_IT_IS]
 
 
 def test_what_cannot_be(run):

@@ -1,4 +1,5 @@
 """The page in a headless Chromium, as a person uses it, and what is kept from it."""
+import asyncio
 import http.client
 import json
 import os
@@ -9,19 +10,26 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
+import gradio as gr
 import numpy as np
 import pytest
+from gradio import processing_utils
 from lr_models import save_run
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 from skimage.metrics import peak_signal_noise_ratio
+
+from mmsr4ir.apis.web import uploads_only
 
 WAIT = 120_000  # ms, for a machine that is busy
 CHROMIUM = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic',
@@ -316,12 +324,63 @@ def test_only_what_was_uploaded_is_read(server, run):
         assert connection.getresponse().status == 403
 
 
+def test_addresses_are_neither_fetched_nor_sent_to(server):
+    asked = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self):  # noqa: N802
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+    with HTTPServer(('127.0.0.1', 0), Elsewhere) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        address = f'http://127.0.0.1:{other.server_port}/a.png'
+        before = set(server.files.rglob('*'))
+        assert not call(server, address)['success']
+        assert set(server.files.rglob('*')) == before
+        connection = http.client.HTTPConnection('127.0.0.1', server.port, timeout=60)
+        connection.request('GET', f'/gradio_api/file={address}')
+        answer = connection.getresponse()
+        assert answer.status == 403 and answer.getheader('location') is None
+        other.shutdown()
+    assert not asked
+
+
+def test_gradio_is_not_asked_to_fetch(monkeypatch):
+    """Its own check refuses addresses of this machine, but none of the internet."""
+    async def download(*args, **kwargs):
+        return 'fetched'
+
+    monkeypatch.setattr(processing_utils, 'async_ssrf_protected_download', download)
+    plain, ours = gr.File(), uploads_only(gr.File())
+    address = 'https://example.org/a.png'
+    with ThreadPoolExecutor(1) as pool:  # Playwright's loop is in this thread
+        def take(file: gr.File) -> str:
+            return pool.submit(
+                asyncio.run, file.async_move_resource_to_block_cache(address)).result()
+
+        assert take(plain) == 'fetched'
+        with pytest.raises(ValueError, match='was not uploaded'):
+            take(ours)
+
+
+def test_errors_of_gradio_are_not_told(server):
+    status, text = post(server, '/gradio_api/queue/join', json.dumps(dict(
+        fn_index=-1, session_hash='a', data=[])).encode(),
+        Content_Type='application/json')
+    assert (status, text) == (500, 'This cannot be answered.')
+
+
 def test_what_the_server_does_not_read(server):
     large = bytes(int(MEGABYTES * 1e6) + 5000)
     assert post_file(server, 'a.png', large) == (
         413, f'The file is larger than {MEGABYTES * 1e6:.0f} bytes.')
     assert post(server, '/gradio_api/queue/join', large)[0] == 413
     assert post(server, '/gradio_api/upload', iter([b'a', b'b']),
+                Content_Type='multipart/form-data; boundary=edge',
+                Transfer_Encoding='chunked') == (411, 'The length must be stated.')
+    assert post(server, '/gradio_api/upload', iter([b'a', b'b']), Content_Length='1',
                 Content_Type='multipart/form-data; boundary=edge',
                 Transfer_Encoding='chunked') == (411, 'The length must be stated.')
     assert post_file(server, 'a.png', b'a', field='others') == (

@@ -151,3 +151,17 @@ def test_processes_that_write_one_text_leave_a_whole_one(tmp_path, monkeypatch):
     dump(dict(mAP=0.09, time=0.1), path)
     assert met and json.loads(path.read_text()) == dict(mAP=0.09, time=0.1)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_two_trainings_in_one_folder_are_told_so(tmp_path, monkeypatch):
+    path = tmp_path / 'epoch_1.pth'
+    replace = os.replace
+
+    def after_another(unfinished, final):
+        replace(unfinished, tmp_path / 'of_another.pth')
+        replace(unfinished, final)
+
+    monkeypatch.setattr(os, 'replace', after_another)
+    with pytest.raises(OSError, match='epoch_1.pth could not be written: .*another '
+                       'training write .*--work-dir'):
+        dump(dict(a=1), path, file_format='pkl')

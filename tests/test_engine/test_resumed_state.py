@@ -10,7 +10,7 @@ from mmengine.registry import METRICS
 from test_hooks import ToyDataset, runner
 
 from mmsr4ir.compat.checkpoint import load_from_local
-from mmsr4ir.engine import checkpoint_match_hook
+from mmsr4ir.engine import checkpoint_match_hook, exact_loops
 from toys import toy_config
 
 
@@ -127,6 +127,28 @@ def test_within_an_epoch_other_batches_are_refused(tmp_path):
                        'epochs of this run have 4: go on with the batch size'):
         resumed(tmp_path / 'run', tmp_path / 'cut' / 'iter_1.pth', train_cfg=loop,
                 train_dataloader=loader).train()
+
+
+def test_other_batches_from_the_end_of_an_epoch_on_are_warned_of(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(exact_loops, 'print_log', lambda text, *args: said.append(text))
+    (tmp_path / 'whole').mkdir()
+    loop = dict(type='mmsr4ir.ExactEpochLoop', max_epochs=1)
+    runner(tmp_path / 'whole', train_cfg=loop).train()
+    assert not said
+    loader = dict(dataset=ToyDataset(), num_workers=0, batch_size=1,
+                  sampler=dict(type='DefaultSampler', shuffle=True))
+    resumed(tmp_path / 'run', tmp_path / 'whole' / 'epoch_1.pth',
+            train_cfg=loop | dict(max_epochs=2), train_dataloader=loader).train()
+    assert any('had 2 batches, those of this run have 4' in text for text in said)
+
+
+def test_an_epoch_without_a_whole_batch_is_refused(tmp_path):
+    loader = dict(dataset=ToyDataset(), num_workers=0, batch_size=5, drop_last=True,
+                  sampler=dict(type='DefaultSampler', shuffle=True))
+    with pytest.raises(ValueError, match='the 4 images make no whole one for each'):
+        runner(tmp_path, train_dataloader=loader, train_cfg=dict(
+            type='mmsr4ir.ExactEpochLoop', max_epochs=1)).train()
 
 
 def best(folder, scores, epochs, **settings):

@@ -8,6 +8,7 @@ from mmengine.structures import BaseDataElement
 from test_hooks import ToyDataset, runner
 
 from mmsr4ir.engine.run_record_hook import RunRecordHook, digest
+from mmsr4ir.models.sr4ir import SR4IR
 from toys import RECIPES, toy_config
 
 HOOKS = dict(record=dict(type='mmsr4ir.RunRecordHook', interval=0.0))
@@ -41,6 +42,19 @@ def test_counts_and_digest(tmp_path):
     assert found['iter_time'] > 0
     assert found['machine'] == torch.cuda.get_device_name() if (
         torch.cuda.is_available()) else found['machine'].endswith('no GPU')
+
+
+def test_a_skipped_phase_is_no_update(tmp_path, monkeypatch):
+    plain = SR4IR.train_phase
+
+    def spoilt(self, phase, *args):
+        logs = plain(self, phase, *args)
+        return logs | (dict(skipped=torch.ones(())) if phase.name == 'task' else {})
+
+    monkeypatch.setattr(SR4IR, 'train_phase', spoilt)
+    runner(tmp_path, epochs=1, hooks=HOOKS | dict(non_finite_loss=dict(
+        type='mmsr4ir.NonFiniteLossHook', max_skipped=9))).train()
+    assert record(tmp_path)['updates'] == dict(sr=2, task=0)
 
 
 def test_the_order_of_the_data_does_not_depend_on_the_method(tmp_path):

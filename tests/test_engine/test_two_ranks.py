@@ -11,11 +11,11 @@ pytestmark = pytest.mark.slow  # the training that all look at
 def ranks(tmp_path_factory, run_tool):
     """What each of two processes did, by training and rank."""
     root = tmp_path_factory.mktemp('ranks')
-    run_tool(sys.executable, 'tests/two_ranks.py', root)
-    return {name: [json.loads((root / name / f'rank_{rank}.json').read_text())
-                   for rank in (0, 1)]
-            for name in ('whole', 'unsaved', 'cut', 'nan', 'unreadable',
-                         'unreadable_cut')}
+    output = run_tool(sys.executable, 'tests/two_ranks.py', root).stdout
+    return dict(output=output) | {
+        name: [json.loads((root / name / f'rank_{rank}.json').read_text())
+               for rank in (0, 1)]
+        for name in ('whole', 'unsaved', 'cut', 'nan', 'unreadable', 'unreadable_cut')}
 
 
 @pytest.mark.parametrize('rank', [0, 1])
@@ -52,6 +52,7 @@ def test_a_nan_on_one_process_skips_the_update_on_both(ranks):
 
 
 def test_each_process_goes_on_with_the_unreadable_images_that_it_met(ranks):
+    assert 'none.png is missing; another image takes its place (1 of' in ranks['output']
     for name in ('unreadable', 'unreadable_cut'):
         assert [rank['unreadable'] for rank in ranks[name]] == [[], [3]], name
     # The resumed training met none itself: the image is mended in it.

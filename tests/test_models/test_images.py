@@ -51,6 +51,27 @@ def test_antialias_differs():
         BicubicDownsample(4)(hr), BicubicDownsample(4, antialias=True)(hr))
 
 
+@pytest.mark.parametrize('scale', [2, 3, 4])
+def test_antialias_is_the_widened_kernel_and_sees_the_edge_repeated(scale):
+    hr = torch.rand(2, 3, 6 * scale, 5 * scale, dtype=torch.float64)
+    edge = 3 * scale
+    padded = np.pad(hr.numpy(), ((0, 0), (0, 0), (edge, edge), (edge, edge)), 'edge')
+
+    def weights(length):  # (length, what is left of it and the padding)
+        centres = (np.arange(length) + 0.5) * scale - 0.5 + edge
+        kernel = cubic((np.arange(length * scale + 2 * edge)
+                        - centres[:, None]) / scale, a=-0.5)  # as MATLAB's
+        return kernel / kernel.sum(1, keepdims=True)
+
+    want = np.einsum('ih,nchw,jw->ncij', weights(6), padded, weights(5))
+    degradation = BicubicDownsample(scale, antialias=True, quantize=False)
+    np.testing.assert_allclose(degradation(hr).numpy(), want.clip(0, 1), atol=1e-12)
+    # So it does not depend on the batch that an image is in.
+    batch = torch.nn.functional.pad(hr, (0, 4 * scale, 0, 3 * scale), mode='replicate')
+    torch.testing.assert_close(
+        degradation(batch)[..., :6, :5], degradation(hr), rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize('scale', [0, -2, 1.5])
 def test_bad_scale(scale):
     with pytest.raises(ValueError, match='positive integer'):

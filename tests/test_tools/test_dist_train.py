@@ -23,7 +23,10 @@ optim_wrapper = dict(
     constructor='mmsr4ir.PerNetworkOptimWrapperConstructor',
     sr=dict(optimizer=dict(type='AdamW', lr=0.01)),
     task=dict(optimizer=dict(type='SGD', lr=0.01, momentum=0.9)))
+log_processor = dict(type='mmsr4ir.PhaseLogProcessor')
 default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=1),
+    alone=dict(type='LogAlone', priority='NORMAL'),
     alternate=dict(type='mmsr4ir.AlternateTrainingHook', warmup=1),
     checkpoint=dict(type='CheckpointHook', interval=1),
     die=dict(type='Die', before=-1, how='error', mark='{root}/unused'))
@@ -70,7 +73,7 @@ def die(root, before, how):
 
 @pytest.mark.slow
 def test_deaths_end_the_job_and_restarts_finish_it(root, train):
-    train('whole')
+    assert 'mine 7.000' in train('whole').stdout
     failed = train('cut', *die(root, 5, 'error'), ok=False)
     assert failed.returncode == 1
     cause = failed.stdout.rpartition('Root Cause')[2]
