@@ -48,7 +48,7 @@ def draw_curves(logs: Sequence[Log], keys: Sequence[str] = (), title: str = ''
     for panel in axes[len(panels):]:
         panel.remove()
     if title:
-        figure.suptitle(title)
+        figure.suptitle(title, parse_math=False)
     return figure
 
 
@@ -75,9 +75,11 @@ def _draw_panel(axes: Axes, logs: Sequence[Log], keys: list[str]) -> None:
     axes.grid(alpha=0.3)
     axes.tick_params(labelsize=8)
     lines = len(axes.lines)
-    axes.legend(
+    legend = axes.legend(
         loc='center left', bbox_to_anchor=(1, 0.5), frameon=False,
         fontsize=8 if lines <= 16 else 6.5, ncols=1 + lines // 25)
+    for text in legend.get_texts():  # names of files, in which $ is no formula
+        text.set_parse_math(False)
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -45,6 +45,23 @@ def test_analyze_results(run_tool, coco_root, tiny_options, tmp_path):
     pictures = sorted(str(path.relative_to(out)) for path in out.glob('*/*.png'))
     assert pictures == ['best/00_1.000_1.png', 'worst/00_0.000_2.png']
 
+    # Another test's pictures take the place of those; what else lies there stays.
+    (out / 'best' / 'mine.png').write_bytes(b'')
+    file.write_bytes(pickle.dumps([result(0, 2), result(1, 1), result(2, 0)]))
+    command = [PYTHON, 'tools/analysis_tools/analyze_results.py', CONFIG, file, '--out',
+               out, '--topk', 1, *tiny_options(coco_root)]
+    run_tool(*command)
+    assert {path.name for path in (out / 'best').iterdir()} == {
+        '00_1.000_0.png', 'mine.png'}
+
+    file.write_bytes(pickle.dumps([result(1, 2), result(0, 1), result(2, 0)]))
+    refused = run_tool(*command, ok=False)
+    assert refused.returncode == 1
+    assert 'error: image 0 of the results is ' in refused.stdout
+    command[2:3] = ['configs/sr4ir/deeplabv3_edsr_tiny.py']
+    refused = run_tool(*command[:8], ok=False)
+    assert refused.returncode == 1 and 'holds pred_instances' in refused.stdout
+
 
 def test_print_config(run_tool, tmp_path):
     out = tmp_path / 'new' / 'whole.py'

@@ -1,11 +1,13 @@
 """Score each tested image by the task; draw the best and the worst."""
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 
 from mmengine.config import DictAction
 from mmengine.utils import ProgressBar
+from torch.utils.data import Dataset
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
 from mmsr4ir.apis import merge_options, read_config
@@ -22,7 +24,11 @@ from mmsr4ir.apis.results import (
 from mmsr4ir.compat.checkpoint import load_predictions
 from mmsr4ir.datasets.class_lists import positive
 from mmsr4ir.drawing import build_annotator, write_png
+from mmsr4ir.engine.picture_grid_hook import image_path
 from mmsr4ir.files import write_whole
+
+_KIND_OF_SCOPE = dict(
+    mmdet='pred_instances', mmseg='pred_sem_seg', mmpretrain='pred_score')
 
 
 def parse_args() -> argparse.Namespace:
@@ -58,6 +64,27 @@ def load_results(path: Path) -> list[dict]:
         sys.exit(f'error: {path} cannot be read: {type(error).__name__}: {error}')
 
 
+def check_same(results: list[dict], dataset: Dataset) -> None:
+    """See that results are of these images in this order.
+
+    Raises:
+        ValueError: They are not.
+    """
+    for i in {0, len(results) - 1}:
+        path = results[i].get('img_path')
+        if path and Path(path).name != image_path(dataset, i).name:
+            raise ValueError(f'image {i} of the results is {path}, that of the test '
+                             f'data {image_path(dataset, i)}: give the config that was '
+                             'tested')
+
+
+def remove_pictures(folder: Path) -> None:
+    """Remove what an earlier call wrote, whose places and scores were others."""
+    for path in folder.glob('*.png'):
+        if re.match(r'\d{2,}_\d\.\d{3}_', path.name):
+            path.unlink()
+
+
 def main() -> None:
     args = parse_args()
     cfg = read_config(args.config)
@@ -67,11 +94,16 @@ def main() -> None:
     except ValueError as error:
         sys.exit(f'error: {args.results}: {error}')
     merge_options(cfg, args.cfg_options)
+    wanted = _KIND_OF_SCOPE.get(cfg.get('default_scope'), kind)
+    if kind != wanted:
+        sys.exit(f'error: {args.results} holds {kind}, but {args.config} is one of '
+                 f'{cfg.default_scope}, whose tests give {wanted}')
     try:
         dataset = build_loader(cfg, 'test').dataset
         if len(dataset) != len(results):
             sys.exit(f'error: {args.results} has {len(results)} images, the test data '
                      f'of {args.config} {len(dataset)}: it is of another config')
+        check_same(results, dataset)
         annotator = build_annotator(cfg, dataset.metainfo, args.score_thr)
         classes = num_classes_of(cfg, results, dataset)
         ignored = getattr(dataset, 'ignore_index', 255)
@@ -84,6 +116,8 @@ def main() -> None:
                 dict(index=i, path=result.get('img_path'), score=one)
                 for i, (result, one) in enumerate(zip(results, scores, strict=True))]),
             indent=1))
+        for folder in ('best', 'worst'):
+            remove_pictures(args.out / folder)
         bar = ProgressBar(len(best) + len(worst)) if counted else None
         for folder, chosen in (('best', best), ('worst', worst)):
             for place, i in enumerate(chosen):
