@@ -3,7 +3,7 @@
 # usage: $0 CONFIG PROCESSES [options of tools/train.py]
 # Several nodes: set NNODES, NODE_RANK, MASTER_ADDR and PORT.
 # If a process dies: set MAX_RESTARTS=3 to start all of them again, three times at most;
-# with --resume they go on from the last checkpoint.
+# with --resume they go on from the last checkpoint. On one machine PORT is not needed then.
 set -eu
 [ $# -ge 2 ] || { echo "usage: $0 CONFIG PROCESSES [options of tools/train.py]" >&2; exit 2; }
 config=$1
