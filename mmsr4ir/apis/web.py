@@ -10,7 +10,6 @@ from html import escape
 from pathlib import Path
 
 import gradio as gr
-from gradio_client.utils import is_http_url_like
 from starlette.datastructures import Headers, UploadFile
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -125,6 +124,11 @@ def build_page(compare: SideBySide, name: str, max_pixels: int = MAX_PIXELS
     return page
 
 
+def is_address(text: str | Path | None) -> bool:
+    """Whether Gradio would take a text for an address in the web."""
+    return str(text).startswith(('http://', 'https://'))
+
+
 def uploads_only(file: gr.File) -> gr.File:
     """Keep Gradio from fetching an address that is given in the place of an upload.
 
@@ -134,7 +138,7 @@ def uploads_only(file: gr.File) -> gr.File:
     move = file.async_move_resource_to_block_cache
 
     async def take(path: str | Path | None) -> str | None:
-        if is_http_url_like(path):
+        if is_address(path):
             raise ValueError(f'{path} is an address and was not uploaded')
         return await move(path)
 
@@ -195,7 +199,7 @@ class Guard:
         headers = Headers(scope=scope)
         length = headers.get('content-length')
         answer, started = self.app, False
-        if is_http_url_like(scope['path'].partition('file=')[2]):
+        if is_address(scope['path'].partition('file=')[2]):
             answer = PlainTextResponse('An address is no file.', 403)
         # With this header the stated length is not the one that is read.
         elif scope['method'] == 'POST' and (
