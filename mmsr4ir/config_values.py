@@ -1,5 +1,6 @@
-"""A config's text, read as data."""
+"""Configs as data: their text, and what they name."""
 import ast
+from collections.abc import Mapping
 
 
 class _DictCalls(ast.NodeTransformer):
@@ -33,3 +34,10 @@ def config_values(text: str) -> dict:
         raise ValueError(
             f'its config is more than values ({error}), and is not run') from error
     return config
+
+
+def type_name(cfg: Mapping) -> str:
+    """The bare class name in ``type``, which may be a class or have a scope before it.
+    """
+    kind = cfg.get('type')
+    return getattr(kind, '__name__', str(kind)).rpartition('.')[2]

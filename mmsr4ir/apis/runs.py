@@ -17,6 +17,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from mmsr4ir.config_values import type_name
 from mmsr4ir.datasets.check import DataError, check_data
 from mmsr4ir.datasets.check_pairs import check_pairs
 
@@ -112,7 +113,8 @@ def start_dist(cfg: Config) -> None:
     With a GPU, MMEngine's Runner does it. Without, the Runner would ask for a CUDA
     device, so the processes are joined here, through gloo.
     """
-    if cfg.launcher != 'none' and is_sr4ir(cfg) and not cfg.get('model_wrapper_cfg'):
+    if cfg.launcher != 'none' and type_name(cfg.model) == 'SR4IR' and not cfg.get(
+            'model_wrapper_cfg'):
         cfg.model_wrapper_cfg = dict(type='mmsr4ir.SeparateDistributedDataParallel')
     if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
         env = cfg.get('env_cfg') or {}
@@ -129,12 +131,6 @@ def start_dist(cfg: Config) -> None:
         timeout = settings.get('timeout')  # seconds, as MMEngine has them
         torch.distributed.init_process_group(
             'gloo', timeout=timeout and timedelta(seconds=timeout))
-
-
-def is_sr4ir(cfg: Config) -> bool:
-    """Whether the model of a config is an ``SR4IR``."""
-    kind = cfg.model.get('type')
-    return getattr(kind, '__name__', str(kind)).rpartition('.')[2] == 'SR4IR'
 
 
 def end_dist(model: nn.Module) -> None:

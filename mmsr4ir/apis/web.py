@@ -105,9 +105,8 @@ def build_page(compare: SideBySide, name: str, max_pixels: int = MAX_PIXELS
                 image = uploads_only(
                     gr.File(label='Image', type='binary', elem_id='image'))
                 choice = gr.Radio(
-                    list(offered), value=next((
-                        name for name in offered if name == degraded(scale)), AS_IT_IS),
-                    label='Before that',
+                    list(offered), value=degraded(scale) if compare.can_degrade
+                    else AS_IT_IS, label='Before that',
                     elem_id='choice', info='A good image is degraded to show what '
                     'restoring gives back; one that is small already is not.')
                 button = gr.Button('Run', variant='primary', elem_id='run')

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from mmengine.registry import DATASETS
 
+from mmsr4ir.config_values import type_name
 from mmsr4ir.files import load_json
 
 from .check_labels import list_problems
@@ -214,8 +215,7 @@ def check_evaluator(cfg, split: str) -> None:
     paths = {_annotation_path(one) for one in _leaf_datasets(loader.get('dataset'))}
     task = cfg.model.get('task', cfg.model)
     for number, metric in enumerate(evaluators):
-        kind = metric.get('type')  # a name, or the class itself
-        kind = getattr(kind, '__name__', str(kind)).rpartition('.')[2]
+        kind = type_name(metric)
         ann_file = metric.get('ann_file')
         if kind == 'CocoMetric' and ann_file and '://' not in ann_file:
             others = [path for path in paths if path and os.path.normpath(

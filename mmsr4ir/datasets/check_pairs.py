@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from PIL import Image
 
+from mmsr4ir.config_values import type_name
 from mmsr4ir.registry import MODELS
 
 from .check import DataError, datasets_of
@@ -41,11 +42,11 @@ def check_pairs(cfg, splits: tuple[str, ...] = ('train', 'val')) -> None:
             divided by the scale.
     """
     degradation = cfg.model.get('degradation') or {}
-    if _name(degradation) != 'PairedLR':
+    if type_name(degradation) != 'PairedLR':
         return
     pairs = MODELS.build(degradation)
     for split in splits:
-        if split == 'test' and _name(cfg.get('test_cfg') or {}) == 'LRTestLoop':
+        if split == 'test' and type_name(cfg.get('test_cfg') or {}) == 'LRTestLoop':
             continue  # its images are LR; there are no pairs
         if split == 'train':
             _check_batch_augments(cfg)
@@ -70,19 +71,20 @@ def check_transforms(pipeline: Sequence[dict], split: str) -> set[str]:
     where = f'the pipeline of {split}_dataloader'
     # mmdet's detectors cannot be validated without the scale factor that this tells.
     same_size = [t for t in pipeline
-                 if _name(t) == 'Resize' and t.get('scale_factor') == 1]
-    others = [_name(t) for t in pipeline
-              if _name(t) not in ALLOWED and t not in same_size]
+                 if type_name(t) == 'Resize' and t.get('scale_factor') == 1]
+    others = [type_name(t) for t in pipeline
+              if type_name(t) not in ALLOWED and t not in same_size]
     if others:
         raise DataError(
             f'{where} has {others}, which LR images of mmsr4ir.PairedLR cannot follow: '
             'take them out, and resize or crop the files of both before. Known to keep '
             f'the pixels in their places: {", ".join(ALLOWED)}')
-    if split != 'train' and not same_size and 'PackDetInputs' in map(_name, pipeline):
+    if split != 'train' and not same_size and 'PackDetInputs' in map(
+            type_name, pipeline):
         raise DataError(
             f"{where} needs dict(type='Resize', scale_factor=1.0), which leaves images "
             'as they are, since mmdet asks each for its scale_factor')
-    flips = [t for t in pipeline if _name(t) == 'RandomFlip']
+    flips = [t for t in pipeline if type_name(t) == 'RandomFlip']
     if len(flips) > 1:
         raise DataError(
             f'{where} has RandomFlip {len(flips)} times, and only the last one is told '
@@ -93,19 +95,14 @@ def check_transforms(pipeline: Sequence[dict], split: str) -> set[str]:
         absent = needed - set(transform.get('meta_keys', needed))
         if absent:
             raise DataError(
-                f'{where}: put {sorted(absent)} into meta_keys of {_name(transform)}; '
-                'the LR image is found and flipped by them')
+                f'{where}: put {sorted(absent)} into meta_keys of '
+                f'{type_name(transform)}; the LR image is found and flipped by them')
     return set().union(*(_directions(flip.get('direction')) for flip in flips))
 
 
 def _directions(direction: str | Sequence[str] | None) -> set[str]:
     direction = direction or 'horizontal'
     return {direction} if isinstance(direction, str) else set(direction)
-
-
-def _name(cfg: dict) -> str:
-    kind = cfg.get('type')
-    return getattr(kind, '__name__', str(kind)).rpartition('.')[2]
 
 
 def _check_batch_augments(cfg) -> None:
@@ -118,7 +115,8 @@ def _check_batch_augments(cfg) -> None:
         if isinstance(augments, dict):
             augments = augments.get('augments') or ()
             augments = [augments] if isinstance(augments, dict) else augments
-        moving = [_name(a) for a in augments or () if _name(a) != 'BatchFixedSizePad']
+        moving = [name for name in map(type_name, augments or ())
+                  if name != 'BatchFixedSizePad']
         if moving:
             raise DataError(
                 f'batch_augments of the preprocessor, or augments in train_cfg of the '
