@@ -48,9 +48,10 @@ class BicubicDownsample(nn.Module):
         """
         if self.antialias:  # torch cuts its kernel off at the edge, but not at padding
             hr = F.pad(hr, [2 * self.scale] * 4, mode='replicate')
-        lr = F.interpolate(
-            hr, scale_factor=1 / self.scale, mode='bicubic', align_corners=False,
-            antialias=self.antialias)
+        # A size, since 49 * (1 / 49) is a float below 1.
+        size = [length // self.scale for length in hr.shape[-2:]]
+        lr = F.interpolate(hr, size, mode='bicubic', align_corners=False,
+                           antialias=self.antialias)
         if self.antialias:
             lr = lr[..., 2:-2, 2:-2]
         if self.quantize:

@@ -33,7 +33,7 @@ def bicubic_matrix(length: int, scale: int) -> np.ndarray:
     return matrix
 
 
-@pytest.mark.parametrize('scale', [2, 3, 4, 8])
+@pytest.mark.parametrize('scale', [2, 3, 4, 8, 49])
 def test_bicubic_against_its_formula(scale):
     hr = torch.rand(2, 3, 6 * scale, 4 * scale, dtype=torch.float64)
     rows, columns = (bicubic_matrix(n * scale, scale) for n in (6, 4))
