@@ -18,7 +18,7 @@ from mmsr4ir.apis.complexity import complexity
 from mmsr4ir.benchmark import METHODS, plan_parts, run_parts, write_report
 from mmsr4ir.benchmark.display import Display
 from mmsr4ir.benchmark.methods import BenchmarkError
-from mmsr4ir.benchmark.report import main_metric
+from mmsr4ir.benchmark.report import check_metric_group, main_metric
 
 
 def parse_args() -> argparse.Namespace:
@@ -66,6 +66,7 @@ def run(config: str, args: argparse.Namespace) -> bool:
     metric = args.metric or main_metric(cfg)
     check_before_run(cfg, ('train', 'test'))
     init_default_scope(cfg.get('default_scope', 'mmengine'))
+    check_metric_group(cfg, metric)
     sizes = complexity(cfg)
     with Display() as display:
         works = run_parts(parts, out, args.jobs, args.images, display, metric)

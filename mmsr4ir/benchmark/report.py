@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import METRICS
 
 from mmsr4ir.files import write_whole
 
@@ -30,9 +31,7 @@ def main_metric(cfg: Config) -> str:
     Raises:
         BenchmarkError: The config tests no task metric, or one that is not known here.
     """
-    evaluators = cfg.get('test_evaluator') or []
-    evaluators = evaluators if isinstance(evaluators, Sequence) else [evaluators]
-    tested = [e for e in evaluators if not e['type'].endswith('SRQuality')]
+    tested = [e for e in _evaluators(cfg) if not e['type'].endswith('SRQuality')]
     if not tested:
         raise BenchmarkError(
             f'{cfg.filename}: test_evaluator holds no task metric, so that there is '
@@ -45,6 +44,38 @@ def main_metric(cfg: Config) -> str:
             'stands in the log of a test')
     what = tested[0].get('metric', 'bbox')
     return _MAIN_METRIC[kind].format(what if isinstance(what, str) else what[0])
+
+
+def check_metric_group(cfg: Config, metric: str) -> None:
+    """See that something in ``test_evaluator`` gives numbers of a metric's group.
+
+    The group is what stands before the first ``/``. What numbers it holds is known
+    from the first test.
+
+    Raises:
+        BenchmarkError: Nothing does.
+    """
+    groups = []
+    for evaluator in _evaluators(cfg):
+        kind = evaluator['type']
+        if '.' not in kind:
+            kind = f"{cfg.get('default_scope', 'mmengine')}.{kind}"
+        kind = METRICS.get(kind)
+        if kind is None:
+            return  # the test will say so
+        groups.append(evaluator.get('prefix') or kind.default_prefix)
+    if not any(metric.startswith(f'{group}/') if group else '/' not in metric
+               for group in groups):
+        starts = sorted({f'{group}/...' if group else 'a name without /'
+                         for group in groups})
+        raise BenchmarkError(
+            f'--metric {metric}: the numbers that test_evaluator of {cfg.filename} '
+            f'gives are called {" or ".join(starts)}')
+
+
+def _evaluators(cfg: Config) -> Sequence[dict]:
+    evaluators = cfg.get('test_evaluator') or []
+    return evaluators if isinstance(evaluators, Sequence) else [evaluators]
 
 
 def collect(works: Sequence[Progress], methods: Sequence[str], metric: str) -> dict:

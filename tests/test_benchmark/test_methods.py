@@ -3,7 +3,7 @@ import pytest
 from mmengine.config import Config
 
 from mmsr4ir.benchmark.methods import METHODS, BenchmarkError, plan_parts
-from mmsr4ir.benchmark.report import main_metric
+from mmsr4ir.benchmark.report import check_metric_group, main_metric
 
 CONFIG = 'configs/sr4ir/resnet18_edsr_tiny.py'
 RECIPES = 'configs/_base_/recipes'
@@ -81,6 +81,10 @@ def test_what_cannot_be_compared_is_refused(cfg, tmp_path):
 def test_the_metric_that_ranks(config, key):
     cfg = Config.fromfile(f'configs/sr4ir/{config}.py')
     assert main_metric(cfg) == key
+    check_metric_group(cfg, key)
+    check_metric_group(cfg, 'sr/PSNR')
+    with pytest.raises(BenchmarkError, match='--metric cocco/bbox_mAP: .*sr/'):
+        check_metric_group(cfg, 'cocco/bbox_mAP')
     cfg.test_evaluator = [e for e in cfg.test_evaluator if 'SRQuality' in e.type]
     with pytest.raises(BenchmarkError, match='no task metric.*nothing to compare'):
         main_metric(cfg)
