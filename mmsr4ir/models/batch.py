@@ -2,7 +2,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from .losses import valid_mask
 
@@ -36,3 +36,17 @@ class Batch:
     def mask(self) -> Tensor | None:
         """(N, 1, H, W), 1 on the images and 0 on the padding; None without any."""
         return valid_mask(self.sizes, self.full, self.inputs)
+
+
+def correct_sizes(preprocessor: nn.Module, args: tuple) -> None:
+    """See that each sample's ``img_shape`` is the size of its image.
+
+    Not all transforms keep it up to date, such as torchvision's in mmpretrain, and what
+    lies beyond it is taken for padding. A hook to be run before a preprocessor.
+    """
+    data = args[0]
+    for image, sample in zip(data['inputs'], data.get('data_samples') or (),
+                             strict=False):
+        size = tuple(image.shape[-2:])
+        if tuple(sample.metainfo.get('img_shape', size)[:2]) != size:
+            sample.set_metainfo(dict(img_shape=size))

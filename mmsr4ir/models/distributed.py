@@ -49,6 +49,21 @@ def running_statistics(network: nn.Module) -> Iterator[Tensor]:
                         if torch.is_floating_point(buffer))
 
 
+def drop_wrappers(model: nn.Module, state_dict: dict, prefix: str, metadata: dict
+                  ) -> None:
+    """Give a checkpoint the same names whether the networks were distributed or not.
+
+    MMEngine saves what ``state_dict`` returns, with the ``module.`` of each wrapped
+    network, and then loads by the names without it, so that nothing would fit.
+    """
+    for name, network in model.named_children():
+        if is_model_wrapper(network):
+            wrapped = f'{prefix}{name}.module.'
+            for key in [key for key in state_dict if key.startswith(wrapped)]:
+                bare = f'{prefix}{name}.{key.removeprefix(wrapped)}'
+                state_dict[bare] = state_dict.pop(key)
+
+
 def _add_wrapper(wrapper: nn.Module, state_dict: dict, prefix: str, *args) -> None:
     """Rename a network's tensors as its wrapper has them.
 

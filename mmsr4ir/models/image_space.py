@@ -23,13 +23,21 @@ class ImageSpace:
     def __init__(self, preprocessor: nn.Module, cfg: dict) -> None:
         self.preprocessor = preprocessor
         self.is_rgb = bool(cfg.get('bgr_to_rgb') or cfg.get('to_rgb'))
+        self._checked = False
         self._loads_rgb = bool(cfg.get('rgb_to_bgr'))
 
     def to_image(self, inputs: Tensor) -> Tensor:
-        """Turn normalised inputs (N, 3, H, W) into RGB images in [0, 1]."""
+        """Turn normalised inputs (N, 3, H, W) into RGB images in [0, 1].
+
+        Raises:
+            ValueError: The first inputs are no images, see :func:`check_range`.
+        """
         if self._normalises:
             inputs = inputs * self.preprocessor.std + self.preprocessor.mean
         image = inputs / 255
+        if not self._checked:
+            check_range(image)
+            self._checked = True
         return image if self.is_rgb else image.flip(1)
 
     def to_input(self, image: Tensor) -> Tensor:
@@ -46,6 +54,25 @@ class ImageSpace:
     @property
     def _normalises(self) -> bool:
         return getattr(self.preprocessor, '_enable_normalize', False)
+
+
+def check_range(images: Tensor) -> None:
+    """See that images have the values 0 to 255, here divided by 255.
+
+    Augmentations may overshoot, and an image may be black: only fractions of the first
+    three of the 256 values cannot be an image.
+
+    Raises:
+        ValueError: The pipeline has normalised the images already, or divided by 255.
+    """
+    values = images.detach() * 255
+    if (values.abs().amax() < 3) & ((values - values.round()).abs().amax() > 0.05):
+        raise ValueError(
+            f'after the inverse of the task preprocessor, images have values from '
+            f'{values.amin():.3g} to {values.amax():.3g} and not 0 to 255: take what '
+            'normalises or divides by 255 (Normalize, ToTensor) out of the pipeline, '
+            "and give mean and std, for values from 0 to 255, to the task network's "
+            'data_preprocessor')
 
 
 def extend_edges(images: Tensor, sizes: Sequence[tuple[int, int]] = (),

@@ -138,15 +138,17 @@ class TDPLoss(nn.Module):
                 f"tdp.teacher {teacher}: give dict(type='Pretrained', checkpoint=...), "
                 'the checkpoint of a run of H->T')
 
-    def check_levels(self, num_outputs: int) -> None:
+    def check_levels(self, outputs: Sequence[Tensor | None]) -> None:
         """See that every level exists.
 
         Args:
-            num_outputs: How many outputs the layer has.
+            outputs: The outputs of the layer.
 
         Raises:
-            ValueError: A level is out of range.
+            ValueError: A level is out of range, or no tensor in eval mode, as the
+                auxiliary output of Inception.
         """
+        num_outputs = len(outputs)
         missing = [
             level for level in self.levels if not -num_outputs <= level < num_outputs
         ]
@@ -154,6 +156,12 @@ class TDPLoss(nn.Module):
             raise ValueError(
                 f'tdp.levels {missing}: {self.layer!r} of the task network has '
                 f'{num_outputs} outputs; use levels from 0 to {num_outputs - 1}')
+        for level in self.levels:
+            if not isinstance(outputs[level], Tensor):
+                raise ValueError(
+                    f'tdp.levels {level}: this output of {self.layer!r} of the task '
+                    f'network is {type(outputs[level]).__name__} in eval mode, in '
+                    'which features are taken; use another level')
 
     def forward(self, sr_features: Sequence[Tensor], hr_features: Sequence[Tensor],
                 sizes: Sequence[tuple[int, int]] = (),
@@ -171,7 +179,7 @@ class TDPLoss(nn.Module):
         Returns:
             Tensor: The weighted sum over the levels, a scalar.
         """
-        total = sr_features[0].new_zeros(())
+        total = 0
         for weight, distance in self.distances(sr_features, hr_features):
             mask = valid_mask(sizes, full, distance) if distance.dim() == 4 else None
             total = total + weight * image_mean(distance, mask)

@@ -1,6 +1,7 @@
 """Build the two networks and check that they fit before any training starts."""
 import copy
 import difflib
+from collections.abc import Sequence
 from logging import ERROR
 
 import torch
@@ -17,7 +18,7 @@ from .recipes import Phase
 
 # Divisible by the windows and strides that networks ask for. The smallest image that
 # a task network takes is the first of the sizes that it does not refuse.
-_PROBE_LR, _PROBE_HR = 16, (64, 224, 384, 512)
+_PROBE_LR, _PROBE_HR = 16, [(size, size) for size in (64, 224, 384, 512)]
 
 
 def build_network(part: str, cfg: dict) -> nn.Module:
@@ -52,23 +53,53 @@ def _explain_unknown(part: str, cfg: dict, error: KeyError) -> str:
 
 
 def set_num_classes(task: dict, num_classes: int | None) -> dict:
-    """Copy a task config, with every ``num_classes`` in it set (None: as it is)."""
+    """Copy a task config, with every count of classes in it set (None: as it is).
 
-    def walk(node) -> None:
+    Besides ``num_classes`` these are mask transformers' ``num_things_classes``, and the
+    lengths of the ``class_weight`` beside a count.
+
+    Raises:
+        ValueError: A part has things and stuff, or weights that differ by class.
+    """
+
+    def walk(node, before: int | None = None) -> None:
         if isinstance(node, dict):
             # mmseg's STDC has an auxiliary head whose two classes are boundary or not.
             if 'num_classes' in node and 'boundary_threshold' not in node:
-                node['num_classes'] = num_classes
+                before, node['num_classes'] = node['num_classes'], num_classes
+            if 'num_things_classes' in node:
+                if node.get('num_stuff_classes'):
+                    raise ValueError(
+                        f"model.num_classes: {node.get('type')} tells things from "
+                        'stuff; set its num_things_classes and num_stuff_classes, '
+                        'and leave model.num_classes out')
+                before, node['num_things_classes'] = (
+                    node['num_things_classes'], num_classes)
+            if before and isinstance(node.get('class_weight'), list | tuple):
+                node['class_weight'] = _class_weights(
+                    node['class_weight'], before, num_classes)
             for value in node.values():
-                walk(value)
+                walk(value, before)
         elif isinstance(node, list | tuple):
             for value in node:
-                walk(value)
+                walk(value, before)
 
     task = copy.deepcopy(task)
     if num_classes is not None:
         walk(task)
     return task
+
+
+def _class_weights(weights: Sequence[float], before: int, after: int) -> list[float]:
+    """Weights for another count of classes; a last one more is the background's."""
+    if len(weights) - after in (0, 1) or len(weights) - before not in (0, 1):
+        return list(weights)
+    if len(set(weights[:before])) > 1:
+        raise ValueError(
+            f'model.num_classes={after}: the task network has class_weight='
+            f'{list(weights)} for its {before} classes; give it those of the '
+            f'{after} classes, or class_weight=None')
+    return [weights[0]] * after + list(weights[before:])
 
 
 def check_updates(recipe: tuple[Phase, ...], networks: dict[str, nn.Module]) -> None:
@@ -145,20 +176,30 @@ def check_tdp(recipe: tuple[Phase, ...], tdp: TDPLoss | None,
                     "tdp=dict(type='mmsr4ir.TDPLoss', layer=..., levels=...)")
         return
     device = next(features.task.parameters()).device
+    sizes = [*_PROBE_HR, *_own_sizes(features.task)]
     with frozen(features.task):
-        for size in _PROBE_HR:
+        for size in sizes:
             try:
-                outputs = features(torch.zeros(1, 3, size, size, device=device))
+                outputs = features(torch.zeros(1, 3, *size, device=device))
                 break
             except NotReachedError:
                 raise
             # Smaller than a window of it, or it takes images of one size only. Of its
             # other errors all sizes give the same.
             except (AssertionError, ValueError, RuntimeError):
-                if size == _PROBE_HR[-1]:
+                if size == sizes[-1]:
                     print_log(
-                        f'{type(features.task).__name__} takes no square image of '
-                        f'{_PROBE_HR} pixels for the features of model.tdp. Some '
+                        f'{type(features.task).__name__} takes no image of 3 channels '
+                        f'and {" or ".join(f"{h} x {w}" for h, w in sizes)} pixels for '
+                        'the features of model.tdp, for the reason below. Some '
                         'networks cannot have model.channels_last', 'current', ERROR)
                     raise
-    tdp.check_levels(len(outputs))
+    tdp.check_levels(outputs)
+
+
+def _own_sizes(task: nn.Module) -> list[tuple[int, int]]:
+    """(height, width) that parts of a network say they are made for, in pixels."""
+    found = (getattr(module, 'img_size', None) for module in task.modules())
+    sizes = {(size, size) if isinstance(size, int) else tuple(size)
+             for size in found if isinstance(size, int | list | tuple)}
+    return sorted(sizes - {*_PROBE_HR})

@@ -5,6 +5,7 @@ mmdet, mmsegmentation or mmpretrain; it keeps its own preprocessor, losses and
 predictions, and only the images are exchanged. What is trained when is a recipe
 (:mod:`mmsr4ir.models.recipes`).
 """
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 
 from mmsr4ir.registry import MODELS
 
-from .batch import Batch
+from .batch import Batch, correct_sizes
 from .degradations import ImageByImage, lr_size
+from .distributed import drop_wrappers
 from .features import FeatureTap, frozen
 from .image_space import ImageSpace, extend_edges, to_uint8
 from .lr_input import LRInput, predict_lr
@@ -85,6 +87,7 @@ class SR4IR(BaseModel):
         sr, sr_init = take_init_cfg(sr)
         network = build_network('task', task)
         super().__init__(network.data_preprocessor, init_cfg)
+        self.data_preprocessor.register_forward_pre_hook(correct_sizes)
         self.task = network
         self.sr = build_network('sr', sr)
         self.weights = dict(sr=sr_init, task=task_init)
@@ -110,7 +113,7 @@ class SR4IR(BaseModel):
             self.teacher.requires_grad_(False)
             self.weights['teacher'] = self.tdp.teacher
         self.features = FeatureTap(judge, self.tdp.layer) if tdp else None
-        self._register_state_dict_hook(_drop_wrappers)
+        self._register_state_dict_hook(drop_wrappers)
         self.memory_format = torch.contiguous_format
         if channels_last:
             self.memory_format = torch.channels_last
@@ -119,6 +122,20 @@ class SR4IR(BaseModel):
         check_batched(self.recipe, self.task)
         check_scale(self.sr, self.degradation, sr_range)
         check_tdp(self.recipe, self.tdp, self.features)
+
+    def __getattr__(self, name: str):
+        """What is not the model's own is the task network's.
+
+        Hooks of the three libraries set or call parts of the network that they train,
+        such as ``bbox_head`` (``YOLOXModeSwitchHook``) or ``set_epoch``.
+        """
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            task = self.__dict__.get('_modules', {}).get('task')
+            if task is None or not hasattr(unwrap(task), name):
+                raise
+            return getattr(unwrap(task), name)
 
     def init_weights(self) -> None:
         """Initialise both networks; then load those that have a file of their own.
@@ -264,12 +281,9 @@ class SR4IR(BaseModel):
     def task_batch(self, images: Sequence[str], batch: Batch, sr: Tensor | None
                    ) -> tuple[Tensor, Sequence]:
         """The task network's inputs for several images, one after the other."""
-        inputs = [self.task_inputs(image, batch, sr) for image in images]
-        if len(inputs) == 1:
-            return inputs[0], batch.samples
-        # Copies, since some task networks change their samples.
-        return torch.cat(inputs), [
-            sample.clone() for _ in images for sample in batch.samples]
+        # Copies, since some task networks change their samples, and what those hold.
+        return torch.cat([self.task_inputs(image, batch, sr) for image in images]), [
+            copy.deepcopy(sample) for _ in images for sample in batch.samples]
 
     def task_inputs(self, image: str, batch: Batch, sr: Tensor | None) -> Tensor:
         """The task network's input (N, 3, H, W) for ``'hr'``, ``'sr'`` or ``'mix'``."""
@@ -381,17 +395,3 @@ class SR4IR(BaseModel):
 def unwrap(network: nn.Module) -> nn.Module:
     """The network itself, without the wrapper of distributed training."""
     return network.module if is_model_wrapper(network) else network
-
-
-def _drop_wrappers(model: SR4IR, state_dict: dict, prefix: str, metadata: dict) -> None:
-    """Give a checkpoint the same names whether the networks were distributed or not.
-
-    MMEngine saves what ``state_dict`` returns, with the ``module.`` of each wrapped
-    network, and then loads by the names without it, so that nothing would fit.
-    """
-    for name in NETWORKS:
-        if is_model_wrapper(model._modules[name]):
-            wrapped = f'{prefix}{name}.module.'
-            for key in [key for key in state_dict if key.startswith(wrapped)]:
-                bare = f'{prefix}{name}.{key.removeprefix(wrapped)}'
-                state_dict[bare] = state_dict.pop(key)

@@ -78,4 +78,4 @@ def test_bad_settings(settings, message):
 
 def test_a_level_that_is_not_there():
     with pytest.raises(ValueError, match=r"\[4, -5\].*4 outputs.*0 to 3"):
-        TDPLoss('neck', levels=(0, 4, -5)).check_levels(4)
+        TDPLoss('neck', levels=(0, 4, -5)).check_levels([torch.zeros(1)] * 4)

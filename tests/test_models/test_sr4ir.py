@@ -191,7 +191,7 @@ def test_a_task_network_may_take_images_of_one_size(monkeypatch):
     monkeypatch.setattr(networks, 'print_log', lambda text, *_: lines.append(text))
     with pytest.raises(RuntimeError, match='mat1 and mat2'):
         MODELS.build(toy_config(task=task))
-    assert 'TaskOfOneSize takes no square image of (64, 224, 384, 512)' in lines[0]
+    assert 'TaskOfOneSize takes no image of 3 channels and 64 x 64 or' in lines[0]
 
 
 def test_only_the_layer_of_tdp_runs():

@@ -1,0 +1,163 @@
+"""What task networks and their pipelines do that the toys do not."""
+import copy
+
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmengine.hub import get_config
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.structures import BaseDataElement
+
+from mmsr4ir.models.image_space import check_range
+from mmsr4ir.models.losses import TDPLoss
+from mmsr4ir.models.networks import set_num_classes
+from mmsr4ir.registry import MODELS
+from toys import ToyTask, toy_config, toy_data
+
+
+def build(**changes):
+    return MODELS.build(ConfigDict(toy_config(**changes))).train()
+
+
+def optimizers(model):
+    return OptimWrapperDict(**{
+        name: OptimWrapper(torch.optim.SGD(getattr(model, name).parameters(), lr=0.1))
+        for name in ('sr', 'task')})
+
+
+def test_a_stale_size_is_not_taken_for_padding():
+    data = toy_data(sizes=((16, 16), (16, 16)))
+    for sample in data['data_samples']:  # as torchvision's Resize leaves it
+        sample.set_metainfo(dict(img_shape=(8, 8)))
+    model = build()
+    losses = model.train_step(data, optimizers(model))
+    fresh = build()
+    fresh.load_state_dict(model.state_dict())
+    (first, _) = fresh.eval().test_step(data)
+    assert first.img_shape == (16, 16)
+    assert {image.shape for image in first.images.values()} == {
+        (3, 16, 16), (3, 8, 8)}
+    torch.manual_seed(0)
+    model = build()
+    wanted = model.state_dict()
+    results = []
+    for size in ((8, 8), (16, 16)):
+        model = build()
+        model.load_state_dict(wanted)
+        data = toy_data(sizes=((16, 16), (16, 16)))
+        for sample in data['data_samples']:
+            sample.set_metainfo(dict(img_shape=size))
+        torch.manual_seed(1)
+        results.append(model.train_step(data, optimizers(model)))
+    assert losses.keys() == results[0].keys()
+    torch.testing.assert_close(results[0], results[1], rtol=0, atol=0)
+
+
+def test_hooks_of_the_libraries_find_the_task_network_in_the_model():
+    model = build()
+    model.head.use_l1 = True  # as mmdet's YOLOXModeSwitchHook does
+    assert model.task.head.use_l1
+    assert model.extract_feat == model.task.extract_feat
+    assert model.sr is model._modules['sr']
+    with pytest.raises(AttributeError, match="'SR4IR' object has no attribute 'bbox'"):
+        model.bbox  # noqa: B018
+    twin = copy.deepcopy(model)
+    assert twin.head is twin.task.head and twin.head is not model.head
+
+
+@MODELS.register_module()
+class TaskThatRewritesItsLabels(ToyTask):
+    """As RTMDet-Ins, which makes tensors of the masks that it is given."""
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.backbone.norm.eval()  # so that it takes several images in one batch
+        return self
+
+    def loss(self, inputs, data_samples):
+        for sample in data_samples:
+            sample.boxes.masks = sample.boxes.masks.tolist()  # no list has it
+        return super().loss(inputs, data_samples)
+
+
+@pytest.mark.parametrize('losses', [
+    dict(task_sr=1.0, task_hr=1.0, task_mix=1.0), {'task_sr+hr': 1.0}])
+def test_each_loss_gets_labels_that_no_other_has_changed(losses):
+    model = build(
+        task=dict(type='mmsr4ir.TaskThatRewritesItsLabels'),
+        recipe=dict(task=dict(update='task', losses=losses)))
+    data = toy_data()
+    for sample in data['data_samples']:
+        sample.boxes = BaseDataElement(masks=torch.zeros(2, 4, 4))
+    logs = model.train_step(data, optimizers(model))
+    assert sum('loss_cls' in key for key in logs) == len(losses)
+    assert data['data_samples'][0].boxes.masks.shape == (2, 4, 4)
+
+
+def test_a_level_that_is_no_tensor_in_eval_mode_is_refused():
+    outputs = (None, torch.ones(1, 2, 4, 4))
+    TDPLoss('backbone', levels=(-1, )).check_levels(outputs)
+    loss = TDPLoss('backbone', levels=(-1, ))(outputs, (None, torch.zeros(1, 2, 4, 4)))
+    assert loss == 1
+    with pytest.raises(ValueError, match='levels 0: this output .* NoneType in eval'):
+        TDPLoss('backbone', levels=(0, 1)).check_levels(outputs)
+
+
+@MODELS.register_module()
+class TaskMadeForOneSize(ToyTask):
+    """As the transformers of one size, which know it."""
+
+    img_size = (72, 96)
+
+    def extract_feat(self, inputs):
+        assert tuple(inputs.shape[-2:]) == self.img_size
+        return super().extract_feat(inputs)
+
+
+def test_the_size_that_a_network_is_made_for_is_tried():
+    build(task=dict(type='mmsr4ir.TaskMadeForOneSize'))
+
+
+@pytest.mark.parametrize('config, keys', [
+    ('mmseg::mask2former/mask2former_r50_8xb2-90k_cityscapes-512x1024.py',
+     dict(decode_head='num_classes')),
+    ('mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py',
+     dict.fromkeys(('panoptic_head', 'panoptic_fusion_head'), 'num_things_classes')),
+])
+def test_num_classes_of_mask_transformers(config, keys):
+    task = set_num_classes(get_config(config).model.to_dict(), 5)
+    assert [task[part][key] for part, key in keys.items()] == [5] * len(keys)
+    assert task[next(iter(keys))]['loss_cls']['class_weight'] == [1.0] * 5 + [0.1]
+
+
+def test_num_classes_where_the_config_has_to_say_more():
+    panoptic = dict(type='Head', num_things_classes=80, num_stuff_classes=53)
+    with pytest.raises(ValueError, match='Head tells things from stuff'):
+        set_num_classes(dict(head=panoptic), 5)
+
+    def head(weights):
+        return dict(num_classes=3, loss=[dict(class_weight=weights)])
+
+    with pytest.raises(ValueError, match=r'class_weight=\[1.0, 2.0, 1.0\].* of the 5'):
+        set_num_classes(head([1.0, 2.0, 1.0]), 5)
+    for own in ([1.0, 2.0, 1.0, 3.0, 1.0], [2.0] * 3 + [4.0] * 3, 1.0, None):
+        assert set_num_classes(head(own), 5)['loss'][0]['class_weight'] == own
+
+
+@pytest.mark.parametrize('mean, std, scale', [
+    ([0.0] * 3, [1.0] * 3, 1 / 255),  # ToTensor, no preprocessor
+    ([0.5] * 3, [0.2] * 3, 1 / 255),  # ToTensor, and its mean and std
+])
+def test_inputs_that_are_no_8_bit_values_are_refused(mean, std, scale):
+    model = build(task=dict(type='mmsr4ir.ToyTask', data_preprocessor=dict(
+        mean=mean, std=std, bgr_to_rgb=True)))
+    data = toy_data()
+    data['inputs'] = [image * scale for image in data['inputs']]
+    with pytest.raises(ValueError, match=r'values from .* and not 0 to 255: take'):
+        model.train_step(data, optimizers(model))
+
+
+def test_dark_and_overexposed_images_are_images():
+    check_range(torch.zeros(2, 3, 4, 4))
+    check_range(torch.full((2, 3, 4, 4), 2 / 255))
+    check_range(torch.tensor([-30.4, 300.7]).view(1, 1, 1, 2) / 255)
