@@ -1,5 +1,4 @@
 """LR images as a validation sees them, for a data set on disk."""
-import copy
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,8 +6,9 @@ from pathlib import Path
 import mmcv
 import numpy as np
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from mmsr4ir.datasets.check import DataError
@@ -21,7 +21,7 @@ from .build import build_loader, build_model
 
 
 def split_images(cfg: Config, split: str
-                 ) -> tuple[list[Path], Iterator[np.ndarray]]:
+                 ) -> tuple[list[Path], Iterator[np.ndarray | str], set[Path]]:
     """The LR images of a validation or test, after the pipeline of the config.
 
     Args:
@@ -30,8 +30,10 @@ def split_images(cfg: Config, split: str
 
     Returns:
         tuple: The file of each image, from the innermost folder that all of them are
-        in, with the suffix .png (a number for an image that has no file); and, made
-        one by one, the images (h, w, 3), uint8, RGB, without padding.
+        in, with the suffix .png (a number for an image that has no file); made one by
+        one, the images (h, w, 3), uint8, RGB, without padding, or what is wrong with
+        which file in the place of one that cannot be read; and the folders that hold
+        the files.
 
     Raises:
         ValueError: The model is no SR4IR, there is no such dataloader, or its data
@@ -39,27 +41,33 @@ def split_images(cfg: Config, split: str
         DataError: Two images have the same name up to the suffix.
     """
     model = build_model(cfg)
-    if cfg.get(f'{split}_dataloader'):  # the files below are in the data set's order
-        cfg = copy.deepcopy(cfg)
-        cfg[f'{split}_dataloader'].sampler = ConfigDict(
-            type='DefaultSampler', shuffle=False)
     loader = build_loader(cfg, split, batch_size=1, workers=True)
     # Absolute, and so without "..", which could lead out of the folder of the copies.
-    files = [os.path.abspath(loader.dataset.get_data_info(i).get('img_path')
-                             or f'{i:06d}') for i in range(len(loader.dataset))]
+    paths = [loader.dataset.get_data_info(i).get('img_path')
+             for i in range(len(loader.dataset))]
+    files = [os.path.abspath(path or f'{i:06d}') for i, path in enumerate(paths)]
     root = os.path.commonpath([os.path.dirname(file) for file in files])
 
-    def images() -> Iterator[np.ndarray]:
-        for data in loader:
-            data = model.data_preprocessor(data, False)
+    def images() -> Iterator[np.ndarray | str]:
+        problems = [path and scan_image(path).problem for path in paths]
+        good = [i for i, problem in enumerate(problems) if not problem]
+        batches = iter(DataLoader(
+            Subset(loader.dataset, good), num_workers=loader.num_workers,
+            collate_fn=loader.collate_fn, worker_init_fn=loader.worker_init_fn))
+        for path, problem in zip(paths, problems, strict=True):
+            if problem:
+                yield f'{path} {problem}'
+                continue
+            data = model.data_preprocessor(next(batches), False)
             batch = model.prepare(data['inputs'], data['data_samples'])
             yield _to_array(batch.lr[0], batch.sizes[0], model.degradation.scale)
 
-    return png_names([os.path.relpath(file, root) for file in files]), images()
+    names = png_names([os.path.relpath(file, root) for file in files])
+    return names, images(), {Path(path).resolve().parent for path in paths if path}
 
 
 def folder_images(cfg: Config, folder: Path
-                  ) -> tuple[list[Path], Iterator[np.ndarray | str]]:
+                  ) -> tuple[list[Path], Iterator[np.ndarray | str], set[Path]]:
     """The LR images of all image files in a folder and its sub folders.
 
     Args:
@@ -67,8 +75,7 @@ def folder_images(cfg: Config, folder: Path
         folder: The folder.
 
     Returns:
-        tuple: As of :func:`split_images`; in the place of an image that cannot be
-        read, what is wrong with which file.
+        tuple: As of :func:`split_images`.
 
     Raises:
         DataError: There is no image or no degradation, or two images have the same
@@ -82,7 +89,8 @@ def folder_images(cfg: Config, folder: Path
                    if path.suffix.lower() in IMG_EXTENSIONS and path.is_file())
     if not files:
         raise DataError(f'{folder} has no image ({", ".join(IMG_EXTENSIONS)})')
-    return png_names(files), (degrade_file(module, folder / file) for file in files)
+    images = (degrade_file(module, folder / file) for file in files)
+    return png_names(files), images, {folder.resolve()}
 
 
 def png_names(files: Sequence[str | Path]) -> list[Path]:

@@ -28,7 +28,7 @@ def write_pairs(root, sizes) -> dict:
     """HR images of `toy_data` and their LR images as make_lr_dataset.py writes them."""
     for i, image in enumerate(toy_data(sizes)['inputs']):
         write_png(root / f'hr/part/{i}.png', image.flip(0).permute(1, 2, 0).numpy())
-    names, images = folder_images(Config(dict(degradation=BICUBIC)), root / 'hr')
+    names, images, _ = folder_images(Config(dict(degradation=BICUBIC)), root / 'hr')
     for name, image in zip(names, images, strict=True):
         write_png(root / 'lr' / name, image)
     return dict(type='mmsr4ir.PairedLR', hr_root=str(root / 'hr'),

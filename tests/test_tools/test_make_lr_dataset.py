@@ -137,6 +137,27 @@ def test_a_broken_file_does_not_stop_the_others(images, run, tmp_path):
     assert sorted(contents(tmp_path / 'lr')) == ['a/b/1.png', 'a/b/2.png']
 
 
+def test_files_of_a_config_that_are_broken_or_would_be_overwritten(
+        config, coco_root, tiny_options, run, tmp_path):
+    shutil.copytree(coco_root, tmp_path / 'data')
+    options = tiny_options(tmp_path / 'data')
+    val = tmp_path / 'data/val'
+    before = contents(val)
+    for arguments in ((val, ), (val, '--overwrite'), (val / 'lr', )):
+        assert 'give a folder beside it' in run(
+            config, '--out', *arguments, *options, ok=False)
+    assert contents(val) == before
+    (first, second, _) = sorted(val.iterdir())
+    first.write_bytes(first.read_bytes()[:100])
+    second.unlink()
+    text = run(config, '--out', tmp_path / 'lr', *options, ok=False)
+    assert '2 were left out' in text and f'{first} is truncated' in text
+    assert f'{second} is missing' in text
+    run(config, '--out', tmp_path / 'whole', *tiny_options(coco_root))
+    whole = contents(tmp_path / 'whole')
+    assert contents(tmp_path / 'lr') == {'2.png': whole['2.png']}
+
+
 @pytest.mark.parametrize('arguments, message', [
     (('no.py', '--images', 'hr', '--out', 'lr'), 'no.py does not exist'),
     (('mix_a.py', '--images', 'none', '--out', 'lr'), 'none is no folder'),

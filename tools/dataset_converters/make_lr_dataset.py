@@ -45,14 +45,16 @@ def write_images(args: argparse.Namespace) -> list[str]:
     cfg = read_config(args.config)
     merge_options(cfg, args.cfg_options)
     if args.images is None:
-        names, images = split_images(cfg, args.split)
+        names, images, folders = split_images(cfg, args.split)
     elif not args.images.is_dir():
         raise DataError(f'{args.images} is no folder')
-    elif args.out.resolve().is_relative_to(args.images.resolve()):
-        raise DataError(f'--out {args.out} is in {args.images}: LR images would be '
-                        'taken for images of the data set; give a folder beside it')
     else:
-        names, images = folder_images(cfg, args.images)
+        names, images, folders = folder_images(cfg, args.images)
+    for parent in {(args.out / name).resolve().parent for name in names}:
+        if any(parent.is_relative_to(folder) for folder in folders):
+            raise DataError(f'--out {args.out} is among the images of the data set, '
+                            'which LR images would replace or be taken for; give a '
+                            'folder beside it')
     there = [name for name in names if (args.out / name).exists()]
     if there and not args.overwrite:
         raise DataError(f'{args.out / there[0]} and {len(there) - 1} more are there '
