@@ -33,13 +33,16 @@ def main() -> None:
     args = parse_args()
     inferencer, options = start_inference(args)
     done, failures = 0, {}
-    for result in inferencer.stream(
-            args.inputs, coordinates=args.coordinates, out_dir=args.out_dir,
-            draw=not args.no_draw, **options):
-        if result.error is None:
-            done += 1
-        else:
-            failures[result.origin] = result.error
+    try:
+        for result in inferencer.stream(
+                args.inputs, coordinates=args.coordinates, out_dir=args.out_dir,
+                draw=not args.no_draw, **options):
+            if result.error is None:
+                done += 1
+            else:
+                failures[result.origin] = result.error
+    except OSError as error:  # of a folder or a disk; those of inputs are in failures
+        failures[args.out_dir] = f'and all that was left: {error}'
     print(f'{done} images are in {args.out_dir}')
     tell_failures(failures)
 

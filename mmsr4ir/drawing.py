@@ -113,5 +113,23 @@ def _bar(text: str, width: int) -> np.ndarray:
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:
-    """Write a picture (height, width, 3), RGB, uint8, whole or not at all."""
-    write_whole(path, cv2.imencode('.png', picture[..., ::-1])[1].tobytes())
+    """Write a picture (height, width, 3), RGB, uint8, whole or not at all.
+
+    Raises:
+        ValueError: It is too long for OpenCV.
+    """
+    write_whole(path, encode_png(picture[..., ::-1]))
+
+
+def encode_png(picture: np.ndarray) -> bytes:
+    """The content of a PNG file; (height, width) or (height, width, 3), BGR, uint8.
+
+    Raises:
+        ValueError: It is too long for OpenCV.
+    """
+    done, content = cv2.imencode('.png', picture)
+    if not done:
+        height, width = picture.shape[:2]
+        raise ValueError(f'{width} x {height} pixels cannot be written as a PNG file, '
+                         'in which OpenCV has at most 1,000,000 along an edge')
+    return content.tobytes()

@@ -9,11 +9,10 @@ import signal
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
-from mmsr4ir.apis import check_before_run, merge_options, read_config
+from mmsr4ir.apis import ConfigOptions, check_before_run, merge_options, read_config
 from mmsr4ir.apis.complexity import complexity
 from mmsr4ir.benchmark import METHODS, plan_parts, run_parts, write_report
 from mmsr4ir.benchmark.display import Display
@@ -49,8 +48,8 @@ def parse_args() -> argparse.Namespace:
         '--out', type=Path, default=Path('work_dirs/benchmark'), metavar='FOLDER',
         help='results go to FOLDER/<config name> (default: work_dirs/benchmark)')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
-        help='override settings of the config, for all methods')
+        '--cfg-options', nargs='+', action=ConfigOptions, default={},
+        metavar='KEY=VALUE', help='override settings of the config, for all methods')
     args = parser.parse_args()
     if args.jobs < 1 or args.images < 1:
         parser.error('--jobs and --images must be at least 1')

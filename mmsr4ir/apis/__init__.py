@@ -3,6 +3,7 @@ from .inferencer import SR4IRInferencer
 from .process_memory import keep_freed_memory
 from .resume import ResumeError, resume_point
 from .runs import (
+    ConfigOptions,
     add_run_arguments,
     check_before_run,
     end_dist,
@@ -15,7 +16,8 @@ from .runs import (
 )
 
 __all__ = [
-    'ResumeError', 'SR4IRInferencer', 'add_run_arguments', 'check_before_run',
-    'end_dist', 'keep_freed_memory', 'load_config', 'merge_options', 'read_config',
-    'resume_point', 'set_amp', 'start_dist', 'use_exact_loops'
+    'ConfigOptions', 'ResumeError', 'SR4IRInferencer', 'add_run_arguments',
+    'check_before_run', 'end_dist', 'keep_freed_memory', 'load_config',
+    'merge_options', 'read_config', 'resume_point', 'set_amp', 'start_dist',
+    'use_exact_loops'
 ]

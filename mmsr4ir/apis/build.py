@@ -37,7 +37,10 @@ def build_model(cfg: Config, checkpoint: str | None = None) -> SR4IR:
     model_cfg = ConfigDict(cfg.get('model') or {})
     if cfg.get('data_preprocessor') is not None:
         model_cfg.setdefault('data_preprocessor', cfg.data_preprocessor)
-    model = MODELS.build(model_cfg) if model_cfg.get('type') else None
+    try:
+        model = MODELS.build(model_cfg) if model_cfg.get('type') else None
+    except (KeyError, TypeError) as error:
+        raise ValueError(f'the model cannot be built: {error.args[0]}') from error
     if not isinstance(model, SR4IR):
         raise ValueError(
             f'the config has no mmsr4ir.SR4IR as its model but {model_cfg.get("type")}')

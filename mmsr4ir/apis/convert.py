@@ -1,5 +1,6 @@
 """What the command lines in ``tools/model_converters/`` share."""
 import argparse
+import io
 import re
 import sys
 from collections import OrderedDict
@@ -12,7 +13,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
 from mmsr4ir.config_values import config_values
-from mmsr4ir.files import whole_file
+from mmsr4ir.files import write_whole
 from mmsr4ir.models.weights import mismatch
 from mmsr4ir.registry import MODELS
 
@@ -174,9 +175,15 @@ def plain(value):
 
 
 def save_checkpoint(checkpoint: dict, path: Path) -> None:
-    """Save, whole or not at all."""
-    with whole_file(path) as unfinished:
-        torch.save(checkpoint, unfinished)
+    """Save, whole or not at all.
+
+    Raises:
+        OSError: The file cannot be written. (For a file that it opens itself, torch
+            tells a full disk as an error of its own.)
+    """
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    write_whole(path, content.getvalue())
 
 
 def sr_parser(**texts: str) -> argparse.ArgumentParser:

@@ -4,6 +4,7 @@ The graph takes an LR image as it is: RGB, [0, 1], any batch and size. What stan
 around the networks in :class:`~mmsr4ir.models.sr4ir.SR4IR` (the SR network's range,
 whole windows, the task network's normalisation and padding) is inside.
 """
+import io
 import json
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -300,8 +301,10 @@ def load_onnx(path: Path) -> Callable[[Tensor], dict[str, Tensor]]:
 def save_program(program: ExportedProgram, metadata: dict[str, str], path: Path
                  ) -> None:
     """Write a graph as a file of ``torch.export``, with ``metadata.json`` inside."""
+    content = io.BytesIO()  # at a full disk, torch's own writing ends the process
     torch.export.save(
-        program, path, extra_files={'metadata.json': json.dumps(metadata)})
+        program, content, extra_files={'metadata.json': json.dumps(metadata)})
+    path.write_bytes(content.getvalue())
 
 
 def load_program(path: Path) -> Callable[[Tensor], dict[str, Tensor]]:

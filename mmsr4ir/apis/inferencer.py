@@ -250,12 +250,15 @@ class SR4IRInferencer(BaseInferencer):
             preds.sample = None
         if out_dir is None:
             return
-        if preds.prediction is not None:
-            write_prediction(Path(out_dir) / 'preds', preds.name,
-                             dict(input=preds.origin, **preds.prediction))
-        for folder, image in (('restored', preds.restored), ('vis', preds.picture)):
-            if image is not None:
-                write_png(_file(out_dir, folder, preds.name), image)
+        try:
+            for folder, image in (('restored', preds.restored), ('vis', preds.picture)):
+                if image is not None:
+                    write_png(_file(out_dir, folder, preds.name), image)
+            if preds.prediction is not None:
+                write_prediction(Path(out_dir) / 'preds', preds.name,
+                                 dict(input=preds.origin, **preds.prediction))
+        except ValueError as error:
+            preds.error = _say(error)
         preds.restored = preds.picture = None
 
     def _too_large(self, image: np.ndarray) -> str | None:

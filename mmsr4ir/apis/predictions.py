@@ -3,10 +3,10 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from mmsr4ir.drawing import encode_png
 from mmsr4ir.files import write_whole
 
 
@@ -61,8 +61,7 @@ def write_prediction(folder: Path, name: str, prediction: Mapping) -> None:
     """Write ``name.json``; a segmentor's map becomes ``name.png``, which it names."""
     content = dict(prediction)
     if 'sem_seg' in content:
-        png = cv2.imencode('.png', content['sem_seg'])[1].tobytes()
-        write_whole(folder / f'{name}.png', png)
+        write_whole(folder / f'{name}.png', encode_png(content['sem_seg']))
         content['sem_seg'] = f'{name}.png'
     write_whole(folder / f'{name}.json', json.dumps(content) + '\n')
 

@@ -34,7 +34,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         '--work-dir', help='folder for logs and checkpoints '
         '(default: the config\'s work_dir, else work_dirs/<config name>)')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
         help='override settings of the config, as in train_cfg.max_epochs=3 '
         'model.recipe.sr.losses.pixel=0.5 or key="[a,b]"')
     parser.add_argument(
@@ -69,6 +69,17 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
+class ConfigOptions(DictAction):
+    """MMEngine's reader of ``--cfg-options``; no ``=`` is a wrong argument here."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
+                 values: list[str], option_string: str | None = None) -> None:
+        for value in values:
+            if '=' not in value:
+                parser.error(f'{option_string}: {value!r} is no KEY=VALUE')
+        super().__call__(parser, namespace, values, option_string)
+
+
 def merge_options(cfg: Config, options: Mapping | None, source: str = '--cfg-options'
                   ) -> None:
     """Put the settings of ``--cfg-options`` into a config.
@@ -88,7 +99,10 @@ def merge_options(cfg: Config, options: Mapping | None, source: str = '--cfg-opt
             close = difflib.get_close_matches(name, known, 1)
             sys.exit(f'error: {source} {key}: nothing reads {name!r}'
                      + (f'; did you mean {close[0]!r}?' if close else ''))
-    cfg.merge_from_dict(dict(options or {}))
+    try:
+        cfg.merge_from_dict(dict(options or {}))
+    except (KeyError, TypeError) as error:
+        sys.exit(f'error: {source}: {error.args[0]}')
 
 
 def read_config(path: str) -> Config:

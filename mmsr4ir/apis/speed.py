@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 from mmengine.optim import OptimWrapperDict, build_optim_wrapper
 from torch.utils.data import DataLoader
 
 from mmsr4ir.datasets.class_lists import positive
 from mmsr4ir.models.sr4ir import SR4IR
+
+from .runs import ConfigOptions
 
 _STATUS = Path('/proc/self/status')  # Linux only
 
@@ -85,7 +87,7 @@ def add_timing_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--out', type=new_file, metavar='FILE.json', help='write the numbers too')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
         help='override settings of the config, as in tools/train.py')
 
 

@@ -7,6 +7,8 @@ import cv2
 import matplotlib.figure
 import numpy as np
 
+from mmsr4ir.drawing import encode_png
+
 _LABEL_WIDTH = 70
 
 
@@ -69,4 +71,4 @@ def stack_pictures(rows: dict[str, Path], panels: int) -> Iterator[tuple[str, by
                 label, title.replace('→', '>'), (4, len(picture) // 2),
                 cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
             stack.append(np.hstack([label, picture]))
-        yield path.name, cv2.imencode('.png', np.vstack(stack))[1].tobytes()
+        yield path.name, encode_png(np.vstack(stack))

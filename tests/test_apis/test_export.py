@@ -1,4 +1,7 @@
 """What is exported, against the libraries' own predictions, and the graphs of it."""
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -257,3 +260,19 @@ def test_missing_packages(monkeypatch):
     monkeypatch.setattr(export, '_PACKAGES', ('onnx', 'no_such_package'))
     with pytest.raises(ExportError, match=r'no_such_package.*mmsr4ir\[export\]'):
         export.check_packages()
+
+
+def test_a_full_disk_does_not_end_the_process():
+    program = torch.export.export(nn.ReLU(), (torch.ones(2), ))
+    with pytest.raises(OSError, match='No space left'):
+        export.save_program(program, {}, Path('/dev/full'))
+
+
+def test_a_file_of_a_program_has_its_metadata(tmp_path):
+    program = torch.export.export(nn.ReLU(), (torch.ones(2), ))
+    export.save_program(program, dict(scale='4'), tmp_path / 'a.pt2')
+    files = {'metadata.json': ''}
+    torch.export.load(tmp_path / 'a.pt2', extra_files=files)
+    assert json.loads(files['metadata.json']) == dict(scale='4')
+    x = torch.tensor([-1.0, 2.0])
+    assert export.load_program(tmp_path / 'a.pt2')(x).tolist() == [0.0, 2.0]

@@ -13,6 +13,7 @@ from pycocotools import mask as coco_mask
 
 from mmsr4ir.apis import SR4IRInferencer
 from mmsr4ir.apis.build import build_model
+from mmsr4ir.apis.inferencer import Result
 from mmsr4ir.drawing import write_png
 
 RNG = np.random.default_rng(0)
@@ -211,6 +212,19 @@ def test_very_wide(run):
     assert (result['restored'][0] == enlarged(image)).all()
     assert result['predictions'][0]['size'] == [2, 30000]
     assert result['visualization'] == [None]  # too wide to draw on
+
+
+def test_an_image_that_no_png_holds_does_not_stop_the_others(run, tmp_path):
+    _, inferencer = run
+    results = [Result(name, name, restored=np.zeros((1, width, 3), np.uint8),
+                      prediction=dict(pred_label=1))
+               for name, width in (('long', 1_000_001), ('short', 9))]
+    for result in results:
+        inferencer.postprocess(result, out_dir=tmp_path)
+    assert '1000001 x 1 pixels cannot be written' in results[0].error
+    assert results[1].error is None
+    assert sorted(path.name for path in tmp_path.rglob('*.*')) == [
+        'short.json', 'short.png']
 
 
 def test_tiles_of_a_convolutional_network(det):

@@ -1,4 +1,6 @@
 """What the tools do with a config, and the end of a process among others."""
+import argparse
+import re
 import sys
 from datetime import timedelta
 
@@ -6,7 +8,12 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmsr4ir.apis.runs import start_dist, warn_of_unread
+from mmsr4ir.apis.runs import (
+    ConfigOptions,
+    merge_options,
+    start_dist,
+    warn_of_unread,
+)
 
 THREADS = """
 import os
@@ -91,3 +98,19 @@ def test_processes_without_a_launcher_are_refused(run_tool):
         ok=False, env=dict(WORLD_SIZE='2', RANK='0', TORCHELASTIC_RUN_ID='none'))
     assert process.returncode == 1
     assert 'add --launcher pytorch' in process.stdout
+
+
+@pytest.mark.parametrize('option, message', [
+    ('model.sr', "'model.sr' is no KEY=VALUE"),
+    ('model.sr.blocks.x=2', 'error: --cfg-options: blocks='),
+    ('train_dataloader.pipeline.9.type=2', 'error: --cfg-options: Index 9 exceeds'),
+    ('modle.sr=1', "error: --cfg-options modle.sr: .* mean 'model'"),
+])
+def test_a_setting_that_fits_nowhere_is_named(option, message, capsys):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions)
+    cfg = Config(dict(model=dict(sr=dict(blocks=1)),
+                      train_dataloader=dict(pipeline=[dict(type='a')])))
+    with pytest.raises(SystemExit) as end:
+        merge_options(cfg, parser.parse_args(['--cfg-options', option]).cfg_options)
+    assert re.search(message, f'{end.value} {capsys.readouterr().err}')

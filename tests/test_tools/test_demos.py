@@ -157,6 +157,14 @@ def test_what_is_no_video(run, content, tmp_path, demo):
     assert code == 2 and 'it must end in .mp4 or .avi' in text
 
 
+def test_a_folder_that_cannot_be_written_to(run, photos, demo, tmp_path):
+    (tmp_path / 'file').write_text('')
+    code, text = demo('image_demo', run, photos / 'cut.png', photos / 'a.png',
+                      '--out-dir', tmp_path / 'file', '--device', 'cpu')
+    assert 'Not a directory' in code and 'cut.png' in code
+    assert '0 images' in text
+
+
 @pytest.mark.parametrize('name', ['image_demo', 'video_demo'])
 def test_help(name, demo):
     code, text = demo(name, '--help')

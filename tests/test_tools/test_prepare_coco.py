@@ -132,6 +132,15 @@ def test_refusals(root, run):
     shown = run(source, '--images', root / 'train', '--val-share', '0.5', ok=False)
     assert 'train.json is the file to read: give another --out' in shown
     assert len(json.loads(source.read_text())['annotations']) == 12
+    other = source.rename(root / 'all.json')
+    split = (other, '--images', root / 'train', '--val-share', '0.5', '--out', root)
+    edit(root / 'val.json', lambda c: c.update(info='of somebody'))
+    before = (root / 'val.json').read_text()
+    assert 'val.json is there already, with other' in run(*split, ok=False)
+    assert (root / 'val.json').read_text() == before and not source.exists()
+    run(*split, '--overwrite')
+    run(*split)  # the same content
+    assert (root / 'val.json').read_text() != before
     assert 'does not exist' in run(root / 'no.json', '--images', root, ok=False)
     source.write_text('{}')
     assert 'has no list' in run(source, '--images', root, ok=False)

@@ -5,12 +5,11 @@ import re
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
 from mmengine.utils import ProgressBar
 from torch.utils.data import Dataset
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
-from mmsr4ir.apis import merge_options, read_config
+from mmsr4ir.apis import ConfigOptions, merge_options, read_config
 from mmsr4ir.apis.build import build_loader
 from mmsr4ir.apis.results import (
     KINDS,
@@ -49,7 +48,7 @@ def parse_args() -> argparse.Namespace:
         '--score-thr', type=float, default=0.3, metavar='P',
         help='draw no box below this confidence (default: %(default)s)')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
         help='override settings of the config, as in tools/train.py')
     return parser.parse_args()
 

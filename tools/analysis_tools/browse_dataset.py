@@ -3,12 +3,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
 from mmengine.runner import set_random_seed
 from mmengine.utils import ProgressBar
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
-from mmsr4ir.apis import merge_options, read_config
+from mmsr4ir.apis import ConfigOptions, merge_options, read_config
 from mmsr4ir.apis.browse import browse
 from mmsr4ir.datasets.class_lists import positive
 from mmsr4ir.drawing import write_png
@@ -32,7 +31,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0,
                         help='of order and chance (default: %(default)s)')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
         help='override settings of the config, as in tools/train.py')
     return parser.parse_args()
 
@@ -43,8 +42,8 @@ def main() -> None:
     if args.checkpoint and not Path(args.checkpoint).is_file():
         sys.exit(f'error: {args.checkpoint} does not exist')
     merge_options(cfg, args.cfg_options)
-    set_random_seed(args.seed)
     try:
+        set_random_seed(args.seed)
         bar = None
         for i, (name, picture) in enumerate(
                 browse(cfg, args.split, args.number, args.checkpoint)):

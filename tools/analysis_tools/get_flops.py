@@ -5,10 +5,8 @@ import math
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
-from mmsr4ir.apis import merge_options, read_config
+from mmsr4ir.apis import ConfigOptions, merge_options, read_config
 from mmsr4ir.apis.build import build_model
 from mmsr4ir.apis.complexity import count, network_inputs, sample_image
 from mmsr4ir.files import write_whole
@@ -30,7 +28,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out', type=Path, metavar='FILE.json', help='write the numbers too')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
         help='override settings of the config, as in tools/train.py')
     args = parser.parse_args()
     if args.shape and len(args.shape) > 2:
@@ -66,7 +64,10 @@ def main() -> None:
               f'{short(counts[key]["flops"]):>14}')
     if args.out:
         shapes = dict(lr=list(inputs[0].shape[-2:]), hr=list(inputs[1].shape[-2:]))
-        write_whole(args.out, json.dumps(dict(counts, pixels=shapes), indent=1))
+        try:
+            write_whole(args.out, json.dumps(dict(counts, pixels=shapes), indent=1))
+        except OSError as error:
+            sys.exit(f'error: {error}')
     sys.exit(math.isnan(counts['sum']['flops']))
 
 

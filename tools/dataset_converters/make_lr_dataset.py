@@ -3,12 +3,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
 from mmengine.runner import set_random_seed
 from mmengine.utils import ProgressBar
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
-from mmsr4ir.apis import merge_options, read_config
+from mmsr4ir.apis import ConfigOptions, merge_options, read_config
 from mmsr4ir.apis.lr_dataset import folder_images, split_images
 from mmsr4ir.datasets.check import DataError
 from mmsr4ir.drawing import write_png
@@ -35,7 +34,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--overwrite', action='store_true',
                         help='replace files that are there already')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
         help='override settings of the config, as in model.degradation.seed=1')
     return parser.parse_args()
 

@@ -40,6 +40,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out', type=Path, metavar='DIR',
         help='folder for new files (default: that of the JSON)')
+    parser.add_argument('--overwrite', action='store_true',
+                        help='replace files that are there with other content')
     add_check_arguments(parser)
     return parser.parse_args()
 
@@ -82,15 +84,22 @@ def main() -> None:
         new = split_coco(clean, args.val_share, args.seed) if args.val_share else (
             dict(clean=clean) if args.skip_broken else {})
         files = {name: out / f'{name}.json' for name in new}
-        for name, path in files.items():
-            if path.exists() and path.samefile(args.annotations):
-                raise DataError(f'{path} is the file to read: give another --out')
-            print(f'{path}: {len(new[name]["images"])} images, '
-                  f'{len(new[name]["annotations"])} objects')
+        texts = {}
         for name, path in files.items():
             new[name]['annotations'] = [
                 dict(one, id=i) for i, one in enumerate(new[name]['annotations'], 1)]
-            write_whole(path, json.dumps(new[name]))
+            texts[path] = json.dumps(new[name])
+            if not path.exists():
+                continue
+            if path.samefile(args.annotations):
+                raise DataError(f'{path} is the file to read: give another --out')
+            if path.read_text() != texts[path] and not args.overwrite:
+                raise DataError(f'{path} is there already, with other content: give '
+                                'another --out or --overwrite')
+        for name, path in files.items():
+            print(f'{path}: {len(new[name]["images"])} images, '
+                  f'{len(new[name]["annotations"])} objects')
+            write_whole(path, texts[path])
     except (DataError, OSError) as error:
         sys.exit(f'\nerror: {error}')
     left = [len(content[key]) - len(clean[key]) for key in ('images', 'annotations')]

@@ -7,10 +7,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 import mmsr4ir
-from mmsr4ir.apis import merge_options, read_config
+from mmsr4ir.apis import ConfigOptions, merge_options, read_config
 from mmsr4ir.apis.build import build_model
 from mmsr4ir.apis.convert import ConvertError, read_checkpoint
 from mmsr4ir.apis.export import (
@@ -63,7 +61,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         '--tolerance', type=float, default=1e-4, help='largest difference allowed, '
         'relative to the largest value of an output (default: 1e-4)')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
         help='override settings of the config, as in tools/train.py')
     args = parser.parse_args(argv)
     if args.out.suffix not in _FORMATS:

@@ -3,10 +3,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 import mmsr4ir  # noqa: F401  (configs import it)
-from mmsr4ir.apis import merge_options, read_config
+from mmsr4ir.apis import ConfigOptions, merge_options, read_config
 from mmsr4ir.files import whole_file
 
 
@@ -17,7 +15,7 @@ def parse_args() -> argparse.Namespace:
         '--save-path', type=Path, metavar='FILE',
         help='write it to a file (.py, .json or .yml) and not to the screen')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
         help='override settings of the config, as in tools/train.py')
     args = parser.parse_args()
     if args.save_path and args.save_path.suffix not in ('.py', '.json', '.yml'):

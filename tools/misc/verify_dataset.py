@@ -8,13 +8,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, DefaultScope
 from mmengine.utils import ProgressBar
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
-from mmsr4ir.apis import merge_options, read_config
+from mmsr4ir.apis import ConfigOptions, merge_options, read_config
 from mmsr4ir.datasets.check import (
     DataError,
     _annotation_path,
@@ -62,7 +62,7 @@ def parse_args() -> argparse.Namespace:
         '--out', type=Path, metavar='FILE.json',
         help='write counts, all problems and all notes to a file')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
         help='override settings of the config, as in tools/train.py')
     add_workers(parser)
     args = parser.parse_args()
