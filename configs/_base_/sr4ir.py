@@ -1,7 +1,9 @@
 # What every SR4IR config shares, under names that a leaf config puts in their places.
 # "Published" means options/det/014_SR4IR_edsr_x4.yml in the code that the authors of
 # the paper (Kim et al., CVPR 2024) released.
-custom_imports = dict(imports=['mmsr4ir'], allow_failed_imports=False)
+#
+# custom_imports is not among it: a config of the zoo may have its own, and two bases
+# must not set one name. The config that inherits both sets it.
 
 # Each network has a reducer and an optimizer of its own.
 model_wrapper_cfg = dict(type='mmsr4ir.SeparateDistributedDataParallel')

@@ -5,6 +5,7 @@ _base_ = [
     '../_base_/sr4ir_det.py',
     '../_base_/recipes/sr4ir.py',
 ]
+custom_imports = dict(imports=['mmsr4ir'], allow_failed_imports=False)
 model = dict(
     _delete_=True, task=_base_.model, recipe=_base_.recipe, **_base_.sr4ir_model)
 train_dataloader = _base_.sr4ir_loader

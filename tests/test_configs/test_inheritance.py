@@ -1,5 +1,6 @@
 """Another detector of mmdet is another line of `_base_`; each trains and predicts."""
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from mmengine.structures import InstanceData
 from mmsr4ir.engine import PerNetworkOptimWrapperConstructor
 
 LEAF = ROOT / 'configs' / 'sr4ir' / 'faster-rcnn_edsr_coco.py'
+SEGMENTOR = LEAF.with_name('deeplabv3_edsr_cityscapes.py')
 # What makes a standard ResNet-50 detector of mmdet small, by name of the config.
 FPN = dict(in_channels=[8, 16, 32, 64], out_channels=16)
 BACKBONE = dict(depth=18, base_channels=8, init_cfg=None)
@@ -30,16 +32,19 @@ DETECTORS = {
 }
 
 
+def other_first_line(leaf: Path, zoo: str, tmp_path: Path) -> Config:
+    """A shipped config with another config of the zoo in its first line."""
+    text, count = re.subn(r"'mm(?:det|seg)::[^']+'", f"'{zoo}'", leaf.read_text())
+    assert count == 1
+    path = tmp_path / 'leaf.py'
+    path.write_text(text.replace("'../_base_/", f"'{ROOT}/configs/_base_/"))
+    return Config.fromfile(path)
+
+
 @pytest.fixture(params=DETECTORS)
 def config(request, tmp_path) -> Config:
     """The shipped config with that one line changed, and then made small."""
-    text, count = re.subn(
-        r"'mmdet::[^']+'", f"'mmdet::{request.param}'", LEAF.read_text())
-    assert count == 1
-    text = text.replace("'../_base_/", f"'{ROOT}/configs/_base_/")
-    path = tmp_path / 'leaf.py'
-    path.write_text(text)
-    cfg = Config.fromfile(path)
+    cfg = other_first_line(LEAF, f'mmdet::{request.param}', tmp_path)
     cfg.merge_from_dict(dict(model=dict(
         num_classes=2, sr=dict(mid_channels=4, num_blocks=1),
         task=dict(backbone=BACKBONE, neck=FPN, **DETECTORS[request.param]))))
@@ -95,10 +100,20 @@ def test_one_train_and_one_val_step(config):
     assert has_masks == ('masks' in predictions[0].pred_instances)
 
 
+def test_a_config_of_the_zoo_may_have_imports_of_its_own(tmp_path):
+    zoo = 'mmseg::convnext/convnext-tiny_upernet_8xb2-amp-160k_ade20k-512x512.py'
+    cfg = other_first_line(SEGMENTOR, zoo, tmp_path)
+    assert cfg.custom_imports.imports == ['mmsr4ir']
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model)
+    assert type(model.task.backbone).__name__ == 'ConvNeXt'
+
+
 @pytest.mark.parametrize('path', sorted((ROOT / 'configs/sr4ir').glob('*.py')),
                          ids=lambda path: path.stem)
 def test_every_shipped_config_builds(path):
     cfg = Config.fromfile(path)
+    assert cfg.custom_imports.imports == ['mmsr4ir']
     init_default_scope(cfg.default_scope)
     cfg.model.task.backbone.init_cfg = None  # a download otherwise, at init_weights
     model = MODELS.build(cfg.model)

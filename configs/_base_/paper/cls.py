@@ -5,6 +5,7 @@ _base_ = [
     'mmpretrain::_base_/default_runtime.py',
     '../sr4ir_cls.py',
 ]
+custom_imports = dict(imports=['mmsr4ir'], allow_failed_imports=False)
 model = dict(
     backbone=dict(init_cfg=dict(
         type='Pretrained', prefix='backbone.',

@@ -7,6 +7,7 @@ _base_ = [
     'mmdet::_base_/default_runtime.py',
     '../sr4ir_det.py',
 ]
+custom_imports = dict(imports=['mmsr4ir'], allow_failed_imports=False)
 # Faster R-CNN with MobileNetV3-Large-FPN as torchvision builds it, of mmpretrain's and
 # mmdet's parts: two levels of stride 32 and their max-pooled third, 15 anchors each.
 model = dict(

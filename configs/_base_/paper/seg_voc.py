@@ -5,6 +5,7 @@ _base_ = [
     'mmseg::_base_/default_runtime.py',
     '../sr4ir_seg.py',
 ]
+custom_imports = dict(imports=['mmsr4ir'], allow_failed_imports=False)
 # DeepLabV3 with MobileNetV3-Large in mmsegmentation's form: its output has a stride of
 # 8, torchvision's one of 16.
 mobile_norm = dict(type='SyncBN', eps=0.001, momentum=0.01, requires_grad=True)
