@@ -13,7 +13,7 @@ from mmengine.registry import DATASETS
 from mmsr4ir.config_values import type_name
 from mmsr4ir.files import load_json
 
-from .check_labels import list_problems
+from .check_labels import dataset_class, list_problems
 from .image_scan import image_problem
 
 
@@ -34,12 +34,12 @@ def check_data(cfg, splits: tuple[str, ...] = ('train', 'val')) -> None:
             truncated; a label map has another size than its image or labels beyond the
             classes; a class has no image; a metric is about other data.
     """
-    seen = set()
+    seen, scope = set(), cfg.get('default_scope') or 'mmengine'
     for split in splits:
         check_evaluator(cfg, split)
         loader = cfg.get(f'{split}_dataloader')
         for dataset in _leaf_datasets(loader.get('dataset') if loader else None):
-            path = _annotation_path(dataset)
+            path = _annotation_path(dataset, scope)
             if path and path not in seen:
                 seen.add(path)
                 content = read_coco(path)
@@ -161,9 +161,13 @@ def datasets_of(dataset) -> Iterator[tuple[dict, bool]]:
         yield from datasets_of(child)
 
 
-def _annotation_path(dataset: dict) -> str | None:
-    ann_file = dataset.get('ann_file')
-    coco = 'Coco' in str(dataset.get('type')) or str(ann_file).endswith('.json')
+def _annotation_path(dataset: dict, scope: str) -> str | None:
+    """The COCO file that a data set reads; None for one of another kind, or far away.
+
+    Other kinds have JSON files too, as MultiLabelDataset of mmpretrain.
+    """
+    ann_file, kind = dataset.get('ann_file'), dataset_class(dataset, scope)
+    coco = hasattr(kind, 'COCOAPI') if kind else 'Coco' in str(dataset.get('type'))
     if not ann_file or not coco or '://' in str(dataset.get('data_root')):
         return None
     return os.path.join(dataset.get('data_root') or '', ann_file)
@@ -212,7 +216,8 @@ def check_evaluator(cfg, split: str) -> None:
     evaluators = cfg.get(f'{split}_evaluator') or ()
     evaluators = [evaluators] if isinstance(evaluators, dict) else list(evaluators)
     loader = cfg.get(f'{split}_dataloader') or {}
-    paths = {_annotation_path(one) for one in _leaf_datasets(loader.get('dataset'))}
+    paths = {_annotation_path(one, cfg.get('default_scope') or 'mmengine')
+             for one in _leaf_datasets(loader.get('dataset'))}
     task = cfg.model.get('task', cfg.model)
     for number, metric in enumerate(evaluators):
         kind = type_name(metric)

@@ -98,6 +98,19 @@ def test_a_bad_annotation_file_is_named(root, content, message):
         check_data(config(root))
 
 
+def test_a_json_file_of_another_kind_of_data_set_is_none_of_coco(root):
+    cfg = config(root)
+    cfg.default_scope = 'mmpretrain'
+    cfg.train_dataloader.dataset.update(type='MultiLabelDataset', data_prefix='train')
+    (root / 'train.json').write_text(json.dumps(dict(
+        metainfo=dict(classes=['green', 'blue']),
+        data_list=[dict(img_path='0.png', gt_label=[0, 1])])))
+    check_data(cfg, ('train', ))
+    cfg.train_dataloader.dataset.type = 'mmdet.CocoDataset'
+    with pytest.raises(DataError, match='has no list'):
+        check_data(cfg, ('train', ))
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_give_a_named_error_or_a_coco_dict(tmp_path_factory, content):

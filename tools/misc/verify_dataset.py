@@ -161,7 +161,7 @@ def _verify_coco(report: Report, dataset: dict, kind: type, workers: int) -> Non
     report.unit = 'objects'
     if not dataset.pop('classes_of_file', False):
         report.classes = kind._load_metainfo(dataset.get('metainfo')).get('classes')
-    path = _annotation_path(dict(dataset, type='Coco'))
+    path = _annotation_path(dict(dataset, type=kind), '')
     if path is None:
         raise DataError('ann_file is not set, or not on this machine')
     content = read_coco(path)
