@@ -210,8 +210,8 @@ def check_evaluator(cfg, split: str) -> None:
 
     Raises:
         DataError: ``CocoMetric`` reads an annotation file with other images or
-            categories than the data set's, or ``Accuracy`` wants more classes than
-            there are.
+            categories than the data set's, ``Accuracy`` wants more classes than
+            there are, or a list of metrics stands in another.
     """
     evaluators = cfg.get(f'{split}_evaluator') or ()
     evaluators = [evaluators] if isinstance(evaluators, dict) else list(evaluators)
@@ -220,6 +220,11 @@ def check_evaluator(cfg, split: str) -> None:
              for one in _leaf_datasets(loader.get('dataset'))}
     task = cfg.model.get('task', cfg.model)
     for number, metric in enumerate(evaluators):
+        if isinstance(metric, list | tuple):
+            raise DataError(
+                f'{split}_evaluator (its entry {number}) has a list in its list: that '
+                f'of _base_ is a list already, so write {split}_evaluator = '
+                '[*_base_.val_evaluator, _base_.sr4ir_metric]')
         kind = type_name(metric)
         ann_file = metric.get('ann_file')
         if kind == 'CocoMetric' and ann_file and '://' not in ann_file:

@@ -83,6 +83,14 @@ def test_a_metric_about_other_data(root):
             check_data(cfg, ('val', ))
 
 
+def test_a_list_of_metrics_in_another(root):
+    cfg = config(root)
+    cfg.val_evaluator = [[dict(type='IoUMetric')], dict(type='mmsr4ir.SRQuality')]
+    with pytest.raises(DataError, match=(
+            r'val_evaluator .its entry 0. has a list.*\[\*_base_.val_evaluator, ')):
+        check_data(cfg, ('val', ))
+
+
 @pytest.mark.parametrize('content, message', [
     (None, 'does not exist: set data_root and ann_file'),
     ('', 'is empty'),
