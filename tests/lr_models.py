@@ -30,7 +30,7 @@ def tiny_model(task: str, cfg: Config | None = None):
     return model
 
 
-def save_run(task: str, folder, **changes) -> tuple[str, str]:
+def save_run(task: str, folder, /, **changes) -> tuple[str, str]:
     """A work directory as a training leaves it: its config and its checkpoint."""
     cfg = tiny_config(task)
     cfg.model.update(changes)

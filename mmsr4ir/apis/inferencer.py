@@ -18,7 +18,7 @@ from mmsr4ir.models.lr_input import LRInput, recognise, restore_all
 
 from .build import build_model, find_run
 from .inputs import Item, Source, find_sources, read_items
-from .predictions import on_restored, plain, write_prediction
+from .predictions import is_multi_label, on_restored, plain, write_prediction
 from .restoring import restore_to_png, restored_rows
 
 #: More pixels than this of a restored image are not shown to the task network.
@@ -201,7 +201,8 @@ class SR4IRInferencer(BaseInferencer):
         found = recognise(
             self.model, lr, restore_all(self.model, lr, how), samples, how.coordinates)
         for result, sample in zip(results, found, strict=True):
-            result.prediction = plain(sample, self.dataset_meta.get('classes') or ())
+            result.prediction = plain(sample, self.dataset_meta.get('classes') or (),
+                                      is_multi_label(self.model.task))
             result.prediction['coordinates'] = how.coordinates
             result.sample = sample
             result.restored = sample.images['sr'].permute(1, 2, 0).cpu().numpy()

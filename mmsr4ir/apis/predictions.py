@@ -5,17 +5,25 @@ from pathlib import Path
 
 import numpy as np
 from pycocotools import mask as coco_mask
+from torch import nn
 
 from mmsr4ir.drawing import encode_png
 from mmsr4ir.files import write_whole
 
 
-def plain(sample, classes: Sequence[str] = ()) -> dict:
+def is_multi_label(task: nn.Module) -> bool:
+    """Whether a task network is a classifier that gives any number of labels."""
+    head = type(getattr(task, 'head', None))
+    return 'MultiLabelClsHead' in {base.__name__ for base in head.__mro__}
+
+
+def plain(sample, classes: Sequence[str] = (), multi_label: bool = False) -> dict:
     """Turn a data sample into what can be printed and written.
 
     Args:
         sample: With predictions.
         classes: Names of the classes, where they are known.
+        multi_label: Of a classifier, see :func:`is_multi_label`.
 
     Returns:
         dict: ``size``, (height, width) in pixels, that the prediction belongs to, and
@@ -25,7 +33,8 @@ def plain(sample, classes: Sequence[str] = ()) -> dict:
         - of a segmentor ``sem_seg``, (height, width), class numbers, uint8 (uint16
           where there are more than 256);
         - of a classifier ``pred_label``, ``pred_class``, ``pred_score`` and
-          ``pred_scores``, as mmpretrain's inferencer gives them.
+          ``pred_scores``, as mmpretrain's inferencer gives them; with
+          ``multi_label`` the first three are lists, and empty where no class is found.
 
     Raises:
         ValueError: It holds no prediction of these kinds.
@@ -49,6 +58,11 @@ def plain(sample, classes: Sequence[str] = ()) -> dict:
         return size | dict(sem_seg=labels.astype(kind))
     if 'pred_score' in sample:
         scores = sample.pred_score.tolist()
+        if multi_label:
+            labels = sample.pred_label.tolist()
+            return size | dict(
+                pred_label=labels, pred_class=[named(label) for label in labels],
+                pred_score=[scores[label] for label in labels], pred_scores=scores)
         label = int(np.argmax(scores))
         return size | dict(pred_label=label, pred_class=named(label),
                            pred_score=scores[label], pred_scores=scores)

@@ -85,6 +85,22 @@ def test_values(run):
             assert found['pred_score'] == max(found['pred_scores'])
 
 
+@pytest.mark.parametrize('thr, labels', [(0, [0, 1, 2, 3]), (1, [])])
+def test_a_classifier_that_gives_any_number_of_labels(thr, labels, tmp_path):
+    task = dict(tiny_config('cls').model.task, head=dict(
+        type='MultiLabelLinearClsHead', num_classes=4, in_channels=128, thr=thr))
+    save_run('cls', tmp_path, task=task)
+    result = SR4IRInferencer(tmp_path, show_progress=False)(
+        A, out_dir=tmp_path / 'out')
+    found = result['predictions'][0]
+    assert found['pred_label'] == labels and len(found['pred_scores']) == 4
+    assert found['pred_class'] == [NAMES['cls'][i] for i in labels]
+    assert found['pred_score'] == [found['pred_scores'][i] for i in labels]
+    written = json.loads((tmp_path / 'out/preds/image_000000.json').read_text())
+    assert written['pred_label'] == labels
+    assert (tmp_path / 'out/vis/image_000000.png').is_file()
+
+
 def test_in_the_coordinates_of_the_restored_image(run):
     kind, inferencer = run
     low, high = (inferencer(A, coordinates=where)['predictions'][0]
