@@ -11,7 +11,7 @@ from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.models.weights import load_weights
 
 from .build import build_loader, build_model
-from .speed import endless
+from .speed import endless, tell_iteration
 
 _TITLES = dict(hr='HR', sr='SR', mix='patch mix')
 
@@ -45,7 +45,8 @@ def browse(cfg: Config, split: str = 'train', number: int | None = None,
     loader = build_loader(cfg, split)
     annotator = build_annotator(cfg, loader.dataset.metainfo)
     left = len(loader.dataset) if number is None else number
-    for data in endless(loader):
+    for iteration, data in enumerate(endless(loader)):
+        tell_iteration(iteration)
         data = model.data_preprocessor(data, split == 'train')
         images = images_of(model, data['inputs'], data['data_samples'])
         for i, sample in enumerate(data['data_samples']):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapperDict, build_optim_wrapper
 from torch.utils.data import DataLoader
 
@@ -133,7 +134,8 @@ def time_training(model: SR4IR, wrappers: OptimWrapperDict, loader: DataLoader,
     model.train()
     model.stage = stage
     laps, batches = Laps(warmup), endless(loader)
-    for _ in range(warmup + iterations):
+    for number in range(warmup + iterations):
+        tell_iteration(number)
         laps.start()
         data = next(batches)
         laps.lap('waiting for data')
@@ -194,6 +196,17 @@ def endless(loader: DataLoader) -> Iterator[dict]:
         if not count:
             raise ValueError('the dataloader gives no batch: the data set is empty, or '
                              'smaller than a batch with drop_last')
+
+
+def tell_iteration(number: int) -> None:
+    """Say where the training is, as MMEngine's Runner does: there is none here.
+
+    Of mmdet BatchSyncRandomResize (YOLOX) asks for the iteration, TOODHead for the
+    epoch.
+    """
+    hub = MessageHub.get_current_instance()
+    hub.update_info('iter', number)
+    hub.update_info('epoch', 0)
 
 
 def build_wrappers(cfg: Config, model: SR4IR) -> OptimWrapperDict:

@@ -1,9 +1,12 @@
 """What the pictures show, against what the networks are given."""
+from collections import OrderedDict
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MessageHub
 from mmengine.runner import set_random_seed
 
 import toys
@@ -84,6 +87,14 @@ def test_rows_of_training_images(cfg):
     assert changed[y1:y2, x1 - 1:x1 + 2].mean() > 0.9
     assert changed[y1:y2, x2 - 1:x2 + 2].mean() > 0.9
     assert 0 < changed.mean() < 0.7
+
+
+def test_a_preprocessor_that_asks_for_the_iteration(cfg, monkeypatch):
+    monkeypatch.setattr(MessageHub, '_instance_dict', OrderedDict())  # as at the start
+    cfg.model.task.data_preprocessor.batch_augments = [dict(
+        type='BatchSyncRandomResize', random_size_range=(160, 160), interval=1)]
+    heights = [picture.shape[0] for _, picture in browse(cfg, number=3, min_size=1)]
+    assert heights[0] == heights[1] != 160 + 24 == heights[2]
 
 
 def test_the_weights_of_s(cfg, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import ROOT
 from mmengine.config import Config
+from mmengine.logging import MessageHub
 
 import toys
 from mmsr4ir.apis import speed
@@ -58,6 +59,8 @@ def test_training_by_parts(clock):
         'waiting for data': [1.0] * 3, 'HR and LR images': [1.0] * 3,
         'phase sr': [1.0] * 3, 'phase task': [1.0] * 3, 'iteration': [4.0] * 3}
     assert laps.images == [2, 1, 2]  # the batches come in turns, two are warm-up
+    hub = MessageHub.get_current_instance()  # which some parts of mmdet ask
+    assert (hub.get_info('epoch'), hub.get_info('iter')) == (0, 4)
     # The phases were real ones, with gradients, but left the weights as they were.
     assert network.training and network.task.head_calls == 5 * 3
     for name, value in network.named_parameters():
