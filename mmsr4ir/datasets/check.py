@@ -16,6 +16,13 @@ from mmsr4ir.files import load_json
 from .check_labels import dataset_class, list_problems
 from .image_scan import image_problem
 
+# What mmdet reads of each entry, and fails without.
+_NEEDED = dict(
+    images=dict(id=int | str, file_name=str, width=int | float, height=int | float),
+    categories=dict(id=int | str, name=str),
+    annotations=dict(id=int | str, image_id=int | str, category_id=int | str,
+                     bbox=list, area=int | float))
+
 
 class DataError(ValueError):
     """Something is wrong with the data; the message names the file and the mend."""
@@ -62,12 +69,25 @@ def check_data(cfg, splits: tuple[str, ...] = ('train', 'val')) -> None:
 
 
 def _check_entries(path: str, content: dict) -> None:
-    for part, key in (('images', 'file_name'), ('categories', 'name')):
+    mend = 'Take it out or mend it'
+    for part, kinds in _NEEDED.items():
         for entry in content[part]:
-            if not isinstance(entry, dict) or not isinstance(entry.get(key), str):
-                raise DataError(
-                    f'annotation file {path} has an entry in {part!r} without a '
-                    f'{key}: {str(entry)[:80]}. Take it out or mend it')
+            for key, kind in kinds.items():
+                if not isinstance(entry, dict) or not isinstance(entry.get(key), kind):
+                    raise DataError(
+                        f'annotation file {path} has an entry in {part!r} without '
+                        f'{key}: {str(entry)[:80]}. {mend}')
+    images, categories = (
+        {entry['id'] for entry in content[part]} for part in ('images', 'categories'))
+    for entry in content['annotations']:
+        if entry['category_id'] not in categories:  # mmdet leaves it out, unsaid
+            raise DataError(
+                f'annotation file {path}: annotation {entry["id"]} has the category_id '
+                f'{entry["category_id"]}, which is not in its categories. {mend}')
+    if content['annotations'] and not any(
+            entry['image_id'] in images for entry in content['annotations']):
+        raise DataError(f'annotation file {path}: no annotation has the image_id of '
+                        'one of its images: write the file again')
 
 
 def _check_labels(dataset: dict, cfg, split: str) -> None:

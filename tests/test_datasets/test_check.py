@@ -196,3 +196,21 @@ def test_the_command_line_stops_before_training(
     assert re.search(message, process.stdout)
     assert 'Traceback' not in process.stdout
     assert not (tmp_path / 'work').exists()
+
+
+@pytest.mark.parametrize('part, change, message', [
+    ('images', dict(id=None), "an entry in 'images' without id"),
+    ('images', dict(width=None), "an entry in 'images' without width"),
+    ('categories', dict(id=[1]), "an entry in 'categories' without id"),
+    ('annotations', dict(bbox=None), "an entry in 'annotations' without bbox"),
+    ('annotations', dict(area=None), "an entry in 'annotations' without area"),
+    ('annotations', dict(category_id=7), r'annotation \d+ has the category_id 7'),
+    ('annotations', dict(image_id=77), 'no annotation has the image_id of one of its'),
+])
+def test_entries_that_mmdet_cannot_use(part, change, message, root):
+    content = json.loads((root / 'train.json').read_text())
+    for entry in content[part]:
+        entry.update(change)
+    (root / 'train.json').write_text(json.dumps(content))
+    with pytest.raises(DataError, match=message):
+        check_data(config(root))
