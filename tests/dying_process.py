@@ -1,6 +1,7 @@
 """Hooks that only one process heeds; imported by a test's config."""
 import os
 import signal
+import time
 from pathlib import Path
 
 from mmengine.dist import get_rank, is_main_process
@@ -14,7 +15,7 @@ class Die(Hook):
 
     Args:
         before: The iteration, from 0.
-        how: ``'error'``, or ``'kill'`` for SIGKILL.
+        how: ``'error'``; ``'kill'``, SIGKILL; or ``'launcher'``, which then gets it.
         mark: A file that says that it has been done.
     """
 
@@ -27,7 +28,8 @@ class Die(Hook):
         self.mark.touch()
         if self.how == 'error':
             raise RuntimeError('process 1 has an error of its own')
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getppid() if self.how == 'launcher' else os.getpid(), signal.SIGKILL)
+        time.sleep(10)  # it is not to come so far
 
 
 @HOOKS.register_module()

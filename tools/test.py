@@ -1,5 +1,6 @@
 """Test a checkpoint: task metric, image quality, predictions and pictures."""
 import argparse
+import os
 import sys
 
 from mmengine.runner import Runner
@@ -45,6 +46,8 @@ def main() -> None:
         cfg.default_hooks.picture_grid.out_dir = args.show_dir
     if not args.no_data_check:
         check_before_run(cfg, ('test', ))
+    if '://' not in args.checkpoint and not os.path.isfile(args.checkpoint):
+        sys.exit(f'error: checkpoint {args.checkpoint} does not exist')
     start_dist(cfg)
     runner = Runner.from_cfg(cfg)
     if args.out:

@@ -1,6 +1,7 @@
 """Train the networks of a config."""
 import argparse
 import gc
+import os
 import sys
 
 from mmengine.runner import Runner
@@ -72,7 +73,7 @@ def main() -> None:
             sys.exit(f'error: {error}')
         cfg.resume = found is not None  # else load_from is where the training starts
         cfg.load_from = found or cfg.get('load_from')
-        if not found:
+        if not found and os.environ.get('RANK', '0') == '0':
             print(f'no checkpoint in {cfg.work_dir} to go on from: the training begins')
     if args.progress_bar:
         hooks = cfg.setdefault('default_hooks', {})

@@ -1,9 +1,11 @@
 """From a command line to a config that a Runner can take."""
 import argparse
+import ctypes
 import difflib
 import inspect
 import logging
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from datetime import timedelta
@@ -21,6 +23,7 @@ from mmsr4ir.config_values import type_name
 from mmsr4ir.datasets.check import DataError, check_data
 from mmsr4ir.datasets.check_pairs import check_pairs
 
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 #: What is taken from a config without being an argument of MMEngine's Runner.
 _READ_FROM_CONFIG = (
     'activation_checkpointing', 'benchmark', 'compile', 'custom_imports',
@@ -121,12 +124,21 @@ def read_config(path: str) -> Config:
         sys.exit(f'error: config {path} cannot be read: {error}')
 
 
+def _end_with_launcher() -> None:
+    if 'TORCHELASTIC_RUN_ID' in os.environ and sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def start_dist(cfg: Config) -> None:
     """Start distributed training; each network gets a wrapper of its own.
+
+    A process of torchrun ends, from here on, with torchrun (on Linux): one that was
+    killed ends no process itself, and they would train on unseen.
 
     With a GPU, MMEngine's Runner does it. Without, the Runner would ask for a CUDA
     device, so the processes are joined here, through gloo.
     """
+    _end_with_launcher()
     if cfg.launcher != 'none' and type_name(cfg.model) == 'SR4IR' and not cfg.get(
             'model_wrapper_cfg'):
         cfg.model_wrapper_cfg = dict(type='mmsr4ir.SeparateDistributedDataParallel')

@@ -144,10 +144,12 @@ class _Exact:
                 'on with the batch size, number of processes and images it was trained '
                 'with, or from a checkpoint at the end of an epoch')
         if before != batches:
+            what = ('it goes on at another place in the data' if self.endless else
+                    'a schedule that counts iterations goes on with the old count, and '
+                    'so ends elsewhere')
             print_log(
                 f'The epochs of the checkpoint had {before} batches, those of this run '
-                f'have {batches}: a schedule that counts iterations goes on with the '
-                'old count, and so ends elsewhere.', 'current', logging.WARNING)
+                f'have {batches}: {what}.', 'current', logging.WARNING)
         self.runner.message_hub.update_info('batches_in_epoch', batches)
         if self._iter and not self.done_in_epoch:
             self.validate()

@@ -1,4 +1,5 @@
 """What a training goes on from is its own, complete, and told apart from the config."""
+import re
 import shutil
 
 import pytest
@@ -129,7 +130,12 @@ def test_within_an_epoch_other_batches_are_refused(tmp_path):
                 train_dataloader=loader).train()
 
 
-def test_other_batches_from_the_end_of_an_epoch_on_are_warned_of(tmp_path, monkeypatch):
+@pytest.mark.parametrize('kind, length, consequence', [
+    ('Epoch', dict(max_epochs=2), 'a schedule that counts .* ends elsewhere'),
+    ('Iter', dict(max_iters=3), 'goes on at another place in the data'),
+])
+def test_other_batches_from_the_end_of_an_epoch_on_are_warned_of(
+        kind, length, consequence, tmp_path, monkeypatch):
     said = []
     monkeypatch.setattr(exact_loops, 'print_log', lambda text, *args: said.append(text))
     (tmp_path / 'whole').mkdir()
@@ -139,8 +145,10 @@ def test_other_batches_from_the_end_of_an_epoch_on_are_warned_of(tmp_path, monke
     loader = dict(dataset=ToyDataset(), num_workers=0, batch_size=1,
                   sampler=dict(type='DefaultSampler', shuffle=True))
     resumed(tmp_path / 'run', tmp_path / 'whole' / 'epoch_1.pth',
-            train_cfg=loop | dict(max_epochs=2), train_dataloader=loader).train()
-    assert any('had 2 batches, those of this run have 4' in text for text in said)
+            by_epoch=kind == 'Epoch', train_dataloader=loader,
+            train_cfg=dict(type=f'mmsr4ir.Exact{kind}Loop', **length)).train()
+    assert any(re.search('had 2 batches, those of this run have 4: .*' + consequence,
+                         text) for text in said)
 
 
 def test_an_epoch_without_a_whole_batch_is_refused(tmp_path):

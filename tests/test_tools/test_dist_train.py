@@ -1,4 +1,5 @@
 """A process that dies ends the training; with restarts it goes on to the last bit."""
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -79,6 +80,11 @@ def test_deaths_end_the_job_and_restarts_finish_it(root, train):
     cause = failed.stdout.rpartition('Root Cause')[2]
     assert 'rank      : 1' in cause
     assert 'RuntimeError: process 1 has an error of its own' in cause
+    assert [path.name for path in (root / 'cut').glob('*.pth')] == ['epoch_1.pth']
+
+    # Its processes would train to the end without it.
+    orphaned = train('cut', '--resume', *die(root, 4, 'launcher'), ok=False)
+    assert orphaned.returncode == -signal.SIGKILL and not left_over(root)
     assert [path.name for path in (root / 'cut').glob('*.pth')] == ['epoch_1.pth']
 
     killed = train('cut', '--resume', *die(root, 6, 'kill'), ok=False)

@@ -242,3 +242,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(
     assert process.returncode != 0
     assert re.search('holds another architecture.*sr.conv_first.weight',
                      process.stdout)
+    process = run_tool(
+        PYTHON, 'tools/test.py', CONFIG, tmp_path / 'none.pth', '--work-dir', tmp_path,
+        *tiny_options(coco_root), ok=False)
+    assert process.stdout.endswith('none.pth does not exist\n')
