@@ -20,7 +20,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmsr4ir.config_values import type_name
-from mmsr4ir.datasets.check import DataError, check_data
+from mmsr4ir.datasets.check import DataError, check_data, datasets_of
 from mmsr4ir.datasets.check_pairs import check_pairs
 
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
@@ -204,6 +204,24 @@ def warn_of_unread(cfg: Config) -> None:
                       level=logging.WARNING)
 
 
+def warn_of_padding(cfg: Config, splits: tuple[str, ...]) -> None:
+    """Warn of pipelines that pad: to all that comes after them that is image."""
+    if type_name(cfg.model) != 'SR4IR':
+        return
+    for split in splits:
+        loader = cfg.get(f'{split}_dataloader') or {}
+        names = {type_name(transform) for dataset, _ in datasets_of(
+            loader.get('dataset')) for transform in dataset.get('pipeline') or ()}
+        padding = sorted(name for name in names if name.endswith('Pad'))
+        if padding:
+            print_log(
+                f'the pipeline of {split}_dataloader has {padding}: pixels that it '
+                'adds count as image in the pixel and the TDP loss and in PSNR and '
+                'SSIM. Take it out and let the preprocessor pad (pad_size_divisor of '
+                'model.task.data_preprocessor; in mmseg size_divisor)',
+                logger='current', level=logging.WARNING)
+
+
 def set_amp(cfg: Config, dtype: str | None) -> None:
     """Switch every optimizer to mixed precision, with dynamic loss scaling.
 
@@ -235,6 +253,7 @@ def check_before_run(cfg: Config, splits: tuple[str, ...]) -> None:
         from mmsr4ir.models.networks import set_num_classes
         cfg = Config(dict(cfg, model=dict(
             cfg.model, task=set_num_classes(cfg.model.task, num_classes))))
+    warn_of_padding(cfg, splits)
     try:
         check_data(cfg, splits)
         check_pairs(cfg, splits)

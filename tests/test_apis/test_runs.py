@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmsr4ir.apis import runs
 from mmsr4ir.apis.runs import (
     ConfigOptions,
     merge_options,
@@ -60,6 +61,23 @@ def test_a_setting_of_the_model_in_the_wrong_place_is_warned_of(capfd):
     warn_of_unread(Config(dict(recipe=recipe, model=dict())))
     text = capfd.readouterr()
     assert 'model.recipe' in text.out + text.err
+
+
+def test_a_pipeline_that_pads_is_named(monkeypatch, capfd):
+    monkeypatch.setattr(runs, 'check_data', lambda *args: None)
+    padded = dict(type='RepeatDataset', dataset=dict(
+        type='CocoDataset', pipeline=[dict(type='Resize'), dict(type='mmdet.Pad')]))
+    cfg = Config(dict(
+        model=dict(type='mmsr4ir.SR4IR', task=dict()),
+        train_dataloader=dict(dataset=padded), val_dataloader=dict(dataset=padded),
+        test_dataloader=dict(dataset=dict(pipeline=[dict(type='PadNothing')]))))
+    runs.check_before_run(cfg, ('train', 'test'))
+    text = ''.join(capfd.readouterr())
+    assert "WARNING - the pipeline of train_dataloader has ['Pad']: pixels that" in text
+    assert text.count('_dataloader') == 1
+    cfg.model = dict(type='FasterRCNN')
+    runs.check_before_run(cfg, ('train', ))
+    assert not ''.join(capfd.readouterr())
 
 
 @pytest.fixture
