@@ -143,6 +143,8 @@ class PhaseLogProcessor(LogProcessor):
         named = {cfg['log_name'] for cfg in self.custom_cfg if 'log_name' in cfg}
         logged = {key: value for key, value in values.items() if key not in named}
         for phase in active_phases(model.recipe, model.stage):
+            if not any(key.startswith(f'{phase.name}/') for key in logged):
+                continue  # all batches so far were skipped before it
             losses = phase_losses(phase, model.stage, logged)
             terms = ' + '.join(
                 name if len(losses) == 1 else f'{name} {self._number(value)}'

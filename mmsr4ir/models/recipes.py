@@ -1,7 +1,8 @@
 """How the two networks are trained, as data.
 
-A recipe is a dict of phases. In every iteration the active phases run in order; each
-adds up its losses and updates its networks while the other one is frozen:
+A recipe is a dict of phases. In every iteration the active phases run in order, which
+must be that of their names too; each adds up its losses and updates its networks while
+the other one is frozen:
 
 .. code-block:: python
 
@@ -28,6 +29,7 @@ from dataclasses import dataclass, fields
 
 NETWORKS = ('sr', 'task')
 STAGES = ('warmup', 'main')
+_ORDER = ('sr', 'hr', 'mix')  # that of the published trainer
 # What each loss, and T's own loss on each image, can teach: the networks that its value
 # depends on.
 _LOSSES = {'pixel': {'sr'}, 'tdp': {'sr'}}
@@ -102,14 +104,24 @@ def parse_recipe(cfg: Mapping, images: tuple[str, ...] = ('hr', 'sr', 'mix')
         tuple[Phase, ...]: The phases in order.
 
     Raises:
-        ValueError: A phase that updates nothing, an unknown key, network, loss or
+        ValueError: Phases that are not in the order of their names, or none for the
+            main stage; a phase that updates nothing, an unknown key, network, loss or
             stage, a loss on an image that the model does not make, a loss that no
             updated network can change, SR images to be reused that S is to learn
             from or that no phase made, or separate backward passes through S.
     """
     if not cfg:
         raise ValueError('the recipe has no phase: give at least one')
+    if list(cfg) != sorted(cfg):
+        raise ValueError(
+            f'the recipe has the phases {list(cfg)}, which run in this order, but '
+            'MMEngine sorts names where it writes a config (work directories, '
+            'benchmarks): give them names that sort as they run, such as '
+            f'{[f"{i}_{name}" for i, name in enumerate(cfg, 1)]}')
     phases = tuple(_parse_phase(name, phase, images) for name, phase in cfg.items())
+    if not any(phase.during in ('all', 'main') for phase in phases):
+        raise ValueError("no phase of the recipe runs in stage 'main', the one after "
+                         "the warm-up: give one during='main' or 'all'")
     for number, phase in enumerate(phases):
         if phase.reuse_sr:
             _check_reuse(phase, phases[:number])
@@ -149,6 +161,10 @@ def _parse_phase(name: str, cfg: Mapping, images: tuple[str, ...]) -> Phase:
     losses = tuple(
         _parse_loss(f'{where}, loss {loss!r}', loss, term, update, images)
         for loss, term in cfg['losses'].items())
+    # Not as they stand there, since MMEngine sorts names where it writes a config: in
+    # this order T's passes change its running statistics and draw random numbers.
+    losses = tuple(sorted(losses, key=lambda term: (
+        term.is_task, [_ORDER.index(image) for image in term.images], term.name)))
     phase = Phase(name, update, losses, _parse_during(where, cfg),
                   bool(cfg.get('reuse_sr', False)), bool(cfg.get('separate', False)))
     if phase.separate and 'sr' in update:

@@ -205,6 +205,20 @@ def test_a_skipped_loss_does_not_stand_in_the_smoothed_log(tmp_path):
     assert history.mean() == pytest.approx((values[1] + values[3]) / 2)
 
 
+def test_a_phase_that_was_skipped_from_the_beginning_is_not_in_the_log(tmp_path):
+    recipe = dict(a_task=dict(update='task', losses=dict(task_hr=1.0)),
+                  b_sr=dict(update='sr', losses=dict(pixel=1.0)))
+    run = nan_runner(tmp_path, max_skipped=2, model=toy_config(recipe=recipe, tdp=None),
+                     log_processor=dict(type='mmsr4ir.PhaseLogProcessor'))
+    lines = []
+    plain = run.logger.info
+    run.logger.info = lambda text, *args: (lines.append(text), plain(text, *args))
+    run.train()
+    lines = [line for line in lines if ' | loss ' in line or '| lr' in line]
+    assert ['loss a_task' in line for line in lines] == [True, True]
+    assert ['loss b_sr' in line for line in lines] == [False, True]
+
+
 def test_the_checkpoint_a_run_in_another_folder_began_with_is_named(tmp_path):
     for folder in ('first', 'second'):
         (tmp_path / folder).mkdir()

@@ -1,4 +1,5 @@
 import pytest
+from mmengine.config import Config
 
 from mmsr4ir.models.recipes import parse_recipe
 from toys import RECIPES
@@ -58,6 +59,11 @@ def test_less_work_is_part_of_a_recipe():
      'updates S, which learns from nothing but SR images of its own'),
     (dict(a=dict(update=['sr', 'task'], losses=dict(task_sr=1), separate=True)),
      'separate: its losses share one pass of S'),
+    (dict(b=dict(update='sr', losses=dict(pixel=1)),
+          a=dict(update='task', losses=dict(task_hr=1))),
+     r"names that sort as they run, such as \['1_b', '2_a'\]"),
+    (dict(a=dict(update='sr', losses=dict(pixel=1), during='warmup')),
+     "no phase of the recipe runs in stage 'main'"),
 ])
 def test_a_recipe_that_cannot_work_is_refused(recipe, message):
     with pytest.raises(ValueError, match=message):
@@ -67,3 +73,18 @@ def test_a_recipe_that_cannot_work_is_refused(recipe, message):
 def test_the_mix_needs_a_patch_mix():
     with pytest.raises(ValueError, match="'mix'.*patch_mix"):
         parse_recipe(RECIPES['SR4IR'], images=('hr', 'sr'))
+
+
+def test_a_recipe_is_the_same_after_mmengine_has_written_its_config(tmp_path):
+    """Which sorts all names: T's passes would come in another order."""
+    recipe = dict(
+        sr=dict(update='sr', losses=dict(tdp=1.0, pixel=1.0)),
+        task=dict(update='task', losses=dict(
+            task_sr=0.3, task_hr=0.3, task_mix=0.3, **{'task_sr+hr': 0.1})))
+    Config(dict(recipe=recipe)).dump(tmp_path / 'dumped.py')
+    dumped = Config.fromfile(tmp_path / 'dumped.py').recipe
+    assert list(dumped.task.losses) != list(recipe['task']['losses'])
+    phases = parse_recipe(dumped)
+    assert phases == parse_recipe(recipe)
+    assert [term.name for phase in phases for term in phase.losses] == [
+        'pixel', 'tdp', 'task_sr', 'task_sr+hr', 'task_hr', 'task_mix']
