@@ -109,6 +109,20 @@ def test_a_devkit(devkit, convert):
     assert (devkit / coco.imgs[1]['file_name']).is_file()
 
 
+def test_a_name_that_ends_as_a_flag_does(devkit):
+    for name in ('cat', 'cat 0', 'cat 1'):
+        make_pair(devkit, name, ('cat', (1, 1, 2, 2)))
+    lists = devkit / 'ImageSets/Main'
+    (lists / 'train.txt').write_text('cat\ncat 0\n')
+    (lists / 'val.txt').write_text('cat 1  -1\ncat -1\n')  # a name with a flag, too
+    splits = voc.find_splits(devkit)
+    assert {name: [path.stem for path in files] for name, files in splits.items()} == {
+        'train': ['cat', 'cat 0'], 'val': ['cat 1', 'cat']}
+    (devkit / 'Annotations/cat 0.xml').unlink()
+    with pytest.raises(voc.VocError, match="split 'train' lists .*cat.xml 2 times"):
+        voc.find_splits(devkit)
+
+
 def test_one_split_to_one_file(devkit, convert, tmp_path):
     names = tmp_path / 'names.txt'
     names.write_text('dog\n\ncat\n')

@@ -80,7 +80,8 @@ def find_splits(root: Path, names: Sequence[str] | None = None,
         ann_dir: Folder of the XML files, if it is none of the usual ones.
 
     Raises:
-        VocError: There is no such folder, no such split, or no annotation.
+        VocError: There is no such folder, no such split, or no annotation, or a split
+            has one twice.
     """
     folder = root / (ann_dir or 'Annotations')
     for path in (root, *([folder] if ann_dir else [])):
@@ -92,8 +93,7 @@ def find_splits(root: Path, names: Sequence[str] | None = None,
         if '_' not in path.stem or path.stem in (names or ())}
     if listed:
         found = {
-            name: [folder / (re.sub(r'\s+(-1|0|1)$', '', line) + '.xml')
-                   for line in read_lines(path)]
+            name: [_listed_xml(folder, line) for line in read_lines(path)]
             for name, path in listed.items() if not names or name in names}
     elif ann_dir or not (found := {
             path.name: files for path in sorted(root.iterdir())
@@ -108,7 +108,18 @@ def find_splits(root: Path, names: Sequence[str] | None = None,
         if not files:
             raise VocError(f'{root} has no XML annotation for split {name!r}: give '
                            'the folder that holds the XML files, or --ann-dir')
+        path, count = Counter(files).most_common(1)[0]
+        if count > 1:
+            raise VocError(f'split {name!r} lists {path} {count} times: name it once; '
+                           'of a name that ends in 0, 1 or -1, add the XML file')
     return {name: found[name] for name in names or found}
+
+
+def _listed_xml(folder: Path, line: str) -> Path:
+    """The XML file of a line, whose end may be VOC's flag or belong to the name."""
+    whole = folder / f'{line}.xml'
+    return whole if whole.is_file() else folder / (
+        re.sub(r'\s+(-1|0|1)$', '', line) + '.xml')
 
 
 def read_xml(path: Path) -> ET.Element:
