@@ -6,14 +6,12 @@ otherwise train S to move them back, without any error.
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from PIL import Image
-
 from mmsr4ir.config_values import type_name
 from mmsr4ir.registry import MODELS
 
 from .check import DataError, datasets_of
 from .check_labels import build_unread, dataset_class
-from .image_scan import BROKEN, EXIF_ORIENTATION
+from .image_scan import BROKEN, loaded_size
 
 _COLOURS = (
     'AdjustGamma', 'AutoContrast', 'Brightness', 'CLAHE', 'Color', 'ColorJitter',
@@ -162,11 +160,9 @@ def _check_files(pairs, paths: list[str], flips: set[str], split: str) -> None:
 
 
 def _size(path: str) -> tuple[int, int]:
-    """(height, width) of an image as it is loaded, from the head of its file."""
+    """(height, width) of an image as it is loaded; DataError if that fails."""
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
+        width, height = loaded_size(path)
     except BROKEN as error:
         raise DataError(f'{path} cannot be read ({error})') from error
-    return (width, height) if turned else (height, width)
+    return height, width

@@ -78,7 +78,7 @@ def scan_image(path: str) -> Scan:
         return Scan(path, problem=f'is truncated or no image ({error})')
     notes = []
     if turned or not common:
-        loaded = _loaded_size(path)
+        loaded = _decoded_size(path)
         if loaded is None:
             return Scan(path, problem=f'cannot be read by OpenCV, the loader ({mode}, '
                         f'{os.path.splitext(path)[1]}): convert it to 8-bit PNG')
@@ -111,8 +111,7 @@ def image_problem(path: str) -> str | None:
         pass  # the looks below say what is wrong
     with open(path, 'rb') as file:
         head = file.read(4)
-        file.seek(max(0, os.path.getsize(path) - _TAIL_BYTES))
-        tail = file.read()
+    tail = _tail(path)
     # The end marker of a JPEG stands after its last scan, not only after a preview's.
     if head[:2] == b'\xff\xd8' and tail.rfind(b'\xff\xd9') > tail.rfind(b'\xff\xda'):
         return None
@@ -124,6 +123,29 @@ def image_problem(path: str) -> str | None:
     except BROKEN as error:
         return f'{path} is truncated or no image ({error})'
     return None
+
+
+def loaded_size(path: str) -> tuple[int, int]:
+    """Width and height as the loader gives them, from the head where that tells them.
+
+    It does not for an EXIF orientation: Pillow has turned a TIFF already when it gives
+    the size, and OpenCV does not turn a WebP.
+
+    Raises:
+        OSError: It is missing, or OpenCV cannot read it.
+        Exception: Another of `BROKEN`, if it is damaged or no image.
+    """
+    with Image.open(path) as image:
+        # Without EXIF before the pixels, Pillow would decode a PNG to look behind them.
+        turned = 'exif' in image.info and image.getexif().get(EXIF_ORIENTATION, 1) != 1
+        if image.format == 'PNG':
+            turned = turned or b'eXIf' in _tail(path)
+        if image.format in COMMON_FORMATS and not turned:
+            return image.size
+    size = _decoded_size(path)
+    if size is None:
+        raise OSError('OpenCV, the loader, cannot read it: convert it to 8-bit PNG')
+    return size
 
 
 def scan_mask(path: str) -> Scan:
@@ -164,6 +186,12 @@ def _no_file(path: str) -> str | None:
     return None if os.path.getsize(path) else 'is empty (0 bytes)'
 
 
+def _tail(path: str) -> bytes:
+    with open(path, 'rb') as file:
+        file.seek(max(0, os.path.getsize(path) - _TAIL_BYTES))
+        return file.read()
+
+
 def _is_16_bit(image: Image.Image, path: str) -> bool:
     """Whether a channel has 16 bits; PIL opens such colour images with 8."""
     if image.mode.startswith('I;16'):
@@ -175,7 +203,7 @@ def _is_16_bit(image: Image.Image, path: str) -> bool:
     return 16 in bits if isinstance(bits, tuple) else bits == 16
 
 
-def _loaded_size(path: str) -> tuple[int, int] | None:
+def _decoded_size(path: str) -> tuple[int, int] | None:
     """Width and height of what MMCV's loader gives; None where it gives nothing."""
     with open(path, 'rb') as file:
         content = file.read()

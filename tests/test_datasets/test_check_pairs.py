@@ -3,6 +3,7 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
+from PIL import Image
 
 from mmsr4ir.datasets.check import DataError
 from mmsr4ir.datasets.check_pairs import check_pairs, check_transforms
@@ -41,6 +42,16 @@ def test_good_pairs_pass(cfg):
     cfg.train_dataloader.dataset = wrapped
     cfg.train_dataloader.dataset.dataset.pipeline.insert(1, FLIP)
     check_pairs(cfg, ('train', 'val', 'test'))
+
+
+@pytest.mark.parametrize('form, lr_size', [
+    ('JPEG', (4, 3)), ('TIFF', (4, 3)), ('WEBP', (3, 4))])
+def test_hr_images_are_turned_as_the_loader_turns_them(cfg, tmp_path, form, lr_size):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new('RGB', (16, 12)).save(tmp_path / 'hr/train/a/0.jpg', form, exif=exif)
+    write(tmp_path / 'lr/train/a/0.png', *lr_size)
+    check_pairs(cfg)
 
 
 def test_all_files_that_do_not_fit_are_named(cfg, tmp_path):

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from mmcv.transforms import LoadImageFromFile
 from PIL import Image
 
-from mmsr4ir.datasets.image_scan import Scan, scan_all, scan_image, scan_mask
+from mmsr4ir.datasets.image_scan import (
+    Scan,
+    loaded_size,
+    scan_all,
+    scan_image,
+    scan_mask,
+)
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
 
@@ -81,6 +87,44 @@ def test_orientation_as_the_loader_sees_it(tmp_path, name, turned):
     scan = scan_image(path)
     assert scan.size == load(path).shape[1::-1] == ((16, 24) if turned else (24, 16))
     assert ('turned by' in scan.notes[0]) == turned and 'EXIF' in scan.notes[0]
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('form', ['JPEG', 'PNG', 'MPO', 'TIFF', 'WEBP'])
+def test_the_size_is_the_loaders(tmp_path, form, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    two = dict(save_all=True, append_images=[Image.new('RGB', (9, 9))])
+    path = save(tmp_path / 'a', Image.fromarray(PICTURE), format=form, exif=exif,
+                **(two if form == 'MPO' else {}))
+    with Image.open(path) as image:
+        assert image.format == form
+    # Not cv2.imread, which fails for a TIFF that it has to turn.
+    read = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    assert loaded_size(path) == load(path).shape[1::-1] == read.shape[1::-1]
+    assert loaded_size(path) == ((16, 24) if orientation > 4 and form != 'WEBP'
+                                 else (24, 16))
+
+
+def test_the_size_goes_by_what_the_loader_takes_for_an_orientation(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = save(tmp_path / 'a.png', Image.fromarray(PICTURE), exif=exif)
+    with open(path, 'rb') as file:  # EXIF is moved behind the pixels
+        content = file.read()
+    start, end = content.index(b'eXIf') - 4, content.index(b'IDAT') - 4
+    (tmp_path / 'a.png').write_bytes(
+        content[:start] + content[end:-12] + content[start:end] + content[-12:])
+    assert loaded_size(path) == load(path).shape[1::-1] == (16, 24)
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6"/></x:xmpmeta>'
+    path = save(tmp_path / 'a.jpg', Image.fromarray(PICTURE), xmp=xmp)
+    assert loaded_size(path) == load(path).shape[1::-1] == (24, 16)
+
+
+def test_a_size_that_cannot_be_told(tmp_path):
+    path = save(tmp_path / 'a.gif', Image.fromarray(PICTURE).quantize(16))
+    with pytest.raises(OSError, match='OpenCV, the loader, cannot read it'):
+        loaded_size(path)
 
 
 @pytest.mark.parametrize('name, image', [

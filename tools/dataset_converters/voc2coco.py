@@ -11,14 +11,13 @@ from pathlib import Path
 from xml.parsers import expat
 
 from mmengine.utils import ProgressBar
-from PIL import Image
 
 from mmsr4ir.datasets.coco_check import coco_settings
+from mmsr4ir.datasets.image_scan import BROKEN, loaded_size
 
 _SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 _IMAGE_TYPES = _SUFFIXES + tuple(suffix.upper() for suffix in _SUFFIXES)
 _IMAGE_FOLDERS = ('JPEGImages', 'images', 'Images', 'imgs')
-_EXIF_ORIENTATION = 0x0112
 
 
 class VocError(ValueError):
@@ -175,16 +174,10 @@ def find_image(root: Path, path: Path, annotation: ET.Element,
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Width and height in pixels, turned as OpenCV turns the image when it loads it.
-
-    Raises:
-        VocError: It is no image.
-    """
+    """Width and height in pixels, as the image is loaded; VocError if it is none."""
     try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
-            return image.size[::-1] if turned else image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return loaded_size(str(path))
+    except BROKEN as error:
         raise VocError(f'image {path} cannot be read ({error}): replace it') from error
 
 
