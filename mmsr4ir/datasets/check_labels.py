@@ -12,7 +12,7 @@ import numpy as np
 from mmengine.registry import DATASETS
 from PIL import Image
 
-from .image_scan import BROKEN, image_problem
+from .image_scan import BROKEN, image_problem, loaded_size
 
 #: So many maps of a split are read in full; of all the others, the size.
 FULL_MAPS = 500
@@ -134,11 +134,12 @@ def _map_problems(built, samples: list[dict], task: Mapping, scale: int,
         index, sample = item
         path = sample.get('seg_map_path')
         try:
-            with Image.open(sample['img_path']) as image, Image.open(path) as labels:
+            size = loaded_size(sample['img_path'])
+            with Image.open(path) as labels:
                 if any(abs(one * scale - other) >= scale for one, other in zip(
-                        image.size, labels.size, strict=True)):
+                        size, labels.size, strict=True)):
                     return (f'{path} has {labels.size[0]} x {labels.size[1]} pixels, '
-                            f'its image {image.size[0]} x {image.size[1]}'
+                            f'its image {size[0]} x {size[1]}'
                             f'{f" at 1/{scale}" if scale > 1 else ""}')
                 if not plain or index % every:
                     return None

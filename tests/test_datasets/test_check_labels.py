@@ -57,6 +57,16 @@ def test_a_map_of_another_size(seg, tmp_path):
         check_data(seg, ('train', ))
 
 
+def test_a_map_has_the_size_of_its_image_when_loaded(seg, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new('RGB', (32, 24)).save(tmp_path / 'train/1.png', 'JPEG', exif=exif)
+    with pytest.raises(DataError, match=r'1\.png has 32 x 24 pixels, its image 24 x'):
+        check_data(seg, ('train', ))
+    write(tmp_path / 'semantic/train/1.png', np.zeros((32, 24)))
+    check_data(seg, ('train', ))
+
+
 def test_labels_beyond_the_classes(seg, tmp_path):
     write(tmp_path / 'semantic/train/0.png', np.full((24, 32), 7))
     with pytest.raises(DataError, match=r'0\.png has the labels \[7\].*0 to 4 and 255'):
