@@ -12,7 +12,7 @@ import numpy as np
 from mmengine.registry import DATASETS
 from PIL import Image
 
-from .image_scan import BROKEN, image_problem, loaded_size
+from .image_scan import BROKEN, bands_problem, image_problem, loaded_size
 
 #: So many maps of a split are read in full; of all the others, the size.
 FULL_MAPS = 500
@@ -133,9 +133,15 @@ def _map_problems(built, samples: list[dict], task: Mapping, scale: int,
     def look(item: tuple[int, dict]) -> str | None:
         index, sample = item
         path = sample.get('seg_map_path')
+        problem = image_problem(sample['img_path'])
+        if problem:
+            return problem
         try:
             size = loaded_size(sample['img_path'])
             with Image.open(path) as labels:
+                problem = bands_problem(labels)
+                if problem:
+                    return f'{path} {problem}'
                 if any(abs(one * scale - other) >= scale for one, other in zip(
                         size, labels.size, strict=True)):
                     return (f'{path} has {labels.size[0]} x {labels.size[1]} pixels, '

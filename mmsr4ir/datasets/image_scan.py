@@ -80,8 +80,7 @@ def scan_image(path: str) -> Scan:
     if turned or not common:
         loaded = _decoded_size(path)
         if loaded is None:
-            return Scan(path, problem=f'cannot be read by OpenCV, the loader ({mode}, '
-                        f'{os.path.splitext(path)[1]}): convert it to 8-bit PNG')
+            return Scan(path, problem=_not_opencv(path, mode))
         if turned:
             notes.append('turned by its EXIF orientation when loaded' if common else
                          'has an EXIF orientation, which may be ignored when loaded')
@@ -120,8 +119,11 @@ def image_problem(path: str) -> str | None:
     try:  # another format, or something unusual after the image: read all of it
         with Image.open(path) as image:
             image.load()
+            common = image.format in COMMON_FORMATS
     except BROKEN as error:
         return f'{path} is truncated or no image ({error})'
+    if not common and _decoded_size(path) is None:
+        return f'{path} {_not_opencv(path, image.mode)}'
     return None
 
 
@@ -162,10 +164,9 @@ def scan_mask(path: str) -> Scan:
     except BROKEN as error:
         return Scan(path, problem=f'is truncated or no image ({error})')
     # A row or column of pixels loses a dimension above; the size stays PIL's.
-    found, bands = Scan(path, image.size, mode), len(image.getbands())
-    if bands != 1:
-        return _with(found, f'has {bands} channels ({mode}), not one of class numbers: '
-                     'convert the colours to class numbers')
+    found, problem = Scan(path, image.size, mode), bands_problem(image)
+    if problem:
+        return _with(found, problem)
     if mode == 'F':
         return _with(found, 'has fractions, not class numbers: write it as 8-bit PNG')
     if values.size and (values.min() < 0 or values.max() > 255):
@@ -176,8 +177,21 @@ def scan_mask(path: str) -> Scan:
         int(value): int(counts[value]) for value in np.nonzero(counts)[0]})
 
 
+def bands_problem(labels: Image.Image) -> str | None:
+    """Say why an image is no map of class numbers, if it has not just one channel."""
+    bands = len(labels.getbands())
+    return None if bands == 1 else (
+        f'has {bands} channels ({labels.mode}), not one of class numbers: convert the '
+        'colours to class numbers')
+
+
 def _with(scan: Scan, problem: str) -> Scan:
     return Scan(scan.path, scan.size, scan.kind, problem)
+
+
+def _not_opencv(path: str, mode: str) -> str:
+    return (f'cannot be read by OpenCV, the loader ({mode}, '
+            f'{os.path.splitext(path)[1]}): convert it to 8-bit PNG')
 
 
 def _no_file(path: str) -> str | None:

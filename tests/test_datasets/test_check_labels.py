@@ -129,7 +129,26 @@ def test_images_in_class_folders_are_looked_at(cls, monkeypatch):
 
 def test_an_image_bomb_in_segmentation_is_named(seg, monkeypatch):
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
-    with pytest.raises(DataError, match=r'0\.png or its image is .*bomb'):
+    with pytest.raises(DataError, match=r'train/0\.png is refused.*bomb'):
+        check_data(seg, ('train', ))
+
+
+def test_images_of_maps_are_looked_at(seg, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / 'train/0.png', 'JPEG')
+    whole = (tmp_path / 'train/0.png').read_bytes()
+    (tmp_path / 'train/0.png').write_bytes(whole[:len(whole) * 7 // 10])
+    Image.fromarray(noise).save(tmp_path / 'train/1.png', 'GIF')
+    with pytest.raises(DataError, match=r'2 problems.*train/0\.png is truncated.*'
+                       r'train/1\.png cannot be read by OpenCV, the loader'):
+        check_data(seg, ('train', ))
+
+
+@pytest.mark.parametrize('mode, channels', [('RGB', 3), ('RGBA', 4), ('LA', 2)])
+def test_a_map_of_several_channels(seg, tmp_path, mode, channels):
+    Image.new(mode, (32, 24)).save(tmp_path / 'semantic/train/1.png')
+    with pytest.raises(DataError, match=rf'1\.png has {channels} channels \({mode}\), '
+                       'not one of class numbers: convert'):
         check_data(seg, ('train', ))
 
 

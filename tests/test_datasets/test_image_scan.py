@@ -12,6 +12,7 @@ from PIL import Image
 
 from mmsr4ir.datasets.image_scan import (
     Scan,
+    image_problem,
     loaded_size,
     scan_all,
     scan_image,
@@ -133,8 +134,15 @@ def test_a_size_that_cannot_be_told(tmp_path):
 def test_formats_that_the_loader_cannot_read(tmp_path, name, image):
     path = save(tmp_path / name, image)
     assert 'cannot be read by OpenCV' in scan_image(path).problem
+    assert image_problem(path) == f'{path} {scan_image(path).problem}'
     with pytest.raises(AssertionError, match='failed to load'):
         load(path)
+
+
+@pytest.mark.parametrize('form', ['JPEG', 'PNG', 'MPO', 'BMP', 'TIFF', 'WEBP'])
+def test_formats_that_the_loader_reads(tmp_path, form):
+    path = save(tmp_path / 'a', Image.fromarray(PICTURE), format=form)
+    assert image_problem(path) is None and load(path).shape == PICTURE.shape
 
 
 def test_missing_and_empty_files(tmp_path):
