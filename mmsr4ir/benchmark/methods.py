@@ -101,6 +101,11 @@ def plan_parts(cfg: Config, methods: Sequence[str], seeds: Sequence[int], out: P
         raise BenchmarkError(
             f'{cfg.filename}: model is {model.get("type")!r}; the benchmark takes '
             'a config whose model is mmsr4ir.SR4IR and derives the other methods')
+    if cfg.get('load_from'):
+        raise BenchmarkError(
+            f'{cfg.filename}: load_from would replace the networks that a method takes '
+            'from another one (S→T, T→S): give each network its file by '
+            "model.<network>.init_cfg=dict(type='Pretrained', checkpoint=...)")
     unknown = set(methods) - set(METHODS)
     if unknown:
         raise BenchmarkError(

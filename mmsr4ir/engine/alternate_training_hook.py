@@ -44,9 +44,17 @@ class AlternateTrainingHook(Hook):
                 f'a warm-up of {self.warmup} epochs never ends in a training that '
                 'counts iterations: set default_hooks.alternate.by_epoch=False and '
                 'default_hooks.alternate.warmup to iterations')
+        recipe = unwrap(runner.model).recipe
+        length = runner.max_epochs if self.by_epoch else runner.max_iters
+        if self.warmup >= length and any(
+                part.during == 'main' for phase in recipe
+                for part in (phase, *phase.losses)):
+            runner.logger.warning(
+                f'The warm-up of {self.warmup} is as long as the whole training '
+                f"({length}), so what the recipe has in stage 'main' never comes: "
+                'lower default_hooks.alternate.warmup')
         wrappers = runner.optim_wrapper
         names = set(wrappers.keys()) if isinstance(wrappers, OptimWrapperDict) else ()
-        recipe = unwrap(runner.model).recipe
         for phase in recipe:
             missing = set(phase.update) - set(names)
             if missing:

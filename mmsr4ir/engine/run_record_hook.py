@@ -76,7 +76,8 @@ class RunRecordHook(Hook):
         if 'skipped' in outputs:
             ran = ran[:-1]  # the last one's loss was no number
         for name in {name for phase in ran for name in phase.update}:
-            self._updates[name] += 1
+            # Not in iterations that only accumulate.
+            self._updates[name] += runner.optim_wrapper[name].should_update()
         # What the message hub holds goes with the checkpoints.
         runner.message_hub.update_info('run_record', json.dumps(
             dict(data_digest=self._digest, updates=self._updates)))

@@ -1,7 +1,7 @@
 """How the two networks are trained, as data.
 
 A recipe is a dict of phases. In every iteration the active phases run in order, which
-must be that of their names too; each adds up its losses and updates its networks while
+must be that of their names; each adds up its losses and updates its networks while
 the other one is frozen:
 
 .. code-block:: python
@@ -112,13 +112,20 @@ def parse_recipe(cfg: Mapping, images: tuple[str, ...] = ('hr', 'sr', 'mix')
     """
     if not cfg:
         raise ValueError('the recipe has no phase: give at least one')
-    if list(cfg) != sorted(cfg):
-        raise ValueError(
-            f'the recipe has the phases {list(cfg)}, which run in this order, but '
-            'MMEngine sorts names where it writes a config (work directories, '
-            'benchmarks): give them names that sort as they run, such as '
-            f'{[f"{i}_{name}" for i, name in enumerate(cfg, 1)]}')
+    if not isinstance(cfg, Mapping) or not all(
+            isinstance(phase, Mapping) and isinstance(phase.get('losses', {}), Mapping)
+            for phase in cfg.values()):
+        raise ValueError(f'recipe={cfg}: it must be a dict of phases, each a dict with '
+                         'a dict of losses')
     phases = tuple(_parse_phase(name, phase, images) for name, phase in cfg.items())
+    for stage in STAGES:
+        names = [phase.name for phase in phases if phase.during in ('all', stage)]
+        if names != sorted(names):
+            raise ValueError(
+                f'the recipe has the phases {names}, which run in this order, but '
+                'MMEngine sorts names where it writes a config (work directories, '
+                'benchmarks): give them names that sort as they run, such as '
+                f'{[f"{i}_{name}" for i, name in enumerate(names, 1)]}')
     if not any(phase.during in ('all', 'main') for phase in phases):
         raise ValueError("no phase of the recipe runs in stage 'main', the one after "
                          "the warm-up: give one during='main' or 'all'")

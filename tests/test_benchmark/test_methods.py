@@ -68,6 +68,9 @@ def test_what_cannot_be_compared_is_refused(cfg, tmp_path):
     cfg.benchmark = dict(h2l={})
     with pytest.raises(BenchmarkError, match=r"benchmark.*unknown methods \['h2l'\]"):
         plan_parts(cfg, ['h2t'], [0], tmp_path)
+    cfg.load_from = 'a.pth'
+    with pytest.raises(BenchmarkError, match='load_from would replace .*init_cfg'):
+        plan_parts(cfg, ['h2t'], [0], tmp_path)
     cfg.model = dict(type='ImageClassifier')
     with pytest.raises(BenchmarkError, match='ImageClassifier.*must|takes a config'):
         plan_parts(cfg, ['h2t'], [0], tmp_path)

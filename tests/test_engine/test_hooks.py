@@ -195,3 +195,12 @@ def test_losses_and_both_learning_rates_are_logged(tmp_path):
     assert {'sr.lr', 'task.lr', 'sr/loss', 'sr/loss_pixel', 'task/hr/loss_cls'} <= set(
         lines[0])
     assert 'sr/loss_tdp' not in lines[0] and 'sr/loss_tdp' in lines[-1]
+
+
+@pytest.mark.parametrize('warmup, said', [(1, 0), (2, 1)])
+def test_a_warmup_that_never_ends_is_warned_of(warmup, said, tmp_path, monkeypatch):
+    run = runner(tmp_path, warmup=warmup, epochs=2)
+    lines = []
+    monkeypatch.setattr(run.logger, 'warning', lambda text, *_: lines.append(text))
+    run.train()
+    assert sum('as long as the whole training (2)' in line for line in lines) == said

@@ -44,6 +44,15 @@ def test_counts_and_digest(tmp_path):
         torch.cuda.is_available()) else found['machine'].endswith('no GPU')
 
 
+def test_iterations_that_only_accumulate_are_no_update(tmp_path):
+    run = runner(tmp_path, epochs=3, hooks=HOOKS)
+    for name, count in (('sr', 2), ('task', 4)):
+        run.optim_wrapper[name] = dict(
+            run.optim_wrapper[name], accumulative_counts=count)
+    run.train()
+    assert record(tmp_path)['updates'] == dict(sr=3, task=1)
+
+
 def test_a_skipped_phase_is_no_update(tmp_path, monkeypatch):
     plain = SR4IR.train_phase
 
