@@ -145,6 +145,14 @@ def prepare_lists(root: Path, out: Path, classes: Sequence[str],
     return '\n'.join([*texts, '', _config(root, out, len(classes), splits)])
 
 
+def holds_lists(folder: Path) -> bool:
+    """Whether `prepare_lists` has written into a folder, which is no class then.
+
+    ``classes.txt`` alone tells nothing: tools that draw boxes put it beside images.
+    """
+    return all((folder / f'{name}.txt').is_file() for name in ('classes', 'train'))
+
+
 def check_splits(splits: dict[str, Samples]) -> None:
     """DataError if a split is empty or an image is in two of them."""
     owner = {}

@@ -311,7 +311,7 @@ def test_bad_image_folders(images, run, tmp_path):
     (tmp_path / 'empty').mkdir()
     assert 'has no class folder' in run(folders, tmp_path / 'empty', ok=False)
     (images / 'train/ant').mkdir()
-    (images / 'train/ant/read.me').touch()
+    (images / 'train/ant/classes.txt').touch()
     assert f'class folder {images}/train/ant has no image' in run(
         folders, images, ok=False)
     shutil.rmtree(images / 'train/ant')

@@ -310,6 +310,21 @@ def test_plain_files(root, run):
     assert code == 1 and 'empty.png: is empty (0 bytes)' in shown
 
 
+def test_lists_beside_the_class_folders_are_no_class(root, run):
+    folder = root / 'classification/val'
+    (folder / 'meta').mkdir()
+    for name in ('classes', 'train', 'val'):  # as prepare_image_folder.py writes them
+        (folder / f'meta/{name}.txt').touch()
+    code, shown, report = run(folder)
+    assert code == 0 and 'meta' not in shown
+    assert report[str(folder)]['classes'] == {
+        name: dict(images=1)
+        for name in ('checker', 'diagonal', 'horizontal', 'vertical')}
+    (folder / 'meta/train.txt').unlink()  # a class without images after all
+    code, shown, report = run(folder)
+    assert code == 1 and 'meta: is a class folder without an image' in shown
+
+
 def test_many_problems_are_all_in_the_file(root, run):
     for i in range(30):
         (root / f'classification/val/checker/empty{i}.png').touch()

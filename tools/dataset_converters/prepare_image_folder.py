@@ -9,6 +9,7 @@ from mmsr4ir.datasets.check import DataError
 from mmsr4ir.datasets.class_lists import (
     Samples,
     add_list_arguments,
+    holds_lists,
     prepare_lists,
     share,
     split_samples,
@@ -73,7 +74,7 @@ def read_folders(root: Path, val_share: float, seed: int
 def _class_folders(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir()
                   if path.is_dir() and not path.name.startswith('.')
-                  and not (path / 'classes.txt').is_file())  # lists of an earlier run
+                  and not holds_lists(path))
 
 
 def _images(folder: Path) -> list[Path]:

@@ -22,7 +22,7 @@ from mmsr4ir.datasets.check import (
     _leaf_datasets,
     read_coco,
 )
-from mmsr4ir.datasets.class_lists import add_workers, notes_of
+from mmsr4ir.datasets.class_lists import add_workers, holds_lists, notes_of
 from mmsr4ir.datasets.coco_check import check_coco
 from mmsr4ir.datasets.verify import (
     Report,
@@ -79,8 +79,23 @@ def plain_parts(target: str, images: str | None) -> Iterator[tuple[str, dict, Co
         dataset = dict(type='mmdet.CocoDataset', ann_file=target, classes_of_file=True,
                        data_prefix=dict(img=images))
     else:
-        dataset = dict(type='mmpretrain.CustomDataset', data_prefix=target)
+        dataset = dict(type=_class_folders(), data_prefix=target)
     yield target, dataset, Config()
+
+
+def _class_folders() -> type:
+    """mmpretrain's class folders, without the lists of prepare_image_folder.py."""
+    from mmpretrain.datasets.custom import CustomDataset, find_folders, get_samples
+
+    class ClassFolders(CustomDataset):
+        def _find_samples(self) -> list[tuple[str, int]]:
+            names = [name for name in find_folders(self.img_prefix)[0]
+                     if not holds_lists(Path(self.img_prefix, name))]
+            self._metainfo['classes'] = tuple(names)
+            self.folder_to_idx = {name: i for i, name in enumerate(names)}
+            return get_samples(
+                self.img_prefix, self.folder_to_idx, self.is_valid_file)[0]
+    return ClassFolders
 
 
 def config_parts(cfg: Config, splits: list[str] | None
