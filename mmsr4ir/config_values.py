@@ -2,6 +2,8 @@
 import ast
 from collections.abc import Mapping
 
+from mmengine.registry import Registry
+
 
 class _DictCalls(ast.NodeTransformer):
     """Turns ``dict(a=1)``, as MMEngine writes configs, into ``{'a': 1}``."""
@@ -41,3 +43,17 @@ def type_name(cfg: Mapping) -> str:
     """
     kind = cfg.get('type')
     return getattr(kind, '__name__', str(kind)).rpartition('.')[2]
+
+
+def as_list(value) -> list:
+    """What a config gives as one dict or a list of them, or not at all."""
+    return list(value) if isinstance(value, list | tuple) else [value] if value else []
+
+
+def registered_class(registry: Registry, cfg: Mapping, scope: str) -> type | None:
+    """The class that a config names, if there is one; ``scope`` is the default one."""
+    scope = cfg.get('_scope_') or scope
+    kind = cfg.get('type')
+    if not isinstance(kind, str):
+        return kind
+    return registry.get(kind if '.' in kind else f'{scope}.{kind}')

@@ -12,6 +12,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import METRICS
 
+from mmsr4ir.config_values import as_list, registered_class
 from mmsr4ir.files import write_whole
 
 from .methods import METHODS, BenchmarkError
@@ -31,7 +32,8 @@ def main_metric(cfg: Config) -> str:
     Raises:
         BenchmarkError: The config tests no task metric, or one that is not known here.
     """
-    tested = [e for e in _evaluators(cfg) if not e['type'].endswith('SRQuality')]
+    tested = [one for one in as_list(cfg.get('test_evaluator'))
+              if not one['type'].endswith('SRQuality')]
     if not tested:
         raise BenchmarkError(
             f'{cfg.filename}: test_evaluator holds no task metric, so that there is '
@@ -56,11 +58,9 @@ def check_metric_group(cfg: Config, metric: str) -> None:
         BenchmarkError: Nothing does.
     """
     groups = []
-    for evaluator in _evaluators(cfg):
-        kind = evaluator['type']
-        if '.' not in kind:
-            kind = f"{cfg.get('default_scope', 'mmengine')}.{kind}"
-        kind = METRICS.get(kind)
+    for evaluator in as_list(cfg.get('test_evaluator')):
+        kind = registered_class(
+            METRICS, evaluator, cfg.get('default_scope') or 'mmengine')
         if kind is None:
             return  # the test will say so
         groups.append(evaluator.get('prefix') or kind.default_prefix)
@@ -71,11 +71,6 @@ def check_metric_group(cfg: Config, metric: str) -> None:
         raise BenchmarkError(
             f'--metric {metric}: the numbers that test_evaluator of {cfg.filename} '
             f'gives are called {" or ".join(starts)}')
-
-
-def _evaluators(cfg: Config) -> Sequence[dict]:
-    evaluators = cfg.get('test_evaluator') or []
-    return evaluators if isinstance(evaluators, Sequence) else [evaluators]
 
 
 def collect(works: Sequence[Progress], methods: Sequence[str], metric: str) -> dict:

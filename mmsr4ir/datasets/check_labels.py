@@ -12,6 +12,8 @@ import numpy as np
 from mmengine.registry import DATASETS
 from PIL import Image
 
+from mmsr4ir.config_values import as_list, registered_class
+
 from .image_scan import BROKEN, bands_problem, image_problem, loaded_size
 
 #: So many maps of a split are read in full; of all the others, the size.
@@ -54,11 +56,7 @@ def list_problems(dataset: Mapping, task: Mapping, scope: str, scale: int = 1,
 
 def dataset_class(dataset: Mapping, scope: str) -> type | None:
     """The class of a data set's config; ``scope`` is the config's default one."""
-    scope = dataset.get('_scope_') or scope
-    kind = dataset.get('type')
-    if not isinstance(kind, str):
-        return kind
-    return DATASETS.get(kind if '.' in kind else f'{scope}.{kind}')
+    return registered_class(DATASETS, dataset, scope)
 
 
 def build_unread(dataset: Mapping, kind: type):
@@ -91,11 +89,6 @@ def _count_problems(built, task: Mapping) -> list[str]:
                         f'{len(weights)} weights for {count} classes: give as many, or '
                         'None')
     return problems
-
-
-def as_list(value) -> list:
-    """What a config gives as one dict or a list of them, or not at all."""
-    return list(value) if isinstance(value, list | tuple) else [value] if value else []
 
 
 def _class_problems(built, samples: list[dict], task: Mapping) -> list[str]:

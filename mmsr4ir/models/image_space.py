@@ -66,7 +66,7 @@ def check_range(images: Tensor) -> None:
         ValueError: The pipeline has normalised the images already, or divided by 255.
     """
     values = images.detach() * 255
-    if (values.abs().amax() < 3) & ((values - values.round()).abs().amax() > 0.05):
+    if values.abs().amax() < 3 and (values - values.round()).abs().amax() > 0.05:
         raise ValueError(
             f'after the inverse of the task preprocessor, images have values from '
             f'{values.amin():.3g} to {values.amax():.3g} and not 0 to 255: take what '

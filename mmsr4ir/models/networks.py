@@ -202,4 +202,4 @@ def _own_sizes(task: nn.Module) -> list[tuple[int, int]]:
     found = (getattr(module, 'img_size', None) for module in task.modules())
     sizes = {(size, size) if isinstance(size, int) else tuple(size)
              for size in found if isinstance(size, int | list | tuple)}
-    return sorted(sizes - {*_PROBE_HR})
+    return sorted(size for size in sizes - {*_PROBE_HR} if len(size) == 2)
