@@ -187,14 +187,16 @@ def check_boxes(report: Report, items: Iterable[tuple], workers: int,
 
     Returns:
         list[tuple[bool, list[bool]]]: Of each item, whether its image can be used and
-        whether each of its boxes can.
+        whether each of its boxes can. An image that is listed twice with different
+        boxes cannot, as nobody knows which are right.
     """
-    items, seen, usable = list(items), {}, []
+    items, seen, usable, contradicted = list(items), {}, [], set()
     for scan, (path, said, boxes) in zip(
             scan_all(scan_image, [item[0] for item in items], workers), items,
             strict=True):
         report.add_scan(scan)
-        _check_repeat(report, seen, path, {str(boxes)})
+        if not _check_repeat(report, seen, path, {str(boxes)}):
+            contradicted.add(path)
         other_size = bool(scan.size and said and tuple(said) != scan.size)
         if other_size:
             turned = any('turned' in note for note in scan.notes)
@@ -215,7 +217,8 @@ def check_boxes(report: Report, items: Iterable[tuple], workers: int,
         report.count(amounts)
         usable.append((not scan.problem and not other_size, good))
         progress()
-    return usable
+    return [(good and path not in contradicted, boxes)
+            for (path, _, _), (good, boxes) in zip(items, usable, strict=True)]
 
 
 def box_problem(box, size: tuple[int, int] | None = None) -> str | None:
@@ -263,11 +266,14 @@ def _label_of(value: int, reduce_zero_label: bool, label_map: dict | None) -> in
     return (label_map or {}).get(value, value)
 
 
-def _check_repeat(report: Report, seen: dict, path: str, content: set) -> None:
-    if seen.setdefault(path, content) != content:
+def _check_repeat(report: Report, seen: dict, path: str, content: set) -> bool:
+    """Report an image that came before, and say whether it is annotated as then."""
+    same = seen.setdefault(path, content) == content
+    if not same:
         report.problem(path, 'is listed twice, with different annotations')
     elif seen[path] is not content:
         report.note('images are listed more than once', path)
+    return same
 
 
 def _range(report: Report) -> str:

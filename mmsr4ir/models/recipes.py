@@ -24,6 +24,7 @@ network's loss on one batch of all three images, one pass instead of three; and 
 with ``reuse_sr=True`` takes the SR images of the phase before it, made before S was
 updated, instead of running S again.
 """
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
@@ -105,10 +106,11 @@ def parse_recipe(cfg: Mapping, images: tuple[str, ...] = ('hr', 'sr', 'mix')
 
     Raises:
         ValueError: Phases that are not in the order of their names, or none for the
-            main stage; a phase that updates nothing, an unknown key, network, loss or
-            stage, a loss on an image that the model does not make, a loss that no
-            updated network can change, SR images to be reused that S is to learn
-            from or that no phase made, or separate backward passes through S.
+            main stage; a phase that updates nothing or a network twice, an unknown
+            key, network, loss or stage, a weight that is not finite, a loss on an
+            image that the model does not make, a loss that no updated network can
+            change, SR images to be reused that S is to learn from or that no phase
+            made, or separate backward passes through S.
     """
     if not cfg:
         raise ValueError('the recipe has no phase: give at least one')
@@ -163,6 +165,8 @@ def _parse_phase(name: str, cfg: Mapping, images: tuple[str, ...]) -> Phase:
     if set(update) - set(NETWORKS):
         raise ValueError(
             f'{where}: update={list(update)}, but the networks are {list(NETWORKS)}')
+    if len(set(update)) < len(update):
+        raise ValueError(f'{where}: update={list(update)} names a network twice')
     if not cfg.get('losses'):
         raise ValueError(f'{where} has no loss: give losses=dict(<name>=<weight>)')
     losses = tuple(
@@ -196,6 +200,8 @@ def _parse_loss(where: str, name: str, term: float | Mapping, update: tuple[str,
         raise ValueError(
             f"{where}: unknown keys {sorted(unknown)}; a loss has 'weight', 'during'")
     loss = LossTerm(name, float(cfg.get('weight', 1.0)), _parse_during(where, cfg))
+    if not math.isfinite(loss.weight):
+        raise ValueError(f'{where} has the weight {loss.weight}: give a finite one')
     if loss.is_task:
         missing = [image for image in loss.images if image not in images]
         if missing:

@@ -356,7 +356,8 @@ def test_tool_times_parts(tool, config_file, monkeypatch, tmp_path, capsys):
 
 @pytest.mark.parametrize('arguments, message', [
     (['--compare', 'no_such_way'], "--compare ['no_such_way']: there are ['accum"),
-    (['--variant', 'own', 'a=1'], '--variant is for --compare'),
+    (['--variant', 'own', 'a=1'], '--variant own: --compare does not name it'),
+    (['--compare', 'plain', '--variant', 'own', 'a=1'], 'own: --compare does not name'),
     (['--compare', 'own', '--variant', 'own', 'a'], 'its settings are KEY=VALUE'),
     (['--iterations', '0'], '--iterations'),
 ])

@@ -127,6 +127,25 @@ def test_skip_broken(root, run):
     run(root / 'clean.json', '--images', root / 'train')
 
 
+def test_of_contradicting_entries_none_is_kept(root, run):
+    def repeat(content):
+        for i, source in enumerate(content['images'][:2]):
+            content['images'].append(dict(source, id=100 + i))
+        content['annotations'] += [
+            dict(one, id=100 + i, image_id=101)
+            for i, one in enumerate(content['annotations'])
+            if one['image_id'] == content['images'][1]['id']]
+    edit(root / 'train.json', repeat)
+    shown = run(root / 'train.json', '--images', root / 'train', ok=False)
+    assert '0.png: is listed twice, with different annotations' in shown
+    shown = run(root / 'train.json', '--images', root / 'train', '--skip-broken')
+    assert '2 images and 2 objects left out' in shown
+    clean = json.loads((root / 'clean.json').read_text())
+    assert [one['id'] for one in clean['images']] == [1, 2, 3, 4, 5, 101]
+    assert {one['image_id'] for one in clean['annotations']} <= {1, 2, 3, 4, 5, 101}
+    run(root / 'clean.json', '--images', root / 'train')
+
+
 def test_refusals(root, run):
     source = root / 'train.json'
     shown = run(source, '--images', root / 'train', '--val-share', '0.5', ok=False)

@@ -72,8 +72,9 @@ def chosen_variants(parser: argparse.ArgumentParser, args: argparse.Namespace
     unknown = [name for name in names if name not in known]
     if unknown:
         parser.error(f'--compare {unknown}: there are {sorted(known)}')
-    if args.variant and not names:
-        parser.error('--variant is for --compare')
+    idle = [name for name, *_ in args.variant if name not in names]
+    if idle:
+        parser.error(f'--variant {idle[0]}: --compare does not name it')
     return {name: known[name] for name in dict.fromkeys([*names, 'plain'])}
 
 
