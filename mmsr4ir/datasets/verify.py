@@ -217,8 +217,8 @@ def check_boxes(report: Report, items: Iterable[tuple], workers: int,
         report.count(amounts)
         usable.append((not scan.problem and not other_size, good))
         progress()
-    return [(good and path not in contradicted, boxes)
-            for (path, _, _), (good, boxes) in zip(items, usable, strict=True)]
+    return [(fine and path not in contradicted, good)
+            for (path, _, _), (fine, good) in zip(items, usable, strict=True)]
 
 
 def box_problem(box, size: tuple[int, int] | None = None) -> str | None:
