@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
+EXTRAS = ('train', 'spandrel', 'export', 'web', 'tests')
 MIM_PARTS = ('configs', 'tools', 'demo', 'model-index.yml')
 
 
@@ -65,15 +66,15 @@ setup(
         'Programming Language :: Python :: 3.10',
         'Programming Language :: Python :: 3.11',
         'Programming Language :: Python :: 3.12',
+        'Programming Language :: Python :: 3.13',
+        'Programming Language :: Python :: 3.14',
         'Topic :: Scientific/Engineering :: Image Recognition',
     ],
-    python_requires='>=3.10,<3.13',
+    python_requires='>=3.10',
     packages=find_packages(include=['mmsr4ir', 'mmsr4ir.*']),
     include_package_data=True,
     install_requires=requirements('runtime.txt') + requirements('mminstall.txt'),
-    extras_require=dict(
-        export=requirements('export.txt'), tests=requirements('tests.txt'),
-        web=requirements('web.txt')),
+    extras_require={name: requirements(f'{name}.txt') for name in EXTRAS},
     cmdclass=dict(build_py=BuildPy),
     zip_safe=False,
 )

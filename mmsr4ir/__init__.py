@@ -5,17 +5,20 @@ Importing this package makes its registered modules known to MMEngine
 dependencies (see :mod:`mmsr4ir.compat`). It imports no task library: mmdet, mmseg,
 mmpretrain and mmagic are loaded only when a config names something of theirs.
 """
+import sys
 import warnings
 
 from .version import __version__
 
 try:
     from . import compat, registry
-except Exception as error:  # a package may be missing, or there and broken
-    # Only so that `python -m mmsr4ir.check_env` can run and name the mend.
-    warnings.warn(
-        f'mmsr4ir cannot be used yet ({type(error).__name__}: {error}). '
-        'Run `python -m mmsr4ir.check_env` for what to install.', stacklevel=2)
+except Exception as error:  # a package may be missing, broken or too old
+    reason = (f'mmsr4ir cannot be used yet ({type(error).__name__}: {error}). '
+              'Run `python -m mmsr4ir.check_env` for what to install.')
+    # That command must run all the same, to name the fix.
+    if 'mmsr4ir.check_env' not in sys.orig_argv:
+        raise ImportError(reason) from error
+    warnings.warn(reason, stacklevel=2)
 else:
     compat.install()
 

@@ -4,7 +4,6 @@
 is wrong. It works with any package missing or broken, so it imports none of them before
 it is asked to, and then one by one.
 """
-import os
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
@@ -12,8 +11,9 @@ from importlib import import_module, metadata
 
 from .version import __version__
 
-#: The versions that were tested together (``requirements/constraints.txt``).
-TESTED = {
+# What was tested together (``requirements/constraints.txt``), and what differs on the
+# Pythons for which newer versions are not made.
+_TESTED = {
     'torch': '2.15.0',
     'torchvision': '0.29.2',
     'mmengine': '0.10.7',
@@ -23,33 +23,37 @@ TESTED = {
     'mmsegmentation': '1.2.2',
     'mmpretrain': '1.2.0',
     'mmagic': '1.2.0',
-    'numpy': '1.26.4',
-    'opencv-python': '4.11.0.86',
-    'setuptools': '80.10.2',
-    'diffusers': '0.24.0',
-    'transformers': '4.40.2',
-    'huggingface-hub': '0.25.2',
-    'albumentations': '1.4.24',
+    'numpy': '2.5.5',
+    'opencv-python': '5.0.0.93',
+    'requests': '2.34.2',
     'ftfy': '6.3.1',
-    'regex': '2026.11.15',
+    'regex': '2026.11.19',
 }
-#: What differs on Python 3.10, for which newer versions are not made.
-TESTED_ON_310 = {'torch': '2.14.1', 'regex': '2026.9.29'}
-if sys.version_info < (3, 11):
-    TESTED |= TESTED_ON_310
+_TESTED_ON = {
+    (3, 10): {'torch': '2.14.1', 'numpy': '2.2.6', 'regex': '2026.9.29'},
+    (3, 11): {'numpy': '2.4.6'},
+}
+
+
+def tested(python: tuple[int, ...] = sys.version_info[:2]) -> dict[str, str]:
+    """Return the versions that were tested together on a Python, by package name."""
+    return _TESTED | _TESTED_ON.get(python, {})
+
+
+#: Those of this Python.
+TESTED = tested()
 
 # From, and below which version, as the dependencies really need it, with the reason.
 _BOUNDS = {
-    'mmcv': ('2.0', '2.2', 'mmdet 3.3, mmseg 1.2 and mmagic 1.2 assert mmcv<2.2.0'),
-    'mmcv-lite': ('2.0', '2.2', 'mmdet 3.3, mmseg 1.2 and mmagic 1.2 assert it'),
-    'numpy': ('0', '2', 'mmagic 1.2 uses np.bool8'),
-    'opencv-python': ('0', '4.12', 'later ones want numpy 2'),
-    'setuptools': ('0', '81', 'mmengine 0.10 imports pkg_resources'),
-    'diffusers': ('0.24', '0.25', 'mmagic 1.2 imports parts of it that only 0.24 has'),
-    'transformers': ('0', '4.41', 'diffusers 0.24 needs an older one'),
-    'huggingface-hub': ('0', '0.26', 'diffusers 0.24 imports cached_download'),
-    'albumentations': ('0', '2', 'mmagic.datasets.transforms needs an older one'),
+    'torch': ('2.6', '3', 'older ones run code that is hidden in a checkpoint'),
+    'mmcv': ('2.0', '2.2', 'mmdet 3.3 and mmseg 1.2 assert mmcv<2.2.0'),
+    'mmcv-lite': ('2.0', '2.2', 'mmdet 3.3 and mmseg 1.2 assert it'),
+    'opencv-python': ('4.12', '6', 'CVE-2025-53644 in 4.11: a crafted JPEG writes '
+                      'outside its memory'),
 }
+# pip cannot install these as dependencies. mmagic declares packages for parts that are
+# not used here; to ask for mmcv-lite would replace a full mmcv, whose name it shares.
+_APART = ('mmagic', 'mmcv-lite')
 # Maintained forks with the same import names.
 _FORKS = {
     'mmengine': 'onedl-mmengine',
@@ -64,8 +68,9 @@ _PIP = f'{sys.executable} -m pip'  # that of this interpreter, activated or not
 
 
 def _install(*names: str) -> str:
-    """The command that puts the tested versions in place."""
-    return f'{_PIP} install ' + ' '.join(f'"{name}=={TESTED[name]}"' for name in names)
+    """Return the command that installs the tested versions."""
+    how = 'install --no-deps ' if set(names) <= set(_APART) else 'install '
+    return f'{_PIP} {how}' + ' '.join(f'"{name}=={TESTED[name]}"' for name in names)
 
 
 _USE_LITE = f'{_PIP} uninstall -y mmcv onedl-mmcv && {_install("mmcv-lite")}'
@@ -78,15 +83,14 @@ _IMPORTS = {
            f'"opencv-python-headless=={TESTED["opencv-python"]}"',
     'torch': _install('torch', 'torchvision'),
     'torchvision.ops': _install('torch', 'torchvision'),
-    'mmengine.runner': _install('mmengine', 'setuptools'),
+    'mmengine.runner': _install('mmengine'),
     'mmsr4ir.models': _install('torch', 'torchvision', 'mmengine', 'numpy'),
     'mmcv.ops': _USE_LITE,
     'mmdet.models': _install('mmdet', 'numpy'),
     'mmseg.models': _install('mmsegmentation', 'ftfy', 'regex'),
     'mmpretrain.models': _install('mmpretrain'),
-    'mmagic.models': _install(
-        'mmagic', 'numpy', 'diffusers', 'transformers', 'huggingface-hub'),
-    'mmagic.datasets.transforms': _install('mmagic', 'albumentations'),
+    'mmagic.models.editors.edsr.edsr_net': _install('mmagic'),
+    'mmagic.evaluation.metrics.niqe': _install('mmagic'),
 }
 
 
@@ -114,13 +118,20 @@ def find_problems(versions: Mapping[str, str],
         list[str]: One line for each problem, with the command that mends it.
     """
     problems = []
-    if not (3, 10) <= python < (3, 13):
+    if python < (3, 10):
         problems.append(
-            f'Python {".".join(map(str, python))} is not between 3.10 and 3.12: '
+            f'Python {".".join(map(str, python))} is older than 3.10: '
             'make clean && make setup PYTHON=python3.11')
-    for name in _missing(versions):
-        label = 'mmcv (the full one or mmcv-lite)' if name == 'mmcv-lite' else name
-        problems.append(f'{label} is missing: {_install(name)}')
+    missing = _missing(versions)
+    problems += [f'{name} is missing: {_install(name)}'
+                 for name in missing if name not in _APART]
+    apart = [name for name in _APART if name in missing]
+    if apart:
+        labels = {'mmcv-lite': 'mmcv (the full one or mmcv-lite)'}
+        problems.append(
+            f'{" and ".join(labels.get(name, name) for name in apart)} '
+            f'{"is" if len(apart) == 1 else "are"} missing, which pip cannot install '
+            f'as a dependency: {_install(*apart)}')
     if versions.keys() >= {'mmcv', 'mmcv-lite'}:
         problems.append(
             'mmcv and mmcv-lite are both installed and overwrite each other: '
@@ -195,11 +206,9 @@ def _key(version: str) -> tuple[int, ...]:
 def main() -> int:
     """Print the report; return the exit code."""
     warnings.simplefilter('ignore')
-    # albumentations asks the network for a newer version when it is imported.
-    os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1')
     versions = installed_versions()
     print(f'{"":18}{"installed":16}tested')
-    print(f'{"python":18}{sys.version.split()[0]:16}3.11 (3.10 to 3.12 allowed)')
+    print(f'{"python":18}{sys.version.split()[0]:16}3.10 to 3.14')
     print(f'{"mmsr4ir":18}{__version__}')
     for name, tested in TESTED.items():
         print(f'{name:18}{versions.get(name, "-"):16}{tested}')

@@ -25,10 +25,9 @@ from typing import NoReturn, TextIO
 #: What the tools import most of the time for. Not onnxruntime, which has threads with
 #: locks: a fork has only the locks, and waits for them for ever.
 PACKAGES = (
-    'albumentations', 'cv2', 'diffusers.models', 'ftfy', 'imageio', 'matplotlib.pyplot',
-    'pandas', 'pycocotools.coco', 'rich.progress', 'scipy.signal',
-    'scipy.stats', 'shapely.geometry', 'tifffile', 'torch.distributed.fsdp',
-    'torch.distributed.optim', 'torchvision', 'transformers.modeling_utils', 'yapf')
+    'cv2', 'ftfy', 'matplotlib.pyplot', 'pycocotools.coco', 'rich.progress',
+    'scipy.signal', 'scipy.stats', 'shapely.geometry', 'torch.distributed.fsdp',
+    'torch.distributed.optim', 'torchvision', 'yapf')
 
 
 def wait_for_command(answers: TextIO) -> dict | None:

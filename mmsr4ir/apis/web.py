@@ -94,8 +94,8 @@ def build_page(compare: SideBySide, name: str, max_pixels: int = MAX_PIXELS
         files = write_comparison(comparison, Path(page.GRADIO_CACHE) / uuid.uuid4().hex)
         return _answer(comparison, files, compare.scores(comparison), scale)
 
-    with gr.Blocks(title=f'SR4IR: {name}', theme=_theme(), css=_CSS,
-                   analytics_enabled=False, delete_cache=(_KEPT, _KEPT)) as page:
+    with gr.Blocks(title=f'SR4IR: {name}', analytics_enabled=False,
+                   delete_cache=(_KEPT, _KEPT)) as page:
         gr.HTML(f'<h1>Super-resolution for recognition</h1><p><b>{escape(name)}</b> '
                 f'restores x{scale}. What its task network finds in the restored '
                 'image is shown beside what it finds in the one that is only '
@@ -119,7 +119,7 @@ def build_page(compare: SideBySide, name: str, max_pixels: int = MAX_PIXELS
                     drawn = gr.HTML(elem_id='drawn', min_height=40)
                 table = gr.HTML(elem_id='scores')
         button.click(run, [image, choice], [note, plain, drawn, table, files],
-                     api_name=False)
+                     api_visibility='private')
     return page
 
 
@@ -158,10 +158,7 @@ def serve(page: gr.Blocks, host: str, port: int, max_bytes: int = MAX_BYTES) -> 
         OSError: The port is taken.
     """
     async def take(request: Request) -> Response:
-        try:
-            form = await request.form(max_files=1, max_fields=0)
-        except ValueError as error:  # of python_multipart
-            return PlainTextResponse(f'This is no upload: {error}', 400)
+        form = await request.form(max_files=1, max_fields=0)
         given = form.get('files')
         if not isinstance(given, UploadFile):
             return PlainTextResponse('There is no file.', 400)
@@ -172,10 +169,11 @@ def serve(page: gr.Blocks, host: str, port: int, max_bytes: int = MAX_BYTES) -> 
         page.upload_file_set.add(str(path))  # to be deleted
         return JSONResponse([str(path)])
 
-    # Not mounted into an app of ours: Gradio 5.13 then lets a request name any file.
+    # Not mounted into an app of ours: Gradio 5.13 let a request name any file then.
     page.queue(max_size=20).launch(
-        server_name=host, server_port=port, share=False, show_api=False,
-        ssr_mode=False, max_file_size=max_bytes, app_kwargs=dict(
+        server_name=host, server_port=port, share=False, ssr_mode=False,
+        theme=_theme(), css=_CSS, footer_links=[], max_file_size=max_bytes,
+        app_kwargs=dict(
             routes=[Route('/gradio_api/upload', take, methods=['POST'])],
             middleware=[Middleware(Guard, max_bytes=max_bytes)],
             docs_url=None, redoc_url=None, openapi_url=None))

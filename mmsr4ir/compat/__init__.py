@@ -4,17 +4,27 @@
 part                 for which versions, and why
 ===================  ==========================================================
 ``mmcv_ops``         mmcv-lite 2.x: serves ``mmcv._ext`` through torchvision.
-``checkpoint``       mmengine 0.10 on torch >= 2.6: loads checkpoints with
-                     ``weights_only=True`` and an allow-list. On any torch: writes
-                     local files beside and renames them.
+``checkpoint``       mmengine 0.10: loads checkpoints with ``weights_only=True`` and
+                     an allow-list, for which torch must be 2.6 or later; writes local
+                     files beside and renames them.
 ``config_packages``  mmengine 0.10: configs of this package by ``mmsr4ir::``.
 ``config_text``      mmengine 0.10: lays out a config's text once, not four times.
+``mmagic_parts``     mmagic 1.2: imports what is asked for, not all of mmagic.
+``multimodal``       mmpretrain 1.2 with transformers >= 5: can be imported.
+``spandrel_call``    spandrel 0.4: calls a network so that it can be trained.
 ``swinir``           mmagic 1.2: SwinIR in a graph for any size, while exporting.
 ===================  ==========================================================
 
 The tests in ``tests/test_compat`` show for each that it is still needed.
 """
-from . import checkpoint, config_packages, config_text, mmcv_ops
+from . import (
+    checkpoint,
+    config_packages,
+    config_text,
+    mmagic_parts,
+    mmcv_ops,
+    multimodal,
+)
 
 
 def install() -> None:
@@ -23,6 +33,8 @@ def install() -> None:
     checkpoint.install()
     config_packages.install()
     config_text.install()
+    mmagic_parts.install()
+    multimodal.install()
 
 
 __all__ = ['install']

@@ -12,7 +12,8 @@ Code can also hide in a text: mmengine's Runner, when it resumes, runs
 ``meta['config']`` as a config, which is Python. mmengine 0.10 does not write that
 entry; it is removed.
 
-On torch before 2.6 no loader is installed and torch's own rules hold.
+torch before 2.6 has no ``weights_only`` that mmengine's own loaders keep to, and is
+refused.
 
 mmengine 0.10 writes a checkpoint straight to its final name, so that a run that dies
 meanwhile leaves half a file there. :class:`WholeFileBackend` takes the place of its
@@ -39,6 +40,11 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.utils import digit_version
 
 from mmsr4ir.files import write_whole
+
+if digit_version(torch.__version__) < digit_version('2.6'):
+    raise ImportError(
+        f'torch {torch.__version__} is too old: before 2.6, code that is hidden in a '
+        'checkpoint runs when it is loaded; install torch 2.6 or later')
 
 
 def allowed_globals() -> list:
@@ -100,6 +106,8 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
     filename = os.path.expanduser(filename)
     if not os.path.isfile(filename):
         raise FileNotFoundError(f'checkpoint {filename} does not exist')
+    if filename.endswith('.safetensors'):
+        return _load_safetensors(filename, map_location)
     try:
         with torch.serialization.safe_globals(allowed_globals()):
             checkpoint = torch.load(
@@ -118,6 +126,21 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
     if isinstance(meta, dict):
         meta.pop('config', None)
     return checkpoint
+
+
+def _load_safetensors(filename: str, map_location: Any) -> dict:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ModuleNotFoundError as error:
+        raise RuntimeError(f"{filename} cannot be read: {error}: "
+                           "pip install 'mmsr4ir[spandrel]'") from error
+    device = map_location if isinstance(map_location, str | torch.device) else 'cpu'
+    try:
+        return load_file(filename, device=str(device))
+    except SafetensorError as error:
+        raise RuntimeError(f'{filename} cannot be read; it is truncated or no '
+                           f'.safetensors file ({error})') from error
 
 
 def load_from_url(url: str, map_location: Any = None) -> dict:
@@ -224,11 +247,9 @@ class WholeFileBackend(LocalBackend):
 
 
 def install() -> None:
-    """Register the backend, and on torch >= 2.6 the loaders of files and URLs."""
+    """Register the backend, and the loaders of files and URLs."""
     register_backend('local', WholeFileBackend, force=True, prefixes='')
-    if digit_version(torch.__version__) >= digit_version('2.6'):
-        CheckpointLoader.register_scheme(
-            prefixes='', loader=load_from_local, force=True)
-        CheckpointLoader.register_scheme(
-            prefixes=['http://', 'https://'], loader=load_from_url, force=True)
-        mmengine_checkpoint.load_from_http = load_from_url
+    CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
+    CheckpointLoader.register_scheme(
+        prefixes=['http://', 'https://'], loader=load_from_url, force=True)
+    mmengine_checkpoint.load_from_http = load_from_url

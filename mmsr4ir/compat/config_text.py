@@ -7,8 +7,11 @@ demo's detector each takes 0.4 s.
 from functools import lru_cache
 
 from mmengine.config import config
+from yapf.yapflib import yapf_api
 
-_format_code = config.FormatCode
+# onedl-mmengine imports it when it lays out a text.
+_place = config if hasattr(config, 'FormatCode') else yapf_api
+_format_code = _place.FormatCode
 
 
 def format_code(text: str, style_config: dict, **options) -> tuple[str, bool]:
@@ -24,4 +27,4 @@ def _remembered(text: str, style: tuple, options: tuple) -> tuple[str, bool]:
 
 def install() -> None:
     """Have MMEngine's configs use it."""
-    config.FormatCode = format_code
+    _place.FormatCode = format_code

@@ -11,7 +11,9 @@ import importlib.util
 import sys
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+
+from mmengine.utils.dl_utils import misc
 
 NAME = 'mmcv._ext'
 _SERVED_BY = 'mmsr4ir.compat.torchvision_ext'
@@ -41,6 +43,9 @@ def install() -> None:
     """Offer ``mmcv._ext``. Calling it again changes nothing."""
     if not any(isinstance(finder, _ExtFinder) for finder in sys.meta_path):
         sys.meta_path.append(_ExtFinder())
+    # MMEngine 0.10.7 asks whether there is one by what Python 3.14 no longer has.
+    if hasattr(misc, 'pkgutil'):
+        misc.pkgutil = SimpleNamespace(find_loader=importlib.util.find_spec)
 
 
 def backing() -> str:

@@ -1,10 +1,11 @@
 """Read images and masks as a training does, and say what is wrong or gets changed.
 
 MMCV's loader (OpenCV, in colour) makes three channels of 8 bits of every file. Tried
-with OpenCV 4.11: grey, black-and-white and palette images become three channels
+with OpenCV 5.0: grey, black-and-white and palette images become three channels
 without loss; 16 bits become 8; transparency is dropped, and the colours
 beneath it show; CMYK is converted (the profile is not used); a picture with an EXIF
-orientation is turned (WebP is not); GIF and TIFF with 32 bits a channel cannot be read.
+orientation is turned (WebP only from OpenCV 5 on); TIFF with 32 bits a channel cannot
+be read.
 A file that is cut off cannot be read; bytes changed within a JPEG's scan pass both
 OpenCV and PIL.
 """
@@ -131,7 +132,7 @@ def loaded_size(path: str) -> tuple[int, int]:
     """Width and height as the loader gives them, from the head where that tells them.
 
     It does not for an EXIF orientation: Pillow has turned a TIFF already when it gives
-    the size, and OpenCV does not turn a WebP.
+    the size, and OpenCV turns a WebP from version 5 on.
 
     Raises:
         OSError: It is missing, or OpenCV cannot read it.

@@ -12,6 +12,7 @@ from .distributed import SeparateDistributedDataParallel
 from .losses import PixelLoss, TDPLoss
 from .paired_lr import PairedLR
 from .patch_mix import CrossQualityPatchMix, patch_mix
+from .spandrel_network import Spandrel
 from .sr4ir import SR4IR
 from .upsamplers import InterpolateUpsampler
 
@@ -19,5 +20,5 @@ __all__ = [
     'BicubicDownsample', 'CrossQualityPatchMix', 'Degradation', 'GaussianNoise',
     'InterpolateUpsampler', 'JPEGCompression', 'OneOf', 'PairedLR', 'PixelLoss',
     'PoissonNoise', 'RandomBlur', 'RandomResize', 'SR4IR',
-    'SeparateDistributedDataParallel', 'TDPLoss', 'patch_mix'
+    'SeparateDistributedDataParallel', 'Spandrel', 'TDPLoss', 'patch_mix'
 ]

@@ -2,6 +2,7 @@
 import copy
 import difflib
 from collections.abc import Sequence
+from importlib.util import find_spec
 from logging import ERROR
 
 import torch
@@ -10,11 +11,13 @@ from mmengine.model import revert_sync_batchnorm
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmsr4ir.compat.mmagic_parts import registered_names
 from mmsr4ir.registry import MODELS
 
 from .features import FeatureTap, NotReachedError, frozen
 from .losses import TDPLoss
 from .recipes import Phase
+from .spandrel_network import Spandrel
 
 # Divisible by the windows and strides that networks ask for. The smallest image that
 # a task network takes is the first of the sizes that it does not refuse.
@@ -43,10 +46,15 @@ def _explain_unknown(part: str, cfg: dict, error: KeyError) -> str:
     name = str(cfg.get('type'))
     scope, _, key = name.rpartition('.')
     scope = scope or cfg.get('_scope_') or ''
-    registry = MODELS.parent.children.get(scope, MODELS.parent)
-    if key in registry.module_dict:  # something inside the network is unknown
+    if scope and find_spec(scope) is None:
+        return (f'model.{part}.type {name!r}: the package {scope!r} is not installed; '
+                '`python -m mmsr4ir.check_env` prints the command that installs it')
+    names = set(MODELS.parent.children.get(scope, MODELS.parent).module_dict)
+    if scope == 'mmagic':  # its registry has only what was asked for
+        names |= set(registered_names()['MODELS'])
+    if key in names:  # something inside the network is unknown
         return f'model.{part} ({name}): {error.args[0]}'
-    close = difflib.get_close_matches(key, registry.module_dict, n=3)
+    close = difflib.get_close_matches(key, names, n=3)
     hint = f'Did you mean {", ".join(close)}?' if close else (
         "Give it as '<package>.<name>', such as 'mmagic.EDSRNet'.")
     return f'model.{part}.type: no network is called {name!r}. {hint}'
@@ -142,11 +150,15 @@ def check_batched(recipe: tuple[Phase, ...], task: nn.Module) -> None:
 
 @torch.no_grad()
 def check_scale(sr: nn.Module, degradation: nn.Module, sr_range: float) -> None:
-    """See that the SR network restores the size that the degradation takes away.
+    """Check that the SR network restores the size that the degradation takes away.
 
     Raises:
-        ValueError: It does not.
+        ValueError: If their scales differ, or if ``sr_range`` is set for a network of
+            spandrel, which multiplies its images itself.
     """
+    if isinstance(sr, Spandrel) and sr_range != 1:
+        raise ValueError(f'model.sr_range={sr_range:g}: networks of mmsr4ir.Spandrel '
+                         'take images in [0, 1]; leave model.sr_range out')
     device = next((p.device for p in sr.parameters()), torch.device('cpu'))
     lr = torch.zeros(1, 3, _PROBE_LR, _PROBE_LR, device=device)
     with frozen(sr):

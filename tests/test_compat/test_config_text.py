@@ -1,5 +1,5 @@
 """The text of a config, which yapf lays out once."""
-from mmengine.config import Config, config
+from mmengine.config import Config
 
 from mmsr4ir.compat import config_text
 from toys import toy_runner
@@ -16,11 +16,12 @@ def test_mmengine_asks_for_the_same_text_again_at_each_start(tmp_path):
 
 def test_the_text_is_that_of_yapf_and_follows_the_config(monkeypatch):
     cfg = Config(dict(model=dict(names=['a' * 40, 'b' * 40], number=1)))
-    assert config.FormatCode is config_text.format_code
+    place = config_text._place
+    assert place.FormatCode is config_text.format_code
     for number in (1, 2):
         cfg.model.number = number
         with monkeypatch.context() as patch:
-            patch.setattr(config, 'FormatCode', config_text._format_code)
+            patch.setattr(place, 'FormatCode', config_text._format_code)
             want = cfg.pretty_text
         assert cfg.pretty_text == cfg.pretty_text == want
         assert f'number={number}' in want

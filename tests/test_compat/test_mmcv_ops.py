@@ -2,6 +2,7 @@
 import math
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from torch.nn import functional as F
 from mmsr4ir.compat import mmcv_ops
 from mmsr4ir.compat.torchvision_ext import SERVED, MissingOpError
 
+# The maintained fork asks in a way that lasts.
+IS_FORK = 'onedl-mmengine' in packages_distributions()['mmengine']
 DEVICES = ['cpu'] + (['cuda'] if torch.cuda.is_available() else [])
 on_devices = pytest.mark.parametrize('device', DEVICES)
 
@@ -381,6 +384,25 @@ print(sum(type(f).__name__ == '_ExtFinder' for f in sys.meta_path))
                              capture_output=True, text=True)
     assert process.stdout.splitlines() == [
         f'mmcv (compiled) {tmp_path / "_ext.py"} real', '1'], process.stderr
+
+
+def test_mmengine_sees_it_on_python_3_14_too():
+    """Which no longer has ``pkgutil.find_loader``, as MMEngine asks for it."""
+    code = '''
+import pkgutil
+vars(pkgutil).pop('find_loader', None)
+from mmengine.utils.dl_utils import misc
+try:
+    misc.mmcv_full_available()
+except AttributeError:
+    print('as it is: fails')
+import mmsr4ir
+print(misc.mmcv_full_available())
+'''
+    process = subprocess.run([sys.executable, '-W', 'ignore', '-c', code],
+                             capture_output=True, text=True)
+    assert process.stdout.splitlines() == [
+        *(() if IS_FORK else ('as it is: fails', )), 'True'], process.stderr
 
 
 def test_here_torchvision_serves_and_mmengine_sees_it():

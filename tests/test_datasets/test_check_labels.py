@@ -138,7 +138,8 @@ def test_images_of_maps_are_looked_at(seg, tmp_path):
     Image.fromarray(noise).save(tmp_path / 'train/0.png', 'JPEG')
     whole = (tmp_path / 'train/0.png').read_bytes()
     (tmp_path / 'train/0.png').write_bytes(whole[:len(whole) * 7 // 10])
-    Image.fromarray(noise).save(tmp_path / 'train/1.png', 'GIF')
+    Image.fromarray(noise[..., 0].astype(np.float32)).save(
+        tmp_path / 'train/1.png', 'TIFF')
     with pytest.raises(DataError, match=r'2 problems.*train/0\.png is truncated.*'
                        r'train/1\.png cannot be read by OpenCV, the loader'):
         check_data(seg, ('train', ))

@@ -45,7 +45,7 @@ def test_good_pairs_pass(cfg):
 
 
 @pytest.mark.parametrize('form, lr_size', [
-    ('JPEG', (4, 3)), ('TIFF', (4, 3)), ('WEBP', (3, 4))])
+    ('JPEG', (4, 3)), ('TIFF', (4, 3)), ('WEBP', (4, 3)), ('PNG', (4, 3))])
 def test_hr_images_are_turned_as_the_loader_turns_them(cfg, tmp_path, form, lr_size):
     exif = Image.Exif()
     exif[0x0112] = 6

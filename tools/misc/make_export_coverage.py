@@ -44,7 +44,7 @@ def attempt(group: str, task: str, layer: str, size: int, sr: dict) -> list[str]
     init_default_scope(cfg.default_scope)
     torch.manual_seed(0)
     model = build_model(cfg)
-    part = dict(mmdet='dense', mmagic='sr').get(group, 'pipeline')
+    part = dict(mmdet='dense', mmagic='sr', spandrel='sr').get(group, 'pipeline')
     part = ExportPart(model, part).eval()
     try:
         return ['any batch and size', *export(part, _OPEN, [(2, *_OPEN), *_OTHER])]

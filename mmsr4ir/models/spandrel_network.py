@@ -1,0 +1,169 @@
+"""SR networks of the package ``spandrel``, from the files that people share."""
+import inspect
+import math
+import os
+from importlib import import_module
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.logging import print_log
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import Tensor, nn
+
+from mmsr4ir.compat.spandrel_call import call_function
+from mmsr4ir.registry import MODELS
+
+from .weights import WeightsError
+
+
+@MODELS.register_module()
+class Spandrel(nn.Module):
+    """An SR network of spandrel: HAT, DAT, SwinIR, RCAN, SPAN, ESRGAN and more.
+
+    Give either a file, which tells the architecture and its settings, or an
+    architecture with its settings, which begins with random weights. What spandrel
+    knows of the network gives the scale, the range of its images, and the sizes that it
+    takes; an image of another size is mirrored at its right and bottom edge, and the
+    result is cropped.
+
+    The state dict has the names of the shared file (without ``network.``), so that a
+    trained network can be loaded by every program that reads such files.
+
+    Args:
+        checkpoint: A ``.safetensors`` file; a ``.pth``, ``.pt`` or ``.ckpt`` file,
+            which is read without running code that it may hold; or the checkpoint of a
+            training of :class:`SR4IR` with such a network.
+        arch: Name of one of spandrel's classes, such as ``'HAT'``.
+        **settings: Of that class, as ``upscale=4, embed_dim=60``.
+
+    Attributes:
+        scale: How much larger an edge of the output is.
+        window_size: Edge, in LR pixels, of the tiles at whose multiples an image may be
+            cut; 1 for a network without windows.
+
+    Raises:
+        ImportError: If spandrel is not installed.
+        ValueError: If neither or both of ``checkpoint`` and ``arch`` are given, if
+            spandrel has no such class or the class no such setting, or if the network
+            does not enlarge RGB images.
+        WeightsError: If the file does not exist, or holds no network that spandrel
+            knows.
+    """
+
+    def __init__(self, checkpoint: str | None = None, arch: str | None = None,
+                 **settings: Any) -> None:
+        super().__init__()
+        if (checkpoint is None) == (arch is None) or (checkpoint and settings):
+            raise ValueError(
+                'mmsr4ir.Spandrel takes a file, or an architecture with its settings: '
+                "give checkpoint='hat.safetensors', or arch='HAT', upscale=4, ...")
+        if checkpoint:
+            described = _read(checkpoint)
+            self.network = described.model
+        else:
+            self.network, described = _build(arch, settings)
+        name = described.architecture.id
+        channels = (described.input_channels, described.output_channels)
+        if getattr(described, 'purpose', '') != 'SR' or channels != (3, 3):
+            raise ValueError(
+                f'mmsr4ir.Spandrel: {checkpoint or arch} is no SR network for RGB '
+                f'images: {name} is for {described.purpose}, x{described.scale}, with '
+                f'{channels[0]} channels in and {channels[1]} out')
+        self.call = call_function(described)
+        self.scale = described.scale
+        self.least = described.size_requirements.minimum
+        self.multiple = described.size_requirements.multiple_of
+        window = getattr(self.network, 'window_size', 1)
+        self.window_size = math.lcm(
+            self.multiple, window if isinstance(window, int) else 1)
+        self.register_state_dict_post_hook(_drop_prefix)
+        self.register_load_state_dict_pre_hook(_add_prefix)
+        if checkpoint:
+            count = sum(value.numel() for value in self.network.parameters())
+            print_log(f'{checkpoint}: {name}, x{self.scale}, {count:,} parameters',
+                      'current')
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """Enlarge images.
+
+        Args:
+            lr: (N, 3, h, w), RGB, [0, 1].
+
+        Returns:
+            Tensor: (N, 3, h * scale, w * scale), RGB, [0, 1] but for overshoots.
+        """
+        height, width = lr.shape[-2:]
+        bottom, right = (
+            math.ceil(max(length, self.least) / self.multiple) * self.multiple - length
+            for length in (height, width))
+        lr = lr.clone()  # RCAN changes its input in place
+        if bottom or right:
+            # As spandrel does it: a mirror has one pixel less than the image.
+            mirrored = (0, min(right, width - 1), 0, min(bottom, height - 1))
+            lr = F.pad(lr, mirrored, 'reflect')
+            lr = F.pad(lr, (0, right - mirrored[1], 0, bottom - mirrored[3]),
+                       'replicate')
+        sr = self.call(self.network, lr)
+        return sr[..., :height * self.scale, :width * self.scale]
+
+
+def _spandrel() -> Any:
+    try:
+        return import_module('spandrel')
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"mmsr4ir.Spandrel: {error}: pip install 'mmsr4ir[spandrel]'") from error
+
+
+def _read(path: str) -> Any:
+    """Read a file into spandrel's description of the network, weights included."""
+    spandrel = _spandrel()
+    if '://' not in path and not os.path.isfile(os.path.expanduser(path)):
+        raise WeightsError(
+            f'model.sr.checkpoint {path} does not exist. It tells the architecture; '
+            'any file with the same network does, as a checkpoint of its training here')
+    tensors = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    inner = tensors.get('state_dict', {}) if isinstance(tensors, dict) else {}
+    own = {name.removeprefix('sr.'): value for name, value in inner.items()
+           if name.startswith('sr.')}
+    try:
+        return spandrel.MAIN_REGISTRY.load(own or tensors)
+    except spandrel.UnsupportedModelError as error:
+        raise WeightsError(
+            f'model.sr.checkpoint {path} holds no network that spandrel '
+            f'{spandrel.__version__} knows') from error
+
+
+def _build(arch: str, settings: dict) -> tuple[nn.Module, Any]:
+    """Build a class of spandrel; describe what was built by its state dict."""
+    classes = {}
+    for support in _spandrel().MAIN_REGISTRY:
+        module = import_module(type(support.architecture).__module__)
+        classes |= {name: (getattr(module, name), support.architecture)
+                    for name in module.__all__ if not name.endswith('Arch')}
+    if arch not in classes:
+        raise ValueError(f'mmsr4ir.Spandrel: arch={arch!r}: use one of '
+                         f'{", ".join(sorted(classes))}')
+    network, architecture = classes[arch]
+    known = inspect.signature(network.__init__).parameters.keys() - {'self'}
+    unknown = sorted(settings.keys() - known)
+    if unknown:
+        raise ValueError(f'mmsr4ir.Spandrel: {arch} has no {unknown}; it has '
+                         f'{", ".join(sorted(known))}')
+    built = network(**settings)
+    with torch.random.fork_rng(devices=[]):  # the description is a second network
+        return built, architecture.load(dict(built.state_dict()))
+
+
+def _drop_prefix(module: nn.Module, state_dict: dict, prefix: str, metadata: Any
+                 ) -> None:
+    inner = f'{prefix}network.'
+    for name in [name for name in state_dict if name.startswith(inner)]:
+        state_dict[prefix + name.removeprefix(inner)] = state_dict.pop(name)
+
+
+def _add_prefix(module: nn.Module, state_dict: dict, prefix: str, *more: Any) -> None:
+    for name in [name for name in state_dict if name.startswith(prefix)]:
+        state_dict[f'{prefix}network.{name.removeprefix(prefix)}'] = state_dict.pop(
+            name)

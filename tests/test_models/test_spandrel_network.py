@@ -1,0 +1,156 @@
+"""SR networks of spandrel: their values, their files, and in a training."""
+import copy
+import importlib
+
+import pytest
+import spandrel
+import torch
+from mmengine.config import ConfigDict
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from safetensors.torch import save_file
+
+from mmsr4ir.compat.checkpoint import UnsafeCheckpointError
+from mmsr4ir.models import Spandrel, spandrel_network
+from mmsr4ir.models.tiles import restore_tiled
+from mmsr4ir.models.weights import WeightsError
+from mmsr4ir.registry import MODELS
+from toys import toy_config, toy_data
+
+SETTINGS = dict(
+    Compact=dict(num_feat=8, num_conv=2, upscale=2),
+    ESRGAN=dict(num_filters=8, num_blocks=1, scale=2),
+    RCAN=dict(scale=2, n_resgroups=1, n_resblocks=1, n_feats=16),
+    SAFMN=dict(dim=8, n_blocks=1, upscaling_factor=2),
+    SwinIR=dict(embed_dim=8, depths=[2], num_heads=[2], window_size=8, upscale=2,
+                upsampler='pixelshuffle'),
+    UpCunet2x=dict(),
+)
+
+
+class Attack:
+    def __reduce__(self):
+        return eval, ('open("/tmp/never", "w")', )
+
+
+def build(arch: str) -> Spandrel:
+    torch.manual_seed(0)
+    return Spandrel(arch=arch, **SETTINGS[arch])
+
+
+@pytest.fixture
+def file(tmp_path, request):
+    """A file as people share them, of the architecture that the test names."""
+    arch = getattr(request, 'param', 'Compact')
+    tensors = {name: value.clone() for name, value in build(arch).state_dict().items()}
+    path = tmp_path / 'shared.safetensors'
+    save_file(tensors, path)
+    return path
+
+
+@pytest.mark.parametrize('size', [(21, 13), (32, 40)])
+@pytest.mark.parametrize('file', SETTINGS, indirect=True)
+def test_values_are_those_of_spandrel_whatever_the_size(file, size):
+    own = Spandrel(checkpoint=str(file)).eval()
+    theirs = spandrel.ModelLoader().load_from_file(file)
+    lr = torch.rand(1, 3, *size)
+    before = lr.clone()
+    with torch.no_grad():
+        sr = own(lr)
+    assert torch.equal(lr, before)
+    assert sr.shape == (1, 3, 2 * size[0], 2 * size[1])
+    torch.testing.assert_close(sr.clamp(0, 1), theirs(lr))
+    assert own.scale == theirs.scale == 2
+
+
+@pytest.mark.parametrize('file', ['ESRGAN'], indirect=True)
+def test_what_is_saved_is_a_file_for_everyone(file, tmp_path):
+    network = build('ESRGAN')
+    names = spandrel.ModelLoader().load_from_file(file).model.state_dict().keys()
+    assert network.state_dict().keys() == names
+    other = Spandrel(arch='ESRGAN', **SETTINGS['ESRGAN'])
+    other.load_state_dict(network.state_dict())
+    with pytest.raises(RuntimeError, match='Missing key'):
+        other.load_state_dict({})
+    lr = torch.rand(1, 3, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(other(lr), network(lr), rtol=0, atol=0)
+    torch.save(dict(params_ema=network.state_dict()), tmp_path / 'a.pth')
+    read = Spandrel(checkpoint=str(tmp_path / 'a.pth'))
+    with torch.no_grad():
+        torch.testing.assert_close(read(lr), network(lr), rtol=0, atol=0)
+
+
+def test_it_is_trained_and_its_checkpoint_stands_in_for_the_file(file, tmp_path):
+    model = MODELS.build(ConfigDict(toy_config(
+        sr=dict(type='mmsr4ir.Spandrel', checkpoint=str(file))))).train()
+    model.init_weights()
+    before = copy.deepcopy(model.state_dict())
+    shared = build('Compact').state_dict()
+    assert all(torch.equal(before[f'sr.{name}'], value)
+               for name, value in shared.items())
+    logs = model.train_step(toy_data(), OptimWrapperDict(**{
+        name: OptimWrapper(torch.optim.SGD(getattr(model, name).parameters(), lr=0.1))
+        for name in ('sr', 'task')}))
+    assert all(value.isfinite() for value in logs.values())
+    trained = model.state_dict()
+    assert not any(torch.equal(before[f'sr.{name}'], trained[f'sr.{name}'])
+                   for name in shared if name.endswith('weight'))
+    torch.save(dict(state_dict=trained), tmp_path / 'epoch_1.pth')
+    file.unlink()
+    sr = Spandrel(checkpoint=str(tmp_path / 'epoch_1.pth'))
+    lr = torch.rand(1, 3, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(sr(lr), model.sr(lr), rtol=0, atol=0)
+
+
+def test_tiles_start_at_whole_windows():
+    assert build('SAFMN').window_size == build('SwinIR').window_size == 8
+    network = build('Compact').eval()
+    assert network.window_size == 1
+    lr = torch.rand(3, 50, 45)
+    with torch.no_grad():
+        tiled = restore_tiled(network, lr, 2, tile=40, overlap=16)
+        torch.testing.assert_close(tiled, network(lr[None])[0])
+
+
+@pytest.mark.parametrize('given, message', [
+    (dict(), 'takes a file, or an architecture'),
+    (dict(arch='HAT', checkpoint='a.pth'), 'takes a file, or an architecture'),
+    (dict(checkpoint='a.pth', upscale=4), 'takes a file, or an architecture'),
+    (dict(arch='HATT'), "arch='HATT': use one of ATD, .*HAT, "),
+    (dict(arch='Compact', scale=2), r"Compact has no \['scale'\]; it has act_type, "),
+    (dict(arch='DnCNN', in_nc=3, out_nc=3), 'DnCNN is for Restoration, x1, with 3 ch'),
+    (dict(arch='Compact', num_in_ch=1, num_out_ch=1), '1 channels in and 1 out'),
+])
+def test_settings_that_cannot_be_are_named(given, message):
+    with pytest.raises(ValueError, match=message):
+        Spandrel(**given)
+
+
+def test_files_that_cannot_be_are_named(tmp_path, monkeypatch):
+    path = tmp_path / 'a.safetensors'
+    with pytest.raises(WeightsError, match=r'a\.safetensors does not exist. It tells'):
+        Spandrel(checkpoint=str(path))
+    save_file(dict(weight=torch.zeros(2)), path)
+    with pytest.raises(WeightsError, match=r'holds no network that spandrel [\d.]+ '):
+        Spandrel(checkpoint=str(path))
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(RuntimeError, match='truncated or no .safetensors file'):
+        Spandrel(checkpoint=str(path))
+    torch.save(dict(params=Attack()), tmp_path / 'a.pth')
+    with pytest.raises(UnsafeCheckpointError, match='eval'):
+        Spandrel(checkpoint=str(tmp_path / 'a.pth'))
+
+    def without(name):
+        raise ModuleNotFoundError(f'No module named {name!r}', name=name)
+
+    monkeypatch.setattr(spandrel_network, 'import_module', without)
+    with pytest.raises(ImportError, match=r"'spandrel': pip install 'mmsr4ir\[spandr"):
+        Spandrel(arch='HAT')
+    assert importlib.import_module('spandrel') is spandrel
+
+
+def test_the_range_of_its_images_is_not_to_be_set():
+    sr = dict(type='mmsr4ir.Spandrel', arch='Compact', **SETTINGS['Compact'])
+    with pytest.raises(ValueError, match=r'sr_range=255.*take images in \[0, 1\]'):
+        MODELS.build(ConfigDict(toy_config(sr=sr, sr_range=255)))
