@@ -3,12 +3,12 @@ import argparse
 import os
 import sys
 
-from mmengine.runner import Runner
 from torch.distributed.elastic.multiprocessing.errors import record
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
 from mmsr4ir.apis import (
     add_run_arguments,
+    build_runner,
     check_before_run,
     end_dist,
     load_config,
@@ -49,7 +49,7 @@ def main() -> None:
     if '://' not in args.checkpoint and not os.path.isfile(args.checkpoint):
         sys.exit(f'error: checkpoint {args.checkpoint} does not exist')
     start_dist(cfg)
-    runner = Runner.from_cfg(cfg)
+    runner = build_runner(cfg)
     if args.out:
         from mmsr4ir.evaluation import DumpPredictions
         runner.test_evaluator.metrics.append(DumpPredictions(out_file_path=args.out))

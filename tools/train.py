@@ -4,13 +4,13 @@ import gc
 import os
 import sys
 
-from mmengine.runner import Runner
 from torch.distributed.elastic.multiprocessing.errors import record
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
 from mmsr4ir.apis import (
     ResumeError,
     add_run_arguments,
+    build_runner,
     check_before_run,
     end_dist,
     keep_freed_memory,
@@ -82,7 +82,7 @@ def main() -> None:
         splits = ('train', 'val') if cfg.get('val_dataloader') else ('train', )
         check_before_run(cfg, splits)
     start_dist(cfg)
-    runner = Runner.from_cfg(cfg)
+    runner = build_runner(cfg)
     # Packages and networks stay to the end. Loader workers share their pages; looking
     # them through for garbage would write to them, and each process get its own copies.
     gc.collect()

@@ -5,6 +5,7 @@ from .resume import ResumeError, resume_point
 from .runs import (
     ConfigOptions,
     add_run_arguments,
+    build_runner,
     check_before_run,
     end_dist,
     load_config,
@@ -17,7 +18,7 @@ from .runs import (
 
 __all__ = [
     'ConfigOptions', 'ResumeError', 'SR4IRInferencer', 'add_run_arguments',
-    'check_before_run', 'end_dist', 'keep_freed_memory', 'load_config',
+    'build_runner', 'check_before_run', 'end_dist', 'keep_freed_memory', 'load_config',
     'merge_options', 'read_config', 'resume_point', 'set_amp', 'start_dist',
     'use_exact_loops'
 ]

@@ -22,6 +22,7 @@ from torch import nn
 from mmsr4ir.config_values import type_name
 from mmsr4ir.datasets.check import DataError, check_data, datasets_of
 from mmsr4ir.datasets.check_pairs import check_pairs
+from mmsr4ir.models.weights import WeightsError
 
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 #: What is taken from a config without being an argument of MMEngine's Runner.
@@ -157,6 +158,18 @@ def start_dist(cfg: Config) -> None:
         timeout = settings.get('timeout')  # seconds, as MMEngine has them
         torch.distributed.init_process_group(
             'gloo', timeout=timeout and timedelta(seconds=timeout))
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build MMEngine's Runner, and with it data, networks and metrics.
+
+    Exits with a message where a file of weights or a package that the config asks for
+    is missing.
+    """
+    try:
+        return Runner.from_cfg(cfg)
+    except (WeightsError, ImportError) as error:
+        sys.exit(f'error: {error}')
 
 
 def end_dist(model: nn.Module) -> None:

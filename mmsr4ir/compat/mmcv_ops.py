@@ -8,12 +8,11 @@ real ``mmcv._ext`` is found before it: nothing is shadowed or replaced.
 """
 import importlib
 import importlib.util
+import pkgutil
 import sys
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from types import ModuleType, SimpleNamespace
-
-from mmengine.utils.dl_utils import misc
+from types import ModuleType
 
 NAME = 'mmcv._ext'
 _SERVED_BY = 'mmsr4ir.compat.torchvision_ext'
@@ -43,9 +42,9 @@ def install() -> None:
     """Offer ``mmcv._ext``. Calling it again changes nothing."""
     if not any(isinstance(finder, _ExtFinder) for finder in sys.meta_path):
         sys.meta_path.append(_ExtFinder())
-    # MMEngine 0.10.7 asks whether there is one by what Python 3.14 no longer has.
-    if hasattr(misc, 'pkgutil'):
-        misc.pkgutil = SimpleNamespace(find_loader=importlib.util.find_spec)
+    # MMEngine 0.10 and mmcv 2.1 ask for it by a function that Python 3.14 has no longer.
+    if not hasattr(pkgutil, 'find_loader'):
+        pkgutil.find_loader = importlib.util.find_spec
 
 
 def backing() -> str:

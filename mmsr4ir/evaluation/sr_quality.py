@@ -2,8 +2,9 @@
 import logging
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 
 import numpy as np
 import torch
@@ -47,6 +48,8 @@ class SRQuality(BaseMetric):
             there is no HR image (the input is LR), which all but NIQE need.
         WeightsError: LPIPS is asked for and AlexNet's weights can neither be found nor
             fetched. That is known before a training starts.
+        ImportError: If mmagic is not installed, or LPIPS is asked for without the
+            package ``lpips``.
     """
 
     default_prefix = 'sr'
@@ -70,6 +73,8 @@ class SRQuality(BaseMetric):
         self.crop_border = crop_border
         self.metrics = metrics
         self.convert_to = convert_to
+        # What is missing for them is known before a training starts.
+        self.functions = mmagic_functions()
         self.lpips = lpips_network() if 'LPIPS' in metrics else None
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
@@ -114,10 +119,7 @@ class SRQuality(BaseMetric):
         Returns:
             dict[str, float]: The metrics by name; NIQE is NaN where it has none.
         """
-        # mmagic takes seconds to import; a training that never validates waits not.
-        from mmagic.evaluation.metrics.niqe import niqe
-        from mmagic.evaluation.metrics.psnr import psnr
-        from mmagic.evaluation.metrics.ssim import ssim
+        psnr, ssim, niqe = (self.functions[name] for name in ('psnr', 'ssim', 'niqe'))
         border = self.crop_border
         images = [image.permute(1, 2, 0).cpu().numpy() for image in (sr, hr)
                   if image is not None]
@@ -151,13 +153,35 @@ class SRQuality(BaseMetric):
         return means
 
 
+def mmagic_functions() -> dict[str, Callable]:
+    """Return mmagic's functions ``psnr``, ``ssim`` and ``niqe`` by their names.
+
+    Raises:
+        ImportError: If mmagic is not installed.
+    """
+    names = ('psnr', 'ssim', 'niqe')
+    try:
+        modules = [import_module(f'mmagic.evaluation.metrics.{name}') for name in names]
+    except ModuleNotFoundError as error:
+        raise ImportError(f'SRQuality needs mmagic ({error}): `python -m '
+                          'mmsr4ir.check_env` prints the command that installs it'
+                          ) from error
+    return {name: getattr(module, name)
+            for name, module in zip(names, modules, strict=True)}
+
+
 def lpips_network() -> nn.Module:
     """The network of LPIPS: AlexNet's features and how much each channel counts.
 
     Raises:
         WeightsError: AlexNet's weights are neither in torch's cache nor to be fetched.
+        ImportError: If the package ``lpips`` is not installed.
     """
-    from lpips import LPIPS
+    try:
+        from lpips import LPIPS
+    except ModuleNotFoundError as error:
+        raise ImportError(f"SRQuality: 'LPIPS': {error}: pip install 'mmsr4ir[train]'"
+                          ) from error
     from torchvision.models import AlexNet_Weights
     # The training draws the same numbers as without it.
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():

@@ -397,7 +397,8 @@ try:
 except AttributeError:
     print('as it is: fails')
 import mmsr4ir
-print(misc.mmcv_full_available())
+from mmcv.utils import ext_loader
+print(misc.mmcv_full_available() and ext_loader.check_ops_exist())
 '''
     process = subprocess.run([sys.executable, '-W', 'ignore', '-c', code],
                              capture_output=True, text=True)

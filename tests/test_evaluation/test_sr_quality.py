@@ -89,6 +89,17 @@ def test_unknown_options_are_errors(options, message):
         SRQuality(**options)
 
 
+def test_missing_packages_are_named_before_a_training(monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(
+            ImportError, match='SRQuality needs mmagic.*mmsr4ir.check_env'):
+        patch.setitem(sys.modules, 'mmagic.evaluation.metrics.psnr', None)
+        SRQuality()
+    with monkeypatch.context() as patch, pytest.raises(
+            ImportError, match=r"'LPIPS'.*pip install 'mmsr4ir\[train\]'"):
+        patch.setitem(sys.modules, 'lpips', None)
+        SRQuality(metrics=['LPIPS'])
+
+
 def test_no_image_is_kept():
     metric = SRQuality()
     metric.process({}, samples(1, ((32, 32), )))

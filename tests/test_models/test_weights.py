@@ -2,6 +2,7 @@
 import pytest
 import torch
 from mmengine.registry import MODELS
+from safetensors.torch import save_file
 
 from mmsr4ir.engine import PerNetworkOptimWrapperConstructor
 from mmsr4ir.models import weights
@@ -51,6 +52,11 @@ def test_a_prefix_selects_a_part_of_a_foreign_file(run_file, tmp_path):
     with pytest.raises(WeightsError, match=r'init_cfg\.prefix.*generator\.'):
         MODELS.build(with_init('sr', checkpoint=path)).init_weights()
     model = MODELS.build(with_init('sr', checkpoint=path, prefix='generator.'))
+    model.init_weights()
+    assert torch.equal(model.sr.conv.weight, state['generator.conv.weight'])
+    save_file({k: v.clone() for k, v in state.items()}, tmp_path / 'a.safetensors')
+    model = MODELS.build(with_init(
+        'sr', checkpoint=str(tmp_path / 'a.safetensors'), prefix='generator.'))
     model.init_weights()
     assert torch.equal(model.sr.conv.weight, state['generator.conv.weight'])
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import spandrel
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope, init_default_scope
@@ -158,6 +159,18 @@ def test_sr_network_in_mmagic(tmp_path, capsys):
     load_checkpoint(editor, str(own), strict=True)
     with torch.no_grad():
         assert torch.equal(editor(image), want)
+
+
+def test_sr_network_of_spandrel(tmp_path, capsys):
+    """Its file has the names that other programs look for."""
+    model, path = trained('resnet18_edsr_tiny', tmp_path, (), **{'model.sr': dict(
+        _delete_=True, type='mmsr4ir.Spandrel', arch='Compact', num_feat=8, num_conv=1)})
+    split(path, '--sr', tmp_path / 'sr.pth')
+    assert "arch='Compact'" in capsys.readouterr().out
+    network = spandrel.ModelLoader().load_from_file(tmp_path / 'sr.pth').model
+    image = torch.rand(1, 3, 8, 6)
+    with torch.no_grad():
+        assert torch.equal(network(image), model.sr(image))
 
 
 def saved(folder: Path, content: dict) -> Path:

@@ -117,7 +117,7 @@ def split(args: argparse.Namespace) -> None:
         save_checkpoint(dict(meta=meta, state_dict=sr), args.sr)
         print(f'{args.sr}: {len(sr)} tensors of the SR network')
         if config:
-            print_sr(config['model'])
+            print_sr(config['model'], args.sr)
     if args.task:
         cfg = dict(cfg=text) if text else {}
         save_checkpoint(dict(meta=meta | cfg, state_dict=task), args.task)
@@ -146,9 +146,16 @@ def find_config(meta: Mapping, needed: bool) -> dict | None:
     return config
 
 
-def print_sr(model: dict) -> None:
-    """Print the SR network's config, and the range of its images."""
+def print_sr(model: dict, path: Path) -> None:
+    """Print the SR network's config, and the range of its images.
+
+    Args:
+        model: Config of the SR4IR.
+        path: The file that was written; ``mmsr4ir.Spandrel`` can be built from it.
+    """
     network = {k: v for k, v in model['sr'].items() if k not in ('init_cfg', '_scope_')}
+    if 'checkpoint' in network:
+        network['checkpoint'] = str(path)
     print(f'sr = {as_text(network)}\nIt works on images in [0, '
           f'{model.get("sr_range", 1):g}].')
 
