@@ -42,7 +42,7 @@ def install() -> None:
     """Offer ``mmcv._ext``. Calling it again changes nothing."""
     if not any(isinstance(finder, _ExtFinder) for finder in sys.meta_path):
         sys.meta_path.append(_ExtFinder())
-    # MMEngine 0.10 and mmcv 2.1 ask for it by a function that Python 3.14 has no longer.
+    # MMEngine 0.10 and mmcv 2.1 ask for it by a function that Python 3.14 lacks.
     if not hasattr(pkgutil, 'find_loader'):
         pkgutil.find_loader = importlib.util.find_spec
 

@@ -163,8 +163,8 @@ def test_sr_network_in_mmagic(tmp_path, capsys):
 
 def test_sr_network_of_spandrel(tmp_path, capsys):
     """Its file has the names that other programs look for."""
-    model, path = trained('resnet18_edsr_tiny', tmp_path, (), **{'model.sr': dict(
-        _delete_=True, type='mmsr4ir.Spandrel', arch='Compact', num_feat=8, num_conv=1)})
+    sr = dict(_delete_=True, type='mmsr4ir.Spandrel', arch='Compact', num_conv=1)
+    model, path = trained('resnet18_edsr_tiny', tmp_path, (), **{'model.sr': sr})
     split(path, '--sr', tmp_path / 'sr.pth')
     assert "arch='Compact'" in capsys.readouterr().out
     network = spandrel.ModelLoader().load_from_file(tmp_path / 'sr.pth').model

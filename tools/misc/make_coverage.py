@@ -190,11 +190,12 @@ def main() -> None:
     parser.add_argument('--out', default='docs/en/coverage.md',
                         help='file to write (default: %(default)s)')
     parser.add_argument('--only', default='', metavar='TEXT',
-                        help='try only what has this in its name, and write nothing')
+                        help='try only what has this in its library or name, and write '
+                        'nothing')
     args = parser.parse_args()
     rows, failed = [], 0
     for group, name, arguments in attempts():
-        if args.only not in name:
+        if args.only not in f'{group} {name}':
             continue
         start = time.time()
         tiles = '-'

@@ -78,14 +78,14 @@ def export(part: ExportPart, shape: tuple[int, int], shapes: list[tuple[int, int
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--only', default='', metavar='TEXT',
-                        help='try only what has this in its name')
+                        help='try only what has this in its library or name')
     args = parser.parse_args()
     logging.getLogger('torch.onnx').setLevel(logging.ERROR)
     failed = 0
     print('| from | network | exported for | ONNX | torch.export |\n'
           '| --- | --- | --- | ---: | ---: |')
     for group, name, arguments in attempts():
-        if args.only not in name:
+        if args.only not in f'{group} {name}':
             continue
         start = time.time()
         try:
