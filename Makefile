@@ -15,11 +15,11 @@ UNFINISHED := $(VENV)/.unfinished
 MM := $(if $(filter onedl,$(LINE)),onedl.txt,mminstall.txt)
 REQUIREMENTS := $(addprefix requirements/,runtime.txt $(MM) train.txt spandrel.txt \
   export.txt web.txt tests.txt)
-# Installed without what it declares, which is for parts that are not used here.
-MMAGIC := requirements/mmagic.txt
+# Installed last, over what other packages ask for; the file says why.
+APART := requirements/apart.txt
 CONSTRAINTS := requirements/constraints.txt
-# What pip may miss packages of: mmagic, and with the forks what asks for the originals.
-INCOMPLETE := $(if $(filter onedl,$(LINE)),mmagic|mmsr4ir,mmagic)
+# What pip may complain of: that, and with the forks what asks for the originals.
+EXPECTED := mmagic|gradio .* pillow$(if $(filter onedl,$(LINE)),|mmsr4ir)
 # What must hold with every Python and every line of packages: imports, what touches the
 # inside of other packages, the published trainer's losses, a training of each task.
 PORTABLE := tests/test_import.py tests/test_compat tests/test_models/test_golden.py \
@@ -50,7 +50,7 @@ setup: $(READY)
 # The stamp comes last. A set-up that was cut off leaves $(UNFINISHED) instead, and the
 # next one first forgets the packages that pip had not finished: pip ends each by
 # listing its own INSTALLER file in RECORD.
-$(READY): $(REQUIREMENTS) $(MMAGIC) $(CONSTRAINTS) setup.py pyproject.toml
+$(READY): $(REQUIREMENTS) $(APART) $(CONSTRAINTS) setup.py pyproject.toml
 	@if ! $(PY) -c '' 2>/dev/null; then \
 	  for python in $(CANDIDATES); do \
 	    $$python -c '$(FITS)' 2>/dev/null && break; python=; \
@@ -78,11 +78,11 @@ $(READY): $(REQUIREMENTS) $(MMAGIC) $(CONSTRAINTS) setup.py pyproject.toml
 	@$(PY) -c '$(FULL_MMCV)' > $(VENV)/mmcv.txt
 	@if test -s $(VENV)/mmcv.txt; then \
 	  echo "      keeping" $$(cat $(VENV)/mmcv.txt); \
-	  grep -Ev '^(torch|triton|nvidia-|cuda-)' $(CONSTRAINTS) \
+	  grep -Ev '^(torch|triton|nvidia-|cuda-|pillow)' $(CONSTRAINTS) \
 	    > $(VENV)/constraints.txt; \
 	else \
 	  echo $(if $(filter onedl,$(LINE)),,mmcv-lite) > $(VENV)/mmcv.txt; \
-	  cp $(CONSTRAINTS) $(VENV)/constraints.txt; \
+	  grep -v '^pillow' $(CONSTRAINTS) > $(VENV)/constraints.txt; \
 	fi
 	@echo '[2/4] installing torch and torchvision (some minutes, about 5 GB)'
 	@$(PIP) install -q -r requirements/runtime.txt -r $(VENV)/mmcv.txt \
@@ -90,11 +90,11 @@ $(READY): $(REQUIREMENTS) $(MMAGIC) $(CONSTRAINTS) setup.py pyproject.toml
 	@echo '[3/4] installing the OpenMMLab packages and the test tools'
 	@$(PIP) install -q --use-pep517 $(addprefix -r ,$(REQUIREMENTS)) \
 	  -r $(VENV)/mmcv.txt -c $(VENV)/constraints.txt
-	@$(PIP) install -q --no-deps -r $(MMAGIC) -c $(VENV)/constraints.txt
+	@$(PIP) install -q --no-deps -r $(APART) -c $(CONSTRAINTS)
 	@echo '[4/4] installing mmsr4ir and checking the whole'
 	@$(PIP) install -q --no-build-isolation --no-deps -e .
-	@echo '      pip check (left out: what is asked for and not used by $(INCOMPLETE))'
-	@! $(PIP) check | grep -Ev '^($(INCOMPLETE)|No broken) '
+	@echo '      pip check (but for what $(APART) explains)'
+	@! $(PIP) check | grep -Ev '^($(EXPECTED)|No broken)'
 	@echo "set up in $$(( $$(date +%s) - $$(cat $(UNFINISHED)) )) s"
 	@mv $(UNFINISHED) $@ && touch $@
 
@@ -117,7 +117,8 @@ constraints: $(READY)
 	$(PIP) install -q uv
 	@sed -n '/^#/p' $(CONSTRAINTS) > $(VENV)/constraints.new
 	@echo 'mmcv-lite<2.2' | $(VENV)/bin/uv pip compile -q --universal --python-version 3.10 \
-	  --no-annotate --no-header $(REQUIREMENTS) - > $(VENV)/resolved.txt
+	  --no-annotate --no-header --override $(APART) $(REQUIREMENTS) - \
+	  > $(VENV)/resolved.txt
 	@echo 'mmagic==1.2.0' | sort - $(VENV)/resolved.txt >> $(VENV)/constraints.new
 	@cp $(VENV)/constraints.new $(CONSTRAINTS)
 	@git diff --stat $(CONSTRAINTS)

@@ -25,12 +25,14 @@ _TESTED = {
     'mmagic': '1.2.0',
     'numpy': '2.5.5',
     'opencv-python': '5.0.0.93',
+    'pillow': '13.0.0',
     'requests': '2.34.2',
     'ftfy': '6.3.1',
     'regex': '2026.11.19',
 }
 _TESTED_ON = {
-    (3, 10): {'torch': '2.14.1', 'numpy': '2.2.6', 'regex': '2026.9.29'},
+    (3, 10): {'torch': '2.14.1', 'numpy': '2.2.6', 'pillow': '12.3.0',
+              'regex': '2026.9.29'},
     (3, 11): {'numpy': '2.4.6'},
 }
 
@@ -43,17 +45,21 @@ def tested(python: tuple[int, ...] = sys.version_info[:2]) -> dict[str, str]:
 #: Those of this Python.
 TESTED = tested()
 
-# From, and below which version, as the dependencies really need it, with the reason.
+# From, and below which version (None: any), with the reason.
 _BOUNDS = {
-    'torch': ('2.6', '3', 'older ones run code that is hidden in a checkpoint'),
+    'torch': ('2.6', None, 'older ones run code that is hidden in a checkpoint'),
     'mmcv': ('2.0', '2.2', 'mmdet 3.3 and mmseg 1.2 assert mmcv<2.2.0'),
     'mmcv-lite': ('2.0', '2.2', 'mmdet 3.3 and mmseg 1.2 assert it'),
-    'opencv-python': ('4.12', '6', 'CVE-2025-53644 in 4.11: a crafted JPEG writes '
-                      'outside its memory'),
+    'opencv-python': ('4.12', None, 'a crafted JPEG makes older ones write outside '
+                      'their memory, CVE-2025-53644'),
+    'pillow': ('13', None, 'CVE-2026-96641 and others; Gradio works with it, whatever '
+               'it asks for'),
 }
 # pip cannot install these as dependencies. mmagic declares packages for parts that are
 # not used here; to ask for mmcv-lite would replace a full mmcv, whose name it shares.
 _APART = ('mmagic', 'mmcv-lite')
+# These neither, beside Gradio (requirements/apart.txt).
+_WITHOUT_DEPENDENCIES = (*_APART, 'pillow')
 # Maintained forks with the same import names.
 _FORKS = {
     'mmengine': 'onedl-mmengine',
@@ -69,7 +75,7 @@ _PIP = f'{sys.executable} -m pip'  # that of this interpreter, activated or not
 
 def _install(*names: str) -> str:
     """Return the command that installs the tested versions."""
-    how = 'install --no-deps ' if set(names) <= set(_APART) else 'install '
+    how = 'install --no-deps ' if set(names) <= set(_WITHOUT_DEPENDENCIES) else 'install '
     return f'{_PIP} {how}' + ' '.join(f'"{name}=={TESTED[name]}"' for name in names)
 
 
@@ -138,9 +144,12 @@ def find_problems(versions: Mapping[str, str],
             f'{_PIP} uninstall -y mmcv-lite && {_PIP} install --force-reinstall '
             f'--no-deps "mmcv=={versions["mmcv"]}"')
     for name, (low, high, reason) in _BOUNDS.items():
+        if name == 'pillow' and python < (3, 11):
+            continue  # for which there is no newer one
         version = _key(versions.get(name, low))
-        if not _key(low) <= version < _key(high):
-            wrong = 'too old' if version < _key(low) else 'too new'
+        too_old = version < _key(low)
+        if too_old or high and version >= _key(high):
+            wrong = 'too old' if too_old else 'too new'
             mend = _USE_LITE if name == 'mmcv' else _install(name)
             problems.append(f'{name} {versions[name]} is {wrong} ({reason}): {mend}')
     return problems

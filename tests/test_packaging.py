@@ -14,7 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-ALL = ('runtime.txt', 'mminstall.txt', 'mmagic.txt', 'train.txt', 'spandrel.txt',
+ALL = ('runtime.txt', 'mminstall.txt', 'apart.txt', 'train.txt', 'spandrel.txt',
        'export.txt', 'web.txt', 'tests.txt')
 # The full mmcv or mmcv-lite; requirements/mminstall.txt says why neither is declared.
 CHOSEN_BY_THE_USER = {'mmcv', 'mmcv-lite'}
@@ -163,7 +163,7 @@ def imported_modules(file: Path) -> set[str]:
 
 
 @pytest.mark.parametrize('folder, files', [
-    ('mmsr4ir', ('runtime.txt', 'mminstall.txt', 'mmagic.txt', 'train.txt',
+    ('mmsr4ir', ('runtime.txt', 'mminstall.txt', 'apart.txt', 'train.txt',
                  'spandrel.txt', 'export.txt', 'web.txt')),
     ('tools', ('runtime.txt', 'mminstall.txt', 'export.txt')),
     ('demo', ('runtime.txt', 'mminstall.txt')),
