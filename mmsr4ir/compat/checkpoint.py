@@ -87,6 +87,18 @@ class UnsafeCheckpointError(RuntimeError):
     """A checkpoint holds a class that is not on the allow-list."""
 
 
+def safe_load(file: Any, map_location: Any = None, weights_only: bool = True) -> Any:
+    """Call :func:`torch.load` with the allow-list, and never unpickle anything else.
+
+    Args:
+        file: Path or file object.
+        map_location: As in :func:`torch.load`.
+        weights_only: Taken for True, whatever a caller of ``onedl-mmengine`` says.
+    """
+    with torch.serialization.safe_globals(allowed_globals()):
+        return torch.load(file, map_location=map_location, weights_only=True)
+
+
 def load_from_local(filename: str, map_location: Any = None) -> dict:
     """Load a local checkpoint with ``weights_only=True`` and the allow-list.
 
@@ -109,9 +121,7 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
     if filename.endswith('.safetensors'):
         return _load_safetensors(filename, map_location)
     try:
-        with torch.serialization.safe_globals(allowed_globals()):
-            checkpoint = torch.load(
-                filename, map_location=map_location, weights_only=True)
+        checkpoint = safe_load(filename, map_location)
     except Exception as error:  # torch raises nearly anything on a broken file
         found = re.search(r'(?:GLOBAL|build|class) ((?:\w+\.)*\w+)', str(error))
         if isinstance(error, pickle.UnpicklingError) and found:
@@ -253,3 +263,7 @@ def install() -> None:
     CheckpointLoader.register_scheme(
         prefixes=['http://', 'https://'], loader=load_from_url, force=True)
     mmengine_checkpoint.load_from_http = load_from_url
+    # What onedl-mmengine's loaders of other addresses call, as s3://, which unpickles
+    # a file that torch refuses. MMEngine's leave it refused.
+    if hasattr(mmengine_checkpoint, '_safe_torch_load'):
+        mmengine_checkpoint._safe_torch_load = safe_load

@@ -3,6 +3,7 @@ import io
 import json
 import os
 import pathlib
+import pickle
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -12,6 +13,7 @@ import pytest
 import torch
 from mmengine.fileio import dump
 from mmengine.logging import HistoryBuffer
+from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmsr4ir.compat.checkpoint import UnsafeCheckpointError, load_from_local
@@ -71,6 +73,14 @@ def test_anything_else_is_refused_by_name_and_not_run(tmp_path, value, name):
     with pytest.raises(UnsafeCheckpointError, match=f'refused: it holds {name},'):
         CheckpointLoader.load_checkpoint(str(path))
     assert RAN == []
+
+
+def test_no_other_loader_of_mmengine_runs_it(tmp_path):
+    """Those of s3:// and its like end in this function, or in torch's own."""
+    torch.save(dict(value=Attack()), tmp_path / 'x.pth')
+    load = getattr(mmengine_checkpoint, '_safe_torch_load', torch.load)
+    with pytest.raises(pickle.UnpicklingError, match='eval'):
+        load(tmp_path / 'x.pth')
 
 
 def test_a_truncated_file_is_named(tmp_path):
