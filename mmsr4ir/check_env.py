@@ -75,8 +75,9 @@ _PIP = f'{sys.executable} -m pip'  # that of this interpreter, activated or not
 
 def _install(*names: str) -> str:
     """Return the command that installs the tested versions."""
-    how = 'install --no-deps ' if set(names) <= set(_WITHOUT_DEPENDENCIES) else 'install '
-    return f'{_PIP} {how}' + ' '.join(f'"{name}=={TESTED[name]}"' for name in names)
+    alone = set(names) <= set(_WITHOUT_DEPENDENCIES)
+    return (f'{_PIP} install {"--no-deps " if alone else ""}'
+            + ' '.join(f'"{name}=={TESTED[name]}"' for name in names))
 
 
 _USE_LITE = f'{_PIP} uninstall -y mmcv onedl-mmcv && {_install("mmcv-lite")}'
