@@ -1,12 +1,13 @@
 # `make demo` and `make test` each set up $(VENV) on their own.
-VENV ?= .venv
+# The OpenMMLab packages: their last releases, or the maintained forks (onedl).
+LINE ?= openmmlab
+$(if $(filter openmmlab onedl,$(LINE)),,$(error LINE=$(LINE): openmmlab or onedl))
+VENV ?= .venv$(if $(filter onedl,$(LINE)),-onedl)
 TASK ?= det
 # The interpreter that $(VENV) is made with; left empty, the first of these that fits.
 PYTHON ?=
 CANDIDATES := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python3.10)
 
-# The OpenMMLab packages: their last releases, or the maintained forks (onedl).
-LINE ?= openmmlab
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input
@@ -22,15 +23,16 @@ CONSTRAINTS := requirements/constraints.txt
 EXPECTED := mmagic|gradio .* pillow$(if $(filter onedl,$(LINE)),|mmsr4ir)
 # What must hold with every Python and every line of packages: imports, what touches the
 # inside of other packages, the published trainer's losses, a training of each task.
-PORTABLE := tests/test_import.py tests/test_compat tests/test_models/test_golden.py \
-  tests/test_models/test_spandrel_network.py tests/test_tools/test_tasks.py \
+PORTABLE := tests/test_import.py tests/test_check_env.py tests/test_compat \
+  tests/test_models/test_golden.py tests/test_models/test_spandrel_network.py tests/test_tools/test_tasks.py \
   tests/test_tools/test_train_test.py
 
 # It is run, not looked up: a pyenv shim exists for versions that do not run.
 FITS := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))
-# A full mmcv and the torch that it was compiled for, as requirements; else nothing.
-FULL_MMCV := from importlib.metadata import packages_distributions, version; \
-  full = set(packages_distributions().get("mmcv", [])) - {"mmcv-lite"}; \
+# A compiled mmcv and the torch that it was compiled for, as requirements; else nothing.
+FULL_MMCV := from importlib.metadata import files, packages_distributions, version; \
+  full = [name for name in set(packages_distributions().get("mmcv", [])) \
+          if any("mmcv/_ext" in str(file) for file in files(name) or [])]; \
   [print(f"{name}=={version(name)}") for name in [*full, "torch"] if full]
 
 help:
@@ -94,7 +96,9 @@ $(READY): $(REQUIREMENTS) $(APART) $(CONSTRAINTS) setup.py pyproject.toml
 	@echo '[4/4] installing mmsr4ir and checking the whole'
 	@$(PIP) install -q --no-build-isolation --no-deps -e .
 	@echo '      pip check (but for what $(APART) explains)'
-	@! $(PIP) check | grep -Ev '^($(EXPECTED)|No broken)'
+	@if $(PIP) check | grep -Ev '^($(EXPECTED)|No broken)'; then \
+	  echo 'error: these do not fit together; the environment may be of an earlier' \
+	    'set of versions: make clean && make setup' >&2; exit 1; fi
 	@echo "set up in $$(( $$(date +%s) - $$(cat $(UNFINISHED)) )) s"
 	@mv $(UNFINISHED) $@ && touch $@
 
@@ -110,14 +114,15 @@ test-python:
 	  $(MAKE) --no-print-directory test VENV=.venv-$$version TESTS='$(PORTABLE)'
 
 test-onedl:
-	@$(MAKE) --no-print-directory test VENV=.venv-onedl LINE=onedl TESTS='$(PORTABLE)'
+	@$(MAKE) --no-print-directory test LINE=onedl TESTS='$(PORTABLE)'
 
 # Needs a network. For all Pythons at once, which pip cannot do.
 constraints: $(READY)
 	$(PIP) install -q uv
 	@sed -n '/^#/p' $(CONSTRAINTS) > $(VENV)/constraints.new
 	@echo 'mmcv-lite<2.2' | $(VENV)/bin/uv pip compile -q --universal --python-version 3.10 \
-	  --no-annotate --no-header --override $(APART) $(REQUIREMENTS) - \
+	  --no-annotate --no-header --override $(APART) \
+	  $(subst onedl,mminstall,$(REQUIREMENTS)) - \
 	  > $(VENV)/resolved.txt
 	@echo 'mmagic==1.2.0' | sort - $(VENV)/resolved.txt >> $(VENV)/constraints.new
 	@cp $(VENV)/constraints.new $(CONSTRAINTS)

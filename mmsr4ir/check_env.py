@@ -1,4 +1,4 @@
-"""What is installed, what is wrong with it, and the command that mends it.
+"""What is installed, what is wrong with it, and the command that fixes it.
 
 ``python -m mmsr4ir.check_env`` prints a table and ends with exit code 1 where something
 is wrong. It works with any package missing or broken, so it imports none of them before
@@ -82,7 +82,7 @@ def _install(*names: str) -> str:
 
 _USE_LITE = f'{_PIP} uninstall -y mmcv onedl-mmcv && {_install("mmcv-lite")}'
 # The modules that break where packages are installed but do not fit together, each
-# after those it needs, with what mends it.
+# after those it needs, with the command that fixes it.
 _IMPORTS = {
     'numpy': _install('numpy'),
     # Without a display the plain one may lack libGL; the headless one replaces it.
@@ -110,6 +110,10 @@ def installed_versions() -> dict[str, str]:
                 versions[name] = metadata.version(candidate)
             except metadata.PackageNotFoundError:
                 continue
+    try:
+        versions['onedl-mmcv'] = metadata.version('onedl-mmcv')
+    except metadata.PackageNotFoundError:
+        pass
     return versions
 
 
@@ -122,7 +126,7 @@ def find_problems(versions: Mapping[str, str],
         python: Version of the interpreter.
 
     Returns:
-        list[str]: One line for each problem, with the command that mends it.
+        list[str]: One line for each problem, with the command that fixes it.
     """
     problems = []
     if python < (3, 10):
@@ -147,12 +151,14 @@ def find_problems(versions: Mapping[str, str],
     for name, (low, high, reason) in _BOUNDS.items():
         if name == 'pillow' and python < (3, 11):
             continue  # for which there is no newer one
+        if name == 'mmcv' and 'onedl-mmcv' in versions:
+            continue  # the other forks take it
         version = _key(versions.get(name, low))
         too_old = version < _key(low)
         if too_old or high and version >= _key(high):
             wrong = 'too old' if too_old else 'too new'
-            mend = _USE_LITE if name == 'mmcv' else _install(name)
-            problems.append(f'{name} {versions[name]} is {wrong} ({reason}): {mend}')
+            fix = _USE_LITE if name == 'mmcv' else _install(name)
+            problems.append(f'{name} {versions[name]} is {wrong} ({reason}): {fix}')
     return problems
 
 
@@ -169,7 +175,7 @@ def find_import_error(names: Iterable[str] = tuple(_IMPORTS)) -> str | None:
         names: Modules to import, each after those it needs.
 
     Returns:
-        str | None: The first failure, with the command that mends it. Those after it
+        str | None: The first failure, with the command that fixes it. Those after it
         may follow from it and are not tried.
     """
     for name in names:
@@ -220,8 +226,8 @@ def main() -> int:
     print(f'{"":18}{"installed":16}tested')
     print(f'{"python":18}{sys.version.split()[0]:16}3.10 to 3.14')
     print(f'{"mmsr4ir":18}{__version__}')
-    for name, tested in TESTED.items():
-        print(f'{name:18}{versions.get(name, "-"):16}{tested}')
+    for name, version in TESTED.items():
+        print(f'{name:18}{versions.get(name, "-"):16}{version}')
     problems = find_problems(versions)
     # What is missing is named already; the imports would fail for that reason.
     error = None if _missing(versions) else find_import_error()

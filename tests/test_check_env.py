@@ -107,8 +107,11 @@ def test_a_fork_counts_as_its_origin(monkeypatch):
         return installed[name]
 
     monkeypatch.setattr(check_env.metadata, 'version', version)
-    assert check_env.installed_versions() == {
-        'mmcv': '2.3.6', 'mmdet': '3.5.1', 'torch': '2.15.0'}
+    versions = check_env.installed_versions()
+    assert versions == {'mmcv': '2.3.6', 'mmdet': '3.5.1', 'torch': '2.15.0',
+                        'onedl-mmcv': '2.3.6'}
+    rest = {k: v for k, v in GOOD.items() if k != 'mmcv-lite'}
+    assert check_env.find_problems(rest | versions) == []
 
 
 @pytest.mark.parametrize('error', [ImportError, RuntimeError, AttributeError, OSError])

@@ -39,7 +39,7 @@ def build_model(cfg: Config, checkpoint: str | None = None) -> SR4IR:
         model_cfg.setdefault('data_preprocessor', cfg.data_preprocessor)
     try:
         model = MODELS.build(model_cfg) if model_cfg.get('type') else None
-    except (KeyError, TypeError) as error:
+    except (ImportError, KeyError, TypeError) as error:
         raise ValueError(f'the model cannot be built: {error.args[0]}') from error
     if not isinstance(model, SR4IR):
         raise ValueError(

@@ -181,8 +181,8 @@ def end_dist(model: nn.Module) -> None:
     """
     if not torch.distributed.is_initialized():
         return
-    # Up to torch 2.6 at least, a group that goes while one of its threads still frees a
-    # tensor waits for that thread for ever; after a barrier there are none left to free.
+    # torch 2.6 now and then waits for ever when a group goes while one of its threads
+    # still frees a tensor. After a barrier they have had the time to.
     torch.distributed.barrier()
     for wrapper in filter(is_model_wrapper, model.modules()):
         for name in ('process_group', 'reducer', 'logger'):

@@ -4,6 +4,7 @@ What comes from outside is the bytes of an image and a choice among ours. File n
 never used: an upload is stored under a name of ours (Gradio would take the sender's),
 read as bytes, and what is made of it is served under names of ours.
 """
+import re
 import uuid
 from collections.abc import Sequence
 from html import escape
@@ -28,6 +29,12 @@ MAX_PIXELS = 16 * 10**6
 AS_IT_IS = 'take it as it is'
 _KEPT = 3600  # seconds that the files of a visit are kept
 _FORM_BYTES = 4096  # of an upload, beside its file
+# Of Gradio's many addresses, those that the page asks for. Others run the function
+# beside the queue, fetch from elsewhere, or convert videos.
+_OPEN = re.compile(
+    r'/(|config|theme\.css|favicon\.ico|manifest\.json|(static|assets|svelte)/.*|'
+    r'gradio_api/(upload|queue/(join|data)|file=.*|heartbeat/\w+|cancel|reset|'
+    r'startup-events|theme\.css))')
 # The browser fetches nothing from elsewhere, although Gradio's page asks it to.
 _POLICY = ("default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
            "frame-ancestors 'self'")
@@ -169,21 +176,21 @@ def serve(page: gr.Blocks, host: str, port: int, max_bytes: int = MAX_BYTES) -> 
         page.upload_file_set.add(str(path))  # to be deleted
         return JSONResponse([str(path)])
 
-    # Not mounted into an app of ours: Gradio 5.13 let a request name any file then.
-    page.queue(max_size=20).launch(
+    # Mounted into an app of ours, Gradio has let a request name any file.
+    page.queue(max_size=20, api_open=False).launch(
         server_name=host, server_port=port, share=False, ssr_mode=False,
-        theme=_theme(), css=_CSS, footer_links=[], max_file_size=max_bytes,
-        app_kwargs=dict(
+        enable_monitoring=False, run_history=False, theme=_theme(), css=_CSS,
+        footer_links=[], max_file_size=max_bytes, app_kwargs=dict(
             routes=[Route('/gradio_api/upload', take, methods=['POST'])],
             middleware=[Middleware(Guard, max_bytes=max_bytes)],
             docs_url=None, redoc_url=None, openapi_url=None))
 
 
 class Guard:
-    """Refuses what is too large, keeps the browser from other hosts, tells no errors.
+    """Refuses what is too large or not the page's, and tells no errors.
 
     Gradio's app would answer an error of its own with the traceback, and an address in
-    the place of a file by sending the browser there.
+    the place of a file by fetching it.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
@@ -196,7 +203,9 @@ class Guard:
         headers = Headers(scope=scope)
         length = headers.get('content-length')
         answer, started = self.app, False
-        if is_address(scope['path'].partition('file=')[2]):
+        if not _OPEN.fullmatch(scope['path']):
+            answer = PlainTextResponse('There is nothing here.', 404)
+        elif is_address(scope['path'].partition('file=')[2]):
             answer = PlainTextResponse('An address is no file.', 403)
         # With this header the stated length is not the one that is read.
         elif scope['method'] == 'POST' and (

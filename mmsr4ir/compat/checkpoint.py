@@ -3,8 +3,8 @@
 A pickle can run code when it is read. torch >= 2.6 therefore loads with
 ``weights_only=True`` by default, which mmengine 0.10.7's own checkpoints do not
 survive: they hold a ``HistoryBuffer`` (the log) with NumPy arrays. Turning the
-protection off is not the mend. This module registers loaders of files and URLs with
-mmengine's ``CheckpointLoader`` that keeps ``weights_only=True`` and allows exactly the
+protection off is no fix. This module registers loaders of files and URLs with
+mmengine's ``CheckpointLoader`` that keep ``weights_only=True`` and allow exactly the
 classes which mmengine writes. Names such as ``torchvision://resnet50`` become URLs in
 mmengine, and come this way, too.
 
@@ -12,13 +12,14 @@ Code can also hide in a text: mmengine's Runner, when it resumes, runs
 ``meta['config']`` as a config, which is Python. mmengine 0.10 does not write that
 entry; it is removed.
 
-torch before 2.6 has no ``weights_only`` that mmengine's own loaders keep to, and is
-refused.
+torch before 2.6 is refused: it unpickles by default, and its ``weights_only=True`` can
+be circumvented (CVE-2025-32434).
 
 mmengine 0.10 writes a checkpoint straight to its final name, so that a run that dies
 meanwhile leaves half a file there. :class:`WholeFileBackend` takes the place of its
 backend of local files and writes beside, then renames.
 """
+import hashlib
 import io
 import os
 import pickle
@@ -129,9 +130,17 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
                 f'{filename} was refused: it holds {found[1]}, which is not needed to '
                 'restore a training and could run code. If you trust its origin, load '
                 'it yourself, keep its state_dict alone and save that.') from error
+        if 'TorchScript' in str(error):
+            raise RuntimeError(f'{filename} is a TorchScript archive, which is code: '
+                               'save its state_dict alone') from error
         raise RuntimeError(
             f'{filename} cannot be read; it is truncated or no checkpoint. Use the '
             f'checkpoint before it. ({type(error).__name__}: {error})') from error
+    return _without_config(checkpoint)
+
+
+def _without_config(checkpoint: Any) -> Any:
+    """Remove the config that MMEngine's Runner would run when it resumes."""
     meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
     if isinstance(meta, dict):
         meta.pop('config', None)
@@ -169,11 +178,13 @@ def load_from_url(url: str, map_location: Any = None) -> dict:
         UnsafeCheckpointError: See :func:`load_from_local`.
     """
     name = os.path.basename(urlparse(url).path)
-    path = os.path.join(torch.hub.get_dir(), 'checkpoints', name)
+    digest = re.search(r'-([0-9a-f]{8})\.\w+$', name)
+    # Without a digest, files of one name at two addresses are two files.
+    folder = '' if digest else hashlib.sha256(url.encode()).hexdigest()[:12]
+    path = os.path.join(torch.hub.get_dir(), 'checkpoints', folder, name)
     reason = None
     if not os.path.isfile(path) and get_local_rank() == 0:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        digest = re.search(r'-([0-9a-f]{8})\.\w+$', name)
         try:
             torch.hub.download_url_to_file(
                 url, path, digest[1] if digest else None, progress=False)
@@ -256,8 +267,17 @@ class WholeFileBackend(LocalBackend):
         write_whole(filepath, obj.encode(encoding))
 
 
+_load_checkpoint = CheckpointLoader.load_checkpoint
+
+
+def _load_any(filename: str, map_location: Any = None, logger: Any = 'current') -> Any:
+    """Load from any address that MMEngine knows, without a config that would run."""
+    return _without_config(_load_checkpoint(filename, map_location, logger))
+
+
 def install() -> None:
     """Register the backend, and the loaders of files and URLs."""
+    CheckpointLoader.load_checkpoint = staticmethod(_load_any)
     register_backend('local', WholeFileBackend, force=True, prefixes='')
     CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
     CheckpointLoader.register_scheme(

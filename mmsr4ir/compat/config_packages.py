@@ -8,6 +8,7 @@ Here Python's own import system is asked.
 from importlib.util import find_spec
 from pathlib import Path
 
+from mmengine import utils
 from mmengine.config import config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.hub import hub
@@ -20,7 +21,7 @@ def installed_path(package: str) -> str:
     """Where a package is, by its own name or by that of its distribution.
 
     Raises:
-        RuntimeError: It is not installed.
+        RuntimeError: If the package is not installed.
     """
     path = _path(package)
     if path is None:
@@ -43,5 +44,8 @@ def _path(package: str) -> str | None:
 def install() -> None:
     """Put this package on MMEngine's list, and have packages found."""
     MODULE2PACKAGE.setdefault(_NAME, _NAME)
-    config.get_installed_path = hub.get_installed_path = installed_path
-    config.is_installed = package_utils.is_installed = is_installed
+    for module in (config, hub, package_utils, utils):
+        for name, function in (('get_installed_path', installed_path),
+                               ('is_installed', is_installed)):
+            if hasattr(module, name):
+                setattr(module, name, function)

@@ -31,8 +31,7 @@ class _Finder(MetaPathFinder):
 def load_by(package: str, choose: Choice) -> None:
     """Have a package's modules loaded by the loaders that a function chooses.
 
-    Calling it again for the same package changes nothing, nor does it where the package
-    is imported already.
+    Where the package is imported already, or has such loaders, nothing changes.
     """
     known = any(isinstance(finder, _Finder) and finder.package == package
                 for finder in sys.meta_path)

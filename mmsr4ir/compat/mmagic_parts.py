@@ -20,7 +20,6 @@ Where mmagic was imported before this package, it stays as it is.
 """
 import ast
 import re
-import sys
 from functools import lru_cache
 from importlib import import_module
 from importlib.machinery import ModuleSpec, SourceFileLoader
@@ -131,8 +130,8 @@ class _Registry(Registry):
                 except ModuleNotFoundError as error:
                     raise ModuleNotFoundError(
                         f'mmagic.{name} needs the package {error.name}, which mmsr4ir '
-                        f'does not install: {sys.executable} -m pip install '
-                        f'{error.name}', name=error.name) from error
+                        'does not install: install a version that mmagic 1.2 works '
+                        'with, or take another network', name=error.name) from error
         return super().get(key)
 
 

@@ -3,7 +3,7 @@
 mmpretrain 1.2 defines them as soon as transformers and pycocotools are installed.
 transformers 5 no longer has what they need, and then mmpretrain cannot be imported, nor
 mmdet and mmseg, which import it. They are left out then, as where transformers is
-missing.
+missing. Where mmpretrain was imported before this package, nothing changes.
 """
 from importlib import metadata
 from importlib.machinery import ModuleSpec, SourceFileLoader

@@ -48,8 +48,8 @@ class SRQuality(BaseMetric):
             there is no HR image (the input is LR), which all but NIQE need.
         WeightsError: LPIPS is asked for and AlexNet's weights can neither be found nor
             fetched. That is known before a training starts.
-        ImportError: If mmagic is not installed, or LPIPS is asked for without the
-            package ``lpips``.
+        ImportError: If a metric but LPIPS is asked for and mmagic is not installed, or
+            LPIPS and the package ``lpips`` is not.
     """
 
     default_prefix = 'sr'
@@ -74,7 +74,8 @@ class SRQuality(BaseMetric):
         self.metrics = metrics
         self.convert_to = convert_to
         # What is missing for them is known before a training starts.
-        self.functions = mmagic_functions()
+        self.functions = mmagic_functions(
+            [name.lower() for name in metrics if name != 'LPIPS'])
         self.lpips = lpips_network() if 'LPIPS' in metrics else None
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
@@ -119,7 +120,7 @@ class SRQuality(BaseMetric):
         Returns:
             dict[str, float]: The metrics by name; NIQE is NaN where it has none.
         """
-        psnr, ssim, niqe = (self.functions[name] for name in ('psnr', 'ssim', 'niqe'))
+        psnr, ssim, niqe = map(self.functions.get, ('psnr', 'ssim', 'niqe'))
         border = self.crop_border
         images = [image.permute(1, 2, 0).cpu().numpy() for image in (sr, hr)
                   if image is not None]
@@ -153,13 +154,12 @@ class SRQuality(BaseMetric):
         return means
 
 
-def mmagic_functions() -> dict[str, Callable]:
-    """Return mmagic's functions ``psnr``, ``ssim`` and ``niqe`` by their names.
+def mmagic_functions(names: Sequence[str]) -> dict[str, Callable]:
+    """Return functions of mmagic by their names: ``psnr``, ``ssim``, ``niqe``.
 
     Raises:
         ImportError: If mmagic is not installed.
     """
-    names = ('psnr', 'ssim', 'niqe')
     try:
         modules = [import_module(f'mmagic.evaluation.metrics.{name}') for name in names]
     except ModuleNotFoundError as error:

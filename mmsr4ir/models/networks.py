@@ -19,6 +19,7 @@ from .losses import TDPLoss
 from .recipes import Phase
 from .spandrel_network import Spandrel
 
+_PACKAGES = ('mmagic', 'mmdet', 'mmpretrain', 'mmseg')
 # Divisible by the windows and strides that networks ask for. The smallest image that
 # a task network takes is the first of the sizes that it does not refuse.
 _PROBE_LR, _PROBE_HR = 16, [(size, size) for size in (64, 224, 384, 512)]
@@ -33,11 +34,18 @@ def build_network(part: str, cfg: dict) -> nn.Module:
             for CUDA only, become BatchNorm layers.
 
     Raises:
-        KeyError: No network has the config's ``type``; close names are listed.
+        KeyError: If no network has the config's ``type``; close names are listed.
+        ImportError: If the package of the ``type`` is not installed.
     """
     try:
         network = MODELS.build(cfg)
     except KeyError as error:
+        package = str(cfg.get('type')).partition('.')[0]
+        if package in _PACKAGES and find_spec(package) is None:
+            raise ImportError(
+                f'model.{part}.type {cfg["type"]!r}: {package} is not installed; '
+                '`python -m mmsr4ir.check_env` prints the command that installs it'
+            ) from error
         raise KeyError(_explain_unknown(part, cfg, error)) from error
     return network if torch.cuda.is_available() else revert_sync_batchnorm(network)
 
@@ -46,9 +54,6 @@ def _explain_unknown(part: str, cfg: dict, error: KeyError) -> str:
     name = str(cfg.get('type'))
     scope, _, key = name.rpartition('.')
     scope = scope or cfg.get('_scope_') or ''
-    if scope and find_spec(scope) is None:
-        return (f'model.{part}.type {name!r}: the package {scope!r} is not installed; '
-                '`python -m mmsr4ir.check_env` prints the command that installs it')
     names = set(MODELS.parent.children.get(scope, MODELS.parent).module_dict)
     if scope == 'mmagic':  # its registry has only what was asked for
         names |= set(registered_names()['MODELS'])

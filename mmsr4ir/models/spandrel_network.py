@@ -2,7 +2,9 @@
 import inspect
 import math
 import os
+from collections.abc import Mapping
 from importlib import import_module
+from logging import WARNING
 from typing import Any
 
 import torch
@@ -39,16 +41,16 @@ class Spandrel(nn.Module):
 
     Attributes:
         scale: How much larger an edge of the output is.
-        window_size: Edge, in LR pixels, of the tiles at whose multiples an image may be
-            cut; 1 for a network without windows.
+        window_size: Tiles of an image start at multiples of so many LR pixels; 1 for a
+            network without windows.
 
     Raises:
         ImportError: If spandrel is not installed.
         ValueError: If neither or both of ``checkpoint`` and ``arch`` are given, if
             spandrel has no such class or the class no such setting, or if the network
             does not enlarge RGB images.
-        WeightsError: If the file does not exist, or holds no network that spandrel
-            knows.
+        WeightsError: If the file does not exist, cannot be read, holds code, or holds
+            no network that spandrel knows.
     """
 
     def __init__(self, checkpoint: str | None = None, arch: str | None = None,
@@ -83,6 +85,11 @@ class Spandrel(nn.Module):
             count = sum(value.numel() for value in self.network.parameters())
             print_log(f'{checkpoint}: {name}, x{self.scale}, {count:,} parameters',
                       'current')
+        elif not self._equals(described.model):
+            print_log(
+                f'{arch} with {settings}: a file of its weights does not tell all of '
+                'these settings. Build it by `arch` in tests and inference, too; other '
+                'programs that read the file get another network', 'current', WARNING)
 
     def forward(self, lr: Tensor) -> Tensor:
         """Enlarge images.
@@ -105,7 +112,22 @@ class Spandrel(nn.Module):
             lr = F.pad(lr, (0, right - mirrored[1], 0, bottom - mirrored[3]),
                        'replicate')
         sr = self.call(self.network, lr)
-        return sr[..., :height * self.scale, :width * self.scale]
+        if bottom or right:
+            sr = sr[..., :height * self.scale, :width * self.scale]
+        return sr
+
+    @torch.no_grad()
+    def _equals(self, other: nn.Module) -> bool:
+        """Whether a network with the same weights gives the same image."""
+        own, was_training = self.network, self.network.training
+        results = []
+        with torch.random.fork_rng(devices=[]):
+            lr = torch.rand(1, 3, *[max(32, self.least)] * 2)
+            for self.network in (other.eval(), own.eval()):
+                results.append(self(lr))
+        own.train(was_training)
+        return results[0].shape == results[1].shape and torch.allclose(
+            *results, rtol=1e-3, atol=1e-3)
 
 
 def _spandrel() -> Any:
@@ -123,16 +145,16 @@ def _read(path: str) -> Any:
         raise WeightsError(
             f'model.sr.checkpoint {path} does not exist. It tells the architecture; '
             'any file with the same network does, as a checkpoint of its training here')
-    tensors = CheckpointLoader.load_checkpoint(path, map_location='cpu')
-    inner = tensors.get('state_dict', {}) if isinstance(tensors, dict) else {}
-    own = {name.removeprefix('sr.'): value for name, value in inner.items()
-           if name.startswith('sr.')}
     try:
-        return spandrel.MAIN_REGISTRY.load(own or tensors)
-    except spandrel.UnsupportedModelError as error:
-        raise WeightsError(
-            f'model.sr.checkpoint {path} holds no network that spandrel '
-            f'{spandrel.__version__} knows') from error
+        content = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+        inner = content.get('state_dict') if isinstance(content, Mapping) else None
+        own = {name.removeprefix('sr.'): value for name, value in inner.items()
+               if name.startswith('sr.')} if isinstance(inner, Mapping) else {}
+        return spandrel.MAIN_REGISTRY.load(own or content)
+    # Its readers of the architectures raise nearly anything on what is none.
+    except Exception as error:
+        reason = str(error) or f'spandrel {spandrel.__version__} knows no such network'
+        raise WeightsError(f'model.sr.checkpoint {path}: {reason}') from error
 
 
 def _build(arch: str, settings: dict) -> tuple[nn.Module, Any]:
@@ -151,9 +173,13 @@ def _build(arch: str, settings: dict) -> tuple[nn.Module, Any]:
     if unknown:
         raise ValueError(f'mmsr4ir.Spandrel: {arch} has no {unknown}; it has '
                          f'{", ".join(sorted(known))}')
-    built = network(**settings)
-    with torch.random.fork_rng(devices=[]):  # the description is a second network
-        return built, architecture.load(dict(built.state_dict()))
+    try:
+        built = network(**settings)
+        with torch.random.fork_rng(devices=[]):  # the description is a second network
+            return built, architecture.load(dict(built.state_dict()))
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(f'mmsr4ir.Spandrel: {arch} with {settings}: {error}'
+                         ) from error
 
 
 def _drop_prefix(module: nn.Module, state_dict: dict, prefix: str, metadata: Any

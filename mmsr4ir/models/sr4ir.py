@@ -41,8 +41,8 @@ class SR4IR(BaseModel):
 
     Args:
         sr: Config of the SR network, which turns (N, 3, h, w) into
-            (N, 3, h * scale, w * scale): any mmagic generator, or
-            ``mmsr4ir.InterpolateUpsampler``. With
+            (N, 3, h * scale, w * scale): any mmagic generator,
+            :class:`~mmsr4ir.models.Spandrel`, or ``mmsr4ir.InterpolateUpsampler``. With
             ``init_cfg=dict(type='Pretrained', checkpoint=...)`` it starts from the
             file of another run, see :func:`~mmsr4ir.models.weights.load_weights`.
         task: Config of the task network, a whole model of mmdet, mmsegmentation or

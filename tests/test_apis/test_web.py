@@ -118,9 +118,18 @@ def page(browser, server):
     """The page, newly opened; ``hosts`` are those that answered it."""
     tab = browser.new_page()
     tab.hosts = set()
-    tab.on('response', lambda answer: tab.hosts.add(urlsplit(answer.url).hostname))
+    missing = []
+
+    def note(answer) -> None:
+        tab.hosts.add(urlsplit(answer.url).hostname)
+        if answer.status == 404:
+            missing.append(urlsplit(answer.url).path)
+
+    tab.on('response', note)
     tab.goto(server.url)
     yield tab
+    # How much of an upload has come, which only Gradio's own route of uploads knows.
+    assert set(missing) <= {'/gradio_api/upload_progress'}
     tab.close()
 
 
@@ -330,6 +339,25 @@ def test_addresses_are_no_files(server):
     connection = http.client.HTTPConnection('127.0.0.1', server.port, timeout=60)
     connection.request('GET', f'/gradio_api/file={address}')
     assert connection.getresponse().status == 403
+
+
+@pytest.mark.parametrize('method, path', [
+    ('GET', '/gradio_api/file/https://example.org/a.png'),  # would be fetched
+    ('GET', '/gradio_api/proxy=https://example.org/a.png'),
+    ('POST', '/gradio_api/run/run'),  # beside the queue
+    ('POST', '/gradio_api/api/run'),
+    ('POST', '/gradio_api/call/run'),
+    ('POST', '/gradio_api/process_recording'),  # converts videos
+    ('GET', '/gradio_api/run-history/buckets'),  # with the server's token
+    ('GET', '/monitoring/summary'),
+    ('GET', '/gradio_api/component_server'),
+    ('GET', '/gradio_api/%66ile/https://example.org/a.png'),
+])
+def test_what_is_not_the_pages_is_not_there(server, method, path):
+    connection = http.client.HTTPConnection('127.0.0.1', server.port, timeout=60)
+    connection.request(method, path, b'{}', {'Content-Type': 'application/json'})
+    answer = connection.getresponse()
+    assert (answer.status, answer.read()) == (404, b'There is nothing here.')
 
 
 def test_gradio_is_not_asked_to_fetch(monkeypatch):

