@@ -39,6 +39,6 @@ def save_run(task: str, folder, /, **changes) -> tuple[str, str]:
     cfg.dump(config)
     classes = cfg.val_dataloader.dataset.metainfo
     save_checkpoint(dict(state_dict=model.state_dict(), meta=dict(
-        dataset_meta=dict(classes))), str(checkpoint))
+        cfg=cfg.pretty_text, dataset_meta=dict(classes))), str(checkpoint))
     (folder / 'last_checkpoint').write_text(str(checkpoint))
     return str(config), str(checkpoint)

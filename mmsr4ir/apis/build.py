@@ -83,16 +83,24 @@ def find_run(model: Path, weights: str | Path | None) -> tuple[Config, Path | No
             if os.path.isfile(beside) or not os.path.isfile(named):
                 named = beside
         weights = next(iter(newest(model, 'best_*.pth')), named)
-    return saved_config(weights) or Config.fromfile(configs[0]), weights
+    return saved_config(weights, configs[0]) or Config.fromfile(configs[0]), weights
 
 
-def saved_config(weights: str | Path | None) -> Config | None:
-    """The config that a checkpoint was saved with, read as data; None without one."""
+def saved_config(weights: str | Path | None, name: Path) -> Config | None:
+    """Return the config that a checkpoint was saved with, read as data.
+
+    Args:
+        weights: The checkpoint.
+        name: Becomes the config's ``filename``.
+
+    Returns:
+        Config | None: None where the checkpoint holds none, or one that is code.
+    """
     if weights is None or not os.path.isfile(weights):
         return None
     text = load_from_local(str(weights)).get('meta', {}).get('cfg')
     try:
-        return Config(config_values(text)) if text else None
+        return Config(config_values(text), text, str(name)) if text else None
     except ValueError:
         return None  # it is code, which is not run
 
