@@ -24,8 +24,8 @@ EXPECTED := mmagic|gradio .* pillow$(if $(filter onedl,$(LINE)),|mmsr4ir)
 # What must hold with every Python and every line of packages: imports, what touches the
 # inside of other packages, the published trainer's losses, a training of each task.
 PORTABLE := tests/test_import.py tests/test_check_env.py tests/test_compat \
-  tests/test_models/test_golden.py tests/test_models/test_spandrel_network.py tests/test_tools/test_tasks.py \
-  tests/test_tools/test_train_test.py
+  tests/test_models/test_golden.py tests/test_models/test_spandrel_network.py \
+  tests/test_tools/test_tasks.py tests/test_tools/test_train_test.py
 
 # It is run, not looked up: a pyenv shim exists for versions that do not run.
 FITS := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))
