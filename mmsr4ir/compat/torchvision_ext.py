@@ -5,7 +5,7 @@ into the tensors it is given; so mmcv's own autograd functions stay as they are.
 run on the CPU and on CUDA devices, as torchvision's kernels do. What is not served can
 be imported and raises :class:`MissingOpError` when it is called.
 """
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torchvision
@@ -160,6 +160,31 @@ def deform_conv_forward(input, weight, offset, output, columns, ones, *, im2col_
         input, weight, offset, *_no_mask(input, weight), *_conv_args(**shape), False))
 
 
+def _moved_out(offset: Tensor, kernel: Sequence[int], stride: Sequence[int],
+               padding: Sequence[int], dilation: Sequence[int], group: int) -> Tensor:
+    """Move samples that lie at -1 to -2.
+
+    They have the value 0 at either place. At -1, a pixel before the image, mmcv gives
+    the offset no gradient and torchvision a one-sided one; at -2 neither does. Offsets
+    of 0, with which every deformable convolution starts, have such samples all along a
+    padded border.
+
+    Args:
+        offset: (N, group * kernel height * kernel width * 2, H, W), y before x.
+        kernel: Height and width, as the next three.
+    """
+    taps = torch.meshgrid(*(
+        torch.arange(length, device=offset.device) * step
+        for length, step in zip(kernel, dilation, strict=True)), indexing='ij')
+    pairs = offset.unflatten(1, (group, kernel[0] * kernel[1], 2)).clone()
+    for axis in (0, 1):  # a view of each, (N, group, taps, H, W)
+        part = pairs[:, :, :, axis]
+        start = torch.arange(part.shape[3 + axis], device=offset.device)
+        start = (start * stride[axis] - padding[axis]).unsqueeze(1 - axis)
+        part[taps[axis].reshape(-1, 1, 1) + start + part == -1] -= 1
+    return pairs.flatten(1, 3)
+
+
 def _no_mask(input: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return input.new_zeros((len(input), 1)), input.new_zeros(len(weight))
 
@@ -167,6 +192,10 @@ def _no_mask(input: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 def deform_conv_backward_input(input, offset, grad_output, grad_input, grad_offset,
                                weight, columns, *, im2col_step, **shape) -> None:
     """Gradients of the input and the offset of v1."""
+    offset = _moved_out(
+        offset, (shape['kH'], shape['kW']), (shape['dH'], shape['dW']),
+        (shape['padH'], shape['padW']), (shape['dilationH'], shape['dilationW']),
+        shape['deformable_group'])
     grads = _kernels._deform_conv2d_backward(
         *_at_least_single(
             grad_output, input, weight, offset, *_no_mask(input, weight)),
@@ -205,6 +234,9 @@ def modulated_deform_conv_backward(
         input, weight, bias, ones, offset, mask, columns, grad_input, grad_weight,
         grad_bias, grad_offset, grad_mask, grad_output, *, with_bias, **shape) -> None:
     """All gradients of v2."""
+    offset = _moved_out(offset, *(
+        (shape[f'{name}_h'], shape[f'{name}_w'])
+        for name in ('kernel', 'stride', 'pad', 'dilation')), shape['deformable_group'])
     no_bias = input.new_zeros(len(weight))
     grads = _kernels._deform_conv2d_backward(
         *_at_least_single(grad_output, input, weight, offset, mask,

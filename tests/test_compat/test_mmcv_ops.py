@@ -266,6 +266,51 @@ def test_deform_conv(device, version, groups, offset_groups):
     assert gradcheck(conv, inputs)
 
 
+@on_devices
+@pytest.mark.parametrize('version', [1, 2])
+@pytest.mark.parametrize('stride, padding, dilation', [(1, 1, 1), (2, 2, 1), (1, 3, 2)])
+def test_samples_outside_give_offsets_no_gradient(
+        device, version, stride, padding, dilation):
+    """At offsets of 0, samples lie on pixels; mmcv's derivative there is that to the
+    right, and 0 for a sample at -1 or less."""
+    generator = torch.Generator().manual_seed(2)
+    x = torch.rand(2, 2, 6, 7, generator=generator, dtype=torch.float64)
+    weight = torch.rand(3, 2, 3, 3, generator=generator, dtype=torch.float64)
+    size = [(length + 2 * (padding - dilation) - 1) // stride + 1 for length in (6, 7)]
+    mask = torch.rand(2, 9, *size, generator=generator, dtype=torch.float64)
+    if version == 1:
+        mask = torch.ones_like(mask)
+    settings = (stride, padding, dilation, 1, 1)
+
+    def gradient(function, offset):
+        offset = offset.to(device).requires_grad_()
+        function(offset).square().sum().backward()
+        return offset.grad.cpu()
+
+    def served(offset):
+        args = [part.to(device) for part in (x, mask, weight)]
+        if version == 1:
+            return ops.deform_conv2d(args[0], offset, args[2], *settings, False, 2)
+        return ops.modulated_deform_conv2d(
+            args[0], offset, args[1], args[2], args[0].new_zeros(3), *settings)
+
+    def plain(offset):
+        return plain_deform_conv(x.to(device), offset, weight.to(device),
+                                 mask.to(device), torch.zeros(3).to(x), *settings)
+
+    zeros = torch.zeros(2, 18, *size, dtype=torch.float64)
+    want = gradient(plain, zeros + 1e-7).unflatten(1, (9, 2))
+    taps = torch.arange(9)
+    rows = (taps // 3 * dilation)[:, None] + torch.arange(size[0]) * stride - padding
+    columns = (taps % 3 * dilation)[:, None] + torch.arange(size[1]) * stride - padding
+    outside = (rows <= -1)[:, :, None] | (columns <= -1)[:, None]
+    want[outside[None, :, None].expand_as(want)] = 0
+    got = gradient(served, zeros)
+    torch.testing.assert_close(got, want.flatten(1, 2), rtol=1e-4, atol=1e-4)
+    assert outside.any() and (got == 0).any() and (got != 0).any()
+    torch.testing.assert_close(served(zeros.to(device)).cpu(), plain(zeros).cpu())
+
+
 def test_deform_conv_v2_without_bias():
     layer = ops.ModulatedDeformConv2d(2, 3, 3, padding=1, bias=False)
     x, offset = torch.rand(1, 2, 4, 4), torch.zeros(1, 18, 4, 4)
