@@ -42,7 +42,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
     """Greedy NMS: indices (K, ) of the kept ones of ``boxes`` (N, 4), best first."""
     if offset:  # width = x2 - x1 + 1: the same as boxes that end one pixel later
         boxes = torch.cat([boxes[:, :2], boxes[:, 2:] + offset], 1)
-    return _kernels.nms(boxes, scores, iou_threshold)
+    return _kernels.nms(*_at_least_single(boxes, scores), iou_threshold)
 
 
 def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float,

@@ -60,6 +60,14 @@ def test_nms(device, seed, count, offset, threshold):
 
 
 @on_devices
+def test_nms_in_half_precision(device):
+    """As under autocast; the CPU's kernel has no half precision of its own."""
+    boxes, scores = (part.to(device) for part in boxes_of(0, 20))
+    want = plain_nms(boxes.cpu(), scores.half().cpu(), 0.3, 0)
+    assert ops.nms(boxes, scores.half(), 0.3)[1].tolist() == want
+
+
+@on_devices
 def test_batched_nms_keeps_classes_apart(device):
     boxes, scores = boxes_of(3, 30)
     labels = torch.arange(30) % 3
