@@ -7,6 +7,7 @@ it is asked to, and then one by one.
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from importlib import import_module, metadata
 
 from .version import __version__
@@ -110,11 +111,23 @@ def installed_versions() -> dict[str, str]:
                 versions[name] = metadata.version(candidate)
             except metadata.PackageNotFoundError:
                 continue
-    try:
+    with suppress(metadata.PackageNotFoundError):
         versions['onedl-mmcv'] = metadata.version('onedl-mmcv')
-    except metadata.PackageNotFoundError:
-        pass
     return versions
+
+
+def line_of_packages() -> str:
+    """Return whose OpenMMLab packages are installed, in words."""
+    found = []
+    for name in _FORKS.values():
+        try:
+            metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+        found.append(name)
+    if not found:
+        return "OpenMMLab's own"
+    return 'maintained forks: ' + ', '.join(found)
 
 
 def find_problems(versions: Mapping[str, str],
@@ -231,6 +244,7 @@ def main() -> int:
     problems = find_problems(versions)
     # What is missing is named already; the imports would fail for that reason.
     error = None if _missing(versions) else find_import_error()
+    print(f'{"packages":18}{line_of_packages()}')
     print(f'{"mmcv.ops from":18}{ops_backing()}')
     print(f'{"GPU":18}{gpu()}')
     problems += [error] if error else []

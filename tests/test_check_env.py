@@ -108,6 +108,8 @@ def test_a_fork_counts_as_its_origin(monkeypatch):
         return installed[name]
 
     monkeypatch.setattr(check_env.metadata, 'version', version)
+    assert check_env.line_of_packages() == (
+        'maintained forks: onedl-mmcv, onedl-mmdetection')
     versions = check_env.installed_versions()
     assert versions == {'mmcv': '2.3.6', 'mmdet': '3.5.1', 'torch': '2.15.0',
                         'onedl-mmcv': '2.3.6'}
@@ -145,6 +147,7 @@ def test_what_is_broken_does_not_end_the_report(monkeypatch, capsys, error):
     lines = capsys.readouterr().out.splitlines()
     assert 'mmcv.ops from     none' in lines
     assert 'GPU               unknown, torch does not work' in lines
+    assert any(line.startswith('packages          ') for line in lines)
     assert lines[-1].startswith('problem: import numpy fails')
 
 

@@ -177,7 +177,7 @@ def _build(arch: str, settings: dict) -> tuple[nn.Module, Any]:
         built = network(**settings)
         with torch.random.fork_rng(devices=[]):  # the description is a second network
             return built, architecture.load(dict(built.state_dict()))
-    except (TypeError, RuntimeError) as error:
+    except (AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f'mmsr4ir.Spandrel: {arch} with {settings}: {error}'
                          ) from error
 
