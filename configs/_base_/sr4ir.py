@@ -34,6 +34,7 @@ sr4ir_hooks = dict(
     alternate=dict(type='mmsr4ir.AlternateTrainingHook', warmup=1, by_epoch=True),
     non_finite_loss=dict(type='mmsr4ir.NonFiniteLossHook'),
     checkpoint_match=dict(type='mmsr4ir.CheckpointMatchHook'),
+    nothing_found=dict(type='mmsr4ir.NothingFoundHook'),
     # Pictures of 4 validation images in the visual backends; --show-dir writes those of
     # a test.
     picture_grid=dict(type='mmsr4ir.PictureGridHook', val_images=4))

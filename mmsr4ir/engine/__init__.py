@@ -11,6 +11,7 @@ from .forward_hooks import (
 from .log_processor import PhaseLogProcessor
 from .lr_test_loop import LRTestLoop
 from .non_finite_loss_hook import NonFiniteLossHook
+from .nothing_found_hook import NothingFoundHook
 from .optim_wrapper_constructor import PerNetworkOptimWrapperConstructor
 from .picture_grid_hook import PictureGridHook
 from .progress_bar_hook import ProgressBarHook
@@ -19,7 +20,7 @@ from .run_record_hook import RunRecordHook
 __all__ = [
     'ActivationCheckpointHook', 'AlternateTrainingHook', 'AmpOptimWrapper',
     'CheckpointMatchHook', 'CompileHook', 'ExactEpochLoop', 'ExactIterLoop',
-    'LRTestLoop', 'NonFiniteLossHook', 'PerNetworkOptimWrapperConstructor',
-    'PhaseLogProcessor', 'PictureGridHook', 'ProgressBarHook', 'RunRecordHook',
-    'SparseRoIAlignHook'
+    'LRTestLoop', 'NonFiniteLossHook', 'NothingFoundHook',
+    'PerNetworkOptimWrapperConstructor', 'PhaseLogProcessor', 'PictureGridHook',
+    'ProgressBarHook', 'RunRecordHook', 'SparseRoIAlignHook'
 ]
