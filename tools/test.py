@@ -13,6 +13,7 @@ from mmsr4ir.apis import (
     end_dist,
     load_config,
     start_dist,
+    use_tta,
 )
 
 
@@ -27,6 +28,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--show-dir', metavar='FOLDER',
         help='write a picture for each image: HR, LR, SR, prediction, ground truth')
+    parser.add_argument(
+        '--tta', action='store_true',
+        help='predict on each image and its mirror image, both restored, and merge the '
+        'predictions; or as tta_model and tta_pipeline of the config say')
     args = parser.parse_args()
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         parser.error(f'--out {args.out}: the file must end in .pkl or .pickle')
@@ -49,6 +54,8 @@ def main() -> None:
     if '://' not in args.checkpoint and not os.path.isfile(args.checkpoint):
         sys.exit(f'error: checkpoint {args.checkpoint} does not exist')
     start_dist(cfg)
+    if args.tta:
+        use_tta(cfg)
     runner = build_runner(cfg)
     if args.out:
         from mmsr4ir.evaluation import DumpPredictions

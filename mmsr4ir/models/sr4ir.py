@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 import torch
-from mmengine.model import BaseModel, is_model_wrapper
+from mmengine.model import BaseModel, BaseTTAModel, is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
 
@@ -393,5 +393,7 @@ class SR4IR(BaseModel):
 
 
 def unwrap(network: nn.Module) -> nn.Module:
-    """The network itself, without the wrapper of distributed training."""
-    return network.module if is_model_wrapper(network) else network
+    """Return a network without the wrappers of distributed training and of TTA."""
+    while is_model_wrapper(network) or isinstance(network, BaseTTAModel):
+        network = network.module
+    return network

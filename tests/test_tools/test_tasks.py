@@ -2,8 +2,12 @@
 import json
 import re
 import sys
+from pathlib import Path
 
 import pytest
+import torch
+
+from mmsr4ir.compat.checkpoint import load_predictions
 
 PYTHON = sys.executable
 
@@ -46,6 +50,44 @@ def test_train_and_test(config, folder, losses, metric, shapes, run_tool, tmp_pa
         tmp_path / 'test', '--show-dir', tmp_path / 'pictures', *options).stdout
     assert re.search(rf'{metric}: \d+.* sr/PSNR: \d+', text)
     assert len(list((tmp_path / 'pictures').glob('*.png'))) == 4
+    if metric == 'mIoU':
+        check_tta_of_maps(config, tmp_path, options, run_tool)
+    else:
+        check_tta_of_scores(config, tmp_path, options, run_tool)
+
+
+def predictions(config, folder, options, run_tool, *more) -> list[dict]:
+    """What `tools/test.py --out` writes."""
+    out = folder / 'predictions.pkl'
+    run_tool(PYTHON, 'tools/test.py', config, folder / 'epoch_2.pth', '--work-dir',
+             folder / 'test', '--out', out, *more, *options)
+    return load_predictions(out)
+
+
+def check_tta_of_scores(config, folder, options, run_tool) -> None:
+    """The mean of the scores of an image and of its mirror image."""
+    (folder / 'flipped.py').write_text(
+        f"_base_ = {str(Path(config).resolve())!r}\n"
+        'test_dataloader = dict(dataset=dict(pipeline=[\n'
+        "    _base_.test_dataloader.dataset.pipeline[0],\n"
+        "    dict(type='RandomFlip', prob=1.0),\n"
+        '    *_base_.test_dataloader.dataset.pipeline[1:]]))\n')
+    plain, merged = (predictions(config, folder, options, run_tool, *more)
+                     for more in ((), ('--tta', )))
+    mirrored = predictions(folder / 'flipped.py', folder, options, run_tool)
+    for one, other, both in zip(plain, mirrored, merged, strict=True):
+        assert not torch.equal(one['pred_score'], other['pred_score'])
+        torch.testing.assert_close(
+            both['pred_score'], (one['pred_score'] + other['pred_score']) / 2)
+
+
+def check_tta_of_maps(config, folder, options, run_tool) -> None:
+    """Turned back before they are merged: about those of the image itself."""
+    plain, merged = (predictions(config, folder, options, run_tool, *more)
+                     for more in ((), ('--tta', )))
+    same = [(one['pred_sem_seg']['data'] == both['pred_sem_seg']['data']).float().mean()
+            for one, both in zip(plain, merged, strict=True)]
+    assert 0.5 < sum(same) / len(same) < 1
 
 
 def test_coverage_can_be_made_again(run_tool):

@@ -132,6 +132,23 @@ def test_testing_writes_predictions_and_pictures(tested):
     assert len(list((work / 'show').glob('*.png'))) == 3
 
 
+def test_the_mirror_image_of_a_detector_is_turned_back(
+        trained, tested, coco_root, tiny_options, run_tool, tmp_path):
+    run_tool(PYTHON, 'tools/test.py', CONFIG, trained[0] / 'epoch_2.pth', '--tta',
+             '--work-dir', tmp_path / 'test', '--out', tmp_path / 'out.pkl',
+             '--show-dir', tmp_path / 'show', *tiny_options(coco_root))
+    assert {'coco/bbox_mAP', 'sr/PSNR'} <= set(metrics(tmp_path / 'test'))
+    assert len(list((tmp_path / 'show').glob('*.png'))) == 3
+    merged, plain = (load_predictions(path / 'out.pkl')
+                     for path in (tmp_path, tested[0]))
+    for both, one in zip(merged, plain, strict=True):
+        boxes, own = (each['pred_instances']['bboxes'] for each in (both, one))
+        # Each box is one of either image's; those of the image itself are known.
+        shared = (torch.cdist(boxes, own) < 1e-3).any(1)
+        assert shared.any() and not shared.all()
+        assert boxes.min() >= 0 and (boxes[:, 2] <= both['ori_shape'][1]).all()
+
+
 @pytest.mark.slow
 def test_two_processes_on_the_cpu(tmp_path, coco_root, tiny_options, run_tool, trained,
                                   tested):
