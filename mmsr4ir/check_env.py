@@ -102,32 +102,27 @@ _IMPORTS = {
 }
 
 
-def installed_versions() -> dict[str, str]:
-    """Versions by package name, of what of ours is installed; a fork by its origin."""
-    versions = {}
-    for name in TESTED:
-        for candidate in (_FORKS.get(name, name), name):
-            try:
-                versions[name] = metadata.version(candidate)
-            except metadata.PackageNotFoundError:
-                continue
+def _version(name: str) -> str | None:
     with suppress(metadata.PackageNotFoundError):
-        versions['onedl-mmcv'] = metadata.version('onedl-mmcv')
-    return versions
+        return metadata.version(name)
+    return None
+
+
+def installed_versions() -> dict[str, str]:
+    """Return the versions of what is installed, by package name; a fork by its origin.
+
+    ``onedl-mmcv``, which other versions of mmdet and mmseg take, also has its own name.
+    """
+    found = {name: _version(name) or _version(_FORKS.get(name, name))
+             for name in TESTED}
+    found['onedl-mmcv'] = _version('onedl-mmcv')
+    return {name: version for name, version in found.items() if version}
 
 
 def line_of_packages() -> str:
     """Return whose OpenMMLab packages are installed, in words."""
-    found = []
-    for name in _FORKS.values():
-        try:
-            metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-        found.append(name)
-    if not found:
-        return "OpenMMLab's own"
-    return 'maintained forks: ' + ', '.join(found)
+    forks = [name for name in _FORKS.values() if _version(name)]
+    return f'maintained forks: {", ".join(forks)}' if forks else "OpenMMLab's own"
 
 
 def find_problems(versions: Mapping[str, str],

@@ -18,7 +18,7 @@ _NAME = 'mmsr4ir'
 
 
 def installed_path(package: str) -> str:
-    """Where a package is, by its own name or by that of its distribution.
+    """Return where a package is, by its own name or by that of its distribution.
 
     Raises:
         RuntimeError: If the package is not installed.
@@ -30,7 +30,7 @@ def installed_path(package: str) -> str:
 
 
 def is_installed(package: str) -> bool:
-    """Whether a package is installed, by its own name or its distribution's."""
+    """Return whether a package is installed, by its own name or its distribution's."""
     return _path(package) is not None
 
 

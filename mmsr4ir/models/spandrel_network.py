@@ -118,7 +118,7 @@ class Spandrel(nn.Module):
 
     @torch.no_grad()
     def _equals(self, other: nn.Module) -> bool:
-        """Whether a network with the same weights gives the same image."""
+        """Return whether a network with the same weights gives the same image."""
         own, was_training = self.network, self.network.training
         results = []
         with torch.random.fork_rng(devices=[]):
