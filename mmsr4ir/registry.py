@@ -13,6 +13,7 @@ from mmengine.registry import (
     OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
 )
 from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
+from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
@@ -23,7 +24,8 @@ MODEL_WRAPPERS = Registry(
     locations=['mmsr4ir.models'])
 TRANSFORMS = Registry(
     'transform', parent=MMENGINE_TRANSFORMS, scope='mmsr4ir',
-    locations=['mmsr4ir.models', 'mmsr4ir.datasets.cached_images'])
+    locations=['mmsr4ir.models', 'mmsr4ir.datasets.cached_images',
+               'mmsr4ir.datasets.task_size'])
 HOOKS = Registry(
     'hook', parent=MMENGINE_HOOKS, scope='mmsr4ir', locations=['mmsr4ir.engine'])
 LOG_PROCESSORS = Registry(
@@ -31,6 +33,8 @@ LOG_PROCESSORS = Registry(
     locations=['mmsr4ir.engine'])
 LOOPS = Registry(
     'loop', parent=MMENGINE_LOOPS, scope='mmsr4ir', locations=['mmsr4ir.engine'])
+RUNNERS = Registry(
+    'runner', parent=MMENGINE_RUNNERS, scope='mmsr4ir', locations=['mmsr4ir.engine'])
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor', parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
     scope='mmsr4ir', locations=['mmsr4ir.engine'])

@@ -16,6 +16,7 @@ def tiny_config(task: str) -> Config:
     cfg.model.sr = dict(
         type='mmsr4ir.InterpolateUpsampler', scale=SCALE, mode='nearest')
     cfg.model.recipe = dict(task=dict(update='task', losses=dict(task_sr=1.0)))
+    cfg.model.task_resize = None  # tests of it set one
     return cfg
 
 
@@ -42,3 +43,23 @@ def save_run(task: str, folder, /, **changes) -> tuple[str, str]:
         cfg=cfg.pretty_text, dataset_meta=dict(classes))), str(checkpoint))
     (folder / 'last_checkpoint').write_text(str(checkpoint))
     return str(config), str(checkpoint)
+
+
+def compare(kind: str, one, other, times: float) -> None:
+    """See that two data samples hold the same predictions, but for rounding."""
+    if kind == 'det':
+        found, want = one.pred_instances, other.pred_instances
+        assert len(found) > 3
+        torch.testing.assert_close(
+            found.bboxes * times, want.bboxes, rtol=1e-4, atol=1e-2)
+        assert torch.equal(found.labels, want.labels)
+        torch.testing.assert_close(found.scores, want.scores, rtol=1e-4, atol=1e-5)
+    elif kind == 'seg':
+        assert other.seg_logits.data.std((1, 2)).max() > 1e-4
+        torch.testing.assert_close(
+            one.seg_logits.data, other.seg_logits.data, rtol=1e-3, atol=1e-6)
+        same = one.pred_sem_seg.data == other.pred_sem_seg.data
+        assert same.float().mean() > 0.999
+    else:
+        torch.testing.assert_close(
+            one.pred_score, other.pred_score, rtol=1e-4, atol=1e-5)

@@ -5,6 +5,9 @@
 # custom_imports is not among it: a config of the zoo may have its own, and two bases
 # must not set one name. The config that inherits both sets it.
 
+# OpenMMLab's tools too build the Runner that reads model.task_resize='pipeline'.
+runner_type = 'mmsr4ir.SR4IRRunner'
+
 # Each network has a reducer and an optimizer of its own.
 model_wrapper_cfg = dict(type='mmsr4ir.SeparateDistributedDataParallel')
 

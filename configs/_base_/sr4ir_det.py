@@ -2,6 +2,9 @@
 _base_ = ['./sr4ir.py']
 
 sr4ir_model = dict(
+    # Published: LR images are made of the images as they are, and the detector enlarges
+    # what S restores. The Resize of the pipelines moves there.
+    task_resize='pipeline',
     # Published: two FPN levels with equal weights.
     tdp=dict(type='mmsr4ir.TDPLoss', layer='neck', levels=(0, 1), weights=(0.5, 0.5)),
     patch_mix=dict(type='mmsr4ir.CrossQualityPatchMix', grid=8, p=0.5))

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from mmsr4ir.compat.checkpoint import load_from_local
 from mmsr4ir.config_values import config_values
+from mmsr4ir.engine.runner import move_resize
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.registry import MODELS
 
@@ -33,6 +34,7 @@ def build_model(cfg: Config, checkpoint: str | None = None) -> SR4IR:
     Raises:
         ValueError: The config's model is no SR4IR, or the checkpoint is of another.
     """
+    move_resize(cfg)
     init_default_scope(cfg.get('default_scope') or 'mmengine')
     model_cfg = ConfigDict(cfg.get('model') or {})
     if cfg.get('data_preprocessor') is not None:
@@ -124,6 +126,7 @@ def build_loader(cfg: Config, split: str, batch_size: int | None = None,
     Raises:
         ValueError: The config has no such dataloader, or its data cannot be read.
     """
+    move_resize(cfg)
     options = cfg.get(f'{split}_dataloader')
     if options is None:
         raise ValueError(f'the config has no {split}_dataloader')

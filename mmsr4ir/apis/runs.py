@@ -22,6 +22,7 @@ from torch import nn
 from mmsr4ir.config_values import type_name
 from mmsr4ir.datasets.check import DataError, check_data, datasets_of
 from mmsr4ir.datasets.check_pairs import check_pairs
+from mmsr4ir.engine.runner import SR4IRRunner, move_resize
 from mmsr4ir.models.weights import WeightsError
 
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
@@ -65,6 +66,10 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.launcher = args.launcher
     merge_options(cfg, args.cfg_options)
     warn_of_unread(cfg)
+    try:
+        move_resize(cfg)
+    except ValueError as error:
+        sys.exit(f'error: {error}')
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
@@ -167,7 +172,7 @@ def build_runner(cfg: Config) -> Runner:
     is missing.
     """
     try:
-        return Runner.from_cfg(cfg)
+        return SR4IRRunner.from_cfg(cfg)
     except (WeightsError, ImportError) as error:
         sys.exit(f'error: {error}')
 

@@ -16,11 +16,13 @@ from .optim_wrapper_constructor import PerNetworkOptimWrapperConstructor
 from .picture_grid_hook import PictureGridHook
 from .progress_bar_hook import ProgressBarHook
 from .run_record_hook import RunRecordHook
+from .runner import SR4IRRunner, move_resize
 
 __all__ = [
     'ActivationCheckpointHook', 'AlternateTrainingHook', 'AmpOptimWrapper',
     'CheckpointMatchHook', 'CompileHook', 'ExactEpochLoop', 'ExactIterLoop',
     'LRTestLoop', 'NonFiniteLossHook', 'NothingFoundHook',
     'PerNetworkOptimWrapperConstructor', 'PhaseLogProcessor', 'PictureGridHook',
-    'ProgressBarHook', 'RunRecordHook', 'SparseRoIAlignHook'
+    'ProgressBarHook', 'RunRecordHook', 'SR4IRRunner', 'SparseRoIAlignHook',
+    'move_resize'
 ]

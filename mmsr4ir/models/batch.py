@@ -12,11 +12,13 @@ class Batch:
     """A batch on its way through the two networks.
 
     Attributes:
-        inputs: (N, 3, H, W), the task network's normalised HR input.
-        samples: The task's data samples.
+        inputs: (N, 3, H', W'), the task network's normalised HR input; H' = H and
+            W' = W without ``model.task_resize``.
+        samples: The task's data samples, as ``inputs`` have them.
         sizes: (height, width) of each image before padding, in pixels.
         hr: (N, 3, H, W), RGB, [0, 1]; the padding repeats the edge pixels.
         lr: (N, 3, ceil(H / scale), ceil(W / scale)), RGB, [0, 1].
+        task_sizes: (height, width) of each image in ``inputs``; None: ``sizes``.
         sr: (N, 3, H, W), what the last phase that ran S made of ``lr``, detached.
     """
 
@@ -25,17 +27,29 @@ class Batch:
     sizes: list[tuple[int, int]]
     hr: Tensor
     lr: Tensor
+    task_sizes: list[tuple[int, int]] | None = None
     sr: Tensor | None = None
 
     @property
     def full(self) -> tuple[int, int]:
         """(height, width) with padding, in pixels."""
+        return tuple(self.hr.shape[-2:])
+
+    @property
+    def task_full(self) -> tuple[int, int]:
+        """(height, width) of what the task network gets, with padding, in pixels."""
         return tuple(self.inputs.shape[-2:])
 
     @cached_property
     def mask(self) -> Tensor | None:
         """(N, 1, H, W), 1 on the images and 0 on the padding; None without any."""
-        return valid_mask(self.sizes, self.full, self.inputs)
+        return valid_mask(self.sizes, self.full, self.hr)
+
+    @cached_property
+    def task_mask(self) -> Tensor | None:
+        """The same of what the task network gets."""
+        return valid_mask(
+            self.task_sizes or self.sizes, self.task_full, self.inputs)
 
 
 def correct_sizes(preprocessor: nn.Module, args: tuple) -> None:

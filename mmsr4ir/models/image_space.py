@@ -51,6 +51,12 @@ class ImageSpace:
         """Turn an RGB image (3, H, W) in [0, 1] into what the preprocessor takes."""
         return (image if self._loads_rgb else image.flip(0)) * 255
 
+    def from_loaded(self, pixels: Tensor) -> Tensor:
+        """Turn pixels (3, H, W) as they are loaded, 0 to 255, into (1, 3, H, W) inputs.
+        """
+        image = pixels[None] / 255
+        return self.to_input(image if self._loads_rgb else image.flip(1))
+
     @property
     def _normalises(self) -> bool:
         return getattr(self.preprocessor, '_enable_normalize', False)

@@ -122,12 +122,18 @@ def recognise(model, lr: Sequence[Tensor], sr: Sequence[Tensor], samples: Sequen
             "model.test_on='sr' (for interpolation instead of S, "
             "model.sr=dict(type='mmsr4ir.InterpolateUpsampler'))")
     pads = isinstance(model.data_preprocessor, ImgDataPreprocessor)
+    inputs = [model.image_space.to_loaded(image) for image in sr]
+    enlarged_samples = [
+        enlarged(sample, image, model.degradation.scale, coordinates)
+        for sample, image in zip(samples, sr, strict=True)]
+    if model.task_resize:
+        inputs, enlarged_samples = zip(*map(
+            model.task_resize.loaded, inputs, enlarged_samples), strict=True)
     predictions = [None] * len(sr)
-    for indices in [range(len(sr))] if pads else same_size(sr):
+    for indices in [range(len(sr))] if pads else same_size(inputs):
         batch = model.data_preprocessor(dict(
-            inputs=[model.image_space.to_loaded(sr[i]) for i in indices],
-            data_samples=[enlarged(samples[i], sr[i], model.degradation.scale,
-                                   coordinates) for i in indices]), False)
+            inputs=[inputs[i] for i in indices],
+            data_samples=[enlarged_samples[i] for i in indices]), False)
         found = model.network('task')(
             batch['inputs'], batch['data_samples'], mode='predict')
         for i, prediction in zip(indices, found, strict=True):

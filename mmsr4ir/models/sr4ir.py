@@ -31,6 +31,7 @@ from .networks import (
     set_num_classes,
 )
 from .recipes import NETWORKS, LossTerm, Phase, parse_recipe
+from .task_resize import TaskResize
 from .updates import backward, copy_buffers, finite_everywhere, no_sync, step
 from .weights import load_weights, take_init_cfg
 
@@ -61,6 +62,9 @@ class SR4IR(BaseModel):
             after it: 255 for networks, as the published EDSR, that work on [0, 255].
         test_on: The image that predictions are made on: ``'sr'``, ``'hr'`` or ``'lr'``
             (enlarged bilinearly).
+        task_resize: The task network's own resize, after the SR network: a transform
+            of its library's pipelines, see :class:`~.task_resize.TaskResize`;
+            ``'pipeline'`` in a config moves that of its pipelines here.
         channels_last: Whether networks and images have torch's memory format of that
             name. The same sums in another order: faster on most GPUs and CPUs, and
             other numbers by float rounding.
@@ -77,8 +81,8 @@ class SR4IR(BaseModel):
                  degradation: dict | None = None, pixel_loss: dict | None = None,
                  tdp: dict | None = None, patch_mix: dict | None = None,
                  num_classes: int | None = None, sr_range: float = 1.0,
-                 test_on: str = 'sr', channels_last: bool = False,
-                 data_preprocessor: dict | None = None,
+                 test_on: str = 'sr', task_resize: dict | list | None = None,
+                 channels_last: bool = False, data_preprocessor: dict | None = None,
                  init_cfg: dict | None = None) -> None:
         task = set_num_classes(task, num_classes)
         if data_preprocessor is not None:
@@ -107,6 +111,9 @@ class SR4IR(BaseModel):
         self.skip_non_finite = False  # NonFiniteLossHook sets it
         self.image_space = ImageSpace(
             self.data_preprocessor, task.get('data_preprocessor') or {})
+        self.task_resize = TaskResize(
+            task_resize, self.data_preprocessor, self.image_space
+        ) if task_resize else None
         judge = network
         if tdp and self.tdp.teacher:
             self.teacher = judge = build_network('task', task).eval()
@@ -194,7 +201,8 @@ class SR4IR(BaseModel):
         lr = self.degradation(extended, *more)
         hr, lr = (image.contiguous(memory_format=self.memory_format) for image in (
             extended[..., :full[0], :full[1]], lr))
-        return Batch(inputs, samples, sizes, hr, lr)
+        batch = Batch(inputs, samples, sizes, hr, lr)
+        return self.task_resize(batch, self.training) if self.task_resize else batch
 
     def train_phase(self, phase: Phase, batch: Batch, optim_wrapper: OptimWrapperDict
                     ) -> dict[str, Tensor]:
@@ -270,7 +278,8 @@ class SR4IR(BaseModel):
                     hr_features = self.features(batch.inputs)
                 sr_features = self.features(self.to_input(sr, batch))
             yield 'loss_tdp', self.tdp(
-                sr_features, hr_features, batch.sizes, batch.full)
+                sr_features, hr_features, batch.task_sizes or batch.sizes,
+                batch.task_full)
         else:
             inputs, samples = self.task_batch(term.images, batch, sr)
             losses = self.network('task')(inputs, samples, mode='loss')
@@ -294,9 +303,11 @@ class SR4IR(BaseModel):
         return self.to_input(sr, batch)
 
     def to_input(self, image: Tensor, batch: Batch) -> Tensor:
-        """Normalise an image; its padding becomes that of the HR input."""
+        """Normalise and resize an image; its padding becomes that of the HR input."""
         inputs = self.image_space.to_input(image)
-        mask = batch.mask
+        if batch.task_sizes is not None:
+            inputs = self.task_resize.images(inputs, batch, self.training)
+        mask = batch.task_mask
         return inputs if mask is None else torch.where(
             mask.bool(), inputs, batch.inputs)
 
@@ -369,8 +380,13 @@ class SR4IR(BaseModel):
             return predict_lr(self, inputs, data_samples, self.lr_input)
         batch = self.prepare(inputs, data_samples)
         restored = self.restored(batch)
-        task_input = inputs if self.test_on == 'hr' else self.to_input(restored, batch)
+        task_input = batch.inputs if self.test_on == 'hr' else self.to_input(
+            restored, batch)
         predictions = self.network('task')(task_input, batch.samples, mode='predict')
+        if self.task_resize:  # their meta information is that of the file's image again
+            predictions = [
+                prediction.new(metainfo=sample.metainfo)
+                for prediction, sample in zip(predictions, data_samples, strict=True)]
         for i, (prediction, (height, width)) in enumerate(
                 zip(predictions, batch.sizes, strict=True)):
             h, w = lr_size((height, width), self.degradation.scale)

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 import torch
-from lr_models import SCALE, tiny_config, tiny_model
+from lr_models import SCALE, compare, tiny_config, tiny_model
 from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
 from mmengine.structures import PixelData
@@ -77,25 +77,6 @@ def test_in_the_coordinates_of_the_given_image(task):
         assert found.pred_instances.bboxes.max() <= 40
     if kind == 'seg':
         assert found.pred_sem_seg.data.shape == (1, 32, 40)
-
-
-def compare(kind: str, one, other, times: float) -> None:
-    if kind == 'det':
-        found, want = one.pred_instances, other.pred_instances
-        assert len(found) > 3
-        torch.testing.assert_close(
-            found.bboxes * times, want.bboxes, rtol=1e-4, atol=1e-2)
-        assert torch.equal(found.labels, want.labels)
-        torch.testing.assert_close(found.scores, want.scores, rtol=1e-4, atol=1e-5)
-    elif kind == 'seg':
-        assert other.seg_logits.data.std((1, 2)).max() > 1e-4
-        torch.testing.assert_close(
-            one.seg_logits.data, other.seg_logits.data, rtol=1e-3, atol=1e-6)
-        same = one.pred_sem_seg.data == other.pred_sem_seg.data
-        assert same.float().mean() > 0.999
-    else:
-        torch.testing.assert_close(
-            one.pred_score, other.pred_score, rtol=1e-4, atol=1e-5)
 
 
 def test_images_of_different_sizes(task):

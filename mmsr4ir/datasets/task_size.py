@@ -1,0 +1,51 @@
+"""Note a resize in a pipeline, for the model to do it after the SR network."""
+from collections.abc import Mapping, Sequence
+
+from mmcv.transforms import BaseTransform
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+
+from mmsr4ir.models.task_resize import TASK_SIZE, SizeRule
+from mmsr4ir.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class NoteTaskSize(BaseTransform):
+    """Note which size the task network is to see this version of an image in.
+
+    In test-time augmentation the versions have several; with ``model.task_resize`` the
+    SR network gets each in its own size, and the model brings it to the noted one.
+
+    Required keys: img. Added keys: task_size, which :class:`PackTaskSize` keeps.
+
+    Args:
+        resize: Transforms that resize, and pad after that, see
+            :class:`~mmsr4ir.models.task_resize.SizeRule`.
+    """
+
+    def __init__(self, resize: Mapping | Sequence[Mapping]) -> None:
+        self.rule = SizeRule(resize)
+
+    def transform(self, results: dict) -> dict:
+        """Add the size (a :class:`~mmsr4ir.models.task_resize.TaskSize`)."""
+        results[TASK_SIZE] = self.rule.size(tuple(results['img'].shape[:2]))
+        return results
+
+
+@TRANSFORMS.register_module()
+class PackTaskSize(BaseTransform):
+    """Pack a sample, with the noted size among its meta information.
+
+    Required keys: task_size, and those of ``pack``.
+
+    Args:
+        pack: The transform of the task library that packs, as ``PackDetInputs``.
+    """
+
+    def __init__(self, pack: Mapping) -> None:
+        self.pack = MMENGINE_TRANSFORMS.build(dict(pack))
+
+    def transform(self, results: dict) -> dict:
+        """Pack."""
+        packed = self.pack(results)
+        packed['data_samples'].set_metainfo({TASK_SIZE: results[TASK_SIZE]})
+        return packed

@@ -1,0 +1,309 @@
+"""The task network's own resize, between the SR network and it.
+
+A detector enlarges what it is given, often to 800 pixels along the short side. The LR
+image is made of the image as the camera took it, S restores that size, and only then
+the image is resized (in the code that the authors of SR4IR published, the detector's
+transform does it). Boxes, masks and maps follow; predictions come back in the pixels of
+the file, since the task network divides by ``scale_factor``.
+"""
+import copy
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.registry import TRANSFORMS
+from mmengine.structures import BaseDataElement, InstanceData, PixelData
+from torch import Tensor, nn
+
+from mmsr4ir.config_values import as_list
+
+from .batch import Batch
+from .image_space import ImageSpace
+
+#: Meta key of a sample with a :class:`TaskSize` of its own, as each version of an image
+#: in test-time augmentation has one.
+TASK_SIZE = 'task_size'
+# The interpolation of OpenCV and Pillow in torch.
+_MODES = dict(bilinear='bilinear', bicubic='bicubic', area='area', nearest='nearest')
+_INSTANCES = ('gt_instances', 'ignored_instances', 'proposals')
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskSize:
+    """What becomes of one image.
+
+    Attributes:
+        size: (height, width) after the resize, in pixels.
+        canvas: (height, width) with what a ``Pad`` adds at the right and below.
+        fill: The three values, 0 to 255, of what it adds, in the order of the channels
+            of a loaded image.
+    """
+
+    size: tuple[int, int]
+    canvas: tuple[int, int]
+    fill: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+class SizeRule:
+    """The size that transforms of a task library's pipeline give an image.
+
+    Args:
+        cfg: One transform that resizes or a list of them, then perhaps ``Pad``; none
+            leaves images as they are.
+
+    Raises:
+        ValueError: It interpolates in a way that torch does not have.
+    """
+
+    def __init__(self, cfg: Mapping | Sequence[Mapping] | None) -> None:
+        self.transforms = [
+            TRANSFORMS.build(copy.deepcopy(dict(one))) for one in as_list(cfg)]
+        self.pads = any(type(one).__name__ == 'Pad' for one in self.transforms)
+        self.mode = 'bilinear'
+        for transform in self.transforms:
+            resize = getattr(transform, 'resize', transform)  # of one that draws a size
+            kind = getattr(resize, 'interpolation', None)
+            if kind is not None:
+                if kind not in _MODES:
+                    raise ValueError(
+                        f'model.task_resize: interpolation={kind!r} does not exist in '
+                        f'torch; use one of {", ".join(_MODES)}')
+                self.mode = _MODES[kind]
+                resize.interpolation = 'nearest'  # of images without content: the
+                # fastest
+        if not any('Random' in type(one).__name__ for one in self.transforms):
+            self.size = functools.lru_cache(maxsize=4096)(self.size)
+
+    def size(self, image: tuple[int, int]) -> TaskSize:
+        """Say what becomes of an image of (height, width) pixels.
+
+        The library's own transforms say it, of an image without content.
+        """
+        results = dict(img=np.zeros(image, np.uint8), img_shape=image, ori_shape=image)
+        size = image
+        for transform in self.transforms:
+            if type(transform).__name__ == 'Pad':
+                results['img'] = np.zeros((*size, 3), np.uint8)
+            results = transform(results)
+            if type(transform).__name__ != 'Pad':
+                size = results['img'].shape[:2]
+        canvas = results['img'].shape[:2]
+        fill = results['img'][-1, -1] if self.pads else np.zeros(3)
+        return TaskSize(tuple(size), tuple(canvas), tuple(
+            float(value) for value in (fill if canvas != size else np.zeros(3))))
+
+
+class TaskResize:
+    """Bring a batch to the size in which the task network wants it.
+
+    Args:
+        cfg: ``model.task_resize``: a transform of the task library's pipelines or a
+            list of them, as ``dict(type='Resize', scale=(1333, 800),
+            keep_ratio=True)``; or ``dict(train=..., test=...)`` where the training has
+            others.
+        preprocessor: The task network's; what it pads with beyond that is read from it.
+        image_space: How it normalises.
+
+    Raises:
+        ValueError: ``cfg`` is ``'pipeline'``, which is for a whole config, see
+            :func:`mmsr4ir.engine.runner.move_resize`; or see :class:`SizeRule`.
+    """
+
+    def __init__(self, cfg: Mapping | Sequence[Mapping], preprocessor: nn.Module,
+                 image_space: ImageSpace) -> None:
+        if isinstance(cfg, str):
+            raise ValueError(
+                f"model.task_resize={cfg!r}: 'pipeline' is for a whole config, whose "
+                "pipelines' Resize moves into the model; start it with this package's "
+                "tools, or set runner_type='mmsr4ir.SR4IRRunner' in the config")
+        if isinstance(cfg, Mapping) and 'type' not in cfg:
+            train, test = cfg.get('train'), cfg.get('test')
+        else:
+            train = test = cfg
+        self.rules = {True: SizeRule(train), False: SizeRule(test)}
+        self.preprocessor = preprocessor
+        self.image_space = image_space
+
+    def __call__(self, batch: Batch, training: bool) -> Batch:
+        """Resize what is the task network's in a batch.
+
+        Args:
+            batch: As the preprocessor made it; it is left as it is.
+            training: Whether the labels are to follow too. In a test they stay in the
+                pixels of the file, where metrics compare.
+
+        Returns:
+            Batch: With other ``inputs``, ``samples`` and ``task_sizes``.
+        """
+        rule = self.rules[training]
+        metas = [sample.metainfo for sample in batch.samples] or [{}] * len(batch.sizes)
+        to = [meta.get(TASK_SIZE) or rule.size(tuple(size))
+              for size, meta in zip(batch.sizes, metas, strict=True)]
+        divisor, least, value = batch_padding(self.preprocessor, training)
+        full = tuple(-(-max(least[axis], *(one.canvas[axis] for one in to)) // divisor)
+                     * divisor for axis in (0, 1))
+        task_sizes = [one.size for one in to]
+        if full == batch.task_full and task_sizes == batch.sizes == [
+                one.canvas for one in to]:
+            return batch
+        inputs = resize_images(
+            batch.inputs, batch.sizes, task_sizes, full, rule.mode)
+        for image, one in zip(inputs, to, strict=True):
+            self._fill(image, one, value)
+        samples = [
+            self.sample(sample, size, one, full, labels=training)
+            for sample, size, one in zip(batch.samples, batch.sizes, to, strict=False)]
+        return dataclasses.replace(
+            batch, inputs=inputs, samples=samples, task_sizes=task_sizes)
+
+    def images(self, inputs: Tensor, batch: Batch, training: bool) -> Tensor:
+        """Resize normalised images (N, 3, H, W) of a batch as its HR images were."""
+        return resize_images(inputs, batch.sizes, batch.task_sizes, batch.task_full,
+                             self.rules[training].mode)
+
+    def loaded(self, image: Tensor, sample) -> tuple[Tensor, BaseDataElement]:
+        """Resize one image (3, H, W) that the preprocessor has not seen, for a test.
+
+        Returns:
+            tuple: The image and its data sample, whose labels stay as they are.
+        """
+        size = tuple(image.shape[-2:])
+        to = self.rules[False].size(size)
+        image = resize_images(
+            image[None], [size], [to.size], to.canvas, self.rules[False].mode)[0]
+        beside = image.new_tensor(to.fill)[:, None, None]
+        image[:, to.size[0]:] = beside
+        image[:, :, to.size[1]:] = beside
+        return image, self.sample(
+            sample, size, to, to.canvas, labels=False)
+
+    def sample(self, sample, size: tuple[int, int], to: TaskSize,
+               full: tuple[int, int], labels: bool) -> BaseDataElement:
+        """Copy a data sample, as that of the resized image.
+
+        Args:
+            sample: Of one of the task libraries.
+            size: (height, width) of its image, in pixels.
+            to: What becomes of it.
+            full: (height, width) of the batch that it will be in.
+            labels: Whether boxes, masks, key points and maps follow.
+        """
+        factors = tuple(new / old for new, old in zip(
+            reversed(to.size), reversed(size), strict=True))  # of width and height
+        before = sample.metainfo.get('scale_factor', (1.0, 1.0))
+        beside = (0, full[1] - to.size[1], 0, full[0] - to.size[0])
+        sample = sample.new(metainfo=dict(
+            sample.metainfo, img_shape=to.canvas, pad_shape=full,
+            batch_input_shape=full, padding_size=beside, img_padding_size=beside,
+            scale_factor=tuple(
+                float(old) * new for old, new in zip(before, factors, strict=True))))
+        if not labels:
+            return sample
+        seg_value = getattr(self.preprocessor, 'seg_pad_val', getattr(
+            self.preprocessor, 'seg_pad_value', 255))
+        for name in sample.keys():
+            value = sample.get(name)
+            if name in _INSTANCES:
+                sample.set_data({name: _resize_instances(
+                    value, size, to.size, factors,
+                    full if getattr(self.preprocessor, 'pad_mask', False) else None)})
+            elif isinstance(value, PixelData) and 'data' in value:
+                maps = nearest(value.data[:, :size[0], :size[1]], to.size)
+                sample.set_data({name: type(value)(data=F.pad(
+                    maps, (0, beside[1], 0, beside[3]), value=seg_value))})
+        return sample
+
+    def _fill(self, image: Tensor, one: TaskSize, value: float) -> None:
+        """Fill what stands beside an image (3, H, W), as pipeline and preprocessor do.
+        """
+        (height, width), (rows, columns) = one.size, one.canvas
+        beside = torch.as_tensor(one.fill, dtype=image.dtype, device=image.device)
+        beside = self.image_space.from_loaded(beside[:, None, None])[0]
+        image[:, height:] = beside
+        image[:, :, width:] = beside
+        image[:, rows:] = value
+        image[:, :, columns:] = value
+
+
+def batch_padding(preprocessor: nn.Module, training: bool
+                  ) -> tuple[int, tuple[int, int], float]:
+    """What a task network's preprocessor pads a batch to.
+
+    Returns:
+        tuple: Height and width become multiples of the first and are at least the
+        second (height, width), in pixels; the third is the value, normalised.
+    """
+    if hasattr(preprocessor, 'pad_size_divisor'):  # of mmdet and mmpretrain
+        return preprocessor.pad_size_divisor, (1, 1), preprocessor.pad_value
+    of = (dict(size=getattr(preprocessor, 'size', None),
+               size_divisor=getattr(preprocessor, 'size_divisor', None))
+          if training else getattr(preprocessor, 'test_cfg', None) or {})
+    return (of.get('size_divisor') or 1, tuple(of.get('size') or (1, 1)),
+            getattr(preprocessor, 'pad_val', 0))
+
+
+def resize_images(images: Tensor, sizes: Sequence[tuple[int, int]],
+                  to: Sequence[tuple[int, int]], full: tuple[int, int],
+                  mode: str = 'bilinear') -> Tensor:
+    """Resize each image of a batch without what is padded beside it.
+
+    Args:
+        images: (N, C, H, W).
+        sizes: (height, width) of each image before padding, in pixels.
+        to: (height, width) that each gets.
+        full: (height, width) of the result; zeros stand beside the images.
+        mode: Of ``interpolate``; without antialiasing, as OpenCV's.
+
+    Returns:
+        Tensor: (N, C, *full).
+    """
+    corners = dict(align_corners=False) if mode in ('bilinear', 'bicubic') else {}
+    if all(tuple(size) == images.shape[-2:] for size in sizes) and len(set(to)) == 1:
+        parts = [F.interpolate(images, to[0], mode=mode, **corners)]
+    else:
+        parts = [
+            F.interpolate(image[None, :, :height, :width], size, mode=mode, **corners)
+            for image, (height, width), size in zip(images, sizes, to, strict=True)]
+    return torch.cat([F.pad(part, (0, full[1] - part.shape[-1], 0,
+                                   full[0] - part.shape[-2])) for part in parts])
+
+
+def nearest(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize label maps (C, H, W); the rounding is OpenCV's, to the last pixel."""
+    for axis, new in ((1, size[0]), (2, size[1])):
+        old = maps.shape[axis]
+        index = torch.arange(new, dtype=torch.float64) * (1 / (new / old))
+        index = index.floor().long().clamp(max=old - 1).to(maps.device)
+        maps = maps.index_select(axis, index)
+    return maps
+
+
+def _resize_instances(instances: InstanceData, size: tuple[int, int],
+                      to: tuple[int, int], factors: tuple[float, float],
+                      full: tuple[int, int] | None) -> InstanceData:
+    """Resize boxes, key points and masks; with ``full``, pad the masks to that."""
+    instances = instances.clone()  # which is shallow
+    if 'bboxes' in instances:
+        if isinstance(instances.bboxes, Tensor):
+            instances.bboxes = instances.bboxes * instances.bboxes.new_tensor(
+                factors).repeat(instances.bboxes.shape[-1] // 2)
+        else:
+            instances.bboxes = instances.bboxes.clone()
+            instances.bboxes.rescale_(factors)
+    if 'keypoints' in instances:
+        instances.keypoints = instances.keypoints * torch.cat([
+            instances.keypoints.new_tensor(factors),
+            instances.keypoints.new_ones(instances.keypoints.shape[-1] - 2)])
+    if 'masks' in instances:
+        # Without what they were padded with, as they were cut from their image.
+        masks = instances.masks
+        if hasattr(masks, 'to_bitmap'):  # polygons
+            masks = type(masks)(masks.masks, *size)
+        else:
+            masks = type(masks)(masks.masks[:, :size[0], :size[1]], *size)
+        masks = masks.resize(to)
+        instances.masks = masks.pad(full) if full else masks
+    return instances
