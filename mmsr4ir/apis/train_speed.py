@@ -301,7 +301,7 @@ class _Parts:
             self.lap('TDP features of HR')
             with self.precision():
                 loss = model.tdp(model.features(model.to_input(sr, batch)), hr_features,
-                                 batch.sizes, batch.full)
+                                 batch.task_sizes or batch.sizes, batch.task_full)
             loss.backward()
             self.lap('TDP features of SR, backward')
 
