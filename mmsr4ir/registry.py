@@ -13,6 +13,7 @@ from mmengine.registry import (
     OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
 )
 from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
+from mmengine.registry import PARAM_SCHEDULERS as MMENGINE_PARAM_SCHEDULERS
 from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
@@ -33,6 +34,9 @@ LOG_PROCESSORS = Registry(
     locations=['mmsr4ir.engine'])
 LOOPS = Registry(
     'loop', parent=MMENGINE_LOOPS, scope='mmsr4ir', locations=['mmsr4ir.engine'])
+PARAM_SCHEDULERS = Registry(
+    'parameter scheduler', parent=MMENGINE_PARAM_SCHEDULERS, scope='mmsr4ir',
+    locations=['mmsr4ir.engine'])
 RUNNERS = Registry(
     'runner', parent=MMENGINE_RUNNERS, scope='mmsr4ir', locations=['mmsr4ir.engine'])
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(

@@ -302,8 +302,9 @@ def sample_class(task: nn.Module) -> type:
     Raises:
         ValueError: The network is of none of the three task libraries.
     """
-    for base in type(task).__mro__:
-        package = base.__module__.partition('.')[0]
+    packages = [getattr(task, 'library', None), *(
+        base.__module__.partition('.')[0] for base in type(task).__mro__)]
+    for package in packages:
         if package in _SAMPLES:
             module, name = _SAMPLES[package]
             return getattr(import_module(module), name)

@@ -15,6 +15,7 @@ from .nothing_found_hook import NothingFoundHook
 from .optim_wrapper_constructor import PerNetworkOptimWrapperConstructor
 from .picture_grid_hook import PictureGridHook
 from .progress_bar_hook import ProgressBarHook
+from .published_schedule import RampCosineRestartLR
 from .run_record_hook import RunRecordHook
 from .runner import SR4IRRunner, move_resize
 
@@ -23,6 +24,6 @@ __all__ = [
     'CheckpointMatchHook', 'CompileHook', 'ExactEpochLoop', 'ExactIterLoop',
     'LRTestLoop', 'NonFiniteLossHook', 'NothingFoundHook',
     'PerNetworkOptimWrapperConstructor', 'PhaseLogProcessor', 'PictureGridHook',
-    'ProgressBarHook', 'RunRecordHook', 'SR4IRRunner', 'SparseRoIAlignHook',
-    'move_resize'
+    'ProgressBarHook', 'RampCosineRestartLR', 'RunRecordHook', 'SR4IRRunner',
+    'SparseRoIAlignHook', 'move_resize'
 ]

@@ -14,11 +14,17 @@ from .paired_lr import PairedLR
 from .patch_mix import CrossQualityPatchMix, patch_mix
 from .spandrel_network import Spandrel
 from .sr4ir import SR4IR
+from .torchvision_networks import (
+    TorchvisionClassifier,
+    TorchvisionDetector,
+    TorchvisionSegmentor,
+)
 from .upsamplers import InterpolateUpsampler
 
 __all__ = [
     'BicubicDownsample', 'CrossQualityPatchMix', 'Degradation', 'GaussianNoise',
     'InterpolateUpsampler', 'JPEGCompression', 'OneOf', 'PairedLR', 'PixelLoss',
     'PoissonNoise', 'RandomBlur', 'RandomResize', 'SR4IR',
-    'SeparateDistributedDataParallel', 'Spandrel', 'TDPLoss', 'patch_mix'
+    'SeparateDistributedDataParallel', 'Spandrel', 'TDPLoss',
+    'TorchvisionClassifier', 'TorchvisionDetector', 'TorchvisionSegmentor', 'patch_mix'
 ]

@@ -1,5 +1,5 @@
 """Run a network up to a named module, and freeze a network for a while."""
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -69,6 +69,8 @@ class FeatureTap:
                 f"{type(self.task).__name__}: name a module of its backbone or neck")
         finally:
             handle.remove()
+        if isinstance(output, Mapping):  # of torchvision
+            output = output.values()
         return (output, ) if isinstance(output, Tensor) else tuple(output)
 
 

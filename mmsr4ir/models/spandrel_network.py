@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mmsr4ir.compat.spandrel_call import call_function
 from mmsr4ir.registry import MODELS
 
-from .weights import WeightsError
+from .weights import WeightsError, add_prefix, drop_prefix
 
 
 @MODELS.register_module()
@@ -79,8 +79,8 @@ class Spandrel(nn.Module):
         window = getattr(self.network, 'window_size', 1)
         self.window_size = math.lcm(
             self.multiple, window if isinstance(window, int) else 1)
-        self.register_state_dict_post_hook(_drop_prefix)
-        self.register_load_state_dict_pre_hook(_add_prefix)
+        self.register_state_dict_post_hook(drop_prefix)
+        self.register_load_state_dict_pre_hook(add_prefix)
         if checkpoint:
             count = sum(value.numel() for value in self.network.parameters())
             print_log(f'{checkpoint}: {name}, x{self.scale}, {count:,} parameters',
@@ -180,16 +180,3 @@ def _build(arch: str, settings: dict) -> tuple[nn.Module, Any]:
     except (AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f'mmsr4ir.Spandrel: {arch} with {settings}: {error}'
                          ) from error
-
-
-def _drop_prefix(module: nn.Module, state_dict: dict, prefix: str, metadata: Any
-                 ) -> None:
-    inner = f'{prefix}network.'
-    for name in [name for name in state_dict if name.startswith(inner)]:
-        state_dict[prefix + name.removeprefix(inner)] = state_dict.pop(name)
-
-
-def _add_prefix(module: nn.Module, state_dict: dict, prefix: str, *more: Any) -> None:
-    for name in [name for name in state_dict if name.startswith(prefix)]:
-        state_dict[f'{prefix}network.{name.removeprefix(prefix)}'] = state_dict.pop(
-            name)

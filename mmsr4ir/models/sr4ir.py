@@ -31,7 +31,7 @@ from .networks import (
     set_num_classes,
 )
 from .recipes import NETWORKS, LossTerm, Phase, parse_recipe
-from .task_resize import TaskResize
+from .task_resize import TaskResize, task_rules
 from .updates import backward, copy_buffers, finite_everywhere, no_sync, step
 from .weights import load_weights, take_init_cfg
 
@@ -110,10 +110,11 @@ class SR4IR(BaseModel):
         self.lr_input: LRInput | None = None  # LRTestLoop sets it
         self.skip_non_finite = False  # NonFiniteLossHook sets it
         self.image_space = ImageSpace(
-            self.data_preprocessor, task.get('data_preprocessor') or {})
+            self.data_preprocessor, getattr(network, 'preprocessor_cfg', None)
+            or task.get('data_preprocessor') or {})
+        rules = task_rules(task_resize, network)
         self.task_resize = TaskResize(
-            task_resize, self.data_preprocessor, self.image_space
-        ) if task_resize else None
+            rules, self.data_preprocessor, self.image_space) if rules else None
         judge = network
         if tdp and self.tdp.teacher:
             self.teacher = judge = build_network('task', task).eval()
@@ -195,7 +196,11 @@ class SR4IR(BaseModel):
         sizes = [tuple(s.metainfo.get('img_shape', full)[:2])
                  for s in samples] if samples else [full] * len(inputs)
         hr = self.image_space.to_image(inputs)
+        if self.task_resize:  # what it needs at the edges comes after its resize
+            hr = hr[..., :max(h for h, _ in sizes), :max(w for _, w in sizes)]
         extended = extend_edges(hr, sizes, self.degradation.scale)
+        if self.task_resize:
+            full = tuple(extended.shape[-2:])
         more = (sizes, samples or ()) if isinstance(
             self.degradation, ImageByImage) else ()
         lr = self.degradation(extended, *more)

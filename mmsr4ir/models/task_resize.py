@@ -96,34 +96,55 @@ class SizeRule:
             float(value) for value in (fill if canvas != size else np.zeros(3))))
 
 
+def task_rules(cfg: Mapping | Sequence[Mapping] | None, task: nn.Module
+               ) -> Mapping[bool, SizeRule] | None:
+    """Read ``model.task_resize``.
+
+    Args:
+        cfg: A transform of the task library's pipelines or a list of them, as
+            ``dict(type='Resize', scale=(1333, 800), keep_ratio=True)``; or
+            ``dict(train=..., test=...)`` where the training has others.
+        task: The task network. One of torchvision may have rules of its own.
+
+    Returns:
+        Mapping | None: For training (True) and test; None where nothing is resized.
+
+    Raises:
+        ValueError: ``cfg`` is ``'pipeline'``, which is for a whole config, see
+            :func:`mmsr4ir.engine.runner.move_resize`; the network resizes already; or
+            see :class:`SizeRule`.
+    """
+    own = getattr(task, 'task_resize', None)
+    if not cfg:
+        return own
+    if isinstance(cfg, str):
+        raise ValueError(
+            f"model.task_resize={cfg!r}: 'pipeline' is for a whole config, whose "
+            "pipelines' Resize moves into the model. This package's tools move it, and "
+            "so does runner_type='mmsr4ir.SR4IRRunner' in a config; else call "
+            'mmsr4ir.engine.move_resize(cfg) before the model is built')
+    train, test = (cfg.get('train'), cfg.get('test')) if isinstance(
+        cfg, Mapping) and 'type' not in cfg else (cfg, cfg)
+    if own and (train or test):
+        raise ValueError(
+            f'model.task_resize={train or test}: {type(task).__name__} resizes by '
+            'itself (min_size and max_size of model.task): take the Resize out of the '
+            'pipelines')
+    return own or {True: SizeRule(train), False: SizeRule(test)}
+
+
 class TaskResize:
     """Bring a batch to the size in which the task network wants it.
 
     Args:
-        cfg: ``model.task_resize``: a transform of the task library's pipelines or a
-            list of them, as ``dict(type='Resize', scale=(1333, 800),
-            keep_ratio=True)``; or ``dict(train=..., test=...)`` where the training has
-            others.
+        rules: For training (True) and test, see :func:`task_rules`.
         preprocessor: The task network's; what it pads with beyond that is read from it.
         image_space: How it normalises.
-
-    Raises:
-        ValueError: ``cfg`` is ``'pipeline'``, which is for a whole config, see
-            :func:`mmsr4ir.engine.runner.move_resize`; or see :class:`SizeRule`.
     """
 
-    def __init__(self, cfg: Mapping | Sequence[Mapping], preprocessor: nn.Module,
+    def __init__(self, rules: Mapping[bool, SizeRule], preprocessor: nn.Module,
                  image_space: ImageSpace) -> None:
-        if isinstance(cfg, str):
-            raise ValueError(
-                f"model.task_resize={cfg!r}: 'pipeline' is for a whole config, whose "
-                "pipelines' Resize moves into the model; start it with this package's "
-                "tools, or set runner_type='mmsr4ir.SR4IRRunner' in the config")
-        if isinstance(cfg, Mapping) and 'type' not in cfg:
-            train, test = cfg.get('train'), cfg.get('test')
-        else:
-            train = test = cfg
-        self.rules = {True: SizeRule(train), False: SizeRule(test)}
+        self.rules = rules
         self.preprocessor = preprocessor
         self.image_space = image_space
 
@@ -145,17 +166,17 @@ class TaskResize:
         divisor, least, value = batch_padding(self.preprocessor, training)
         full = tuple(-(-max(least[axis], *(one.canvas[axis] for one in to)) // divisor)
                      * divisor for axis in (0, 1))
+        samples = [
+            self.sample(sample, size, one, full, labels=training)
+            for sample, size, one in zip(batch.samples, batch.sizes, to, strict=False)]
         task_sizes = [one.size for one in to]
-        if full == batch.task_full and task_sizes == batch.sizes == [
+        if full == batch.full == batch.task_full and task_sizes == batch.sizes == [
                 one.canvas for one in to]:
-            return batch
+            return dataclasses.replace(batch, samples=samples)
         inputs = resize_images(
             batch.inputs, batch.sizes, task_sizes, full, rule.mode)
         for image, one in zip(inputs, to, strict=True):
             self._fill(image, one, value)
-        samples = [
-            self.sample(sample, size, one, full, labels=training)
-            for sample, size, one in zip(batch.samples, batch.sizes, to, strict=False)]
         return dataclasses.replace(
             batch, inputs=inputs, samples=samples, task_sizes=task_sizes)
 

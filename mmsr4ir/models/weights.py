@@ -6,6 +6,7 @@ whole (``model.sr.init_cfg``, ``model.task.init_cfg``) this module is stricter.
 """
 import os
 from collections.abc import Mapping
+from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -131,3 +132,20 @@ def mismatch(own: Mapping, loaded: Mapping) -> str:
         f'{len(names)} {what}, such as {names[0]}' for names, what in (
             (missing, 'missing'), (foreign, 'unknown'), (shapes, 'of another shape'))
         if names)
+
+
+def drop_prefix(module: nn.Module, state_dict: dict, prefix: str, *more: Any) -> None:
+    """Name the tensors of ``module.network`` as that names them: a hook of a module.
+
+    A network of another package keeps the names of its files so.
+    """
+    inner = f'{prefix}network.'
+    for name in [name for name in state_dict if name.startswith(inner)]:
+        state_dict[prefix + name.removeprefix(inner)] = state_dict.pop(name)
+
+
+def add_prefix(module: nn.Module, state_dict: dict, prefix: str, *more: Any) -> None:
+    """Undo :func:`drop_prefix` before a state dict is loaded."""
+    for name in [name for name in state_dict if name.startswith(prefix)]:
+        state_dict[f'{prefix}network.{name.removeprefix(prefix)}'] = state_dict.pop(
+            name)

@@ -1,0 +1,374 @@
+"""Networks of torchvision as task networks: detectors, segmentors and classifiers.
+
+They are torchvision's own, with the names of its state dicts, its normalisation and,
+for detectors, its resize; around them is what :class:`SR4IR` asks of a task network.
+The networks of the SR4IR paper are among them.
+"""
+import copy
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+
+import torch
+import torchvision.models
+from mmengine.logging import print_log
+from mmengine.model import BaseModel
+from mmengine.runner.checkpoint import CheckpointLoader
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import FrozenBatchNorm2d
+
+from mmsr4ir.registry import MODELS
+
+from .task_resize import TaskSize
+from .weights import WeightsError, add_prefix, drop_prefix
+
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
+
+
+class TorchvisionNetwork(BaseModel):
+    """What the three have in common.
+
+    Args:
+        arch: Name of the network in torchvision, as ``'resnet18'``.
+        num_classes: Classes; for detectors without the background.
+        weights_backbone: File or address (``'torchvision://resnet18'``) of a classifier
+            of torchvision, from which the backbone starts in a training. ``init_cfg``
+            of the whole network, if there is one, is loaded after it.
+        frozen: Names in the network, as ``'backbone.body.0'``, of what is not trained.
+        frozen_batch_norm: Whether the backbone's statistics and scales of batch
+            normalisation stay as they are loaded (``FrozenBatchNorm2d``), as
+            torchvision does for detectors that start from ImageNet.
+        data_preprocessor: Instead of the library's with torchvision's normalisation.
+        **options: Of torchvision's function of that name.
+
+    Raises:
+        ValueError: torchvision has no such network, or it has no such part.
+    """
+
+    #: Module of torchvision, library whose data samples are taken, its preprocessor.
+    family: ModuleType
+    library: str
+    preprocessor: dict
+
+    def __init__(self, arch: str, num_classes: int, weights_backbone: str | None = None,
+                 frozen: Sequence[str] = (), frozen_batch_norm: bool = False,
+                 data_preprocessor: dict | None = None, init_cfg: dict | None = None,
+                 **options) -> None:
+        network = self._build(arch, num_classes, options)
+        #: Its config, which says what it does to the channels.
+        self.preprocessor_cfg = data_preprocessor or self._preprocessor_cfg(network)
+        super().__init__(copy.deepcopy(self.preprocessor_cfg), init_cfg)
+        self.network = network
+        self.num_classes = num_classes
+        self.weights_backbone = weights_backbone
+        if frozen_batch_norm:
+            freeze_batch_norm(self.network.backbone)
+        for name in frozen:
+            try:
+                self.network.get_submodule(name).requires_grad_(False)
+            except AttributeError as error:
+                raise ValueError(
+                    f'model.task.frozen {name!r}: torchvision\'s {arch} has no such '
+                    f'part ({error})') from error
+        self.register_state_dict_post_hook(drop_prefix)
+        self.register_load_state_dict_pre_hook(add_prefix)
+
+    def _build(self, arch: str, num_classes: int, options: dict) -> nn.Module:
+        known = torchvision.models.list_models(module=self.family)
+        if arch not in known:
+            close = difflib.get_close_matches(arch, known, 3)
+            raise ValueError(
+                f'model.task.arch {arch!r}: {self.family.__name__} has no such network'
+                + (f'; did you mean {", ".join(close)}?' if close else
+                   f'; it has {", ".join(known)}'))
+        if self.family is not torchvision.models:
+            options = dict(options, weights_backbone=None)
+        return torchvision.models.get_model(
+            arch, weights=None, num_classes=num_classes, **options)
+
+    def _preprocessor_cfg(self, network: nn.Module) -> dict:
+        return dict(self.preprocessor, mean=[255 * value for value in _MEAN],
+                    std=[255 * value for value in _STD])
+
+    def init_weights(self) -> None:
+        """Load the backbone's weights, if they are named.
+
+        Raises:
+            WeightsError: The file holds another network.
+        """
+        super().init_weights()
+        if self.weights_backbone is None:
+            return
+        loaded = CheckpointLoader.load_checkpoint(
+            self.weights_backbone, map_location='cpu')
+        body = self.backbone_body()
+        own = body.state_dict()
+        # A detector's body has some stages of the classifier, without the name of
+        # their parent.
+        loaded = {name.removeprefix('features.'): value
+                  for name, value in loaded.items() if isinstance(value, Tensor)}
+        missing = [name for name, value in own.items() if name not in loaded
+                   or loaded[name].shape != value.shape]
+        missing = [name for name in missing if not name.startswith(('fc.', 'classifier'
+                                                                    ))]
+        if missing:
+            raise WeightsError(
+                f'model.task.weights_backbone {self.weights_backbone}: {len(missing)} '
+                f'tensors of the backbone are not in it, such as {missing[0]}: give '
+                "the file of torchvision's classifier with that backbone")
+        body.load_state_dict({name: value for name, value in loaded.items()
+                              if name in own and name not in missing
+                              and value.shape == own[name].shape}, strict=False)
+        print_log(f'task: backbone loaded from {self.weights_backbone}', 'current')
+
+    def backbone_body(self) -> nn.Module:
+        """The part of the network that a classifier of torchvision has, too."""
+        return self.network.backbone
+
+    def extract_feat(self, inputs: Tensor) -> Mapping[str, Tensor]:
+        """Compute the backbone's features of (N, 3, H, W)."""
+        return self.network.backbone(inputs)
+
+    def forward(self, inputs: Tensor, data_samples: Sequence | None = None,
+                mode: str = 'tensor') -> dict | list | Tensor:
+        """Compute losses (``mode='loss'``), predictions or the raw output.
+
+        Args:
+            inputs: (N, 3, H, W), normalised.
+            data_samples: Of the task library.
+            mode: ``'loss'``, ``'predict'`` or ``'tensor'``.
+        """
+        if mode == 'tensor':
+            return self.tensor(inputs, data_samples)
+        return dict(loss=self.loss, predict=self.predict)[mode](inputs, data_samples)
+
+
+@MODELS.register_module()
+class TorchvisionClassifier(TorchvisionNetwork):
+    """A classifier of ``torchvision.models``, for data of mmpretrain."""
+
+    family = torchvision.models
+    library = 'mmpretrain'
+    preprocessor = dict(type='mmpretrain.ClsDataPreprocessor', to_rgb=True)
+
+    def __init__(self, *args, **options) -> None:
+        super().__init__(*args, **options)
+        self.preprocessor_cfg.setdefault('num_classes', self.num_classes)
+
+    def backbone_body(self) -> nn.Module:
+        """The whole network but for its last layer, of other classes."""
+        return getattr(self.network, 'features', self.network)
+
+    def extract_feat(self, inputs: Tensor) -> Tensor:
+        """Compute the logits, on the way to which all features are."""
+        return self.network(inputs)
+
+    def tensor(self, inputs: Tensor, data_samples: Sequence | None = None) -> Tensor:
+        """Compute the logits (N, classes)."""
+        return self.network(inputs)
+
+    def loss(self, inputs: Tensor, data_samples: Sequence) -> dict[str, Tensor]:
+        """Cross entropy."""
+        labels = torch.cat([sample.gt_label for sample in data_samples])
+        return dict(loss=F.cross_entropy(self.network(inputs), labels))
+
+    def predict(self, inputs: Tensor, data_samples: Sequence) -> list:
+        """Put scores and the class with the highest one into the data samples."""
+        for sample, scores in zip(
+                data_samples, self.network(inputs).softmax(1), strict=True):
+            sample.set_pred_score(scores).set_pred_label(scores.argmax().detach())
+        return list(data_samples)
+
+
+@MODELS.register_module()
+class TorchvisionSegmentor(TorchvisionNetwork):
+    """A segmentor of ``torchvision.models.segmentation``, for data of mmsegmentation.
+
+    The loss is the cross entropy of its output, plus half that of its auxiliary head
+    (``aux_loss=True``), as in torchvision's reference training. Labels of
+    ``ignore_index`` do not count.
+    """
+
+    family = torchvision.models.segmentation
+    library = 'mmseg'
+    preprocessor = dict(type='mmseg.SegDataPreProcessor', bgr_to_rgb=True, pad_val=0,
+                        seg_pad_val=255, size_divisor=1)
+    align_corners = False  # read by mmseg, as num_classes under its other name
+
+    def __init__(self, *args, ignore_index: int = 255, **options) -> None:
+        super().__init__(*args, **options)
+        self.ignore_index = ignore_index
+        self.out_channels = self.num_classes
+
+    def tensor(self, inputs: Tensor, data_samples: Sequence | None = None) -> Tensor:
+        """Compute the logits (N, classes, H, W)."""
+        return self.network(inputs)['out']
+
+    def loss(self, inputs: Tensor, data_samples: Sequence) -> dict[str, Tensor]:
+        """Cross entropy of the output, and half that of the auxiliary head."""
+        maps = torch.cat([sample.gt_sem_seg.data for sample in data_samples])
+        outputs, losses = self.network(inputs), {}
+        for name, weight in (('out', 1.0), ('aux', 0.5)):
+            if name in outputs:
+                losses[f'loss_{name}'] = weight * F.cross_entropy(
+                    outputs[name], maps.long(), ignore_index=self.ignore_index)
+        return losses
+
+    def predict(self, inputs: Tensor, data_samples: Sequence) -> list:
+        """Put logits and classes, in the size of the file, into the data samples."""
+        from mmseg.models import BaseSegmentor
+        return BaseSegmentor.postprocess_result(
+            self, self.network(inputs)['out'], data_samples)
+
+
+@MODELS.register_module()
+class TorchvisionDetector(TorchvisionNetwork):
+    """A detector of ``torchvision.models.detection``, for data of mmdetection.
+
+    Its resize (``min_size``, ``max_size``) comes after the SR network, as
+    ``model.task_resize`` of the other task networks does.
+    """
+
+    family = torchvision.models.detection
+    library = 'mmdet'
+    preprocessor = dict(type='mmdet.DetDataPreprocessor', bgr_to_rgb=True)
+
+    def __init__(self, arch: str, num_classes: int, *args, **options) -> None:
+        super().__init__(arch, num_classes, *args, **options)
+        transform = self.network.transform
+        self.task_resize = {training: TransformSize(copy.deepcopy(transform), training)
+                            for training in (True, False)}
+        self.network.transform = _AsItIs(transform)
+
+    def _build(self, arch: str, num_classes: int, options: dict) -> nn.Module:
+        return super()._build(arch, num_classes + 1, options)  # 0 is the background
+
+    def _preprocessor_cfg(self, network: nn.Module) -> dict:
+        transform = network.transform
+        return dict(self.preprocessor,
+                    mean=[255 * value for value in transform.image_mean],
+                    std=[255 * value for value in transform.image_std],
+                    pad_size_divisor=transform.size_divisible)
+
+    def backbone_body(self) -> nn.Module:
+        """The part below the feature pyramid."""
+        return getattr(self.network.backbone, 'body', self.network.backbone)
+
+    def tensor(self, inputs: Tensor, data_samples: Sequence | None = None) -> tuple:
+        """Detect in the images as they are.
+
+        Returns:
+            tuple: (boxes, scores, labels) of all images, one after the other.
+        """
+        found = self._run(inputs, data_samples)
+        return tuple(torch.cat([one[key] for one in found])
+                     for key in ('boxes', 'scores', 'labels'))
+
+    def loss(self, inputs: Tensor, data_samples: Sequence) -> dict[str, Tensor]:
+        """Compute torchvision's losses; also in eval mode, as of a frozen network."""
+        targets = []
+        for sample in data_samples:
+            truth = sample.gt_instances
+            # torchvision refuses boxes without an area, as a crop leaves them.
+            truth = truth[(truth.bboxes[:, 2:] > truth.bboxes[:, :2]).all(1)]
+            target = dict(boxes=truth.bboxes, labels=truth.labels + 1)
+            if 'masks' in truth:
+                target['masks'] = truth.masks.to_tensor(torch.uint8, inputs.device)
+            targets.append(target)
+        with _loss_mode(self.network):
+            losses = self._run(inputs, data_samples, targets)
+        return {name if 'loss' in name else f'loss_{name}': value
+                for name, value in losses.items()}
+
+    def predict(self, inputs: Tensor, data_samples: Sequence) -> list:
+        """Put boxes, in the pixels of the file, into the data samples."""
+        found = self._run(inputs, data_samples)
+        metas = [sample.metainfo for sample in data_samples]
+        found = self.network.transform.postprocess_to(
+            found, [meta['img_shape'][:2] for meta in metas],
+            [meta['ori_shape'][:2] for meta in metas])
+        for sample, one in zip(data_samples, found, strict=True):
+            sample.pred_instances = InstanceData(
+                bboxes=one['boxes'], scores=one['scores'], labels=one['labels'] - 1)
+            if 'masks' in one:
+                sample.pred_instances.masks = one['masks'][:, 0] > 0.5
+        return list(data_samples)
+
+    def _run(self, inputs: Tensor, data_samples: Sequence | None,
+             targets: list[dict] | None = None) -> dict | list:
+        size = tuple(inputs.shape[-2:])
+        sizes = [tuple(sample.metainfo['img_shape'][:2]) for sample in data_samples
+                 ] if data_samples else [size] * len(inputs)
+        self.network.transform.batch = ImageList(inputs, sizes)
+        images = [image[:, :height, :width] for image, (height, width) in zip(
+            inputs, sizes, strict=True)]
+        return self.network(images, targets)
+
+
+class TransformSize:
+    """The size that a detector's own transform gives an image, as a ``SizeRule``.
+
+    Args:
+        transform: A ``GeneralizedRCNNTransform``.
+        training: Whether it draws one of several sizes.
+    """
+
+    mode = 'bilinear'
+
+    def __init__(self, transform: nn.Module, training: bool) -> None:
+        self.transform = transform.train(training)
+
+    def size(self, image: tuple[int, int]) -> TaskSize:
+        """Say what becomes of an image of (height, width) pixels."""
+        resized = self.transform.resize(torch.zeros(1, *image))[0]
+        return TaskSize(tuple(resized.shape[-2:]), tuple(resized.shape[-2:]))
+
+
+class _AsItIs(nn.Module):
+    """In the place of a detector's transform: the images are ready for its backbone."""
+
+    def __init__(self, transform: nn.Module) -> None:
+        super().__init__()
+        self.batch: ImageList | None = None
+        self.postprocess_to = transform.eval().postprocess
+
+    def forward(self, images: list[Tensor], targets: list[dict] | None = None
+                ) -> tuple[ImageList, list[dict] | None]:
+        batch, self.batch = self.batch, None
+        return batch, targets
+
+    def postprocess(self, result: list[dict], image_shapes: list, original_sizes: list
+                    ) -> list[dict]:
+        return result
+
+
+@contextmanager
+def _loss_mode(network: nn.Module) -> Iterator[None]:
+    """Let a detector compute losses whatever mode its layers are in.
+
+    It asks itself, its RPN and its heads for their mode, not their layers.
+    """
+    parts = [part for part in (network, getattr(network, 'rpn', None),
+                               getattr(network, 'roi_heads', None)) if part is not None]
+    modes = [part.training for part in parts]
+    for part in parts:
+        part.training = True
+    try:
+        yield
+    finally:
+        for part, mode in zip(parts, modes, strict=True):
+            part.training = mode
+
+
+def freeze_batch_norm(module: nn.Module) -> None:
+    """Put ``FrozenBatchNorm2d`` in the place of every ``BatchNorm2d`` in a module."""
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.BatchNorm2d):
+                frozen = FrozenBatchNorm2d(child.num_features)
+                frozen.load_state_dict(child.state_dict())
+                setattr(parent, name, frozen)
