@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 import mmsr4ir  # noqa: F401
-from mmsr4ir.engine import PerNetworkOptimWrapperConstructor
+from mmsr4ir.engine import PerNetworkOptimWrapperConstructor, move_resize
 from mmsr4ir.engine.exact_loops import check_shares
 from mmsr4ir.models import SeparateDistributedDataParallel
 from mmsr4ir.models.recipes import STAGES
@@ -218,7 +218,7 @@ def train_tiny(config: Path, recipe: str) -> None:
 
     After a parameter without a gradient, torch's wrapper refuses the next step.
     """
-    cfg = Config.fromfile(config)
+    cfg = move_resize(Config.fromfile(config))
     init_default_scope(cfg.default_scope)
     if cfg.get('data_preprocessor'):
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)

@@ -61,7 +61,7 @@ def browse(cfg: Config, split: str = 'train', number: int | None = None,
 @torch.no_grad()
 def images_of(model: SR4IR, inputs: torch.Tensor, samples: list
               ) -> dict[str, np.ndarray]:
-    """A batch as the networks get it.
+    """A batch as S sees it and makes it, before the task network's own resize.
 
     Returns:
         dict: ``lr`` (N, h, w, 3) and ``hr``, ``sr`` and perhaps ``mix`` (N, H, W, 3),
@@ -69,9 +69,12 @@ def images_of(model: SR4IR, inputs: torch.Tensor, samples: list
     """
     batch = model.prepare(inputs, samples)
     sr = model.super_resolve(batch)
-    images = dict(lr=batch.lr)
-    for name in ('hr', 'sr', 'mix')[:3 if model.patch_mix else 2]:
-        images[name] = model.image_space.to_image(model.task_inputs(name, batch, sr))
+    images = dict(lr=batch.lr, hr=batch.hr, sr=sr)
+    if model.patch_mix:
+        images['mix'] = model.patch_mix.mix(sr, batch.hr)
+    if batch.mask is not None:  # beside the images HR has what their edges have
+        for name in images.keys() - {'lr', 'hr'}:
+            images[name] = torch.where(batch.mask.bool(), images[name], batch.hr)
     return {name: to_uint8(image).permute(0, 2, 3, 1).cpu().numpy()
             for name, image in images.items()}
 

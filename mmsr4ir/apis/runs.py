@@ -66,10 +66,7 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.launcher = args.launcher
     merge_options(cfg, args.cfg_options)
     warn_of_unread(cfg)
-    try:
-        move_resize(cfg)
-    except ValueError as error:
-        sys.exit(f'error: {error}')
+    move_resize(cfg)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:

@@ -67,9 +67,10 @@ class PublishedSR4IR(SR4IR):
 
     def prepare(self, inputs: Tensor, samples: list) -> Batch:
         """As in training; the features need the samples too."""
+        batch = super().prepare(inputs, samples)
         if self.features:
-            self.features.samples = samples
-        return super().prepare(inputs, samples)
+            self.features.samples = batch.samples
+        return batch
 
     def train_phase(self, phase: Phase, batch: Batch, optim_wrapper: OptimWrapperDict
                     ) -> dict[str, Tensor]:

@@ -51,14 +51,21 @@ def check_pairs(cfg, splits: tuple[str, ...] = ('train', 'val')) -> None:
         flips, paths = set(), set()
         loader = cfg.get(f'{split}_dataloader') or {}
         for dataset, is_leaf in datasets_of(loader.get('dataset')):
-            flips |= check_transforms(dataset.get('pipeline') or (), split)
+            flips |= check_transforms(dataset.get('pipeline') or (), split,
+                                      bool(cfg.model.get('task_resize')))
             if is_leaf:
                 paths.update(_list_images(dataset, cfg, split))
         _check_files(pairs, sorted(paths), flips, split)
 
 
-def check_transforms(pipeline: Sequence[dict], split: str) -> set[str]:
+def check_transforms(pipeline: Sequence[dict], split: str, resized: bool = False
+                     ) -> set[str]:
     """See that LR images can follow a pipeline.
+
+    Args:
+        pipeline: Configs of transforms.
+        split: Whose it is.
+        resized: Whether the model resizes, and tells mmdet the scale factor.
 
     Returns:
         set[str]: The directions in which it flips.
@@ -77,7 +84,7 @@ def check_transforms(pipeline: Sequence[dict], split: str) -> set[str]:
             f'{where} has {others}, which LR images of mmsr4ir.PairedLR cannot follow: '
             'take them out, and resize or crop the files of both before. Known to keep '
             f'the pixels in their places: {", ".join(ALLOWED)}')
-    if split != 'train' and not same_size and 'PackDetInputs' in map(
+    if split != 'train' and not (same_size or resized) and 'PackDetInputs' in map(
             type_name, pipeline):
         raise DataError(
             f"{where} needs dict(type='Resize', scale_factor=1.0), which leaves images "

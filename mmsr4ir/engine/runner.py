@@ -2,13 +2,13 @@
 import copy
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from mmsr4ir.config_values import type_name
+from mmsr4ir.config_values import as_list, type_name
 from mmsr4ir.datasets.check import datasets_of
 from mmsr4ir.registry import RUNNERS
 
@@ -32,50 +32,46 @@ class SR4IRRunner(Runner):
     @classmethod
     def from_cfg(cls, cfg: Config) -> Runner:
         """Build it from a whole config; see :func:`move_resize`."""
-        move_resize(cfg)
-        return super().from_cfg(cfg)
+        return super().from_cfg(move_resize(cfg))
 
 
-def move_resize(cfg: Config) -> None:
+def move_resize(cfg: Config) -> Config:
     """Move the resize of a config's pipelines into its model.
 
     With ``model.task_resize='pipeline'`` the last transform that resizes, and a ``Pad``
     after it, leave the pipelines, and become ``model.task_resize`` (of the training,
     and of validation and test). A resize stays where a crop, a mosaic or the like comes
-    after it. In ``tta_pipeline`` each resize becomes
-    :class:`~mmsr4ir.datasets.task_size.NoteTaskSize`.
+    after it. Where data sets resize differently, and in ``tta_pipeline``, each resize
+    becomes :class:`~mmsr4ir.datasets.task_size.NoteTaskSize`.
 
     Args:
         cfg: The whole config; it is changed. One without the setting stays as it is.
 
-    Raises:
-        ValueError: Data sets of one kind have different ones.
+    Returns:
+        Config: The same.
     """
     model = cfg.get('model') or {}
     if model.get('task_resize') != 'pipeline':
-        return
+        return cfg
     moved = {}
     for kind, splits in (('train', ('train', )), ('test', ('val', 'test'))):
-        rules = []
-        for dataset, split in _pipelines(cfg, splits):
-            rule, dataset.pipeline = split_pipeline(dataset.pipeline, split)
-            if rule is not None and rule not in rules:
-                rules.append(rule)
-        if len(rules) > 1:
-            raise ValueError(
-                f"model.task_resize='pipeline': the pipelines of {' and '.join(splits)}"
-                f' resize differently ({rules[0]} and {rules[1]}): let them do the '
-                'same, or take it out and set model.task_resize=dict(train=..., '
-                'test=...)')
-        moved[kind] = rules[0] if rules else []
+        parts = [(dataset, *split_pipeline(dataset['pipeline'], split))
+                 for dataset, split in _pipelines(cfg, splits)]
+        moved[kind] = next((rule for _, rule, _ in parts if rule), [])
+        for dataset, rule, rest in parts:
+            *before, last = rest
+            if type_name(last).startswith('Pack') and (rule or []) != moved[kind]:
+                rest = [*before, dict(type='mmsr4ir.NoteTaskSize', resize=rule or []),
+                        dict(type='mmsr4ir.PackTaskSize', pack=last)]
+            dataset['pipeline'] = rest
     model.task_resize = moved
     for transform in cfg.get('tta_pipeline') or ():
         if type_name(transform) == 'TestTimeAug':
             transform.transforms = _noted(transform.transforms)
+    return cfg
 
 
-def _pipelines(cfg: Config, splits: tuple[str, ...]
-               ) -> Iterator[tuple[ConfigDict, str]]:
+def _pipelines(cfg: Mapping, splits: tuple[str, ...]) -> Iterator[tuple[dict, str]]:
     for split in splits:
         loader = cfg.get(f'{split}_dataloader') or {}
         for dataset, _ in datasets_of(loader.get('dataset')):
@@ -125,3 +121,43 @@ def _noted(stages: list[list[dict]]) -> list[list[dict]]:
             if type_name(one).startswith('Pack') else one
             for one in stage if type_name(one) != 'Pad'])
     return [stage for stage in noted if stage]
+
+
+def return_resize(cfg: Mapping) -> dict:
+    """Undo :func:`move_resize` in a config's validation and test.
+
+    For the task network alone, without the model that resizes.
+
+    Args:
+        cfg: The whole config, read as data; it is left as it is.
+    """
+    cfg = copy.deepcopy(dict(cfg))
+    rule = cfg['model'].get('task_resize') or {}
+    rule = as_list(rule.get('test') if 'type' not in rule else rule)
+    for dataset, _ in _pipelines(cfg, ('val', 'test')):
+        pipeline, own = dataset['pipeline'], rule
+        if type_name(pipeline[-1]) == 'PackTaskSize':
+            *pipeline, note, pack = pipeline
+            pipeline, own = [*pipeline, pack['pack']], note['resize']
+        # After the image, before labels: they stay in the pixels of the file.
+        place = max((i + 1 for i, one in enumerate(pipeline)
+                     if type_name(one).startswith('LoadImage')), default=0)
+        dataset['pipeline'] = [*pipeline[:place], *own, *pipeline[place:]]
+    for transform in cfg.get('tta_pipeline') or ():
+        if type_name(transform) == 'TestTimeAug':
+            transform['transforms'] = _given_back(transform['transforms'])
+    return cfg
+
+
+def _given_back(stages: list[list[dict]]) -> list[list[dict]]:
+    """Undo :func:`_noted`."""
+    found, pads = [], []
+    for stage in stages:
+        if any(type_name(one) == 'NoteTaskSize' for one in stage):
+            pads = stage[0]['resize'][1:]
+            stage = [one['resize'][0] for one in stage]
+        if any(type_name(one) == 'PackTaskSize' for one in stage):
+            found += [[pad] for pad in pads]
+            stage = [one['pack'] for one in stage]
+        found.append(stage)
+    return found

@@ -72,18 +72,19 @@ def test_rows_of_training_images(cfg):
     batch = next(iter(build_loader(cfg, 'train')))
     assert [s.img_path for s in batch['data_samples']] == names[:2]
     image = batch['inputs'][0].flip(0).permute(1, 2, 0).numpy()
-    flipped = cv2.resize(cv2.imread(names[0])[:, ::-1, ::-1], image.shape[1::-1])
-    assert np.array_equal(image, flipped)
-    picture = rows[0][1]
+    # In its own size, which the detector enlarges after S.
+    assert np.array_equal(image, cv2.imread(names[0])[:, ::-1, ::-1])
+    picture, zoom = rows[0][1], zoom_to(image.shape[:2], 128)
+    image = enlarge(image, zoom)
     height, width = image.shape[:2]
-    zoom = zoom_to(picture[23:-1].shape[:2], 128)
     # The first panel, below its title and within its frame.
-    assert zoom == 1 and np.array_equal(picture[23:23 + height, 1:1 + width], image)
+    assert zoom > 1 and np.array_equal(picture[23:23 + height, 1:1 + width], image)
     panels = picture.shape[1] // (width + 2)
     assert panels == 5
     truth = picture[23:23 + height, 4 * (width + 2) + 1:][:, :width]
     changed = (truth != image).any(-1)
-    x1, y1, x2, y2 = batch['data_samples'][0].gt_instances.bboxes.tensor[0].int()
+    x1, y1, x2, y2 = (
+        zoom * batch['data_samples'][0].gt_instances.bboxes.tensor[0]).int()
     assert changed[y1:y2, x1 - 1:x1 + 2].mean() > 0.9
     assert changed[y1:y2, x2 - 1:x2 + 2].mean() > 0.9
     assert 0 < changed.mean() < 0.7

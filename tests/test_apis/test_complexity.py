@@ -64,13 +64,16 @@ def test_size_of_the_first_test_image(coco_root):
     cfg.test_dataloader.dataset.data_root = f'{coco_root}/'
     cfg.test_dataloader.dataset.ann_file = 'val.json'
     cfg.test_dataloader.dataset.metainfo = dict(classes=('green', 'blue'))
-    # 64 x 64 pixels, which the pipeline makes 80 x 80 and the preprocessor 96 x 96.
+    # 64 x 64 pixels, which the detector makes 80 x 80 and the preprocessor 96 x 96; in
+    # the validation it would be another size.
     cfg.test_dataloader.dataset.pipeline[1].scale = (80, 80)
     model = build_model(cfg)
     sr_input, task_input, samples = network_inputs(model, *sample_image(cfg, model))
-    assert sr_input.shape == (1, 3, 24, 24) and task_input.shape == (1, 3, 96, 96)
+    assert sr_input.shape == (1, 3, 16, 16) and task_input.shape == (1, 3, 96, 96)
     assert samples[0].img_shape == (80, 80)
-    given = network_inputs(model, *sample_image(cfg, model, (80, 80)))
+    cfg.model.task_resize.test[0].scale = (80, 80)
+    given = network_inputs(
+        build_model(cfg), *sample_image(cfg, model, (64, 64)))
     assert [one.shape for one in given[:2]] == [sr_input.shape, task_input.shape]
     cfg.test_dataloader.dataset.ann_file = 'none.json'
     with pytest.raises(ValueError, match='--shape HEIGHT WIDTH.*none.json'):

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import InstanceData
 
-from mmsr4ir.engine import PerNetworkOptimWrapperConstructor
+from mmsr4ir.engine import PerNetworkOptimWrapperConstructor, move_resize
 
 LEAF = ROOT / 'configs' / 'sr4ir' / 'faster-rcnn_edsr_coco.py'
 SEGMENTOR = LEAF.with_name('deeplabv3_edsr_cityscapes.py')
@@ -38,7 +38,7 @@ def other_first_line(leaf: Path, zoo: str, tmp_path: Path) -> Config:
     assert count == 1
     path = tmp_path / 'leaf.py'
     path.write_text(text.replace("'../_base_/", f"'{ROOT}/configs/_base_/"))
-    return Config.fromfile(path)
+    return move_resize(Config.fromfile(path))
 
 
 @pytest.fixture(params=DETECTORS)
@@ -112,7 +112,7 @@ def test_a_config_of_the_zoo_may_have_imports_of_its_own(tmp_path):
 @pytest.mark.parametrize('path', sorted((ROOT / 'configs/sr4ir').glob('*.py')),
                          ids=lambda path: path.stem)
 def test_every_shipped_config_builds(path):
-    cfg = Config.fromfile(path)
+    cfg = move_resize(Config.fromfile(path))
     assert cfg.custom_imports.imports == ['mmsr4ir']
     init_default_scope(cfg.default_scope)
     cfg.model.task.backbone.init_cfg = None  # a download otherwise, at init_weights
@@ -127,7 +127,7 @@ def test_every_shipped_config_builds(path):
 @pytest.mark.parametrize('path', sorted((ROOT / 'configs/sr4ir').glob('*.py')),
                          ids=lambda path: path.stem)
 def test_workers_outlive_an_epoch(path):
-    cfg = Config.fromfile(path)
+    cfg = move_resize(Config.fromfile(path))
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
         assert loader.num_workers > 0 and loader.persistent_workers
     for_a_cpu = path.stem.endswith(('tiny', 'bccd', 'camvid', 'cifar10'))

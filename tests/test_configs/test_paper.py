@@ -10,7 +10,7 @@ from conftest import ROOT
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-from mmsr4ir.engine import PerNetworkOptimWrapperConstructor
+from mmsr4ir.engine import PerNetworkOptimWrapperConstructor, move_resize
 from mmsr4ir.models.weights import WeightsError
 
 # data: epochs, warm-up, ramp, batch, lr and weight decay of T, classes, TDP layer,
@@ -42,7 +42,8 @@ RUNS = [('h2t', 'bilinear', 4, 'h2t'), ('l2t', 'bilinear', 4, 'l2t_x4'),
 
 @cache
 def read(data: str, name: str) -> Config:
-    return Config.fromfile(ROOT / 'configs/sr4ir' / data / f'{data}_{name}.py')
+    return move_resize(
+        Config.fromfile(ROOT / 'configs/sr4ir' / data / f'{data}_{name}.py'))
 
 
 def load(data: str, name: str) -> Config:

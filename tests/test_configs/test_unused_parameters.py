@@ -13,6 +13,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import MODELS, init_default_scope
 from several_processes import SCOPES, Shapes
 
+from mmsr4ir.engine import move_resize
 from mmsr4ir.models.recipes import STAGES
 from toys import toy_config, toy_data
 
@@ -50,7 +51,7 @@ def watch(model, data) -> dict[str, Watch]:
 
 def built(name) -> tuple[torch.nn.Module, dict]:
     """A config's model, and a batch for it."""
-    cfg = Config.fromfile(CONFIGS / name)
+    cfg = move_resize(Config.fromfile(CONFIGS / name))
     init_default_scope(cfg.default_scope)
     if cfg.get('data_preprocessor'):
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)

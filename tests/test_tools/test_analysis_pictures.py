@@ -18,7 +18,7 @@ def test_browse_dataset(run_tool, coco_root, tiny_options, tmp_path):
     assert '3 pictures are in' in text
     names = sorted(path.name for path in (tmp_path / 'a').iterdir())
     assert names == ['000_0.png', '001_1.png', '002_2.png']
-    assert Image.open(tmp_path / 'a' / names[0]).size[0] > 5 * 256
+    assert Image.open(tmp_path / 'a' / names[0]).size[0] > 5 * 228
 
 
 def test_analyze_results(run_tool, coco_root, tiny_options, tmp_path):

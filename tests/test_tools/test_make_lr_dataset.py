@@ -82,7 +82,7 @@ def test_what_is_written_is_what_the_validation_sees(
         for sample in model.val_step(data):
             seen[Path(sample.img_path).stem] = sample.images['lr']
     assert len(seen) == 3 and {tuple(lr.shape) for lr in seen.values()} == {
-        (3, 32, 32), (3, 32, 24)}
+        (3, 16, 16), (3, 16, 12)}, 'made of the images as they are'
     for name, lr in seen.items():
         got = cv2.imread(str(tmp_path / 'x' / f'{name}.png'))[..., ::-1]
         np.testing.assert_array_equal(got, lr.permute(1, 2, 0).numpy())

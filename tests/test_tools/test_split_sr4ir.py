@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.runner import load_checkpoint
 
+from mmsr4ir.engine import move_resize
 from mmsr4ir.registry import MODELS
 from toys import toy_runner
 
@@ -34,7 +35,7 @@ def split(*arguments) -> None:
 
 def trained(config: str, folder: Path, classes: tuple, **settings):
     """A model with weights that nothing initialises, and its checkpoint."""
-    cfg = Config.fromfile(ROOT / f'configs/sr4ir/{config}.py')
+    cfg = move_resize(Config.fromfile(ROOT / f'configs/sr4ir/{config}.py'))
     cfg.merge_from_dict({'model.sr.mid_channels': 8, 'model.sr.num_blocks': 1,
                          **settings})
     # As the Runner does for mmpretrain.

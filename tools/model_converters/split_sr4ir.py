@@ -17,6 +17,7 @@ from mmsr4ir.apis.convert import (
     save_checkpoint,
     select,
 )
+from mmsr4ir.engine.runner import return_resize
 from mmsr4ir.files import write_whole
 from mmsr4ir.models.networks import set_num_classes
 
@@ -26,6 +27,7 @@ _KEPT = (
     'log_level', 'vis_backends', 'visualizer', 'val_dataloader', 'val_evaluator',
     'val_cfg', 'test_dataloader', 'test_evaluator', 'test_cfg', 'test_pipeline',
     'tta_model', 'tta_pipeline')
+_TORCHVISION = 'mmsr4ir.Torchvision'
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -57,7 +59,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def task_config(config: dict) -> dict:
-    """The config of the task network alone."""
+    """The config of the task network alone; its pipelines resize again."""
+    config = return_resize(config)
     model = config['model']
     task = set_num_classes(model['task'], model.get('num_classes'))
     if 'data_preprocessor' in model:  # where the Runner puts mmpretrain's
@@ -112,7 +115,14 @@ def split(args: argparse.Namespace) -> None:
     meta = checkpoint.get('meta') or {}
     config = find_config(meta, needed=bool(args.task_config))
     meta = plain({k: v for k, v in meta.items() if k not in ('cfg', 'hook_msgs')})
-    text = Config(task_config(config)).pretty_text if config else None
+    if config and str(config['model']['task']['type']).startswith(_TORCHVISION):
+        if args.task_config:
+            raise ConvertError(
+                '--task-config: the task network is one of torchvision, which reads no '
+                'config: build it there, and load the file of --task into it')
+        text = None
+    else:
+        text = Config(task_config(config)).pretty_text if config else None
     if args.sr:
         save_checkpoint(dict(meta=meta, state_dict=sr), args.sr)
         print(f'{args.sr}: {len(sr)} tensors of the SR network')
