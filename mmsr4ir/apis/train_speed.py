@@ -284,7 +284,8 @@ class _Parts:
         with self.precision(), torch.set_grad_enabled(self.teaches_sr):
             sr = self.model.super_resolve(self.batch)
             loss = self.model.pixel_loss(
-                sr, self.batch.hr, self.batch.mask) if self.teaches_sr else None
+                sr, self.batch.hr, None if self.model.count_padding
+                else self.batch.mask) if self.teaches_sr else None
         if self.teaches_sr:
             loss.backward()
         self.lap('S forward, pixel loss, backward' if self.teaches_sr else 'S forward')
@@ -301,7 +302,8 @@ class _Parts:
             self.lap('TDP features of HR')
             with self.precision():
                 loss = model.tdp(model.features(model.to_input(sr, batch)), hr_features,
-                                 batch.task_sizes or batch.sizes, batch.task_full)
+                                 () if model.count_padding
+                                 else batch.task_sizes or batch.sizes, batch.task_full)
             loss.backward()
             self.lap('TDP features of SR, backward')
 

@@ -82,7 +82,7 @@ def check_range(images: Tensor) -> None:
 
 
 def extend_edges(images: Tensor, sizes: Sequence[tuple[int, int]] = (),
-                 multiple: int = 1, least: int = 1) -> Tensor:
+                 multiple: int = 1, least: int = 1, mirror: bool = False) -> Tensor:
     """Fill the padding with each image's own edge pixels.
 
     What stands in the padding would otherwise bleed into the image at its border, when
@@ -93,11 +93,19 @@ def extend_edges(images: Tensor, sizes: Sequence[tuple[int, int]] = (),
         sizes: (height, width) of each image before padding; none is padded by default.
         multiple: The result's height and width are rounded up to a multiple of this.
         least: The result's height and width are at least this.
+        mirror: Whether to mirror the image there, as the published detection trainer
+            does, where it is large enough.
 
     Returns:
         Tensor: (N, C, H', W'); the input itself where nothing needs to be filled.
     """
     height, width = images.shape[-2:]
+    if mirror:
+        full = [-(-max(length, least) // multiple) * multiple
+                for length in (height, width)]
+        return torch.cat([
+            _mirror(image[None, :, :h, :w], *full) for image, (h, w) in zip(
+                images, sizes or [(height, width)] * len(images), strict=True)])
     if any(tuple(size) != (height, width) for size in sizes):
         images = images.clone()
         for image, (h, w) in zip(images, sizes, strict=True):
@@ -109,6 +117,12 @@ def extend_edges(images: Tensor, sizes: Sequence[tuple[int, int]] = (),
     if right or bottom:
         images = F.pad(images, (0, right, 0, bottom), mode='replicate')
     return images
+
+
+def _mirror(image: Tensor, height: int, width: int) -> Tensor:
+    down, right = height - image.shape[-2], width - image.shape[-1]
+    fits = down < image.shape[-2] and right < image.shape[-1]
+    return F.pad(image, (0, right, 0, down), 'reflect' if fits else 'replicate')
 
 
 def to_uint8(image: Tensor) -> Tensor:

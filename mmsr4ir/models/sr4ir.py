@@ -65,6 +65,9 @@ class SR4IR(BaseModel):
         task_resize: The task network's own resize, after the SR network: a transform
             of its library's pipelines, see :class:`~.task_resize.TaskResize`;
             ``'pipeline'`` in a config moves that of its pipelines here.
+        count_padding: Whether what stands beside smaller images of a batch counts in
+            the pixel and the TDP loss, with the image mirrored there: as in the
+            published detection trainer. Else the losses leave it out.
         channels_last: Whether networks and images have torch's memory format of that
             name. The same sums in another order: faster on most GPUs and CPUs, and
             other numbers by float rounding.
@@ -82,7 +85,8 @@ class SR4IR(BaseModel):
                  tdp: dict | None = None, patch_mix: dict | None = None,
                  num_classes: int | None = None, sr_range: float = 1.0,
                  test_on: str = 'sr', task_resize: dict | list | None = None,
-                 channels_last: bool = False, data_preprocessor: dict | None = None,
+                 count_padding: bool = False, channels_last: bool = False,
+                 data_preprocessor: dict | None = None,
                  init_cfg: dict | None = None) -> None:
         task = set_num_classes(task, num_classes)
         if data_preprocessor is not None:
@@ -105,6 +109,7 @@ class SR4IR(BaseModel):
         if test_on not in ('sr', 'hr', 'lr'):
             raise ValueError(f"test_on must be 'sr', 'hr' or 'lr', got {test_on!r}")
         self.test_on = test_on
+        self.count_padding = count_padding
         self.sr_range = sr_range
         self.stage = 'main'  # AlternateTrainingHook sets it
         self.lr_input: LRInput | None = None  # LRTestLoop sets it
@@ -198,7 +203,8 @@ class SR4IR(BaseModel):
         hr = self.image_space.to_image(inputs)
         if self.task_resize:  # what it needs at the edges comes after its resize
             hr = hr[..., :max(h for h, _ in sizes), :max(w for _, w in sizes)]
-        extended = extend_edges(hr, sizes, self.degradation.scale)
+        extended = extend_edges(
+            hr, sizes, self.degradation.scale, mirror=self.count_padding)
         if self.task_resize:
             full = tuple(extended.shape[-2:])
         more = (sizes, samples or ()) if isinstance(
@@ -276,14 +282,16 @@ class SR4IR(BaseModel):
                     ) -> Iterator[tuple[str, Tensor]]:
         """Yield the parts of one loss, unweighted, by the names they get in the log."""
         if term.name == 'pixel':
-            yield 'loss_pixel', self.pixel_loss(sr, batch.hr, batch.mask)
+            yield 'loss_pixel', self.pixel_loss(
+                sr, batch.hr, None if self.count_padding else batch.mask)
         elif term.name == 'tdp':
             with frozen(self.features.task):
                 with torch.no_grad():
                     hr_features = self.features(batch.inputs)
                 sr_features = self.features(self.to_input(sr, batch))
             yield 'loss_tdp', self.tdp(
-                sr_features, hr_features, batch.task_sizes or batch.sizes,
+                sr_features, hr_features,
+                () if self.count_padding else batch.task_sizes or batch.sizes,
                 batch.task_full)
         else:
             inputs, samples = self.task_batch(term.images, batch, sr)

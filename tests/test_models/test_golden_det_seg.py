@@ -21,6 +21,7 @@ from mmengine.runner import Runner
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 from torch import nn
+from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_fpn
 
 from mmsr4ir.registry import MODELS
 
@@ -156,6 +157,58 @@ def test_every_loss_of_the_eight_iterations(trained):
                         if key.startswith(names[name]))
             assert found == pytest.approx(
                 value, rel=1e-5 if step < 2 else 1e-3), (step, name)
+
+
+@torch.no_grad()
+def test_images_of_unequal_sizes():
+    """The published value with count_padding; else that of the images alone."""
+    init_default_scope('mmdet')
+    cfg = model_config('det', dict(sr='-', task='-'))
+    del cfg['sr']['init_cfg'], cfg['task']['init_cfg']
+    cfg['task']['data_preprocessor'] = dict(
+        type='mmdet.DetDataPreprocessor', bgr_to_rgb=True, pad_size_divisor=32,
+        mean=[255 * one for one in test_golden.MEAN],
+        std=[255 * one for one in test_golden.STD])
+    values, sizes = {}, ((70, 93), (50, 121), (64, 6))
+    images = [torch.rand(3, *size).mul(255).round().byte() for size in sizes]
+    for counts in (True, False):
+        torch.manual_seed(3)
+        model = MODELS.build(dict(cfg, count_padding=counts)).train()
+        given = [DetDataSample(metainfo=dict(img_shape=size)) for size in sizes]
+        for sample in given:
+            sample.gt_instances = InstanceData(bboxes=torch.zeros(0, 4))
+        data = model.data_preprocessor(dict(
+            inputs=[image.flip(0) for image in images], data_samples=given), True)
+        batch = model.prepare(data['inputs'], data['data_samples'])
+        sr = model.super_resolve(batch)
+        values[counts] = {name: value.detach() for term in model.recipe[0].losses
+                          for name, value in model.term_losses(term, batch, sr)}
+    # As the authors' code does it, written independently: mirrored to the largest
+    # size, a multiple of 4; repeated where an image is too small to be mirrored.
+    full = (72, 124)
+    hr = torch.cat([nn.functional.pad(
+        image[None] / 255, (0, full[1] - w, 0, full[0] - h),
+        'replicate' if w < 62 else 'reflect')
+        for image, (h, w) in zip(images, sizes, strict=True)])
+    lr = nn.functional.interpolate(hr, scale_factor=1 / 4, mode='bicubic')
+    lr = (lr * 255).round().clamp(0, 255) / 255
+    assert (batch.lr != lr).any()  # this one's edges are repeated
+    sr = model.sr(lr * 255).detach() / 255
+    detector = fasterrcnn_mobilenet_v3_large_fpn(
+        weights=None, weights_backbone=None, num_classes=5, **DETECTOR).eval()
+    detector.load_state_dict(model.task.state_dict())
+
+    def levels(pictures):
+        parts = [one[:, :h, :w] for one, (h, w) in zip(pictures, sizes, strict=True)]
+        found = detector.backbone(detector.transform(parts)[0].tensors)
+        return found['0'], found['1']
+
+    tdp = sum(0.5 * (a - b).abs().mean() for a, b in zip(
+        levels(sr), levels(hr), strict=True))
+    torch.testing.assert_close(values[True]['loss_pixel'], (sr - hr).abs().mean())
+    torch.testing.assert_close(values[True]['loss_tdp'], tdp, rtol=1e-4, atol=1e-7)
+    for name in ('loss_pixel', 'loss_tdp'):
+        assert values[False][name] != pytest.approx(values[True][name].item(), rel=1e-3)
 
 
 def test_the_learning_rates(trained):
