@@ -13,21 +13,27 @@ class InterpolateUpsampler(nn.Module):
         scale: Up-sampling factor.
         mode: ``'nearest'``, ``'bilinear'`` or ``'bicubic'``.
 
+        align_corners: Whether the corner pixels of both images lie on each other, as in
+            ``torch.nn.UpsamplingBilinear2d``; else their corners do. Not of
+            ``'nearest'``.
+
     Raises:
         ValueError: The mode is none of these.
     """
 
-    def __init__(self, scale: int = 4, mode: str = 'bilinear') -> None:
+    def __init__(self, scale: int = 4, mode: str = 'bilinear',
+                 align_corners: bool = False) -> None:
         super().__init__()
         if mode not in ('nearest', 'bilinear', 'bicubic'):
             raise ValueError(
                 f"mode must be 'nearest', 'bilinear' or 'bicubic', got {mode!r}")
         self.scale = scale
         self.mode = mode
+        self.align_corners = align_corners
 
     def forward(self, lr: Tensor) -> Tensor:
         """Enlarge ``lr`` (N, C, h, w) to (N, C, h * scale, w * scale)."""
-        align_corners = None if self.mode == 'nearest' else False
+        align_corners = None if self.mode == 'nearest' else self.align_corners
         return F.interpolate(
             lr, scale_factor=self.scale, mode=self.mode, align_corners=align_corners)
 

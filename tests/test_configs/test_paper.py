@@ -2,24 +2,30 @@
 
 The numbers are those of options/{seg,det,cls}/*.yml in the authors' code.
 """
+import math
 from copy import deepcopy
 from functools import cache
 
 import pytest
+import torch
 from conftest import ROOT
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS, PARAM_SCHEDULERS, init_default_scope
+from torch import nn
 
+from mmsr4ir.config_values import config_values
 from mmsr4ir.engine import PerNetworkOptimWrapperConstructor, move_resize
 from mmsr4ir.models.weights import WeightsError
 
 # data: epochs, warm-up, ramp, batch, lr and weight decay of T, classes, TDP layer,
 # levels, weights, grid
 DATA = {
-    'seg_voc': (100, 10, 0, 16, 0.02, 1e-6, 21, 'backbone', (-1, ), (1.0, ), 8),
-    'det_voc': (30, 3, 1, 16, 0.02, 1e-4, 20, 'neck', (0, 1), (0.5, 0.5), 8),
-    'cls_cub': (200, 20, 0, 128, 0.03, 1e-4, 200, 'backbone', (-1, ), (1.0, ), 4),
-    'cls_cars': (200, 20, 0, 128, 0.03, 1e-4, 196, 'backbone', (-1, ), (1.0, ), 4),
+    'seg_voc': (100, 10, 0, 16, 0.02, 1e-6, 21, 'network.backbone', (-1, ), (1.0, ), 8),
+    'det_voc': (
+        30, 3, 1, 16, 0.02, 1e-4, 20, 'network.backbone', (0, 1), (0.5, 0.5), 8),
+    'cls_cub': (200, 20, 0, 128, 0.03, 1e-4, 200, 'network.layer4', (-1, ), (1.0, ), 4),
+    'cls_cars': (
+        200, 20, 0, 128, 0.03, 1e-4, 196, 'network.layer4', (-1, ), (1.0, ), 4),
 }
 # method: what each phase updates and its losses
 METHODS = {
@@ -75,8 +81,9 @@ def test_the_published_settings(data, run):
     assert model.degradation == dict(type='mmsr4ir.BicubicDownsample', scale=scale)
     assert model.get('test_on', 'sr') == ('hr' if method == 'h2t' else 'sr')
     check_networks(model, network, scale)
-    counts = {str(v) for k, v in walk(model.task) if k == 'num_classes'}
-    assert counts == {str(classes)}
+    assert model.task.num_classes == classes
+    assert model.get('count_padding', False) == (data == 'det_voc')
+    assert not model.get('task_resize')
     sr, task = (cfg.optim_wrapper[k].optimizer for k in ('sr', 'task'))
     assert (sr.type, sr.lr, sr.weight_decay, sr.betas) == (
         'AdamW', 1e-4, 0, (0.9, 0.999))
@@ -89,14 +96,10 @@ def test_the_published_settings(data, run):
     else:
         assert 'tdp' not in model and 'patch_mix' not in model
     for part, eta_min in (('sr', 1e-6), ('task', 1e-4)):
-        *first, last = cfg.param_scheduler[part]
-        assert [s['type'] for s in first] == ['LinearLR'] * ramp
-        assert (last.begin, last.end, last.eta_min) == (ramp, epochs, eta_min)
-        if method == 'sr4ir':
-            assert last.type == 'CosineRestartLR'
-            assert last.periods == [warmup - ramp, epochs - warmup]
-        else:
-            assert (last.type, last.T_max) == ('CosineAnnealingLR', epochs - ramp)
+        assert cfg.param_scheduler[part] == [dict(
+            type='mmsr4ir.RampCosineRestartLR', ramp=ramp, eta_min=eta_min,
+            convert_to_iter_based=True, periods=[
+                warmup - ramp, epochs - warmup] if method == 'sr4ir' else [epochs])]
     if method == 's2t':
         assert model.sr.init_cfg.checkpoint == (
             f'work_dirs/{data}_s_{network}_x{scale}/epoch_{epochs}.pth')
@@ -105,19 +108,12 @@ def test_the_published_settings(data, run):
             f'work_dirs/{data}_h2t/epoch_{epochs}.pth')
 
 
-def walk(node):
-    items = node.items() if isinstance(node, dict) else enumerate(node)
-    for key, value in items:
-        yield key, value
-        if isinstance(value, dict | list | tuple):
-            yield from walk(value)
-
-
 def check_networks(model, network: str, scale: int) -> None:
     sr = model.sr
     if network == 'bilinear':
         assert (sr.type, sr.mode, sr.scale) == (
             'mmsr4ir.InterpolateUpsampler', 'bilinear', scale)
+        assert sr.align_corners  # torch.nn.UpsamplingBilinear2d
     elif network == 'edsr':
         assert (sr.num_blocks, sr.mid_channels, sr.upscale_factor) == (16, 64, scale)
         assert model.sr_range == 255
@@ -146,7 +142,9 @@ def test_the_model_and_its_optimizers_build(data, run):
     wrappers = PerNetworkOptimWrapperConstructor(wrapper_cfg)(model)
     assert set(wrappers.keys()) == {n for u, _ in METHODS[run[0]] for n in u}
     for name in wrappers.keys():
-        held = {id(p) for g in wrappers[name].param_groups for p in g['params']}
+        # MMEngine keeps the base values of several groups with a tensor of its own.
+        held = {id(p) for g in wrappers[name].param_groups for p in g['params']
+                if isinstance(p, nn.Parameter)}
         assert held == {id(p) for p in getattr(model, name).parameters()}
 
 
@@ -160,3 +158,65 @@ def test_missing_weights_name_the_file_and_where_it_comes_from(monkeypatch):
     cfg = load('seg_voc', 's2t_edsr_x4')
     with pytest.raises(WeightsError, match='checkpoint of the run that trains'):
         load_weights('sr', network, cfg.model.sr.init_cfg)
+
+
+def table_rows() -> list:
+    """The rows of docs/en/published_settings.md that name a key and our value."""
+    rows, data = [], None
+    for line in (ROOT / 'docs/en/published_settings.md').read_text().splitlines():
+        cells = [cell.strip().strip('`') for cell in line.strip('|').split('|')]
+        if line.startswith('## '):
+            data = cells[0].rpartition('(')[2].strip('`)')
+        elif len(cells) == 5 and '.' in cells[2]:
+            rows.append(pytest.param(data, *cells[2:4], id=f'{data}-{cells[2]}'))
+    return rows
+
+
+@pytest.mark.parametrize('data, key, value', table_rows())
+def test_the_table_of_published_settings_says_what_the_configs_say(data, key, value):
+    node = load(data, 'sr4ir_edsr_x4')
+    for part in key.split('.'):
+        node = node[int(part)] if part.isdigit() else node[part]
+    assert node == config_values(f'value = {value}')['value']
+
+
+def test_the_table_has_every_part_of_the_training():
+    parts = {(row.values[0], row.values[1].split('.')[0]) for row in table_rows()}
+    assert parts >= {(data, part) for data in ('det_voc', 'seg_voc', 'cls_cars')
+                     for part in ('model', 'optim_wrapper', 'param_scheduler',
+                                  'train_dataloader', 'train_cfg', 'randomness')}
+
+
+def test_the_rates_of_the_published_schedules():
+    """Against the published formulas, iteration by iteration."""
+    length, rates = 5, {}
+    for data in ('det_voc', 'seg_voc'):
+        cfg = load(data, 'sr4ir_edsr_x4').param_scheduler['task'][0]
+        optimizer = torch.optim.SGD([
+            dict(params=[nn.Parameter(torch.zeros(1))], lr=lr) for lr in (0.02, 0.2)],
+            lr=0.02)
+        cfg = dict(cfg, optimizer=optimizer, epoch_length=length)
+        scheduler = PARAM_SCHEDULERS.build(cfg)
+        rates[data] = []
+        for _ in range(length * (30 if data == 'det_voc' else 100)):
+            rates[data].append([group['lr'] for group in optimizer.param_groups])
+            optimizer.step()
+            scheduler.step()
+
+    def cosine(base, step, period):
+        return 1e-4 + 0.5 * (base - 1e-4) * (1 + math.cos(math.pi * step / period))
+
+    for i, pair in enumerate(rates['det_voc']):
+        for rate, base in zip(pair, (0.02, 0.2), strict=True):
+            if i < length:  # from 1 / length, linearly, to all of it
+                want = base * (1 / length + (1 - 1 / length) * i / length)
+            elif i <= 3 * length:  # the first after a period has its minimum
+                want = cosine(base, i - length, 2 * length)
+            else:
+                want = cosine(base, i - 3 * length, 27 * length)
+            assert rate == pytest.approx(want, rel=1e-9), i
+    for i, pair in enumerate(rates['seg_voc']):
+        period = (0, 10) if i <= 10 * length else (10, 90)
+        for rate, base in zip(pair, (0.02, 0.2), strict=True):
+            assert rate == pytest.approx(
+                cosine(base, i - period[0] * length, period[1] * length), rel=1e-9), i

@@ -58,7 +58,13 @@ def built(name) -> tuple[torch.nn.Module, dict]:
     if cfg.model.sr.type == 'mmagic.SwinIRNet':
         cfg.model.sr.update(depths=[1], num_heads=[6])
     task, = (task for task, scope in SCOPES.items() if scope == cfg.default_scope)
-    if task == 'segmentation':  # no padding to the published crop
+    # Not to 800 pixels.
+    if cfg.model.get('task_resize'):
+        cfg.model.task_resize = dict(type='Resize', scale=(96, 96), keep_ratio=True)
+    if cfg.model.task.type == 'mmsr4ir.TorchvisionDetector':
+        cfg.model.task.update(min_size=96, max_size=96)
+    if task == 'segmentation' and 'data_preprocessor' in cfg.model.task:
+        # no padding to the published crop
         cfg.model.task.data_preprocessor.update(size=(32, 32), size_divisor=None)
     images = Shapes(task, 2, 2)
     return MODELS.build(cfg.model).train(), pseudo_collate([images[0], images[1]])

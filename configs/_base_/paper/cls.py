@@ -1,31 +1,27 @@
-# Classification with the published settings (options/cls of the code that the authors
-# of SR4IR released): ResNet-18 that starts from ImageNet.
-_base_ = [
-    'mmpretrain::_base_/models/resnet18.py',
-    'mmpretrain::_base_/default_runtime.py',
-    '../sr4ir_cls.py',
-]
+# Classification with the published settings (options/cls and src/models/cls of the code
+# that the authors of SR4IR released, see docs/en/published_settings.md): torchvision's
+# ResNet-18, which starts from ImageNet.
+_base_ = ['mmpretrain::_base_/default_runtime.py', '../sr4ir_cls.py']
 custom_imports = dict(imports=['mmsr4ir'], allow_failed_imports=False)
 model = dict(
-    backbone=dict(init_cfg=dict(
-        type='Pretrained', prefix='backbone.',
-        checkpoint='https://download.openmmlab.com/mmclassification/v0/resnet/'
-        'resnet18_8xb32_in1k_20210831-fbbb1da6.pth')),
-    head=dict(topk=(1, )))
-data_preprocessor = dict(
-    mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
+    type='mmsr4ir.TorchvisionClassifier', arch='resnet18',
+    weights_backbone='torchvision://resnet18.imagenet1k_v1')
+sr4ir_model = dict(
+    tdp=dict(layer='network.layer4'))  # after its last ReLU
+published = dict()
 
-# Published: the short side at 256 pixels, crops of 224, horizontal flips.
+# Published: the short side at 256 pixels, crops of 224, horizontal flips; the LR image
+# is made of the crop.
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='ResizeEdge', scale=256, edge='short'),
+    dict(type='ResizeEdge', scale=256, edge='short', backend='pillow'),
     dict(type='RandomCrop', crop_size=224),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='ResizeEdge', scale=256, edge='short'),
+    dict(type='ResizeEdge', scale=256, edge='short', backend='pillow'),
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),
 ]
@@ -56,11 +52,11 @@ default_hooks = dict(
         type='mmsr4ir.AlternateTrainingHook', warmup=warmup)))
 log_processor = _base_.sr4ir_log_processor
 
-# One cosine, and for SR4IR one that starts anew after the warm-up.
-first = []
+# The rates change with each iteration. SR4IR's cosine starts anew after the warm-up.
+schedule = dict(
+    type='mmsr4ir.RampCosineRestartLR', ramp=ramp, convert_to_iter_based=True)
 schedules = dict(
-    plain=dict(
-        type='CosineAnnealingLR', begin=ramp, end=epochs, T_max=epochs - ramp),
-    restart=dict(
-        type='CosineRestartLR', begin=ramp, end=epochs,
-        periods=[warmup - ramp, epochs - warmup], restart_weights=[1, 1]))
+    plain=dict(periods=[epochs], **schedule),
+    restart=dict(periods=[warmup - ramp, epochs - warmup], **schedule))
+
+randomness = dict(seed=200)

@@ -1,7 +1,6 @@
 # CUB: 200 classes.
 _base_ = ['./cls.py']
-model = dict(head=dict(num_classes=200))
-data_preprocessor = dict(num_classes=200)
+model = dict(num_classes=200)
 train_dataloader = dict(dataset=dict(type='CUB', data_root='data/CUB_200_2011'))
 val_dataloader = dict(dataset=dict(type='CUB', data_root='data/CUB_200_2011'))
 test_dataloader = dict(dataset=dict(type='CUB', data_root='data/CUB_200_2011'))

@@ -1,51 +1,40 @@
-# Detection on PASCAL VOC 2012 in COCO style with the published settings (options/det of
-# the code that the authors of SR4IR released). Convert the data first:
+# Detection on PASCAL VOC 2012 in COCO style with the published settings (options/det
+# and src/models/det of the code that the authors of SR4IR released, see
+# docs/en/published_settings.md). Convert the data first:
 #   python tools/dataset_converters/voc2coco.py data/VOCdevkit/VOC2012 \
 #       --split train val --out data/VOCdevkit/VOC2012/coco
-_base_ = [
-    'mmdet::_base_/models/faster-rcnn_r50_fpn.py',
-    'mmdet::_base_/default_runtime.py',
-    '../sr4ir_det.py',
-]
+_base_ = ['mmdet::_base_/default_runtime.py', '../sr4ir_det.py']
 custom_imports = dict(imports=['mmsr4ir'], allow_failed_imports=False)
-# Faster R-CNN with MobileNetV3-Large-FPN as torchvision builds it, of mmpretrain's and
-# mmdet's parts: two levels of stride 32 and their max-pooled third, 15 anchors each.
+# torchvision's Faster R-CNN, whose backbone starts from ImageNet: its batch
+# normalisation stays as it is, and so do its first seven parts. The detector enlarges
+# images to 800 pixels itself, after S.
 model = dict(
-    backbone=dict(
-        _delete_=True, type='mmpretrain.MobileNetV3', arch='large',
-        out_indices=(13, 16), norm_eval=True,
-        init_cfg=dict(
-            type='Pretrained', prefix='backbone.',
-            checkpoint='https://download.openmmlab.com/mmclassification/v0/'
-            'mobilenet_v3/convert/mobilenet_v3_large-3ea3c186.pth')),
-    neck=dict(in_channels=[160, 960], num_outs=3),
-    rpn_head=dict(anchor_generator=dict(
-        scales=[1, 2, 4, 8, 16], base_sizes=[32, 32, 32], strides=[32, 32, 64])),
-    roi_head=dict(
-        bbox_roi_extractor=dict(featmap_strides=[32, 32], finest_scale=448),
-        bbox_head=dict(num_classes=20)))
+    type='mmsr4ir.TorchvisionDetector', arch='fasterrcnn_mobilenet_v3_large_fpn',
+    num_classes=20, weights_backbone='torchvision://mobilenet_v3_large.imagenet1k_v1',
+    frozen_batch_norm=True, frozen=[f'backbone.body.{i}' for i in range(7)])
+sr4ir_model = dict(
+    task_resize=None,
+    tdp=dict(layer='network.backbone'))  # two levels of its FPN
+# The mirrored edges of smaller images count in both losses.
+published = dict(count_padding=True)
 
 data_root = 'data/VOCdevkit/VOC2012/'
 classes = (
     'aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair',
     'cow', 'diningtable', 'dog', 'horse', 'motorbike', 'person', 'pottedplant',
     'sheep', 'sofa', 'train', 'tvmonitor')
-# The published augmentation is the horizontal flip alone; torchvision's detector
-# enlarges the images to 800 pixels inside.
-size = (1333, 800)
+# The published augmentation is the horizontal flip alone.
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='Resize', scale=size, keep_ratio=True),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=size, keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='PackDetInputs', meta_keys=(
-        'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
+        'img_id', 'img_path', 'ori_shape', 'img_shape')),
 ]
 dataset = dict(
     type='CocoDataset', data_root=data_root, data_prefix=dict(img=''),
@@ -55,8 +44,7 @@ train_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=True),
     batch_sampler=dict(type='AspectRatioBatchSampler'),
     dataset=dict(
-        ann_file='coco/train.json', filter_cfg=dict(filter_empty_gt=True, min_size=32),
-        pipeline=train_pipeline, **dataset))
+        ann_file='coco/train.json', pipeline=train_pipeline, **dataset))
 val_dataloader = dict(
     batch_size=1, num_workers=4, persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
@@ -69,7 +57,6 @@ val_evaluator = [
 ]
 test_evaluator = val_evaluator
 
-# One epoch of linear ramp, then the cosine.
 epochs, warmup, ramp = 30, 3, 1
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=epochs, val_interval=5)
 val_cfg = dict(type='ValLoop')
@@ -85,13 +72,12 @@ default_hooks = dict(
         type='mmsr4ir.AlternateTrainingHook', warmup=warmup)))
 log_processor = _base_.sr4ir_log_processor
 
-# One cosine, and for SR4IR one that starts anew after the warm-up.
-first = [dict(
-    type='LinearLR', start_factor=0.001, begin=0, end=ramp,
-    convert_to_iter_based=True)]
+# The rates change with each iteration; in the first epoch they rise. SR4IR's cosine
+# starts anew after the warm-up.
+schedule = dict(
+    type='mmsr4ir.RampCosineRestartLR', ramp=ramp, convert_to_iter_based=True)
 schedules = dict(
-    plain=dict(
-        type='CosineAnnealingLR', begin=ramp, end=epochs, T_max=epochs - ramp),
-    restart=dict(
-        type='CosineRestartLR', begin=ramp, end=epochs,
-        periods=[warmup - ramp, epochs - warmup], restart_weights=[1, 1]))
+    plain=dict(periods=[epochs], **schedule),
+    restart=dict(periods=[warmup - ramp, epochs - warmup], **schedule))
+
+randomness = dict(seed=100)

@@ -1,41 +1,33 @@
-# Segmentation on PASCAL VOC 2012 with the published settings (options/seg of the code
-# that the authors of SR4IR released).
-_base_ = [
-    'mmseg::_base_/models/deeplabv3_r50-d8.py',
-    'mmseg::_base_/default_runtime.py',
-    '../sr4ir_seg.py',
-]
+# Segmentation on PASCAL VOC 2012 with the published settings (options/seg and
+# src/models/seg of the code that the authors of SR4IR released, see
+# docs/en/published_settings.md).
+_base_ = ['mmseg::_base_/default_runtime.py', '../sr4ir_seg.py']
 custom_imports = dict(imports=['mmsr4ir'], allow_failed_imports=False)
-# DeepLabV3 with MobileNetV3-Large in mmsegmentation's form: its output has a stride of
-# 8, torchvision's one of 16.
-mobile_norm = dict(type='SyncBN', eps=0.001, momentum=0.01, requires_grad=True)
+# torchvision's DeepLabV3, output stride 16, whose backbone starts from ImageNet.
 model = dict(
-    pretrained=None,
-    backbone=dict(
-        _delete_=True, type='MobileNetV3', arch='large', out_indices=(4, 16),
-        norm_cfg=mobile_norm,
-        init_cfg=dict(
-            type='Pretrained', checkpoint='https://download.openmmlab.com/pretrain/'
-            'third_party/mobilenet_v3_large-bc2c3fd3.pth')),
-    decode_head=dict(in_channels=960, in_index=1, channels=256, num_classes=21),
-    # Published: weight 0.5, on the stage of 40 channels.
-    auxiliary_head=dict(
-        in_channels=40, in_index=0, channels=10, num_classes=21,
-        loss_decode=dict(loss_weight=0.5)))
+    type='mmsr4ir.TorchvisionSegmentor', arch='deeplabv3_mobilenet_v3_large',
+    num_classes=21, aux_loss=True,
+    weights_backbone='torchvision://mobilenet_v3_large.imagenet1k_v1')
+sr4ir_model = dict(
+    tdp=dict(layer='network.backbone'))  # its last output, C5
+published = dict()
 
 # Published: the short side at 520 pixels, crops of 480, horizontal flips.
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
-    dict(type='ResizeShortestEdge', scale=520, max_size=10000),
+    dict(type='ResizeShortestEdge', scale=520, max_size=10000, backend='pillow'),
     dict(type='RandomCrop', crop_size=(480, 480)),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackSegInputs'),
 ]
+# Published: the labels are enlarged too, and compared at that size.
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='ResizeShortestEdge', scale=520, max_size=10000),
     dict(type='LoadAnnotations'),
+    dict(type='ResizeShortestEdge', scale=520, max_size=10000, backend='pillow'),
+    dict(type='KeyMapper', mapping=dict(img_shape='img_shape'),
+         remapping=dict(img_shape='ori_shape')),
     dict(type='PackSegInputs'),
 ]
 dataset = dict(
@@ -63,7 +55,8 @@ test_cfg = dict()
 optim_wrapper = dict(
     task=dict(
         type='OptimWrapper',
-        optimizer=dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=1e-6)),
+        optimizer=dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=1e-6),
+        paramwise_cfg=dict(custom_keys={'aux_classifier': dict(lr_mult=10)})),
     **_base_.sr4ir_optim)
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
@@ -75,11 +68,11 @@ default_hooks = dict(
         type='mmsr4ir.AlternateTrainingHook', warmup=warmup)))
 log_processor = dict(_base_.sr4ir_log_processor, by_epoch=True)
 
-# One cosine, and for SR4IR one that starts anew after the warm-up.
-first = []
+# The rates change with each iteration. SR4IR's cosine starts anew after the warm-up.
+schedule = dict(
+    type='mmsr4ir.RampCosineRestartLR', ramp=ramp, convert_to_iter_based=True)
 schedules = dict(
-    plain=dict(
-        type='CosineAnnealingLR', begin=ramp, end=epochs, T_max=epochs - ramp),
-    restart=dict(
-        type='CosineRestartLR', begin=ramp, end=epochs,
-        periods=[warmup - ramp, epochs - warmup], restart_weights=[1, 1]))
+    plain=dict(periods=[epochs], **schedule),
+    restart=dict(periods=[warmup - ramp, epochs - warmup], **schedule))
+
+randomness = dict(seed=200)

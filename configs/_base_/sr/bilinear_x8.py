@@ -1,4 +1,5 @@
-# Interpolation in the place of S.
+# Interpolation in the place of S; published: torch.nn.UpsamplingBilinear2d.
 networks = dict(
-    sr=dict(type='mmsr4ir.InterpolateUpsampler', scale=8, mode='bilinear'),
+    sr=dict(type='mmsr4ir.InterpolateUpsampler', scale=8, mode='bilinear',
+            align_corners=True),
     degradation=dict(type='mmsr4ir.BicubicDownsample', scale=8))

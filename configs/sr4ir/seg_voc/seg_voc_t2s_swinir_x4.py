@@ -5,10 +5,10 @@ _base_ = [
 ]
 model = dict(
     type='mmsr4ir.SR4IR', _delete_=True, task=_base_.model,
-    recipe=_base_.recipe, **_base_.networks)
+    recipe=_base_.recipe, **_base_.networks, **_base_.published)
 # From the run of seg_voc_h2t.py.
 model['task'] = dict(model['task'], init_cfg=dict(
     type='Pretrained', checkpoint='work_dirs/seg_voc_h2t/epoch_100.pth'))
 param_scheduler = dict(
-    sr=[*_base_.first, dict(_base_.schedules.plain, eta_min=1e-6)],
-    task=[*_base_.first, dict(_base_.schedules.plain, eta_min=1e-4)])
+    sr=[dict(_base_.schedules.plain, eta_min=1e-6)],
+    task=[dict(_base_.schedules.plain, eta_min=1e-4)])
