@@ -17,6 +17,8 @@ from mmsr4ir.files import write_whole
 from mmsr4ir.models.weights import mismatch
 from mmsr4ir.registry import MODELS
 
+_MEAN_SHIFT = ('sub_mean.weight', 'sub_mean.bias', 'add_mean.weight', 'add_mean.bias')
+
 
 class ConvertError(ValueError):
     """A file cannot be converted; the message says why, and names the mend."""
@@ -134,23 +136,67 @@ def count(state_dict: Mapping[str, Tensor], pattern: str) -> int:
     return sum(bool(re.fullmatch(pattern, name)) for name in state_dict)
 
 
-def rename(state_dict: Mapping[str, Tensor], network: dict,
-           original_name: Callable[[str], str]) -> dict[str, Tensor]:
-    """Give the tensors the names that a network of mmagic has for them.
+def rename(state_dict: Mapping[str, Tensor], own: Mapping[str, Tensor],
+           original_name: Callable[[str], str], network: object) -> dict[str, Tensor]:
+    """Give the tensors the names that a network has for them.
 
     Args:
         state_dict: The tensors by their original names.
-        network: Config of the network.
+        own: The state dict of the network.
         original_name: From the network's name of a tensor to the original one.
+        network: What the network is, for the message.
 
     Raises:
-        ConvertError: A tensor is missing, of another shape, or of no use.
+        ConvertError: If a tensor is missing, of another shape, or of no use.
     """
-    own = MODELS.build(network).state_dict()
     found = mismatch({original_name(name): own[name] for name in own}, state_dict)
     if found:
         raise ConvertError(f'another network than {network}: tensors {found}')
     return {name: state_dict[original_name(name)] for name in own}
+
+
+def take_mean(state_dict: dict[str, Tensor]) -> tuple[list[float], int]:
+    """Take out EDSR's 1x1 convolutions that subtract the mean and add it again.
+
+    Args:
+        state_dict: The tensors of an original EDSR; those of the mean are removed.
+
+    Returns:
+        tuple: The mean, and 255 or 1: the end of the range of its images.
+
+    Raises:
+        ConvertError: If they do something else.
+    """
+    for name in _MEAN_SHIFT:
+        shape(state_dict, name, dims=4 if name.endswith('weight') else 1)
+    sub_weight, sub, add_weight, add = (state_dict.pop(name) for name in _MEAN_SHIFT)
+    unit = torch.eye(3).view(3, 3, 1, 1)
+    if not (all(w.shape == unit.shape and torch.equal(w.float(), unit)
+                for w in (sub_weight, add_weight))
+            and sub.shape == (3, ) and torch.equal(sub, -add)):
+        raise ConvertError(
+            'sub_mean and add_mean do more than to subtract a mean and to add it '
+            'again, which mmagic.EDSRNet cannot do')
+    # Four digits are what the means were given with; more is float32's noise.
+    mean = [round(value, 4) for value in add.tolist()]
+    # A mean above 1 is that of images in [0, 255].
+    return mean, 255 if max(mean) > 1 else 1
+
+
+def edsr_name(name: str, num_blocks: int) -> str:
+    """From the name that ``mmagic.EDSRNet`` has for a tensor to the original one."""
+    name = name.replace('conv_first.', 'head.0.')
+    name = name.replace('conv_after_body.', f'body.{num_blocks}.')
+    name = re.sub(r'^body\.(\d+)\.conv([12])\.',
+                  lambda m: f'body.{m[1]}.body.{2 * int(m[2]) - 2}.', name)
+    name = re.sub(r'^upsample\.(\d+)\.upsample_conv\.',
+                  lambda m: f'tail.0.{2 * int(m[1])}.', name)
+    return name.replace('conv_last.', 'tail.1.')
+
+
+def swinir_name(name: str) -> str:
+    """From the name that ``mmagic.SwinIRNet`` has for a tensor to the original one."""
+    return name.replace('conv_hr.', 'conv_HR.')
 
 
 def read_config(text: str) -> dict:
@@ -172,6 +218,16 @@ def plain(value):
     if isinstance(value, Mapping):
         return {plain(k): plain(v) for k, v in value.items()}
     return type(value)(map(plain, value)) if isinstance(value, list | tuple) else value
+
+
+def check_out(out: Path, source: Path) -> None:
+    """Check that a file which was read is not the one to be written.
+
+    Raises:
+        ConvertError: If ``source`` would be overwritten.
+    """
+    if out.exists() and out.samefile(source):
+        raise ConvertError('it would be overwritten: give the output another name')
 
 
 def save_checkpoint(checkpoint: dict, path: Path) -> None:
@@ -220,9 +276,9 @@ def convert_sr(args: argparse.Namespace, keys: tuple[str, ...],
         state_dict = dict(state_dict)
         network, settings = describe(state_dict)
         converted = rename(
-            state_dict, network, lambda name: original_name(name, network))
-        if args.out.exists() and args.out.samefile(args.source):
-            raise ConvertError('it would be overwritten: give OUT another name')
+            state_dict, MODELS.build(network).state_dict(),
+            lambda name: original_name(name, network), network)
+        check_out(args.out, args.source)
         save_checkpoint(
             dict(meta=dict(converted_from=args.source.name), state_dict={
                 f'{args.prefix}{name}': value for name, value in converted.items()

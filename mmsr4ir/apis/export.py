@@ -34,7 +34,8 @@ class ExportPart(nn.Module):
         model: The model, in eval mode.
         part: ``'sr'`` gives the SR image ``sr`` (N, 3, H, W), RGB, [0, 1] but for
             overshoots. ``'pipeline'`` gives ``logits``: (N, classes) of a classifier,
-            (N, classes, H, W) of a segmentor (without softmax). ``'dense'`` gives
+            (N, classes, H, W) of a segmentor (without softmax; in the size that
+            ``model.task_resize`` gives it, if there is one). ``'dense'`` gives
             what a detector computes before it selects boxes: ``feature_<level>`` of
             its neck, and ``head_<kind>_<level>``, the raw outputs of its RPN or of
             its dense head in the order of that head's ``forward``.
@@ -53,12 +54,15 @@ class ExportPart(nn.Module):
             self.task, self.image_space = model.task, model.image_space
             self.divisor, self.pad_value = test_padding(model.task)
             self.outputs = task_outputs(model.task, part)
+            self.resize = model.task_resize
 
     def forward(self, lr: Tensor) -> dict[str, Tensor]:
         """Compute the outputs by name from (N, 3, h, w), RGB, [0, 1]."""
         sr = self.restore(lr)
         if self.outputs is None:
             return dict(sr=sr)
+        if self.resize is not None:
+            sr = self.resize.image(sr)
         inputs = self.image_space.to_input(sr)
         if self.divisor == 1:
             return self.outputs(self.task, inputs)
@@ -67,7 +71,7 @@ class ExportPart(nn.Module):
                                 0, _up(height, self.divisor) - height),
                        value=self.pad_value)
         outputs = self.outputs(self.task, inputs)
-        if self.outputs is segmentor_logits:
+        if getattr(outputs.get('logits'), 'ndim', 0) == 4:  # a segmentor's
             outputs['logits'] = crop(outputs['logits'], height, width)
         return outputs
 
@@ -132,7 +136,9 @@ def task_outputs(task: nn.Module, part: str
         ExportError: T has no such part.
     """
     name = type(task).__name__
-    is_detector = hasattr(task, 'bbox_head') or hasattr(task, 'roi_head')
+    library = getattr(task, 'library', None)  # of torchvision's networks
+    is_detector = library == 'mmdet' or hasattr(task, 'bbox_head') or hasattr(
+        task, 'roi_head')
     if part == 'dense':
         if not is_detector:
             raise ExportError(f'--part dense is for detectors; {name} is none: use '
@@ -144,6 +150,8 @@ def task_outputs(task: nn.Module, part: str
             'on the boxes that it leaves, are operations of mmcv that no ONNX '
             'operator stands for, and the number of boxes depends on the image. '
             '--part dense exports all that comes before, --part sr the SR network')
+    if library:
+        return lambda task, inputs: dict(logits=task(inputs, mode='tensor'))
     if hasattr(task, 'encode_decode'):
         if task.test_cfg.get('mode', 'whole') != 'whole':
             raise ExportError(
@@ -208,6 +216,12 @@ def trace(part: ExportPart, shape: tuple[int, int], static: bool = False
     Raises:
         ExportError: The networks cannot be traced so.
     """
+    if not static and part.outputs is not None and part.resize is not None and (
+            not part.resize.any_size()):
+        raise ExportError(
+            'the task network resizes each image by a rule (model.task_resize) that no '
+            'graph for any size can follow: --static exports it for one size, --part '
+            'sr the SR network for any')
     height, width = shape
     dims = None if static else ({i: Dim.DYNAMIC for i in (0, 2, 3)}, )
     # Equal or single lengths would be taken for a rule.

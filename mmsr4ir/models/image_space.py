@@ -54,8 +54,11 @@ class ImageSpace:
     def from_loaded(self, pixels: Tensor) -> Tensor:
         """Turn pixels (3, H, W) as they are loaded, 0 to 255, into (1, 3, H, W) inputs.
         """
-        image = pixels[None] / 255
-        return self.to_input(image if self._loads_rgb else image.flip(1))
+        return self.to_input(self.loaded_to_image(pixels)[None])
+
+    def loaded_to_image(self, pixels: Tensor) -> Tensor:
+        """Undo :meth:`to_loaded`: RGB, [0, 1]."""
+        return (pixels if self._loads_rgb else pixels.flip(0)) / 255
 
     @property
     def _normalises(self) -> bool:

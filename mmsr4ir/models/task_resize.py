@@ -28,6 +28,7 @@ from .image_space import ImageSpace
 TASK_SIZE = 'task_size'
 # The interpolation of OpenCV and Pillow in torch.
 _MODES = dict(bilinear='bilinear', bicubic='bicubic', area='area', nearest='nearest')
+_CORNERS = ('bilinear', 'bicubic')  # the modes with align_corners
 _INSTANCES = ('gt_instances', 'ignored_instances', 'proposals')
 
 
@@ -74,6 +75,12 @@ class SizeRule:
                 self.mode = _MODES[kind]
                 resize.interpolation = 'nearest'  # of images without content: the
                 # fastest
+        #: (long, short) edge of images whose sides keep their ratio, if that is all.
+        self.ratio_scale = None
+        if [type(one).__name__ for one in self.transforms] == ['Resize'] and (
+                self.transforms[0].keep_ratio and self.transforms[0].scale):
+            scale = self.transforms[0].scale
+            self.ratio_scale = (max(scale), min(scale))
         if not any('Random' in type(one).__name__ for one in self.transforms):
             self.size = functools.lru_cache(maxsize=4096)(self.size)
 
@@ -185,6 +192,36 @@ class TaskResize:
         return resize_images(inputs, batch.sizes, batch.task_sizes, batch.task_full,
                              self.rules[training].mode)
 
+    def image(self, sr: Tensor) -> Tensor:
+        """Resize RGB images (N, 3, H, W) of one size for a test, in a graph, too."""
+        rule, (height, width) = self.rules[False], sr.shape[-2:]
+        corners = dict(align_corners=False) if rule.mode in _CORNERS else {}
+        if self.is_fixed():
+            to = rule.size((64, 64))
+        elif getattr(rule, 'ratio_scale', None):
+            # As mmcv.rescale_size, whose int() would take the size for a constant.
+            long, short = rule.ratio_scale
+            factor = torch.sym_min(long / torch.sym_max(height, width),
+                                   short / torch.sym_min(height, width))
+            size = [torch.sym_int(side * factor + 0.5) for side in (height, width)]
+            return F.interpolate(sr, size, mode=rule.mode, **corners)
+        else:
+            to = rule.size((height, width))
+        sr = F.interpolate(sr, to.size, mode=rule.mode, **corners)
+        beside = self.image_space.loaded_to_image(sr.new_tensor(to.fill)[:, None, None])
+        pads = (0, to.canvas[1] - to.size[1], 0, to.canvas[0] - to.size[0])
+        return beside[None] + F.pad(sr - beside[None], pads) if any(pads) else sr
+
+    def is_fixed(self) -> bool:
+        """Return whether images of all sizes and shapes get one size in a test."""
+        return len({self.rules[False].size(size)
+                    for size in ((64, 64), (64, 128), (128, 64))}) == 1
+
+    def any_size(self) -> bool:
+        """Return whether :meth:`image` holds for any size in a graph."""
+        return self.is_fixed() or bool(getattr(
+            self.rules[False], 'ratio_scale', None))
+
     def loaded(self, image: Tensor, sample) -> tuple[Tensor, BaseDataElement]:
         """Resize one image (3, H, W) that the preprocessor has not seen, for a test.
 
@@ -281,7 +318,7 @@ def resize_images(images: Tensor, sizes: Sequence[tuple[int, int]],
     Returns:
         Tensor: (N, C, *full).
     """
-    corners = dict(align_corners=False) if mode in ('bilinear', 'bicubic') else {}
+    corners = dict(align_corners=False) if mode in _CORNERS else {}
     if all(tuple(size) == images.shape[-2:] for size in sizes) and len(set(to)) == 1:
         parts = [F.interpolate(images, to[0], mode=mode, **corners)]
     else:

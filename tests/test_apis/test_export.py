@@ -112,7 +112,7 @@ def segmentor():
 
 @pytest.fixture(scope='module')
 def detector():
-    return shipped('faster-rcnn_edsr_tiny')
+    return shipped('faster-rcnn_edsr_tiny', **{'model.task_resize': None})
 
 
 @pytest.mark.parametrize('divisor', [1, 32])

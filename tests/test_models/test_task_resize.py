@@ -14,6 +14,8 @@ from mmengine.registry import init_default_scope
 from mmpretrain.datasets.transforms import PackInputs
 from mmseg.datasets.transforms import PackSegInputs
 
+from mmsr4ir.apis import export
+from mmsr4ir.apis.inferencer import sample_class
 from mmsr4ir.engine.runner import split_pipeline
 from mmsr4ir.models.lr_input import LRInput
 from mmsr4ir.registry import MODELS
@@ -218,6 +220,45 @@ def test_what_torch_cannot_do_or_no_config_was_read_for():
             type='mmcv.Resize', scale=(8, 8), interpolation='lanczos'))))
     with pytest.raises(ValueError, match="'pipeline' is for a whole config"):
         MODELS.build(ConfigDict(toy_config(task_resize='pipeline')))
+
+
+@pytest.mark.parametrize('kind, task_resize, shapes', [
+    ('seg', KEEP, ((20, 28), (13, 9), (11, 40))),
+    ('seg', RESIZES['to_one_size'], ((20, 28), (13, 9))),
+    ('cls', [KEEP, dict(type='Pad', size=(256, 256), pad_val=dict(
+        img=(114.0, 100.0, 50.0)))], ((20, 28), )),
+])
+@torch.no_grad()
+def test_a_graph_resizes_too(kind, task_resize, shapes):
+    model = model_of(kind, task_resize)
+    part = export.ExportPart(model, 'pipeline').eval()
+    static = len(shapes) == 1
+    graph = export.trace(part, shapes[0], static).module()
+    for shape in shapes:
+        lr = torch.rand(1, 3, *shape)
+        got = graph(lr)['logits']
+        given = [sample_class(model.task)(metainfo=dict(
+            img_shape=shape, ori_shape=shape))]
+        image, sample = model.task_resize.loaded(
+            model.image_space.to_loaded(model.restore(lr)[0]), given[0])
+        data = model.data_preprocessor(dict(
+            inputs=[image], data_samples=[sample]), False)
+        want = model.task(data['inputs'], mode='tensor')
+        if kind == 'seg':
+            assert got.shape[-2:] == sample.img_shape
+            want = torch.nn.functional.interpolate(
+                want, data['inputs'].shape[-2:], mode='bilinear',
+                align_corners=model.task.align_corners)[
+                    ..., :got.shape[-2], :got.shape[-1]]
+        torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-4)
+
+
+def test_a_rule_that_no_graph_follows_is_refused():
+    part = export.ExportPart(model_of('cls', dict(
+        type='ResizeEdge', scale=64, edge='short')), 'pipeline')
+    with pytest.raises(export.ExportError, match='by a rule .* --static'):
+        export.trace(part, (20, 28))
+    assert export.trace(part.eval(), (20, 28), static=True)
 
 
 def moved(*pipeline: str | dict, split: str = 'train') -> tuple:

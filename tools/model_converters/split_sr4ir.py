@@ -10,6 +10,7 @@ from mmsr4ir.apis.convert import (
     ConvertError,
     add_weights_argument,
     as_text,
+    check_out,
     find_weights,
     plain,
     read_checkpoint,
@@ -101,8 +102,7 @@ def split(args: argparse.Namespace) -> None:
     if len({path.resolve() for path in outputs}) < len(outputs):
         raise ConvertError('two outputs have one name: give each its own')
     for path in outputs:
-        if path.exists() and path.samefile(args.checkpoint):
-            raise ConvertError('it would be overwritten: give the outputs other names')
+        check_out(path, args.checkpoint)
     state_dict = find_weights(checkpoint, args.weights)
     if not any(name.startswith('task.') for name in state_dict):
         raise ConvertError(

@@ -4,7 +4,14 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from mmsr4ir.apis.convert import ConvertError, convert_sr, count, shape, sr_parser
+from mmsr4ir.apis.convert import (
+    ConvertError,
+    convert_sr,
+    count,
+    shape,
+    sr_parser,
+    swinir_name,
+)
 
 _TEXTS = dict(
     description='Convert a file of the original SwinIR (such as\n'
@@ -79,11 +86,6 @@ def find_upsampler(state_dict: dict[str, Tensor], channels: int) -> tuple[str, i
     return 'pixelshuffle', 2**count(state_dict, r'upsample\.\d+\.weight')
 
 
-def original_name(name: str, network: dict) -> str:
-    """From mmagic's name of a tensor to the original one."""
-    return name.replace('conv_hr.', 'conv_HR.')
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     parser = sr_parser(**_TEXTS)
     parser.add_argument(
@@ -91,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         'params, else the file itself)')
     args = parser.parse_args(argv)
     keys = (args.key, ) if args.key else ('params_ema', 'params')
-    convert_sr(args, keys, describe, original_name)
+    convert_sr(args, keys, describe, lambda name, network: swinir_name(name))
 
 
 if __name__ == '__main__':
