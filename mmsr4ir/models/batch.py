@@ -1,10 +1,15 @@
 """A batch of images in the qualities that a train step works with."""
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from .losses import valid_mask
+
+_ENLARGED = 1.05  # less is rounding
 
 
 @dataclass
@@ -64,3 +69,29 @@ def correct_sizes(preprocessor: nn.Module, args: tuple) -> None:
         size = tuple(image.shape[-2:])
         if tuple(sample.metainfo.get('img_shape', size)[:2]) != size:
             sample.set_metainfo(dict(img_shape=size))
+
+
+def warn_of_enlarged(samples: Sequence) -> bool:
+    """Warn of images that the pipeline has enlarged before an LR image is made of them.
+
+    Args:
+        samples: The task's data samples, as the pipeline packed them.
+
+    Returns:
+        bool: Whether there are any.
+    """
+    for sample in samples:
+        meta = sample.metainfo
+        factors = meta.get('scale_factor') or [
+            new / old for new, old in zip(meta.get('img_shape', ())[:2],
+                                          meta.get('ori_shape', ())[:2], strict=False)]
+        if len(factors) == 2 and min(factors) > _ENLARGED:
+            print_log(
+                f'the pipeline enlarges images (the first one {min(factors):.2f} '
+                'times) before LR images are made of them, which then hold '
+                f'{factors[0] * factors[1]:.1f} times the pixels that those of the '
+                "files would, so that there is less to restore. model.task_resize="
+                "'pipeline' moves its resize behind the SR network", 'current',
+                logging.WARNING)
+            return True
+    return False

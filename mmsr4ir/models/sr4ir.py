@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mmsr4ir.registry import MODELS
 
-from .batch import Batch, correct_sizes
+from .batch import Batch, correct_sizes, warn_of_enlarged
 from .degradations import ImageByImage, lr_size
 from .distributed import drop_wrappers
 from .features import FeatureTap, frozen
@@ -111,6 +111,7 @@ class SR4IR(BaseModel):
         self.test_on = test_on
         self.count_padding = count_padding
         self.sr_range = sr_range
+        self.looked_at_sizes = False
         self.stage = 'main'  # AlternateTrainingHook sets it
         self.lr_input: LRInput | None = None  # LRTestLoop sets it
         self.skip_non_finite = False  # NonFiniteLossHook sets it
@@ -196,6 +197,9 @@ class SR4IR(BaseModel):
     @torch.no_grad()
     def prepare(self, inputs: Tensor, samples: Sequence | None) -> Batch:
         """Make HR and LR images from the task network's input."""
+        if not self.looked_at_sizes:
+            self.looked_at_sizes = True
+            warn_of_enlarged(samples or ())
         inputs = inputs.contiguous(memory_format=self.memory_format)
         full = tuple(inputs.shape[-2:])
         sizes = [tuple(s.metainfo.get('img_shape', full)[:2])

@@ -214,6 +214,29 @@ def test_several_sizes_of_an_image_in_test_time_augmentation():
         assert found.images['hr'].shape == (3, 40, 60)
 
 
+def test_images_that_are_enlarged_before_s_are_warned_of(monkeypatch):
+    """Once, by how much, and with the line that helps."""
+    said = []
+    monkeypatch.setattr(
+        'mmsr4ir.models.batch.print_log', lambda text, *_: said.append(text))
+
+    def logged(transforms, **changes) -> str:
+        model, given = model_of('det', **changes), batch_of(
+            'det', transforms, ((40, 60), ) * 2, True)
+        said.clear()
+        for _ in range(2):
+            data = model.data_preprocessor(copy.deepcopy(given), True)
+            model.train().prepare(data['inputs'], data['data_samples'])
+        return '\n'.join(said)
+
+    text = logged([KEEP], task_resize=None)
+    assert text.count('enlarges images') == 1
+    assert '3.00 times) before' in text and 'hold 9.0 times the pixels' in text
+    assert "model.task_resize='pipeline'" in text
+    assert not logged([dict(KEEP, scale=(60, 40))], task_resize=None)
+    assert not logged([], task_resize=KEEP)
+
+
 def test_what_torch_cannot_do_or_no_config_was_read_for():
     with pytest.raises(ValueError, match="interpolation='lanczos' does not exist"):
         MODELS.build(ConfigDict(toy_config(task_resize=dict(
