@@ -147,7 +147,7 @@ def test_tool(run_tool, tmp_path):
         sys.executable, 'tools/analysis_tools/get_flops.py',
         'configs/sr4ir/resnet18_edsr_tiny.py', '--shape', 64, 50, '--out', out).stdout
     counts = json.loads(out.read_text())
-    assert counts['pixels'] == dict(lr=[16, 13], hr=[64, 50])
+    assert counts['pixels'] == dict(lr=[16, 13], task=[64, 50])
     # EDSR: the first and the last convolution, 4 blocks, one after them, two that
     # quadruple the pixels.
     low, c = 16 * 13, 32

@@ -55,15 +55,14 @@ def main() -> None:
     except ValueError as error:
         sys.exit(f'error: {error}')
     counts = count(model, *inputs)
-    for name, image in (('LR', inputs[0]), ('HR', inputs[1])):
-        print(f'{name} image: {image.shape[-2]} x {image.shape[-1]} pixels, '
-              'with padding')
+    for name, image in (('LR image', inputs[0]), ("T's input", inputs[1])):
+        print(f'{name}: {image.shape[-2]} x {image.shape[-1]} pixels, with padding')
     print(f'{"network":10}{"parameters":>14}{"FLOPs":>14}')
     for key, title in _TITLES.items():
         print(f'{title:10}{short(counts[key]["params"]):>14}'
               f'{short(counts[key]["flops"]):>14}')
     if args.out:
-        shapes = dict(lr=list(inputs[0].shape[-2:]), hr=list(inputs[1].shape[-2:]))
+        shapes = dict(lr=list(inputs[0].shape[-2:]), task=list(inputs[1].shape[-2:]))
         try:
             write_whole(args.out, json.dumps(dict(counts, pixels=shapes), indent=1))
         except OSError as error:
