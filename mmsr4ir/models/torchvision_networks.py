@@ -6,6 +6,7 @@ The networks of the SR4IR paper are among them.
 """
 import copy
 import difflib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import ModuleType
@@ -24,7 +25,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from mmsr4ir.registry import MODELS
 
 from .task_resize import TaskSize
-from .weights import WeightsError, add_prefix, drop_prefix
+from .weights import WeightsError, add_prefix, drop_prefix, mismatch
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 
@@ -36,9 +37,11 @@ class TorchvisionNetwork(BaseModel):
         arch: Name of the network in torchvision, as ``'resnet18'``.
         num_classes: Classes; for detectors without the background.
         weights_backbone: File or address (``'torchvision://resnet18'``) of a classifier
-            of torchvision, from which the backbone starts in a training. ``init_cfg``
-            of the whole network, if there is one, is loaded after it.
-        frozen: Names in the network, as ``'backbone.body.0'``, of what is not trained.
+            of torchvision, from which the backbone starts in a training; a classifier
+            starts from all of it but a last layer of other classes. ``init_cfg`` of
+            the whole network, if there is one, comes after it.
+        frozen: Names in the network, as ``'backbone.body.0'``, of what is not trained;
+            its batch normalisation keeps its statistics.
         frozen_batch_norm: Whether the backbone's statistics and scales of batch
             normalisation stay as they are loaded (``FrozenBatchNorm2d``), as
             torchvision does for detectors that start from ImageNet.
@@ -46,7 +49,7 @@ class TorchvisionNetwork(BaseModel):
         **options: Of torchvision's function of that name.
 
     Raises:
-        ValueError: torchvision has no such network, or it has no such part.
+        ValueError: torchvision has no such network, part or option.
     """
 
     #: Module of torchvision, library whose data samples are taken, its preprocessor.
@@ -59,14 +62,19 @@ class TorchvisionNetwork(BaseModel):
                  data_preprocessor: dict | None = None, init_cfg: dict | None = None,
                  **options) -> None:
         network = self._build(arch, num_classes, options)
+        self.num_classes = num_classes
         #: Its config, which says what it does to the channels.
-        self.preprocessor_cfg = data_preprocessor or self._preprocessor_cfg(network)
+        # As of mmpretrain's networks, what is given need not name the class.
+        self.preprocessor_cfg = dict(data_preprocessor or {})
+        if 'type' not in self.preprocessor_cfg:
+            self.preprocessor_cfg = dict(
+                self._preprocessor_cfg(network), **self.preprocessor_cfg)
         super().__init__(copy.deepcopy(self.preprocessor_cfg), init_cfg)
         self.network = network
-        self.num_classes = num_classes
         self.weights_backbone = weights_backbone
+        self.frozen = tuple(frozen)
         if frozen_batch_norm:
-            freeze_batch_norm(self.network.backbone)
+            freeze_batch_norm(self.backbone_body())
         for name in frozen:
             try:
                 self.network.get_submodule(name).requires_grad_(False)
@@ -80,11 +88,10 @@ class TorchvisionNetwork(BaseModel):
     def _build(self, arch: str, num_classes: int, options: dict) -> nn.Module:
         known = torchvision.models.list_models(module=self.family)
         if arch not in known:
-            close = difflib.get_close_matches(arch, known, 3)
+            close = difflib.get_close_matches(arch, known, 3) or known
             raise ValueError(
-                f'model.task.arch {arch!r}: {self.family.__name__} has no such network'
-                + (f'; did you mean {", ".join(close)}?' if close else
-                   f'; it has {", ".join(known)}'))
+                f'model.task.arch {arch!r}: {self.family.__name__} has no such '
+                f'network; did you mean one of {", ".join(close)}?')
         if self.family is not torchvision.models:
             options = dict(options, weights_backbone=None)
         return torchvision.models.get_model(
@@ -94,36 +101,54 @@ class TorchvisionNetwork(BaseModel):
         return dict(self.preprocessor, mean=[255 * value for value in _MEAN],
                     std=[255 * value for value in _STD])
 
+    def train(self, mode: bool = True) -> 'TorchvisionNetwork':
+        """Set the mode of all but the frozen parts, which stay in eval mode."""
+        super().train(mode)
+        for name in self.frozen:
+            self.network.get_submodule(name).eval()
+        return self
+
     def init_weights(self) -> None:
         """Load the backbone's weights, if they are named.
 
         Raises:
-            WeightsError: The file holds another network.
+            WeightsError: The file is missing or holds another network.
         """
+        if self.weights_backbone is not None:
+            self._load_backbone(self.weights_backbone)
         super().init_weights()
-        if self.weights_backbone is None:
-            return
-        loaded = CheckpointLoader.load_checkpoint(
-            self.weights_backbone, map_location='cpu')
+
+    def _load_backbone(self, path: str) -> None:
+        if '://' not in path and not os.path.isfile(os.path.expanduser(path)):
+            raise WeightsError(f'model.task.weights_backbone {path} does not exist')
+        loaded = CheckpointLoader.load_checkpoint(path, map_location='cpu')
         body = self.backbone_body()
         own = body.state_dict()
-        # A detector's body has some stages of the classifier, without the name of
-        # their parent.
-        loaded = {name.removeprefix('features.'): value
-                  for name, value in loaded.items() if isinstance(value, Tensor)}
-        missing = [name for name, value in own.items() if name not in loaded
-                   or loaded[name].shape != value.shape]
-        missing = [name for name in missing if not name.startswith(('fc.', 'classifier'
-                                                                    ))]
-        if missing:
+        # The body of a detector or segmentor has some stages of the classifier, without
+        # the name of their parent.
+        parent = '' if body is self.network else 'features.'
+        loaded = {name.removeprefix(parent): value for name, value in loaded.items()
+                  if isinstance(value, Tensor)}
+
+        def may_differ(name: str) -> bool:
+            if name.endswith('num_batches_tracked'):  # not in FrozenBatchNorm2d
+                return True
+            if name not in own:
+                return name.startswith(('fc.', 'classifier.'))
+            return name in loaded and own[name].shape == (
+                self.num_classes, *loaded[name].shape[1:])
+
+        found = mismatch(*({name: value for name, value in tensors.items()
+                            if not may_differ(name)} for tensors in (own, loaded)))
+        if found:
             raise WeightsError(
-                f'model.task.weights_backbone {self.weights_backbone}: {len(missing)} '
-                f'tensors of the backbone are not in it, such as {missing[0]}: give '
-                "the file of torchvision's classifier with that backbone")
-        body.load_state_dict({name: value for name, value in loaded.items()
-                              if name in own and name not in missing
-                              and value.shape == own[name].shape}, strict=False)
-        print_log(f'task: backbone loaded from {self.weights_backbone}', 'current')
+                f'model.task.weights_backbone {path} holds another network: of the '
+                f"backbone's tensors {found}. Give the file of torchvision's "
+                'classifier with that backbone')
+        own.update({name: value for name, value in loaded.items()
+                    if name in own and value.shape == own[name].shape})
+        body.load_state_dict(own)
+        print_log(f'task: backbone loaded from {path}', 'current')
 
     def backbone_body(self) -> nn.Module:
         """The part of the network that a classifier of torchvision has, too."""
@@ -135,12 +160,8 @@ class TorchvisionNetwork(BaseModel):
 
     def forward(self, inputs: Tensor, data_samples: Sequence | None = None,
                 mode: str = 'tensor') -> dict | list | Tensor:
-        """Compute losses (``mode='loss'``), predictions or the raw output.
-
-        Args:
-            inputs: (N, 3, H, W), normalised.
-            data_samples: Of the task library.
-            mode: ``'loss'``, ``'predict'`` or ``'tensor'``.
+        """Compute losses (``mode='loss'``), predictions (``'predict'``) or the raw
+        output (``'tensor'``) of (N, 3, H, W), normalised.
         """
         if mode == 'tensor':
             return self.tensor(inputs, data_samples)
@@ -155,26 +176,32 @@ class TorchvisionClassifier(TorchvisionNetwork):
     library = 'mmpretrain'
     preprocessor = dict(type='mmpretrain.ClsDataPreprocessor', to_rgb=True)
 
-    def __init__(self, *args, **options) -> None:
-        super().__init__(*args, **options)
-        self.preprocessor_cfg.setdefault('num_classes', self.num_classes)
+    def _preprocessor_cfg(self, network: nn.Module) -> dict:
+        return dict(super()._preprocessor_cfg(network), num_classes=self.num_classes)
 
     def backbone_body(self) -> nn.Module:
-        """The whole network but for its last layer, of other classes."""
-        return getattr(self.network, 'features', self.network)
-
-    def extract_feat(self, inputs: Tensor) -> Tensor:
-        """Compute the logits, on the way to which all features are."""
-        return self.network(inputs)
+        """The whole network."""
+        return self.network
 
     def tensor(self, inputs: Tensor, data_samples: Sequence | None = None) -> Tensor:
         """Compute the logits (N, classes)."""
         return self.network(inputs)
 
+    extract_feat = tensor  # all features are on the way to them
+
     def loss(self, inputs: Tensor, data_samples: Sequence) -> dict[str, Tensor]:
-        """Cross entropy."""
-        labels = torch.cat([sample.gt_label for sample in data_samples])
-        return dict(loss=F.cross_entropy(self.network(inputs), labels))
+        """Cross entropy, plus 0.3 times that of GoogLeNet's and Inception's auxiliary
+        outputs (Szegedy et al., CVPR 2015, section 5).
+        """
+        if 'gt_score' in data_samples[0]:  # of mixed images
+            labels = torch.stack([sample.gt_score for sample in data_samples]).float()
+        else:
+            labels = torch.cat([sample.gt_label for sample in data_samples])
+        outputs = self.network(inputs)
+        logits, *auxiliary = (outputs, ) if isinstance(outputs, Tensor) else outputs
+        return dict(loss=F.cross_entropy(logits, labels)) | {
+            f'loss_aux_{i}': 0.3 * F.cross_entropy(output, labels)
+            for i, output in enumerate(auxiliary)}
 
     def predict(self, inputs: Tensor, data_samples: Sequence) -> list:
         """Put scores and the class with the highest one into the data samples."""
@@ -203,6 +230,12 @@ class TorchvisionSegmentor(TorchvisionNetwork):
         super().__init__(*args, **options)
         self.ignore_index = ignore_index
         self.out_channels = self.num_classes
+
+    def _build(self, arch: str, num_classes: int, options: dict) -> nn.Module:
+        if unknown := set(options) - {'aux_loss'}:  # torchvision ignores others
+            raise ValueError(f'model.task: segmentors of torchvision have the option '
+                             f'aux_loss, but not {", ".join(sorted(unknown))}')
+        return super()._build(arch, num_classes, options)
 
     def tensor(self, inputs: Tensor, data_samples: Sequence | None = None) -> Tensor:
         """Compute the logits (N, classes, H, W)."""
@@ -237,14 +270,23 @@ class TorchvisionDetector(TorchvisionNetwork):
     library = 'mmdet'
     preprocessor = dict(type='mmdet.DetDataPreprocessor', bgr_to_rgb=True)
 
-    def __init__(self, arch: str, num_classes: int, *args, **options) -> None:
-        super().__init__(arch, num_classes, *args, **options)
+    def __init__(self, arch: str, *args, **options) -> None:
+        super().__init__(arch, *args, **options)
+        if self.weights_backbone and not hasattr(self.network.backbone, 'body'):
+            raise ValueError(f'model.task.weights_backbone: {arch} has the tensors of '
+                             'its backbone under other names than any classifier')
         transform = self.network.transform
         self.task_resize = {training: TransformSize(copy.deepcopy(transform), training)
                             for training in (True, False)}
         self.network.transform = _AsItIs(transform)
 
     def _build(self, arch: str, num_classes: int, options: dict) -> nn.Module:
+        if 'trainable_backbone_layers' in options:  # only where it loads weights
+            raise ValueError('model.task.trainable_backbone_layers has no effect here: '
+                             'name what is not trained in model.task.frozen')
+        if arch.startswith('keypointrcnn'):
+            raise ValueError(
+                f'model.task.arch {arch!r}: data of mmdetection have no key points')
         return super()._build(arch, num_classes + 1, options)  # 0 is the background
 
     def _preprocessor_cfg(self, network: nn.Module) -> dict:
@@ -286,27 +328,26 @@ class TorchvisionDetector(TorchvisionNetwork):
 
     def predict(self, inputs: Tensor, data_samples: Sequence) -> list:
         """Put boxes, in the pixels of the file, into the data samples."""
-        found = self._run(inputs, data_samples)
-        metas = [sample.metainfo for sample in data_samples]
-        found = self.network.transform.postprocess_to(
-            found, [meta['img_shape'][:2] for meta in metas],
-            [meta['ori_shape'][:2] for meta in metas])
-        for sample, one in zip(data_samples, found, strict=True):
-            sample.pred_instances = InstanceData(
+        sizes, files = ([sample.metainfo[key][:2] for sample in data_samples]
+                        for key in ('img_shape', 'ori_shape'))
+        results = self.network.transform.postprocess_to(
+            self._run(inputs, data_samples), sizes, files)
+        for sample, one in zip(data_samples, results, strict=True):
+            found = InstanceData(
                 bboxes=one['boxes'], scores=one['scores'], labels=one['labels'] - 1)
             if 'masks' in one:
-                sample.pred_instances.masks = one['masks'][:, 0] > 0.5
+                found.masks = one['masks'][:, 0] > 0.5
+            # RetinaNet and FCOS have an output for the background, too.
+            sample.pred_instances = found[found.labels >= 0]
         return list(data_samples)
 
     def _run(self, inputs: Tensor, data_samples: Sequence | None,
              targets: list[dict] | None = None) -> dict | list:
-        size = tuple(inputs.shape[-2:])
         sizes = [tuple(sample.metainfo['img_shape'][:2]) for sample in data_samples
-                 ] if data_samples else [size] * len(inputs)
+                 ] if data_samples else [tuple(inputs.shape[-2:])] * len(inputs)
         self.network.transform.batch = ImageList(inputs, sizes)
-        images = [image[:, :height, :width] for image, (height, width) in zip(
-            inputs, sizes, strict=True)]
-        return self.network(images, targets)
+        # Of these it only asks for the number.
+        return self.network(list(inputs), targets)
 
 
 class TransformSize:
@@ -352,8 +393,8 @@ def _loss_mode(network: nn.Module) -> Iterator[None]:
 
     It asks itself, its RPN and its heads for their mode, not their layers.
     """
-    parts = [part for part in (network, getattr(network, 'rpn', None),
-                               getattr(network, 'roi_heads', None)) if part is not None]
+    parts = [part for name, part in network.named_modules()
+             if name in ('', 'rpn', 'roi_heads')]
     modes = [part.training for part in parts]
     for part in parts:
         part.training = True
@@ -369,6 +410,6 @@ def freeze_batch_norm(module: nn.Module) -> None:
     for parent in list(module.modules()):
         for name, child in parent.named_children():
             if isinstance(child, nn.BatchNorm2d):
-                frozen = FrozenBatchNorm2d(child.num_features)
+                frozen = FrozenBatchNorm2d(child.num_features, child.eps)
                 frozen.load_state_dict(child.state_dict())
                 setattr(parent, name, frozen)
