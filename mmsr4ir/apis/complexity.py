@@ -132,6 +132,8 @@ def _count_one(name: str, network: nn.Module, inputs: Tensor, **options
         if missing:
             flops = math.nan
             reason = f'there is no count for {", ".join(missing)}'
+        elif math.isnan(flops):
+            reason = 'there is no count for a function that is scripted'
     finally:
         del network.forward
         torch.backends.mha.set_fastpath_enabled(fast)
@@ -168,9 +170,15 @@ def _bicubic(inputs: list, outputs: list) -> int:
     return 16 * math.prod(_sizes(outputs[0]))
 
 
+def _scripted(inputs: list, outputs: list) -> float:
+    """0 for NMS, which torchvision scripts in a trace; what else it is, is unknown."""
+    return 0 if 'nms' in inputs[0].node().s('name') else math.nan
+
+
 # MMEngine's count of `matmul` takes the batches of the left matrix for all.
 _HANDLES = {
     'aten::matmul': _product,
+    'prim::CallFunction': _scripted,
     'aten::baddbmm': partial(_product, left=1),
     'aten::scaled_dot_product_attention': _attention,
     'aten::upsample_bicubic2d': _bicubic,

@@ -145,11 +145,12 @@ def task_outputs(task: nn.Module, part: str
                               '--part pipeline')
         return dense_outputs(task)
     if is_detector:
+        rest = '' if library else '--part dense exports all that comes before, '
         raise ExportError(
             f'the boxes of a detector ({name}) cannot be exported: NMS, and RoIAlign '
-            'on the boxes that it leaves, are operations of mmcv that no ONNX '
-            'operator stands for, and the number of boxes depends on the image. '
-            '--part dense exports all that comes before, --part sr the SR network')
+            'on the boxes that it leaves, are operations that no ONNX operator '
+            f'stands for, and the number of boxes depends on the image. {rest}'
+            '--part sr exports the SR network')
     if library:
         return lambda task, inputs: dict(logits=task(inputs, mode='tensor'))
     if hasattr(task, 'encode_decode'):

@@ -10,7 +10,7 @@ import torch
 from mmengine.dist import master_only
 from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmsr4ir.drawing import Annotator, titled, zoom_to
 from mmsr4ir.models.image_space import extend_edges
@@ -40,11 +40,16 @@ def tdp_map(model: SR4IR, sr: Tensor, hr: Tensor) -> np.ndarray:
     features = []
     for image in (sr, hr):
         image = image[None].to(next(model.parameters())) / 255
+        if model.task_resize:
+            image = model.task_resize.image(image)
         # Strides are powers of 2: whole positions lie over the pixels they come from.
-        image = extend_edges(image, multiple=32)
+        size, image = image.shape[-2:], extend_edges(image, multiple=32)
         features.append(model.features(model.image_space.to_input(image)))
     values = model.tdp.position_map(*features, size=tuple(image.shape[-2:]))
-    return values[0, :sr.shape[-2], :sr.shape[-1]].float().cpu().numpy()
+    values = values[:, None, :size[0], :size[1]].float()
+    if size != sr.shape[-2:]:  # back from the size that T sees
+        values = nn.functional.interpolate(values, sr.shape[-2:], mode='area')
+    return values[0, 0].cpu().numpy()
 
 
 def colour_map(values: np.ndarray) -> np.ndarray:

@@ -14,11 +14,8 @@ from .paired_lr import PairedLR
 from .patch_mix import CrossQualityPatchMix, patch_mix
 from .spandrel_network import Spandrel
 from .sr4ir import SR4IR
-from .torchvision_networks import (
-    TorchvisionClassifier,
-    TorchvisionDetector,
-    TorchvisionSegmentor,
-)
+from .torchvision_detector import TorchvisionDetector
+from .torchvision_networks import TorchvisionClassifier, TorchvisionSegmentor
 from .upsamplers import InterpolateUpsampler
 
 __all__ = [

@@ -33,11 +33,12 @@ from toys import RECIPES, changed, snapshot, toy_config
 FASTER, MASK = 'fasterrcnn_mobilenet_v3_large_fpn', 'maskrcnn_resnet50_fpn'
 SSD, RETINA = 'ssdlite320_mobilenet_v3_large', 'retinanet_resnet50_fpn'
 DEEPLAB, LRASPP = 'deeplabv3_mobilenet_v3_large', 'lraspp_mobilenet_v3_large'
-SIZE = dict(min_size=48, max_size=64)
 TWO_STAGES = dict(  # with samplers that take all, so that nothing is drawn
-    SIZE, rpn_batch_size_per_image=10**6, box_batch_size_per_image=10**6,
-    rpn_post_nms_top_n_train=16, rpn_post_nms_top_n_test=16, box_detections_per_img=8)
-OPTIONS = {FASTER: TWO_STAGES, MASK: TWO_STAGES, RETINA: SIZE, SSD: {}}
+    min_size=48, max_size=64, rpn_batch_size_per_image=10**6,
+    box_batch_size_per_image=10**6, rpn_post_nms_top_n_train=16,
+    rpn_post_nms_top_n_test=16, box_detections_per_img=6)
+OPTIONS = {FASTER: TWO_STAGES, MASK: TWO_STAGES, SSD: {}, RETINA: dict(
+    min_size=(16, 48), max_size=64)}
 OWN = dict.fromkeys(OPTIONS, 'Detector') | {DEEPLAB: 'Segmentor', LRASPP: 'Segmentor'}
 CLASSES = 3
 SIZES = (24, 32), (32, 28)  # the second becomes (54, 48)
@@ -96,7 +97,7 @@ def normalised(loaded: list[torch.Tensor]) -> torch.Tensor:
 
 
 def near(ours, theirs, atol: float = 1e-5) -> None:
-    """But for mean and std of the preprocessor, which are rounded to float32."""
+    # The preprocessor's mean and std are rounded to float32.
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=atol)
 
 
@@ -135,7 +136,6 @@ def faster():
 
 @pytest.fixture(scope='module', params=[FASTER, RETINA, SSD, MASK])
 def detected(request) -> dict:
-    """What T and torchvision's network find, and their losses."""
     arch = request.param
     plain = plain_network(arch)
     model = sr4ir(task_config(arch), plain, test_on='hr')
@@ -173,8 +173,7 @@ def test_its_losses_are_those_of_torchvision(detected):
     assert ('loss_mask' in ours) == (detected['arch'] == MASK)
     near(ours, {name if 'loss' in name else f'loss_{name}': value
                 for name, value in detected['their_losses'].items()})
-    assert {f'both/sr/{name}' for name in ours} < set(logs)
-    assert all(value.isfinite() for value in logs.values())
+    assert all(logs[f'both/sr/{name}'].isfinite() for name in ours)
 
 
 def test_a_frozen_detector_has_losses_too(faster):
@@ -210,6 +209,12 @@ def test_frozen_batch_norm_and_parts_are_torchvisions(faster):
     ours.network.backbone.load_state_dict(plain.backbone.state_dict())
     near(ours.extract_feat(image)['high'], plain.backbone(image)['high'])
     assert isinstance(ours.network.classifier.cbr[1], nn.BatchNorm2d)
+
+
+def test_a_training_draws_one_of_several_sizes():
+    rules = MODELS.build(task_config(FASTER, min_size=(16, 48))).task_resize
+    drawn = {rules[True].size((24, 24)).size for _ in range(20)}
+    assert drawn == {(16, 16), (48, 48)} and rules[False].size((8, 24)).size == (21, 64)
 
 
 def classification_data() -> dict:
@@ -250,19 +255,18 @@ def test_the_backbone_starts_from_a_classifier(arch, tmp_path):
     model.init_weights()
     parent = {FASTER: 'backbone.body.', LRASPP: 'backbone.'}.get(arch, 'features.')
     wanted = {name.replace('features.', parent): value for name, value in theirs.items()
-              if 'classifier' not in name or arch not in OWN and '.0.' in name}
-    for name in wanted.keys() & start.keys():
-        assert torch.equal(task.state_dict()[name], wanted[name]), name
+              if ('classifier' not in name or arch not in OWN and '.0.' in name)
+              and (arch != FASTER or 'tracked' not in name)}
+    for name, value in wanted.items():
+        assert torch.equal(task.state_dict()[name], value), name
     assert changed(start, task) <= set(wanted)  # no heads, no layer for other classes
-    assert {name.split('.')[-1] for name in wanted.keys() - start.keys()} == (
-        {'num_batches_tracked'} if arch == FASTER else set())
 
 
 def test_what_the_backbone_cannot_start_from(tmp_path):
-    path = str(tmp_path / 'classifier.pth')
-    for arch, file in ((LRASPP, 'mobilenet_v3_small'), ('resnet18', 'resnet34')):
-        torch.save(get_model(file, weights=None).state_dict(), path)
-        task = MODELS.build(task_config(arch, weights_backbone=path))
+    for arch, file in ((LRASPP, 'mobilenet_v3_small'), ('resnet18', 'resnet34'),
+                       ('shufflenet_v2_x1_0', 'shufflenet_v2_x0_5')):
+        torch.save(get_model(file, weights=None).state_dict(), tmp_path / 'a.pth')
+        task = MODELS.build(task_config(arch, weights_backbone=str(tmp_path / 'a.pth')))
         with pytest.raises(WeightsError, match='weights_backbone .* another network'):
             task.init_weights()
     task.weights_backbone = 'checkpoints/none.pth'
@@ -333,14 +337,12 @@ def test_features_on_the_way(faster):
 
 
 def test_lr_images_are_restored_first(faster):
-    """S repeats pixels; boxes come in the pixels of the LR image."""
     model = sr4ir(task_config(FASTER), faster, recipe=RECIPES['H->T'], sr=dict(
         type='mmsr4ir.InterpolateUpsampler', scale=2, mode='nearest'))
     model.lr_input = LRInput()
-    wanted = faster([image.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    wanted = faster([image.repeat_interleave(2, 1).repeat_interleave(2, 2)  # as S does
                      for image in as_torchvision(images())])
-    found = model.test_step(detection_data()[0])
-    for sample, want in zip(found, wanted, strict=True):
+    for sample, want in zip(model.test_step(detection_data()[0]), wanted, strict=True):
         near(sample.pred_instances.bboxes, want['boxes'] / 2, 1e-3)
         near(sample.pred_instances.scores, want['scores'])
 
@@ -362,15 +364,13 @@ def test_flips_in_test_time_augmentation(faster):
     second['boxes'] = torch.stack([width - right, y, width - x, bottom], 1)
     both = [torch.cat([first[key], second[key]]) for key in first]
     keep = batched_nms(both[0], both[2], both[1], 0.5)
-    merged = found.pred_instances
-    near([merged.bboxes, merged.labels + 1, merged.scores],
-         [one[keep] for one in both], 1e-3)
-    assert {*keep.tolist()} & {*range(8)} and {*keep.tolist()} & {*range(8, 16)}
+    found = found.pred_instances
+    near([found.bboxes, found.labels + 1, found.scores], [one[keep] for one in both],
+         1e-3)
+    assert min(keep) < len(first['boxes']) <= max(keep)
 
 
-@pytest.mark.parametrize('arch', ['resnet18', LRASPP, pytest.param(
-    FASTER, marks=pytest.mark.xfail(
-        strict=True, reason="apis.complexity does not know torchvision's NMS"))])
+@pytest.mark.parametrize('arch', ['resnet18', LRASPP, FASTER])
 def test_flops(arch):
     model = sr4ir(task_config(arch)).float()
     sample = sample_class(model.task)(metainfo=dict(img_shape=SIZES[0]))
