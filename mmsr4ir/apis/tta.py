@@ -39,8 +39,9 @@ def use_tta(cfg: Config) -> None:
     if 'tta_pipeline' not in cfg:
         *before, pack = copy.deepcopy(list(dataset.pipeline))
         if library == 'mmdet':
-            pack.meta_keys = tuple(dict.fromkeys(
-                [*pack.get('meta_keys', ()), *_DETECTION_KEYS]))
+            inner = pack.get('pack', pack)  # of one that keeps T's size
+            inner.meta_keys = tuple(dict.fromkeys(
+                [*inner.get('meta_keys', ()), *_DETECTION_KEYS]))
         flips = [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)]
         cfg.tta_pipeline = [
             *before, dict(type='TestTimeAug', transforms=[flips, [pack]])]

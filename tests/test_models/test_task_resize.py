@@ -8,7 +8,7 @@ from lr_models import compare, tiny_config, tiny_model
 from mmdet.datasets.transforms import PackDetInputs
 from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from mmpretrain.datasets.transforms import PackInputs
@@ -16,7 +16,7 @@ from mmseg.datasets.transforms import PackSegInputs
 
 from mmsr4ir.apis import export
 from mmsr4ir.apis.inferencer import sample_class
-from mmsr4ir.engine.runner import split_pipeline
+from mmsr4ir.engine.runner import move_resize, return_resize, split_pipeline
 from mmsr4ir.models.lr_input import LRInput
 from mmsr4ir.registry import MODELS
 from toys import toy_config, toy_data
@@ -307,3 +307,41 @@ def test_which_transforms_move():
     drawn = dict(type='RandomChoiceResize', scales=[(9, 9)])
     assert moved(KEEP, 'RandomCrop', drawn, 'Pack') == (
         [drawn], ['Resize', 'RandomCrop', 'Pack'])
+
+
+def test_a_whole_config_and_the_way_back():
+    """The resize of two tests differs, and that of test-time augmentation."""
+    other, pad = dict(KEEP, scale=(64, 64)), dict(type='Pad', size_divisor=32)
+    load, labels, pack = (dict(type=name) for name in (
+        'LoadImageFromFile', 'LoadAnnotations', 'PackDetInputs'))
+
+    def loader(*pipeline):
+        return dict(dataset=dict(type='RepeatDataset', times=2, dataset=dict(
+            pipeline=list(pipeline))))
+
+    given = Config(dict(
+        model=dict(task_resize='pipeline'),
+        train_dataloader=loader(load, labels, RESIZES['drawn'], pack),
+        val_dataloader=loader(load, KEEP, pad, labels, pack),
+        test_dataloader=loader(load, other, labels, pack),
+        tta_pipeline=[load, dict(type='TestTimeAug', transforms=[
+            [KEEP, other], [dict(type='RandomFlip', prob=1.0)], [pad], [pack]])]))
+    cfg = move_resize(copy.deepcopy(given))
+    assert cfg.model.task_resize == dict(train=[RESIZES['drawn']], test=[KEEP, pad])
+    train, val, test = (
+        cfg[f'{split}_dataloader'].dataset.dataset.pipeline
+        for split in ('train', 'val', 'test'))
+    assert train == val == [load, labels, pack]
+    assert test == [load, labels, dict(type='mmsr4ir.NoteTaskSize', resize=[other]),
+                    dict(type='mmsr4ir.PackTaskSize', pack=pack)]
+    stages = cfg.tta_pipeline[1].transforms
+    assert [one['resize'] for one in stages[0]] == [[KEEP, pad], [other, pad]]
+    assert [stage[0]['type'] for stage in stages] == [
+        'mmsr4ir.NoteTaskSize', 'RandomFlip', 'mmsr4ir.PackTaskSize']
+    assert move_resize(copy.deepcopy(cfg)).to_dict() == cfg.to_dict(), 'all is moved'
+    # The task network alone resizes in its own pipelines again.
+    back = return_resize(cfg)
+    assert {key: back[key] for key in given if key not in (
+        'model', 'train_dataloader')} == {
+            key: given[key] for key in given if key not in (
+                'model', 'train_dataloader')}
