@@ -17,6 +17,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmsr4ir.engine.runner import SR4IRRunner
 from mmsr4ir.models.features import frozen
 from mmsr4ir.models.recipes import NETWORKS, Phase
 from mmsr4ir.models.sr4ir import SR4IR, Batch, unwrap
@@ -66,7 +67,7 @@ class Steps:
 
     def _start(self, cfg: Config, stage: str) -> None:
         """Build everything, up to where the first iteration would come."""
-        self.runner = Runner.from_cfg(cfg)
+        self.runner = SR4IRRunner.from_cfg(cfg)
         self.model.init_weights = lambda: None
         self.model.stage = stage
         self.runner.register_hook(_Watch(self))
