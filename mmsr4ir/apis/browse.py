@@ -31,9 +31,9 @@ def browse(cfg: Config, split: str = 'train', number: int | None = None,
         min_size: Images with a shorter edge than this are enlarged to about it.
 
     Yields:
-        tuple: The image's name and one row of pictures, RGB: what S gets (LR), what T
-        gets (HR, SR and, if the model has it, the patch mix) and the ground truth on
-        HR. Padding is as T gets it; in LR it is filled with edge pixels.
+        tuple: The image's name and one row of pictures, RGB: HR, what S gets (LR), SR
+        and, if the model has it, the patch mix, all before T's own resize, and the
+        ground truth on HR. Padding is filled with edge pixels.
 
     Raises:
         ValueError: The model is no SR4IR, there is no such dataloader, or its data

@@ -4,11 +4,13 @@ What is wrong with a data set shows, without this, as an error deep inside a wor
 process hours later, or not at all: mmdet ignores classes that the annotation file
 lacks, and OpenCV reads some truncated files as whole images.
 """
+import logging
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from mmengine.registry import DATASETS
+from mmengine.logging import print_log
+from mmengine.registry import DATASETS, DefaultScope
 
 from mmsr4ir.config_values import type_name
 from mmsr4ir.files import load_json
@@ -16,6 +18,7 @@ from mmsr4ir.files import load_json
 from .check_labels import dataset_class, list_problems
 from .image_scan import image_problem
 
+_ENLARGED = 1.1  # times the pixels; less is rounding
 # What mmdet reads of each entry, and fails without.
 _NEEDED = dict(
     images=dict(id=int | str, file_name=str, width=int | float, height=int | float),
@@ -57,6 +60,8 @@ def check_data(cfg, splits: tuple[str, ...] = ('train', 'val')) -> None:
                         f'nothing to learn from or to compare with in '
                         f'{split}_dataloader: set ann_file to one with ground truth')
                 _check_classes(path, content, dataset, cfg)
+                if type_name(cfg.model) == 'SR4IR':
+                    warn_of_enlarged(dataset, content['images'][0], split, scope)
                 folder = os.path.join(
                     dataset.get('data_root') or '',
                     (dataset.get('data_prefix') or {}).get('img') or '')
@@ -66,6 +71,34 @@ def check_data(cfg, splits: tuple[str, ...] = ('train', 'val')) -> None:
                 ], path)
             elif not path:
                 _check_labels(dataset, cfg, split)
+
+
+def warn_of_enlarged(dataset: dict, image: dict, split: str, scope: str) -> None:
+    """Warn where a pipeline enlarges images before LR images are made of them.
+
+    Args:
+        dataset: Its config, with the pipeline.
+        image: Entry of one image in a COCO file, with its ``height`` and ``width``.
+        split: Whose data set it is.
+        scope: The default one of the config.
+    """
+    from mmsr4ir.models.task_resize import RESIZES, SizeRule  # that package needs this
+    resizes = [one for one in dataset.get('pipeline') or ()
+               if type_name(one) in RESIZES]
+    if not resizes:
+        return
+    before = (int(image['height']), int(image['width']))
+    with DefaultScope.overwrite_default_scope(scope):
+        after = SizeRule(resizes[-1]).size(before).size
+    times = after[0] * after[1] / (before[0] * before[1])
+    if times > _ENLARGED:
+        print_log(
+            f'the pipeline of {split}_dataloader enlarges images (the first one from '
+            f'{before[1]} x {before[0]} to {after[1]} x {after[0]} pixels) before LR '
+            f'images are made of them, which then hold {times:.1f} times the pixels '
+            "that those of the files would. model.task_resize='pipeline' moves the "
+            'resize behind the SR network, unless a crop or the like comes after it',
+            'current', logging.WARNING)
 
 
 def _check_entries(path: str, content: dict) -> None:

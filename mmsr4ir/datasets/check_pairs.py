@@ -22,7 +22,8 @@ _COLOURS = (
 ALLOWED = (
     'LoadImageFromFile', 'LoadCachedImage', 'LoadAnnotations',
     'LoadPanopticAnnotations', 'FilterAnnotations', 'GenerateEdge', 'RandomFlip',
-    'PackInputs', 'PackDetInputs', 'PackSegInputs', *_COLOURS)
+    'PackInputs', 'PackDetInputs', 'PackSegInputs', 'NoteTaskSize', 'PackTaskSize',
+    *_COLOURS)
 # What the data sets of the three libraries raise when their files are not as expected.
 _NOT_LISTED = (AssertionError, OSError, RuntimeError, ValueError, KeyError, TypeError)
 

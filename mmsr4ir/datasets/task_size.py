@@ -12,8 +12,9 @@ from mmsr4ir.registry import TRANSFORMS
 class NoteTaskSize(BaseTransform):
     """Note which size the task network is to see this version of an image in.
 
-    In test-time augmentation the versions have several; with ``model.task_resize`` the
-    SR network gets each in its own size, and the model brings it to the noted one.
+    In test-time augmentation the versions have several, and so have the branches of a
+    ``RandomChoice``; with ``model.task_resize`` the SR network gets each in its own
+    size, and the model brings it to the noted one.
 
     Required keys: img. Added keys: task_size, which :class:`PackTaskSize` keeps.
 
@@ -35,7 +36,7 @@ class NoteTaskSize(BaseTransform):
 class PackTaskSize(BaseTransform):
     """Pack a sample, with the noted size among its meta information.
 
-    Required keys: task_size, and those of ``pack``.
+    Required keys: those of ``pack``. Kept key: task_size.
 
     Args:
         pack: The transform of the task library that packs, as ``PackDetInputs``.
@@ -47,5 +48,6 @@ class PackTaskSize(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Pack."""
         packed = self.pack(results)
-        packed['data_samples'].set_metainfo({TASK_SIZE: results[TASK_SIZE]})
+        if TASK_SIZE in results:  # one branch of a RandomChoice may have noted none
+            packed['data_samples'].set_metainfo({TASK_SIZE: results[TASK_SIZE]})
         return packed

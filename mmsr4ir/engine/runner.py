@@ -2,23 +2,20 @@
 import copy
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from mmsr4ir.config_values import as_list, type_name
-from mmsr4ir.datasets.check import datasets_of
+from mmsr4ir.models.task_resize import RESIZES
 from mmsr4ir.registry import RUNNERS
 
-_RESIZES = frozenset((
-    'FixScaleResize', 'FixShapeResize', 'RandomChoiceResize', 'RandomResize', 'Resize',
-    'ResizeEdge', 'ResizeShortestEdge', 'ResizeToMultiple'))
 # What works on the size that a resize before it gave: it belongs to the augmentation.
 _NEEDS_SIZE = re.compile(
-    'Affine|Choice|CopyPaste|Crop|Expand|MixUp|Mixup|Mosaic|Perspective|Resize|'
-    'TestTimeAug')
+    'Affine|CopyPaste|Crop|CutOut|Erasing|Expand|GridMask|MixUp|Mixup|Mosaic|'
+    'Perspective|Resize|Shift|TestTimeAug')
 
 
 @RUNNERS.register_module()
@@ -40,9 +37,10 @@ def move_resize(cfg: Config) -> Config:
 
     With ``model.task_resize='pipeline'`` the last transform that resizes, and a ``Pad``
     after it, leave the pipelines, and become ``model.task_resize`` (of the training,
-    and of validation and test). A resize stays where a crop, a mosaic or the like comes
-    after it. Where data sets resize differently, and in ``tta_pipeline``, each resize
-    becomes :class:`~mmsr4ir.datasets.task_size.NoteTaskSize`.
+    and of validation and test). A resize stays where something comes after it that
+    works on its size: a crop, a mosaic, augmentations of whole batches. Where data sets
+    resize differently, in branches of a ``RandomChoice`` and in ``tta_pipeline``, each
+    resize becomes :class:`~mmsr4ir.datasets.task_size.NoteTaskSize`.
 
     Args:
         cfg: The whole config; it is changed. One without the setting stays as it is.
@@ -51,12 +49,16 @@ def move_resize(cfg: Config) -> Config:
         Config: The same.
     """
     model = cfg.get('model') or {}
+    while 'module' in model:  # of test-time augmentation
+        model = model.module
     if model.get('task_resize') != 'pipeline':
         return cfg
     moved = {}
     for kind, splits in (('train', ('train', )), ('test', ('val', 'test'))):
-        parts = [(dataset, *split_pipeline(dataset['pipeline'], split))
-                 for dataset, split in _pipelines(cfg, splits)]
+        late = _batch_augments(cfg, model) if kind == 'train' else []
+        parts = [
+            (dataset, *split_pipeline(dataset['pipeline'], where, outer + late))
+            for dataset, where, outer in _pipelines(cfg, splits)]
         moved[kind] = next((rule for _, rule, _ in parts if rule), [])
         for dataset, rule, rest in parts:
             *before, last = rest
@@ -65,55 +67,118 @@ def move_resize(cfg: Config) -> Config:
                         dict(type='mmsr4ir.PackTaskSize', pack=last)]
             dataset['pipeline'] = rest
     model.task_resize = moved
-    for transform in cfg.get('tta_pipeline') or ():
-        if type_name(transform) == 'TestTimeAug':
-            transform.transforms = _noted(transform.transforms)
+    if cfg.get('tta_pipeline'):
+        cfg.tta_pipeline = _noted_tta(cfg.tta_pipeline)
     return cfg
 
 
-def _pipelines(cfg: Mapping, splits: tuple[str, ...]) -> Iterator[tuple[dict, str]]:
+def _pipelines(cfg: Mapping, splits: tuple[str, ...]
+               ) -> Iterator[tuple[dict, str, list[str]]]:
+    """Yield data sets with a pipeline, where they are, and what needs its sizes."""
+    def walk(dataset: dict, where: str, after: list[str]
+             ) -> Iterator[tuple[dict, str, list[str]]]:
+        own = dataset.get('pipeline')
+        if own:
+            yield dataset, where, after
+            after = [*filter(None, map(_needs_size, own)), *after]
+        for inner in [*(dataset.get('datasets') or ()), dataset.get('dataset')]:
+            if isinstance(inner, dict):
+                yield from walk(inner, where, after)
+
     for split in splits:
         loader = cfg.get(f'{split}_dataloader') or {}
-        for dataset, _ in datasets_of(loader.get('dataset')):
-            if dataset.get('pipeline'):
-                yield dataset, split
+        if isinstance(loader.get('dataset'), dict):
+            yield from walk(loader['dataset'], f'{split}_dataloader', [])
 
 
-def split_pipeline(pipeline: list[dict], split: str
+def _batch_augments(cfg: Mapping, model: Mapping) -> list[str]:
+    """Names of what the preprocessor does to whole batches in training."""
+    task = model.get('task') or {}
+    places = [task.get('train_cfg')] + [
+        owner.get('data_preprocessor') for owner in (cfg, model, task)]
+    return [type_name(one) for place in places if isinstance(place, Mapping)
+            for key in ('batch_augments', 'augments')
+            for one in _as_dicts(place.get(key))]
+
+
+def _as_dicts(value: object) -> list[dict]:
+    """What a config gives as one dict, a list of them, or a dict with such a list."""
+    if isinstance(value, Mapping) and 'augments' in value:
+        value = value['augments']
+    return [one for one in as_list(value) if isinstance(one, Mapping)]
+
+
+def split_pipeline(pipeline: list[dict], where: str, after: Sequence[str] = ()
                    ) -> tuple[list[dict] | None, list[dict]]:
     """Part a pipeline from the resize at its end.
 
     Args:
         pipeline: Configs of transforms.
-        split: Whose it is, for the log.
+        where: Whose it is, for the log.
+        after: Names of what is done after it that needs the sizes that it gives.
 
     Returns:
         tuple: The transforms that resize, and pad after that, or None where no
         transform resizes or it has to stay; and the rest.
     """
     names = [type_name(transform) for transform in pipeline]
-    last = max((i for i, name in enumerate(names) if name in _RESIZES), default=None)
+    last = max((i for i, name in enumerate(names) if name in RESIZES or (
+        name == 'RandomChoice' and 'Resize' in str(pipeline[i]))), default=None)
     if last is None:
         return None, pipeline
-    after = [name for name in names[last + 1:] if _NEEDS_SIZE.search(name)]
-    if after:
-        print_log(
-            f'the {names[last]} of {split}_dataloader stays before the SR network, '
-            f'since {after[0]} comes after it', 'current', logging.INFO)
+    later = [*filter(None, map(_needs_size, pipeline[last + 1:])), *after]
+    if later:
+        print_log(f'the resize of {where} stays before the SR network, since '
+                  f'{later[0]} comes after it', 'current', logging.WARNING)
         return None, pipeline
+    if names[last] == 'RandomChoice':
+        return None, _noted_choice(pipeline, last)
     moves = {last, *(i for i in range(last, len(names)) if names[i] == 'Pad')}
     return ([copy.deepcopy(pipeline[i]) for i in sorted(moves)],
             [one for i, one in enumerate(pipeline) if i not in moves])
+
+
+def _needs_size(transform: Mapping) -> str | None:
+    """Return a transform's name if it works on sizes that one before it gave."""
+    name = type_name(transform)
+    inside = str(transform.get('transforms')) if name == 'RandomChoice' else ''
+    return name if _NEEDS_SIZE.search(name + inside) else None
+
+
+def _noted_choice(pipeline: list[dict], place: int) -> list[dict]:
+    """Note the last resize of each branch of the ``RandomChoice`` at a place."""
+    pipeline = copy.deepcopy(pipeline)
+    branches = []
+    for branch in pipeline[place]['transforms']:
+        rule, rest = split_pipeline(as_list(branch), 'a branch of RandomChoice')
+        branches.append([*rest, dict(type='mmsr4ir.NoteTaskSize', resize=rule)]
+                        if rule else rest)
+    pipeline[place]['transforms'] = branches
+    return [dict(type='mmsr4ir.PackTaskSize', pack=one)
+            if type_name(one).startswith('Pack') else one for one in pipeline]
+
+
+def _noted_tta(pipeline: list[dict]) -> list[dict]:
+    """A pipeline of test-time augmentation, with its sizes noted."""
+    resizes = [one for one in pipeline if type_name(one) in RESIZES]
+    noted = []
+    for transform in pipeline:
+        if type_name(transform) == 'TestTimeAug':
+            stages = [*([[one] for one in resizes]), *transform['transforms']]
+            transform = dict(transform, transforms=_noted(stages))
+        if type_name(transform) not in RESIZES:
+            noted.append(transform)
+    return noted
 
 
 def _noted(stages: list[list[dict]]) -> list[list[dict]]:
     """The stages of test-time augmentation, which resize and pad nothing any more."""
     pads = [one for stage in stages for one in stage if type_name(one) == 'Pad']
     noted = []
-    if not any(type_name(one) in _RESIZES for stage in stages for one in stage):
+    if not any(type_name(one) in RESIZES for stage in stages for one in stage):
         return stages
     for stage in stages:
-        if any(type_name(one) in _RESIZES for one in stage):
+        if any(type_name(one) in RESIZES for one in stage):
             stage = [dict(type='mmsr4ir.NoteTaskSize', resize=[one, *pads])
                      for one in stage]
         noted.append([
@@ -132,9 +197,10 @@ def return_resize(cfg: Mapping) -> dict:
         cfg: The whole config, read as data; it is left as it is.
     """
     cfg = copy.deepcopy(dict(cfg))
-    rule = cfg['model'].get('task_resize') or {}
-    rule = as_list(rule.get('test') if 'type' not in rule else rule)
-    for dataset, _ in _pipelines(cfg, ('val', 'test')):
+    rule = cfg['model'].get('task_resize') or []
+    rule = as_list(rule.get('test') if isinstance(
+        rule, Mapping) and 'type' not in rule else rule)
+    for dataset, *_ in _pipelines(cfg, ('val', 'test')):
         pipeline, own = dataset['pipeline'], rule
         if type_name(pipeline[-1]) == 'PackTaskSize':
             *pipeline, note, pack = pipeline

@@ -91,7 +91,7 @@ def warn_of_enlarged(samples: Sequence) -> bool:
                 'times) before LR images are made of them, which then hold '
                 f'{factors[0] * factors[1]:.1f} times the pixels that those of the '
                 "files would, so that there is less to restore. model.task_resize="
-                "'pipeline' moves its resize behind the SR network", 'current',
-                logging.WARNING)
+                "'pipeline' moves its resize behind the SR network, unless a crop or "
+                'the like comes after it', 'current', logging.WARNING)
             return True
     return False

@@ -8,7 +8,6 @@ the file, since the task network divides by ``scale_factor``.
 """
 import copy
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -26,9 +25,14 @@ from .image_space import ImageSpace
 #: Meta key of a sample with a :class:`TaskSize` of its own, as each version of an image
 #: in test-time augmentation has one.
 TASK_SIZE = 'task_size'
+#: Transforms of the three libraries that resize an image as a whole.
+RESIZES = frozenset((
+    'FixScaleResize', 'FixShapeResize', 'RandomChoiceResize', 'RandomResize', 'Resize',
+    'ResizeEdge', 'ResizeShortestEdge', 'ResizeToMultiple'))
 # The interpolation of OpenCV and Pillow in torch.
 _MODES = dict(bilinear='bilinear', bicubic='bicubic', area='area', nearest='nearest')
 _CORNERS = ('bilinear', 'bicubic')  # the modes with align_corners
+_MOST_KNOWN = 4096  # sizes that need not be asked for again
 _INSTANCES = ('gt_instances', 'ignored_instances', 'proposals')
 
 
@@ -81,14 +85,16 @@ class SizeRule:
                 self.transforms[0].keep_ratio and self.transforms[0].scale):
             scale = self.transforms[0].scale
             self.ratio_scale = (max(scale), min(scale))
-        if not any('Random' in type(one).__name__ for one in self.transforms):
-            self.size = functools.lru_cache(maxsize=4096)(self.size)
+        self.draws = any('Random' in type(one).__name__ for one in self.transforms)
+        self.known: dict[tuple[int, int], TaskSize] = {}
 
     def size(self, image: tuple[int, int]) -> TaskSize:
         """Say what becomes of an image of (height, width) pixels.
 
         The library's own transforms say it, of an image without content.
         """
+        if image in self.known:
+            return self.known[image]
         results = dict(img=np.zeros(image, np.uint8), img_shape=image, ori_shape=image)
         size = image
         for transform in self.transforms:
@@ -99,8 +105,11 @@ class SizeRule:
                 size = results['img'].shape[:2]
         canvas = results['img'].shape[:2]
         fill = results['img'][-1, -1] if self.pads else np.zeros(3)
-        return TaskSize(tuple(size), tuple(canvas), tuple(
+        found = TaskSize(tuple(size), tuple(canvas), tuple(
             float(value) for value in (fill if canvas != size else np.zeros(3))))
+        if not self.draws and len(self.known) < _MOST_KNOWN:
+            self.known[image] = found
+        return found
 
 
 def task_rules(cfg: Mapping | Sequence[Mapping] | None, task: nn.Module
@@ -167,7 +176,8 @@ class TaskResize:
             Batch: With other ``inputs``, ``samples`` and ``task_sizes``.
         """
         rule = self.rules[training]
-        metas = [sample.metainfo for sample in batch.samples] or [{}] * len(batch.sizes)
+        metas = [sample.metainfo for sample in batch.samples or ()] or [
+            {}] * len(batch.sizes)
         to = [meta.get(TASK_SIZE) or rule.size(tuple(size))
               for size, meta in zip(batch.sizes, metas, strict=True)]
         divisor, least, value = batch_padding(self.preprocessor, training)
@@ -175,7 +185,8 @@ class TaskResize:
                      * divisor for axis in (0, 1))
         samples = [
             self.sample(sample, size, one, full, labels=training)
-            for sample, size, one in zip(batch.samples, batch.sizes, to, strict=False)]
+            for sample, size, one in zip(
+                batch.samples or (), batch.sizes, to, strict=False)]
         task_sizes = [one.size for one in to]
         if full == batch.full == batch.task_full and task_sizes == batch.sizes == [
                 one.canvas for one in to]:
@@ -268,10 +279,14 @@ class TaskResize:
                 sample.set_data({name: _resize_instances(
                     value, size, to.size, factors,
                     full if getattr(self.preprocessor, 'pad_mask', False) else None)})
-            elif isinstance(value, PixelData) and 'data' in value:
-                maps = nearest(value.data[:, :size[0], :size[1]], to.size)
-                sample.set_data({name: type(value)(data=F.pad(
-                    maps, (0, beside[1], 0, beside[3]), value=seg_value))})
+            elif isinstance(value, PixelData):  # mmseg's has `data`, mmdet's `sem_seg`
+                value = value.new()
+                for key, maps in list(value.items()):
+                    maps = nearest(maps[:, :size[0], :size[1]], to.size)
+                    value.pop(key)  # a map of another size would be refused
+                    value.set_data({key: F.pad(
+                        maps, (0, beside[1], 0, beside[3]), value=seg_value)})
+                sample.set_data({name: value})
         return sample
 
     def _fill(self, image: Tensor, one: TaskSize, value: float) -> None:
@@ -325,8 +340,11 @@ def resize_images(images: Tensor, sizes: Sequence[tuple[int, int]],
         parts = [
             F.interpolate(image[None, :, :height, :width], size, mode=mode, **corners)
             for image, (height, width), size in zip(images, sizes, to, strict=True)]
-    return torch.cat([F.pad(part, (0, full[1] - part.shape[-1], 0,
-                                   full[0] - part.shape[-2])) for part in parts])
+    return torch.cat([
+        F.pad(part, (0, full[1] - part.shape[-1], 0, full[0] - part.shape[-2]))
+        for part in parts]).contiguous(
+            memory_format=torch.channels_last if images.is_contiguous(
+                memory_format=torch.channels_last) else torch.contiguous_format)
 
 
 def nearest(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -54,7 +54,7 @@ class TorchvisionDetector(TorchvisionNetwork):
                     pad_size_divisor=transform.size_divisible)
 
     def backbone_body(self) -> nn.Module:
-        """The part below the feature pyramid."""
+        """Return the part below the feature pyramid."""
         return getattr(self.network.backbone, 'body', self.network.backbone)
 
     def tensor(self, inputs: Tensor, data_samples: Sequence | None = None) -> tuple:
@@ -119,11 +119,16 @@ class TransformSize:
 
     def __init__(self, transform: nn.Module, training: bool) -> None:
         self.transform = transform.train(training)
+        self.draws = training and len(transform.min_size) > 1
+        self.known: dict[tuple[int, int], TaskSize] = {}
 
     def size(self, image: tuple[int, int]) -> TaskSize:
         """Say what becomes of an image of (height, width) pixels."""
-        resized = self.transform.resize(torch.zeros(1, *image))[0]
-        return TaskSize(tuple(resized.shape[-2:]), tuple(resized.shape[-2:]))
+        if image not in self.known or self.draws:
+            resized = tuple(self.transform.resize(
+                torch.zeros(1, *image))[0].shape[-2:])
+            self.known[image] = TaskSize(resized, resized)
+        return self.known[image]
 
 
 class _AsItIs(nn.Module):

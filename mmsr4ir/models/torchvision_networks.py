@@ -27,7 +27,7 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 
 
 class TorchvisionNetwork(BaseModel):
-    """What the three have in common.
+    """Hold what the three kinds of networks have in common.
 
     Args:
         arch: Name of the network in torchvision, as ``'resnet18'``.
@@ -147,7 +147,7 @@ class TorchvisionNetwork(BaseModel):
         print_log(f'task: backbone loaded from {path}', 'current')
 
     def backbone_body(self) -> nn.Module:
-        """The part of the network that a classifier of torchvision has, too."""
+        """Return the part that a classifier of torchvision has, too."""
         return self.network.backbone
 
     def extract_feat(self, inputs: Tensor) -> Mapping[str, Tensor]:
@@ -156,8 +156,12 @@ class TorchvisionNetwork(BaseModel):
 
     def forward(self, inputs: Tensor, data_samples: Sequence | None = None,
                 mode: str = 'tensor') -> dict | list | Tensor:
-        """Compute losses (``mode='loss'``), predictions (``'predict'``) or the raw
-        output (``'tensor'``) of (N, 3, H, W), normalised.
+        """Compute losses, predictions or the raw output.
+
+        Args:
+            inputs: (N, 3, H, W), normalised.
+            data_samples: Of the task library.
+            mode: ``'loss'``, ``'predict'`` or ``'tensor'``.
         """
         if mode == 'tensor':
             return self.tensor(inputs, data_samples)
@@ -176,7 +180,7 @@ class TorchvisionClassifier(TorchvisionNetwork):
         return dict(super()._preprocessor_cfg(network), num_classes=self.num_classes)
 
     def backbone_body(self) -> nn.Module:
-        """The whole network."""
+        """Return the whole network."""
         return self.network
 
     def tensor(self, inputs: Tensor, data_samples: Sequence | None = None) -> Tensor:
@@ -186,7 +190,7 @@ class TorchvisionClassifier(TorchvisionNetwork):
     extract_feat = tensor  # all features are on the way to them
 
     def loss(self, inputs: Tensor, data_samples: Sequence) -> dict[str, Tensor]:
-        """Cross entropy, plus 0.3 times that of GoogLeNet's and Inception's auxiliary
+        """Compute the cross entropy, plus 0.3 times that of GoogLeNet's and Inception's auxiliary
         outputs (Szegedy et al., CVPR 2015, section 5).
         """
         if 'gt_score' in data_samples[0]:  # of mixed images
@@ -238,7 +242,7 @@ class TorchvisionSegmentor(TorchvisionNetwork):
         return self.network(inputs)['out']
 
     def loss(self, inputs: Tensor, data_samples: Sequence) -> dict[str, Tensor]:
-        """Cross entropy of the output, and half that of the auxiliary head."""
+        """Compute the cross entropy of the output, and half of the auxiliary head's."""
         maps = torch.cat([sample.gt_sem_seg.data for sample in data_samples])
         outputs, losses = self.network(inputs), {}
         for name, weight in (('out', 1.0), ('aux', 0.5)):

@@ -12,7 +12,6 @@ class InterpolateUpsampler(nn.Module):
     Args:
         scale: Up-sampling factor.
         mode: ``'nearest'``, ``'bilinear'`` or ``'bicubic'``.
-
         align_corners: Whether the corner pixels of both images lie on each other, as in
             ``torch.nn.UpsamplingBilinear2d``; else their corners do. Not of
             ``'nearest'``.

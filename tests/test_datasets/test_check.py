@@ -1,4 +1,5 @@
 """What is wrong with the data is said before a training starts."""
+import copy
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from mmengine.config import Config
 
 from mmsr4ir.datasets.check import DataError, check_data, check_images, read_coco
+from mmsr4ir.engine import move_resize
 
 CONFIG = 'configs/sr4ir/faster-rcnn_edsr_tiny.py'
 
@@ -214,3 +216,20 @@ def test_entries_that_mmdet_cannot_use(part, change, message, root):
     (root / 'train.json').write_text(json.dumps(content))
     with pytest.raises(DataError, match=message):
         check_data(config(root))
+
+
+def test_images_that_are_enlarged_before_s_are_warned_of(coco_root, monkeypatch):
+    said = []
+    monkeypatch.setattr('mmsr4ir.datasets.check.print_log',
+                        lambda text, *_: said.append(text))
+    cfg = Config.fromfile(CONFIG)
+    cfg.merge_from_dict({
+        'model.num_classes': 2, 'model.task.roi_head.bbox_head.num_classes': 2,
+        'train_dataloader.dataset': dict(
+            data_root=f'{coco_root}/', ann_file='train.json',
+            metainfo=dict(classes=('green', 'blue')))})
+    check_data(copy.deepcopy(cfg), ('train', ))
+    assert len(said) == 1 and 'from 64 x 64 to 128 x 128 pixels' in said[0]
+    assert '4.0 times the pixels' in said[0] and "task_resize='pipeline'" in said[0]
+    check_data(move_resize(cfg), ('train', ))
+    assert len(said) == 1

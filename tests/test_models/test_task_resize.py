@@ -11,6 +11,7 @@ from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
+from mmengine.structures import PixelData
 from mmpretrain.datasets.transforms import PackInputs
 from mmseg.datasets.transforms import PackSegInputs
 
@@ -117,6 +118,24 @@ def test_it_is_the_resize_of_the_librarys_pipeline(kind, name):
     # What the preprocessor made is not changed.
     for sample, old in zip(data['data_samples'], before, strict=True):
         assert sample.metainfo == old.metainfo
+
+
+def test_maps_of_panoptic_segmentation_follow():
+    """mmdet keeps them as sem_seg, and what they ignore in their meta information."""
+    model = model_of('det', KEEP).train()
+    sample = batch_of('det', [], ((40, 60), ), True)['data_samples'][0]
+    labels = torch.arange(2400).reshape(1, 40, 60)
+    sample.gt_sem_seg = PixelData(
+        sem_seg=torch.nn.functional.pad(labels, (0, 4, 0, 8), value=255),
+        metainfo=dict(ignore_index=255))
+    size = model.task_resize.rules[True].size((40, 60))
+    found = model.task_resize.sample(
+        sample, (40, 60), size, (128, 192), labels=True).gt_sem_seg
+    assert found.ignore_index == 255 and found.sem_seg.shape == (1, 128, 192)
+    assert torch.equal(found.sem_seg[:, :120, :180],
+                       labels.repeat_interleave(3, 1).repeat_interleave(3, 2))
+    assert (found.sem_seg[:, 120:] == 255).all()
+    assert sample.gt_sem_seg.sem_seg.shape == (1, 48, 64)
 
 
 @pytest.mark.parametrize('kind, name', [
@@ -299,7 +318,8 @@ def test_which_transforms_move():
         [KEEP, pad], ['Load', 'RandomFlip', 'Pack'])
     assert moved('Load', 'Flip', 'Pack') == (None, ['Load', 'Flip', 'Pack'])
     # A crop has a size in the pixels of what was resized before it.
-    for after in ('RandomCrop', 'Mosaic', 'CachedMixUp', 'RandomAffine', 'CopyPaste'):
+    for after in ('RandomCrop', 'Mosaic', 'CachedMixUp', 'RandomAffine', 'CopyPaste',
+                  'RandomShift', 'CutOut', 'RandomErasing'):
         assert moved('Load', KEEP, after, 'Pack') == (
             None, ['Load', 'Resize', after, 'Pack'])
     assert moved('Mosaic', 'RandomAffine', KEEP, pad, 'Pack') == (
@@ -307,6 +327,41 @@ def test_which_transforms_move():
     drawn = dict(type='RandomChoiceResize', scales=[(9, 9)])
     assert moved(KEEP, 'RandomCrop', drawn, 'Pack') == (
         [drawn], ['Resize', 'RandomCrop', 'Pack'])
+    # A choice of colours is none of sizes.
+    colours = dict(type='RandomChoice', transforms=[[dict(type='Grey')], []])
+    assert moved(KEEP, colours, 'Pack') == ([KEEP], ['RandomChoice', 'Pack'])
+    # As in DETR: what each branch resizes last is noted, for its images alone.
+    crop = dict(type='RandomCrop', crop_size=(9, 9))
+    rule, (_, choice, pack) = split_pipeline([dict(type='Load'), dict(
+        type='RandomChoice', transforms=[[drawn], [KEEP, crop, drawn], [KEEP, crop]]
+    ), dict(type='PackDetInputs')], 'train')
+    note = dict(type='mmsr4ir.NoteTaskSize', resize=[drawn])
+    assert rule is None and choice['transforms'] == [
+        [note], [KEEP, crop, note], [KEEP, crop]]
+    assert pack == dict(type='mmsr4ir.PackTaskSize', pack=dict(type='PackDetInputs'))
+
+
+@pytest.mark.parametrize('change', [
+    # As in YOLOX: the images of several samples are put together, or of a batch.
+    dict(train_dataloader=dict(dataset=dict(
+        type='MultiImageMixDataset', pipeline=[dict(type='Mosaic'), dict(type='Pack')],
+        dataset=dict(pipeline=[dict(type='Load'), KEEP])))),
+    dict(model=dict(task_resize='pipeline', task=dict(data_preprocessor=dict(
+        batch_augments=[dict(type='BatchSyncRandomResize')])))),
+    dict(model=dict(task_resize='pipeline', task=dict(train_cfg=dict(
+        augments=dict(type='Mixup')))))])
+def test_a_resize_that_the_augmentation_needs_stays(change):
+    pipeline = [dict(type='Load'), KEEP, dict(type='Pack')]
+    cfg = Config(dict(dict(
+        model=dict(task_resize='pipeline'),
+        train_dataloader=dict(dataset=dict(pipeline=pipeline)),
+        val_dataloader=dict(dataset=dict(pipeline=pipeline))), **change))
+    before = copy.deepcopy(cfg.train_dataloader.to_dict())
+    # The model may be wrapped, as test-time augmentation has it.
+    cfg.model = dict(type='DetTTAModel', module=cfg.model)
+    move_resize(cfg)
+    assert cfg.model.module.task_resize == dict(train=[], test=[KEEP])
+    assert cfg.train_dataloader.to_dict() == before
 
 
 def test_a_whole_config_and_the_way_back():

@@ -133,6 +133,13 @@ def test_one_split_to_one_file(devkit, convert, tmp_path):
     assert [c['name'] for c in made['categories']] == ['dog', 'cat']
     assert [a['iscrowd'] for a in made['annotations']] == [0, 0]
     assert [path.name for path in out.parent.iterdir()] == ['own.json']
+    all_of_them = len(made['annotations'])
+    for option, crowds in ((), 1), (('--keep-difficult', ), 0):
+        convert(devkit, '--split', 'cat_train', '--out', out, '--classes', names,
+                *option)
+        made = read(out)['annotations']
+        assert len(made) > all_of_them
+        assert sum(one['iscrowd'] for one in made) == crowds
 
 
 def test_two_splits_to_one_file_are_refused(devkit, convert, tmp_path):

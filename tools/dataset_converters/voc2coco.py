@@ -56,6 +56,9 @@ def parse_args() -> argparse.Namespace:
         help='leave out objects of classes that --classes does not name')
     parser.add_argument(
         '--skip-difficult', action='store_true', help='leave out difficult objects')
+    parser.add_argument(
+        '--keep-difficult', action='store_true', help='take difficult objects for '
+        'objects like all others, as the published SR4IR experiments do')
     return parser.parse_args()
 
 
@@ -203,15 +206,19 @@ class Converter:
         image_dir: Folder of the images, if it is none of the usual ones.
         ignore_unknown: Whether to leave out objects of other classes.
         skip_difficult: Whether to leave out difficult objects.
+        keep_difficult: Whether they are objects like all others; else mmdet neither
+            trains on them nor counts them.
     """
 
     def __init__(self, root: Path, classes: Sequence[str], image_dir: str | None = None,
-                 ignore_unknown: bool = False, skip_difficult: bool = False) -> None:
+                 ignore_unknown: bool = False, skip_difficult: bool = False,
+                 keep_difficult: bool = False) -> None:
         self.root = root
         self.image_dir = image_dir
         self.ids = {name: i + 1 for i, name in enumerate(classes)}
         self.ignore_unknown = ignore_unknown
         self.skip_difficult = skip_difficult
+        self.keep_difficult = keep_difficult
         self.notes = Counter()
         self.first_met = {}
 
@@ -270,7 +277,7 @@ class Converter:
         if min(corners) < 1 or corners[2] > width or corners[3] > height:
             self._note('boxes clipped to the image', path)
         return dict(category_id=self.ids[name], bbox=box, area=box[2] * box[3],
-                    iscrowd=int(difficult))
+                    iscrowd=int(difficult and not self.keep_difficult))
 
 
 def read_classes(names: Sequence[str] | None, files: Sequence[Path]) -> list[str]:
@@ -309,7 +316,7 @@ def main() -> None:
                            'give a folder, or one --split')
         classes = read_classes(args.classes, [f for s in splits.values() for f in s])
         converter = Converter(args.root, classes, args.image_dir, args.ignore_unknown,
-                              args.skip_difficult)
+                              args.skip_difficult, args.keep_difficult)
         bar = ProgressBar(sum(map(len, splits.values())))
         made = {name: converter.convert(files, bar.update)
                 for name, files in splits.items()}

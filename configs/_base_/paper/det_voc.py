@@ -2,7 +2,7 @@
 # and src/models/det of the code that the authors of SR4IR released, see
 # docs/en/published_settings.md). Convert the data first:
 #   python tools/dataset_converters/voc2coco.py data/VOCdevkit/VOC2012 \
-#       --split train val --out data/VOCdevkit/VOC2012/coco
+#       --split train val --keep-difficult --out data/VOCdevkit/VOC2012/coco
 _base_ = ['./det_voc_training.py']
 # torchvision's Faster R-CNN, whose backbone starts from ImageNet: its batch
 # normalisation stays as it is, and so do its first seven parts. The detector enlarges
