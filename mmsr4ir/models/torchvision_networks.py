@@ -190,8 +190,10 @@ class TorchvisionClassifier(TorchvisionNetwork):
     extract_feat = tensor  # all features are on the way to them
 
     def loss(self, inputs: Tensor, data_samples: Sequence) -> dict[str, Tensor]:
-        """Compute the cross entropy, plus 0.3 times that of GoogLeNet's and Inception's auxiliary
-        outputs (Szegedy et al., CVPR 2015, section 5).
+        """Compute the cross entropy.
+
+        That of the auxiliary outputs of GoogLeNet and Inception is added 0.3 times
+        (Szegedy et al., CVPR 2015, section 5).
         """
         if 'gt_score' in data_samples[0]:  # of mixed images
             labels = torch.stack([sample.gt_score for sample in data_samples]).float()
