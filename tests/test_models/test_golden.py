@@ -95,15 +95,14 @@ def model_config(files: dict) -> dict:
                       losses=dict(task_sr=0.34, task_hr=0.34, task_mix=0.34))))
 
 
-def start_files(folder) -> dict:
+def start_files(folder, config=model_config, name_of=published_name) -> dict:
     """Checkpoints of both networks with the recorded start weights."""
-    cfg = model_config(dict(sr='-', task='-'))
-    files = {}
+    cfg, files = config(dict(sr='-', task='-')), {}
     for part in ('sr', 'task'):
         network = MODELS.build({k: v for k, v in cfg[part].items() if k != 'init_cfg'})
         files[part] = str(folder / f'{part}.pth')
         torch.save({
-            name: draw_weight(published_name(part, name), value).to(value.dtype)
+            name: draw_weight(name_of(part, name), value).to(value.dtype)
             for name, value in network.state_dict().items()}, files[part])
     return files
 

@@ -2,6 +2,8 @@
 
 As test_golden.py, with torchvision's networks, which are the paper's.
 """
+from functools import partial
+
 import pytest
 import test_golden
 import torch
@@ -12,7 +14,6 @@ from golden.recipe import (
     draw_detection,
     draw_masks,
     draw_segmentation,
-    draw_weight,
 )
 from mmdet.structures import DetDataSample
 from mmengine.hooks import Hook
@@ -48,18 +49,6 @@ def model_config(task: str, files: dict) -> dict:
             init_cfg=dict(type='Pretrained', checkpoint=files['task'])),
         tdp=dict(type='mmsr4ir.TDPLoss', layer='network.backbone',
                  levels=LEVELS[task]))
-
-
-def start_files(task: str, folder) -> dict:
-    """Checkpoints of both networks with the recorded start weights."""
-    cfg, files = model_config(task, dict(sr='-', task='-')), {}
-    for part in ('sr', 'task'):
-        network = MODELS.build({k: v for k, v in cfg[part].items() if k != 'init_cfg'})
-        files[part] = str(folder / f'{part}.pth')
-        torch.save({
-            name: draw_weight(published_name(part, name), value).to(value.dtype)
-            for name, value in network.state_dict().items()}, files[part])
-    return files
 
 
 def samples(task: str, count: int, seed: int) -> list[dict]:
@@ -109,7 +98,9 @@ def trained(request, tmp_path_factory):
     task = request.param
     init_default_scope(LIBRARIES[task])
     folder = tmp_path_factory.mktemp(f'golden_{task}')
-    model = MODELS.build(model_config(task, start_files(task, folder))).double()
+    files = test_golden.start_files(
+        folder, partial(model_config, task), published_name)
+    model = MODELS.build(model_config(task, files)).double()
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
