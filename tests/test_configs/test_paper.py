@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import ROOT
 from mmengine.config import Config
+from mmengine.dataset import Compose
 from mmengine.registry import MODELS, PARAM_SCHEDULERS, init_default_scope
 from torch import nn
 
@@ -137,6 +138,8 @@ def test_the_model_and_its_optimizers_build(data, run):
     if cfg.get('data_preprocessor'):
         model.setdefault('data_preprocessor', cfg.data_preprocessor)
     model = MODELS.build(model)
+    for split in ('train', 'val'):
+        assert len(Compose(cfg[f'{split}_dataloader'].dataset.pipeline).transforms) >= 3
     wrapper_cfg = cfg.optim_wrapper.copy()
     wrapper_cfg.pop('constructor')
     wrappers = PerNetworkOptimWrapperConstructor(wrapper_cfg)(model)

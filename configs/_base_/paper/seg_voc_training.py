@@ -7,7 +7,7 @@ custom_imports = dict(imports=['mmsr4ir'], allow_failed_imports=False)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
-    dict(type='ResizeShortestEdge', scale=520, max_size=10000, backend='pillow'),
+    dict(type='Resize', scale=(10000, 520), keep_ratio=True, backend='pillow'),
     dict(type='RandomCrop', crop_size=(480, 480)),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackSegInputs'),
@@ -16,7 +16,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
-    dict(type='ResizeShortestEdge', scale=520, max_size=10000, backend='pillow'),
+    dict(type='Resize', scale=(10000, 520), keep_ratio=True, backend='pillow'),
     dict(type='KeyMapper', mapping=dict(img_shape='img_shape'),
          remapping=dict(img_shape='ori_shape')),
     dict(type='PackSegInputs'),
