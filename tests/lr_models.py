@@ -46,7 +46,7 @@ def save_run(task: str, folder, /, **changes) -> tuple[str, str]:
 
 
 def compare(kind: str, one, other, times: float) -> None:
-    """See that two data samples hold the same predictions, but for rounding."""
+    """Check that two data samples hold the same predictions, up to rounding."""
     if kind == 'det':
         found, want = one.pred_instances, other.pred_instances
         assert len(found) > 3
