@@ -79,6 +79,7 @@ class SizeRule:
                 self.mode = _MODES[kind]
                 resize.interpolation = 'nearest'  # of images without content: the
                 # fastest
+        self.resizes = bool(self.transforms)
         #: (long, short) edge of images whose sides keep their ratio, if that is all.
         self.ratio_scale = None
         if [type(one).__name__ for one in self.transforms] == ['Resize'] and (
@@ -89,12 +90,15 @@ class SizeRule:
         self.known: dict[tuple[int, int], TaskSize] = {}
 
     def size(self, image: tuple[int, int]) -> TaskSize:
-        """Say what becomes of an image of (height, width) pixels.
+        """Say what becomes of an image of (height, width) pixels."""
+        if self.draws or image not in self.known:
+            if len(self.known) >= _MOST_KNOWN:
+                self.known.clear()
+            self.known[image] = self.ask(image)
+        return self.known[image]
 
-        The library's own transforms say it, of an image without content.
-        """
-        if image in self.known:
-            return self.known[image]
+    def ask(self, image: tuple[int, int]) -> TaskSize:
+        """Run the library's own transforms on an image without content."""
         results = dict(img=np.zeros(image, np.uint8), img_shape=image, ori_shape=image)
         size = image
         for transform in self.transforms:
@@ -105,11 +109,8 @@ class SizeRule:
                 size = results['img'].shape[:2]
         canvas = results['img'].shape[:2]
         fill = results['img'][-1, -1] if self.pads else np.zeros(3)
-        found = TaskSize(tuple(size), tuple(canvas), tuple(
+        return TaskSize(tuple(size), tuple(canvas), tuple(
             float(value) for value in (fill if canvas != size else np.zeros(3))))
-        if not self.draws and len(self.known) < _MOST_KNOWN:
-            self.known[image] = found
-        return found
 
 
 def task_rules(cfg: Mapping | Sequence[Mapping] | None, task: nn.Module
@@ -163,6 +164,12 @@ class TaskResize:
         self.rules = rules
         self.preprocessor = preprocessor
         self.image_space = image_space
+        self.padding = {training: batch_padding(preprocessor, training)
+                        for training in (True, False)}
+        if rules[True].resizes and getattr(preprocessor, 'size', None):
+            # mmsegmentation would pad to the size that the task network wants before
+            # images have it; here it only stacks them.
+            preprocessor.size, preprocessor.size_divisor = None, 1
 
     def __call__(self, batch: Batch, training: bool) -> Batch:
         """Resize what is the task network's in a batch.
@@ -180,7 +187,7 @@ class TaskResize:
             {}] * len(batch.sizes)
         to = [meta.get(TASK_SIZE) or rule.size(tuple(size))
               for size, meta in zip(batch.sizes, metas, strict=True)]
-        divisor, least, value = batch_padding(self.preprocessor, training)
+        divisor, least, value = self.padding[training]
         full = tuple(-(-max(least[axis], *(one.canvas[axis] for one in to)) // divisor)
                      * divisor for axis in (0, 1))
         samples = [
@@ -209,7 +216,7 @@ class TaskResize:
         corners = dict(align_corners=False) if rule.mode in _CORNERS else {}
         if self.is_fixed():
             to = rule.size((64, 64))
-        elif getattr(rule, 'ratio_scale', None):
+        elif rule.ratio_scale:
             # As mmcv.rescale_size, whose int() would take the size for a constant.
             long, short = rule.ratio_scale
             factor = torch.sym_min(long / torch.sym_max(height, width),
@@ -230,8 +237,7 @@ class TaskResize:
 
     def any_size(self) -> bool:
         """Return whether :meth:`image` holds for any size in a graph."""
-        return self.is_fixed() or bool(getattr(
-            self.rules[False], 'ratio_scale', None))
+        return self.is_fixed() or self.rules[False].ratio_scale is not None
 
     def loaded(self, image: Tensor, sample) -> tuple[Tensor, BaseDataElement]:
         """Resize one image (3, H, W) that the preprocessor has not seen, for a test.
@@ -243,11 +249,8 @@ class TaskResize:
         to = self.rules[False].size(size)
         image = resize_images(
             image[None], [size], [to.size], to.canvas, self.rules[False].mode)[0]
-        beside = image.new_tensor(to.fill)[:, None, None]
-        image[:, to.size[0]:] = beside
-        image[:, :, to.size[1]:] = beside
-        return image, self.sample(
-            sample, size, to, to.canvas, labels=False)
+        fill_beside(image, to.size, image.new_tensor(to.fill)[:, None, None])
+        return image, self.sample(sample, size, to, to.canvas, labels=False)
 
     def sample(self, sample, size: tuple[int, int], to: TaskSize,
                full: tuple[int, int], labels: bool) -> BaseDataElement:
@@ -292,13 +295,15 @@ class TaskResize:
     def _fill(self, image: Tensor, one: TaskSize, value: float) -> None:
         """Fill what stands beside an image (3, H, W), as pipeline and preprocessor do.
         """
-        (height, width), (rows, columns) = one.size, one.canvas
-        beside = torch.as_tensor(one.fill, dtype=image.dtype, device=image.device)
-        beside = self.image_space.from_loaded(beside[:, None, None])[0]
-        image[:, height:] = beside
-        image[:, :, width:] = beside
-        image[:, rows:] = value
-        image[:, :, columns:] = value
+        fill = image.new_tensor(one.fill)[:, None, None]
+        fill_beside(image, one.size, self.image_space.from_loaded(fill)[0])
+        fill_beside(image, one.canvas, value)
+
+
+def fill_beside(image: Tensor, size: tuple[int, int], value: Tensor | float) -> None:
+    """Fill what stands at the right of and below (height, width), in place."""
+    image[:, size[0]:] = value
+    image[:, :, size[1]:] = value
 
 
 def batch_padding(preprocessor: nn.Module, training: bool

@@ -11,7 +11,7 @@ from torchvision.models.detection.image_list import ImageList
 
 from mmsr4ir.registry import MODELS
 
-from .task_resize import TaskSize
+from .task_resize import SizeRule, TaskSize
 from .torchvision_networks import TorchvisionNetwork
 
 
@@ -107,28 +107,24 @@ class TorchvisionDetector(TorchvisionNetwork):
         return self.network(list(inputs), targets)
 
 
-class TransformSize:
-    """The size that a detector's own transform gives an image, as a ``SizeRule``.
+class TransformSize(SizeRule):
+    """The size that a detector's own transform gives an image.
 
     Args:
         transform: A ``GeneralizedRCNNTransform``.
         training: Whether it draws one of several sizes.
     """
 
-    mode = 'bilinear'
-
     def __init__(self, transform: nn.Module, training: bool) -> None:
+        super().__init__(None)
         self.transform = transform.train(training)
         self.draws = training and len(transform.min_size) > 1
-        self.known: dict[tuple[int, int], TaskSize] = {}
+        self.resizes = True
 
-    def size(self, image: tuple[int, int]) -> TaskSize:
-        """Say what becomes of an image of (height, width) pixels."""
-        if image not in self.known or self.draws:
-            resized = tuple(self.transform.resize(
-                torch.zeros(1, *image))[0].shape[-2:])
-            self.known[image] = TaskSize(resized, resized)
-        return self.known[image]
+    def ask(self, image: tuple[int, int]) -> TaskSize:
+        """Run the detector's transform on an image without content."""
+        resized = tuple(self.transform.resize(torch.zeros(1, *image))[0].shape[-2:])
+        return TaskSize(resized, resized)
 
 
 class _AsItIs(nn.Module):

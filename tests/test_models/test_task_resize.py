@@ -62,8 +62,7 @@ def model_of(kind: str, task_resize, **changes):
     cfg.model.task_resize = task_resize
     cfg.model.update(changes)
     preprocessor = (cfg if kind == 'cls' else cfg.model.task).data_preprocessor
-    if kind != 'seg':
-        preprocessor.pad_size_divisor = 16
+    preprocessor['size_divisor' if kind == 'seg' else 'pad_size_divisor'] = 16
     if kind == 'det':
         preprocessor.pad_mask = True
     return tiny_model(kind, cfg)
@@ -84,8 +83,6 @@ def test_it_is_the_resize_of_the_librarys_pipeline(kind, name):
     transforms = RESIZES[name] if isinstance(RESIZES[name], list) else [RESIZES[name]]
     sizes = ((40, 60), (40, 60)) if kind == 'cls' else ((40, 60), (44, 52))
     model = model_of(kind, RESIZES[name]).train()
-    if kind == 'seg':  # else mmsegmentation takes images of one size only
-        model.data_preprocessor.size_divisor = 16
     np.random.seed(3)
     want = model.data_preprocessor(batch_of(kind, transforms, sizes, True), True)
     data = model.data_preprocessor(batch_of(kind, [], sizes, True), True)
@@ -300,3 +297,20 @@ def test_a_rule_that_no_graph_follows_is_refused():
     with pytest.raises(export.ExportError, match='by a rule .* --static'):
         export.trace(part, (20, 28))
     assert export.trace(part.eval(), (20, 28), static=True)
+
+
+def test_mmsegs_size_of_a_batch_is_that_of_the_task_network():
+    """Images of unequal sizes, all larger than it before and smaller after."""
+    cfg = tiny_config('seg')
+    cfg.model.task_resize = dict(type='Resize', scale=(30, 20), keep_ratio=True)
+    cfg.model.task.data_preprocessor.update(size=(32, 32), size_divisor=None)
+    model = tiny_model('seg', cfg).train()
+    data = model.data_preprocessor(
+        batch_of('seg', [], ((40, 60), (44, 52)), True), True)
+    batch = model.prepare(data['inputs'], data['data_samples'])
+    assert batch.full == (44, 60) and batch.task_full == (32, 32)
+    assert batch.task_sizes == [(20, 30), (20, 24)]
+    for sample, (_, width) in zip(batch.samples, batch.task_sizes, strict=True):
+        labels = sample.gt_sem_seg.data
+        assert labels.shape == (1, 32, 32) and (labels[:, 20:] == 255).all()
+        assert (labels[..., width:] == 255).all() and (labels[:, :20, :width] < 4).all()
