@@ -35,7 +35,7 @@ from mmengine.runner import runner as runner_module
 import mmsr4ir  # noqa: F401
 from mmsr4ir.apis import resume_point, use_exact_loops
 from mmsr4ir.compat.checkpoint import load_from_local
-from mmsr4ir.models.sr4ir import unwrap
+from mmsr4ir.models.distributed import unwrap
 from toys import toy_config
 
 ITER_SAVES = dict(type='CheckpointHook', interval=3, by_epoch=False)

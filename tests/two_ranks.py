@@ -19,7 +19,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, HOOKS, MODELS
 from mmengine.runner import runner as runner_module
 
-from mmsr4ir.models.sr4ir import unwrap
+from mmsr4ir.models.distributed import unwrap
 from toys import ToyDraws, toy_config
 
 SAVES = dict(type='CheckpointHook', interval=2, by_epoch=False)

@@ -17,6 +17,7 @@ from mmengine.optim import OptimWrapperDict, build_optim_wrapper
 from torch.utils.data import DataLoader
 
 from mmsr4ir.datasets.class_lists import positive
+from mmsr4ir.models.hr_input import tested_image
 from mmsr4ir.models.sr4ir import SR4IR
 
 from .runs import ConfigOptions
@@ -171,7 +172,7 @@ def time_inference(model: SR4IR, loader: DataLoader, iterations: int, warmup: in
         data = model.data_preprocessor(loaded, False)
         batch = model.prepare(data['inputs'], data['data_samples'])
         laps.lap('HR and LR images')
-        restored = model.restored(batch)
+        restored = tested_image(model, batch)
         laps.lap('restore')
         inputs = batch.inputs if model.test_on == 'hr' else model.to_input(
             restored, batch)

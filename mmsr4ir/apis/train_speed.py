@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmsr4ir.engine.runner import SR4IRRunner
+from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.models.features import frozen
 from mmsr4ir.models.recipes import NETWORKS, Phase
-from mmsr4ir.models.sr4ir import SR4IR, Batch, unwrap
+from mmsr4ir.models.sr4ir import SR4IR, Batch
 
 from .runs import use_exact_loops
 from .speed import Laps, endless
@@ -284,9 +285,8 @@ class _Parts:
         self.drop_gradients(self.model.sr)
         with self.precision(), torch.set_grad_enabled(self.teaches_sr):
             sr = self.model.super_resolve(self.batch)
-            loss = self.model.pixel_loss(
-                sr, self.batch.hr, None if self.model.count_padding
-                else self.batch.mask) if self.teaches_sr else None
+            loss = self.model.compare_pixels(
+                sr, self.batch) if self.teaches_sr else None
         if self.teaches_sr:
             loss.backward()
         self.lap('S forward, pixel loss, backward' if self.teaches_sr else 'S forward')
@@ -302,9 +302,8 @@ class _Parts:
                 hr_features = model.features(batch.inputs)
             self.lap('TDP features of HR')
             with self.precision():
-                loss = model.tdp(model.features(model.to_input(sr, batch)), hr_features,
-                                 () if model.count_padding
-                                 else batch.task_sizes or batch.sizes, batch.task_full)
+                loss = model.compare_features(
+                    model.features(model.to_input(sr, batch)), hr_features, batch)
             loss.backward()
             self.lap('TDP features of SR, backward')
 

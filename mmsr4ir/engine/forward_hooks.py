@@ -13,9 +13,10 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.models.recipes import NETWORKS
 from mmsr4ir.models.roi_align import sparse_roi_align
-from mmsr4ir.models.sr4ir import SR4IR, unwrap
+from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.registry import HOOKS
 
 

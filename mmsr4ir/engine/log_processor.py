@@ -11,8 +11,8 @@ import torch
 from mmengine.dist import all_gather_object, all_reduce_dict, get_world_size
 from mmengine.runner import BaseLoop, LogProcessor, Runner
 
+from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.models.recipes import Phase
-from mmsr4ir.models.sr4ir import unwrap
 from mmsr4ir.registry import LOG_PROCESSORS
 
 _TIMES = ('time', 'data_time')

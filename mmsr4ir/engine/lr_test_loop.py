@@ -2,8 +2,8 @@
 from mmengine.dataset import Compose
 from mmengine.runner import TestLoop
 
+from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.models.lr_input import LRInput
-from mmsr4ir.models.sr4ir import unwrap
 from mmsr4ir.registry import LOOPS
 
 

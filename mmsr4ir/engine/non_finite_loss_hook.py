@@ -7,7 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import MessageHub, print_log
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from mmsr4ir.models.sr4ir import unwrap
+from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.registry import HOOKS
 
 

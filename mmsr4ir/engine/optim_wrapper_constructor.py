@@ -4,7 +4,7 @@ from mmengine.dist import all_reduce, get_world_size
 from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
 from torch import nn
 
-from mmsr4ir.models.sr4ir import unwrap
+from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 

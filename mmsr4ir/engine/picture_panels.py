@@ -13,8 +13,9 @@ from mmengine.visualization import Visualizer
 from torch import Tensor, nn
 
 from mmsr4ir.drawing import Annotator, titled, zoom_to
+from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.models.image_space import extend_edges
-from mmsr4ir.models.sr4ir import SR4IR, unwrap
+from mmsr4ir.models.sr4ir import SR4IR
 
 PANELS = ('hr', 'lr', 'sr', 'prediction', 'truth', 'error', 'tdp')
 # What a method that only the first process runs consists of.

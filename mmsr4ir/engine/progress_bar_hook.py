@@ -13,7 +13,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from mmsr4ir.models.sr4ir import unwrap
+from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.registry import HOOKS
 
 from .log_processor import active_phases, number, phase_losses, stage_text

@@ -14,7 +14,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmsr4ir.files import write_whole
-from mmsr4ir.models.sr4ir import unwrap
+from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.registry import HOOKS
 
 # The first iterations of a process wait for workers and caches.

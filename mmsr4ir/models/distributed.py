@@ -3,7 +3,11 @@ from collections.abc import Iterator
 
 import torch
 from mmengine.dist import all_reduce_params
-from mmengine.model import MMSeparateDistributedDataParallel, is_model_wrapper
+from mmengine.model import (
+    BaseTTAModel,
+    MMSeparateDistributedDataParallel,
+    is_model_wrapper,
+)
 from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -71,3 +75,10 @@ def _add_wrapper(wrapper: nn.Module, state_dict: dict, prefix: str, *args) -> No
     """
     for key in [key for key in state_dict if key.startswith(prefix)]:
         state_dict[f'{prefix}module.{key.removeprefix(prefix)}'] = state_dict.pop(key)
+
+
+def unwrap(network: nn.Module) -> nn.Module:
+    """Return a network without the wrappers of distributed training and of TTA."""
+    while is_model_wrapper(network) or isinstance(network, BaseTTAModel):
+        network = network.module
+    return network

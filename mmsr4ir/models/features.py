@@ -75,8 +75,10 @@ class FeatureTap:
 
 
 @contextmanager
-def frozen(network: nn.Module) -> Iterator[None]:
+def frozen(network: nn.Module, keep_mode: bool = False) -> Iterator[None]:
     """Put a network in eval mode without gradients, and back to what it was.
+
+    With ``keep_mode`` its mode stays as it is.
 
     Every parameter's ``requires_grad`` and every module's mode are restored one by
     one, also after an exception, so that a backbone's frozen stages stay frozen.
@@ -84,7 +86,8 @@ def frozen(network: nn.Module) -> Iterator[None]:
     grads = [(p, p.requires_grad) for p in network.parameters()]
     modes = [(m, m.training) for m in network.modules()]
     try:
-        network.eval()
+        if not keep_mode:
+            network.eval()
         for parameter, _ in grads:
             parameter.requires_grad_(False)
         yield

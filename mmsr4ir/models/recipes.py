@@ -23,6 +23,10 @@ Two ways to do less work, which change the numbers: ``task_sr+hr+mix`` is the ta
 network's loss on one batch of all three images, one pass instead of three; and a phase
 with ``reuse_sr=True`` takes the SR images of the phase before it, made before S was
 updated, instead of running S again.
+
+An S that a phase does not update is in eval mode there. With ``sr_in_train_mode=True``
+it stays in train mode, as in phase 2 of the published trainer, which makes a difference
+to networks with dropout or stochastic depth, such as SwinIR.
 """
 import math
 from collections.abc import Mapping
@@ -79,6 +83,7 @@ class Phase:
         during: The stage in which it runs, or ``'all'``.
         reuse_sr: Whether it takes the SR images of the phase before it.
         separate: Whether each loss has its own backward pass, as soon as it is there.
+        sr_in_train_mode: Whether S, which it does not update, is in train mode.
     """
 
     name: str
@@ -87,6 +92,7 @@ class Phase:
     during: str = 'all'
     reuse_sr: bool = False
     separate: bool = False
+    sr_in_train_mode: bool = False
 
     def active_losses(self, stage: str) -> list[LossTerm]:
         """The losses that count in a stage."""
@@ -177,7 +183,11 @@ def _parse_phase(name: str, cfg: Mapping, images: tuple[str, ...]) -> Phase:
     losses = tuple(sorted(losses, key=lambda term: (
         term.is_task, [_ORDER.index(image) for image in term.images], term.name)))
     phase = Phase(name, update, losses, _parse_during(where, cfg),
-                  bool(cfg.get('reuse_sr', False)), bool(cfg.get('separate', False)))
+                  *(bool(cfg.get(key, False)) for key in (
+                      'reuse_sr', 'separate', 'sr_in_train_mode')))
+    if phase.sr_in_train_mode and ('sr' in update or phase.reuse_sr):
+        raise ValueError(f'{where}, sr_in_train_mode: it is for a phase that runs S '
+                         'and does not update it; take sr_in_train_mode out')
     if phase.separate and 'sr' in update:
         raise ValueError(f'{where}, separate: its losses share one pass of S, and so '
                          'one backward pass; take separate out')

@@ -10,17 +10,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 import torch
-from mmengine.model import BaseModel, BaseTTAModel, is_model_wrapper
+from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
 
 from mmsr4ir.registry import MODELS
 
 from .batch import Batch, correct_sizes, warn_of_enlarged
-from .degradations import ImageByImage, lr_size
-from .distributed import drop_wrappers
+from .degradations import ImageByImage
+from .distributed import drop_wrappers, unwrap
 from .features import FeatureTap, frozen
-from .image_space import ImageSpace, extend_edges, to_uint8
+from .hr_input import predict_hr
+from .image_space import ImageSpace, extend_edges
 from .lr_input import LRInput, predict_lr
 from .networks import (
     build_network,
@@ -229,7 +230,9 @@ class SR4IR(BaseModel):
         buffers = copy_buffers(self) if self.skip_non_finite else None
         with ExitStack() as rest:
             for name in set(NETWORKS) - set(phase.update):
-                rest.enter_context(frozen(unwrap(self._modules[name])))
+                rest.enter_context(frozen(
+                    unwrap(self._modules[name]),
+                    keep_mode=name == 'sr' and phase.sr_in_train_mode))
             loss, logs = self.phase_losses(phase, batch, optim_wrapper)
             if self.skip_non_finite and not finite_everywhere(loss):
                 for buffer, before in buffers:
@@ -286,23 +289,30 @@ class SR4IR(BaseModel):
                     ) -> Iterator[tuple[str, Tensor]]:
         """Yield the parts of one loss, unweighted, by the names they get in the log."""
         if term.name == 'pixel':
-            yield 'loss_pixel', self.pixel_loss(
-                sr, batch.hr, None if self.count_padding else batch.mask)
+            yield 'loss_pixel', self.compare_pixels(sr, batch)
         elif term.name == 'tdp':
             with frozen(self.features.task):
                 with torch.no_grad():
                     hr_features = self.features(batch.inputs)
                 sr_features = self.features(self.to_input(sr, batch))
-            yield 'loss_tdp', self.tdp(
-                sr_features, hr_features,
-                () if self.count_padding else batch.task_sizes or batch.sizes,
-                batch.task_full)
+            yield 'loss_tdp', self.compare_features(sr_features, hr_features, batch)
         else:
             inputs, samples = self.task_batch(term.images, batch, sr)
             losses = self.network('task')(inputs, samples, mode='loss')
             for part, value in self.parse_losses(losses)[1].items():
                 if part != 'loss' or part in losses:  # else it is the others' sum
                     yield f'{"+".join(term.images)}/{part}', value
+
+    def compare_pixels(self, sr: Tensor, batch: Batch) -> Tensor:
+        """Compute the pixel loss, without padding or with it (``count_padding``)."""
+        return self.pixel_loss(
+            sr, batch.hr, None if self.count_padding else batch.mask)
+
+    def compare_features(self, sr_features: Sequence[Tensor],
+                         hr_features: Sequence[Tensor], batch: Batch) -> Tensor:
+        """Compute the TDP loss of features of SR and HR, as :meth:`compare_pixels`."""
+        sizes = () if self.count_padding else batch.task_sizes or batch.sizes
+        return self.tdp(sr_features, hr_features, sizes, batch.task_full)
 
     def task_batch(self, images: Sequence[str], batch: Batch, sr: Tensor | None
                    ) -> tuple[Tensor, Sequence]:
@@ -395,38 +405,4 @@ class SR4IR(BaseModel):
                 f"mode {mode!r}: use 'predict' or 'tensor'; train_step gives losses")
         if self.lr_input is not None:
             return predict_lr(self, inputs, data_samples, self.lr_input)
-        batch = self.prepare(inputs, data_samples)
-        restored = self.restored(batch)
-        task_input = batch.inputs if self.test_on == 'hr' else self.to_input(
-            restored, batch)
-        predictions = self.network('task')(task_input, batch.samples, mode='predict')
-        if self.task_resize:  # their meta information is that of the file's image again
-            predictions = [
-                prediction.new(metainfo=sample.metainfo)
-                for prediction, sample in zip(predictions, data_samples, strict=True)]
-        for i, (prediction, (height, width)) in enumerate(
-                zip(predictions, batch.sizes, strict=True)):
-            h, w = lr_size((height, width), self.degradation.scale)
-            prediction.images = dict(
-                hr=to_uint8(batch.hr[i, :, :height, :width]),
-                sr=to_uint8(restored[i, :, :height, :width]),
-                lr=to_uint8(batch.lr[i, :, :h, :w]))
-        return predictions
-
-    def restored(self, batch: Batch) -> Tensor:
-        """The image that predictions are made on (``test_on``)."""
-        if self.test_on == 'hr':
-            return batch.hr
-        if self.test_on == 'sr':
-            return self.super_resolve(batch)
-        height, width = batch.full
-        enlarged = nn.functional.interpolate(
-            batch.lr, scale_factor=self.degradation.scale, mode='bilinear')
-        return enlarged[..., :height, :width]
-
-
-def unwrap(network: nn.Module) -> nn.Module:
-    """Return a network without the wrappers of distributed training and of TTA."""
-    while is_model_wrapper(network) or isinstance(network, BaseTTAModel):
-        network = network.module
-    return network
+        return predict_hr(self, inputs, data_samples)

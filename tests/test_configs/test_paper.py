@@ -79,6 +79,8 @@ def test_the_published_settings(data, run):
     assert cfg.default_hooks.alternate.warmup == warmup
     phases = [(p['update'], p['losses']) for p in model.recipe.values()]
     assert phases == METHODS[method]
+    assert [p.get('sr_in_train_mode', False) for p in model.recipe.values()] == (
+        [False, True] if method == 'sr4ir' else [False])
     assert model.degradation == dict(type='mmsr4ir.BicubicDownsample', scale=scale)
     assert model.get('test_on', 'sr') == ('hr' if method == 'h2t' else 'sr')
     check_networks(model, network, scale)

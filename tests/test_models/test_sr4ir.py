@@ -8,7 +8,15 @@ from torch.nn import functional as F
 from mmsr4ir.models import networks
 from mmsr4ir.models.features import FeatureTap, frozen
 from mmsr4ir.registry import MODELS
-from toys import RECIPES, ToyTask, changed, snapshot, toy_config, toy_data
+from toys import (
+    RECIPES,
+    SR4IR_RECIPE,
+    ToyTask,
+    changed,
+    snapshot,
+    toy_config,
+    toy_data,
+)
 
 
 def build(**changes):
@@ -67,6 +75,27 @@ def test_each_phase_leaves_the_other_network_alone():
     assert moved == set(before) - still  # buffers too: both ran in train mode
     assert {n: p.requires_grad for n, p in model.named_parameters()} == grads
     assert all(m.training for m in model.modules())
+
+
+@pytest.mark.parametrize('keeps', [False, True])
+def test_the_mode_of_an_s_that_is_not_updated(keeps):
+    """Eval mode by default; train mode, without an update, as published."""
+    recipe = dict(SR4IR_RECIPE, task=dict(
+        SR4IR_RECIPE['task'], sr_in_train_mode=keeps))
+    model = build(recipe=recipe).train()
+    modes, values = [], []
+
+    def look(module, args, output):
+        modes.append((module.training, output.requires_grad))
+        values.append({n: p.detach().clone() for n, p in model.sr.named_parameters()})
+
+    model.sr.register_forward_hook(look)
+    model.train_step(toy_data(), optimizers(model))
+    assert modes == [(True, True), (keeps, False)]
+    for name, parameter in model.sr.named_parameters():
+        assert torch.equal(parameter, values[1][name])
+        assert not torch.equal(parameter, values[0][name])
+    assert all(m.training for m in model.sr.modules())
 
 
 def test_losses_against_a_plain_computation():

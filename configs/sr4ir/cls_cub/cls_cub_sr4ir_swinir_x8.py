@@ -1,7 +1,7 @@
 # SR4IR x8 with SwinIR: classification on CUB-200-2011.
 _base_ = [
     '../../_base_/paper/cls_cub.py', '../../_base_/sr/swinir_x8.py',
-    '../../_base_/recipes/sr4ir.py',
+    '../../_base_/recipes/sr4ir_published.py',
 ]
 model = dict(
     _base_.sr4ir_model, _delete_=True, task=_base_.model,

@@ -1,7 +1,7 @@
 # SR4IR x4 with EDSR: detection on PASCAL VOC 2012.
 _base_ = [
     '../../_base_/paper/det_voc.py', '../../_base_/sr/edsr_x4.py',
-    '../../_base_/recipes/sr4ir.py',
+    '../../_base_/recipes/sr4ir_published.py',
 ]
 model = dict(
     _base_.sr4ir_model, _delete_=True, task=_base_.model,
