@@ -29,7 +29,7 @@ class RampCosineRestartLR(LRSchedulerMixin, _ParamScheduler):
         by_epoch: Must be False once the scheduler is built.
 
     Raises:
-        ValueError: The scheduler would be stepped by epochs.
+        ValueError: If ``by_epoch`` is True and ``convert_to_iter_based`` is not.
     """
 
     def __init__(self, optimizer: Any, periods: Sequence[int], eta_min: float,

@@ -1,4 +1,4 @@
-"""MMEngine's Runner for configs whose pipelines give their resize to the model."""
+"""Move the resize of a config's pipelines into its model, and run such configs."""
 import copy
 import logging
 import re
@@ -20,7 +20,7 @@ _NEEDS_SIZE = re.compile(
 
 @RUNNERS.register_module()
 class SR4IRRunner(Runner):
-    """MMEngine's Runner; ``model.task_resize='pipeline'`` works in its configs.
+    """Run a config as MMEngine's Runner does, with ``model.task_resize='pipeline'``.
 
     OpenMMLab's tools build it where a config has
     ``runner_type = 'mmsr4ir.SR4IRRunner'``.
@@ -74,7 +74,11 @@ def move_resize(cfg: Config) -> Config:
 
 def _pipelines(cfg: Mapping, splits: tuple[str, ...]
                ) -> Iterator[tuple[dict, str, list[str]]]:
-    """Yield data sets with a pipeline, where they are, and what needs its sizes."""
+    """Yield each data set that has a pipeline, with its dataloader and what follows.
+
+    What follows are the names of transforms of outer data sets that depend on the
+    size of the images of this one.
+    """
     def walk(dataset: dict, where: str, after: list[str]
              ) -> Iterator[tuple[dict, str, list[str]]]:
         own = dataset.get('pipeline')
@@ -92,7 +96,7 @@ def _pipelines(cfg: Mapping, splits: tuple[str, ...]
 
 
 def _batch_augments(cfg: Mapping, model: Mapping) -> list[str]:
-    """Names of what the preprocessor does to whole batches in training."""
+    """List the names of the augmentations that the preprocessor runs on batches."""
     task = model.get('task') or {}
     places = [task.get('train_cfg')] + [
         owner.get('data_preprocessor') for owner in (cfg, model, task)]
@@ -102,7 +106,8 @@ def _batch_augments(cfg: Mapping, model: Mapping) -> list[str]:
 
 
 def _as_dicts(value: object) -> list[dict]:
-    """What a config gives as one dict, a list of them, or a dict with such a list."""
+    """Read what a config gives as a dict, a list of dicts, or a dict with such a list.
+    """
     if isinstance(value, Mapping) and 'augments' in value:
         value = value['augments']
     return [one for one in as_list(value) if isinstance(one, Mapping)]
@@ -110,16 +115,17 @@ def _as_dicts(value: object) -> list[dict]:
 
 def split_pipeline(pipeline: list[dict], where: str, after: Sequence[str] = ()
                    ) -> tuple[list[dict] | None, list[dict]]:
-    """Part a pipeline from the resize at its end.
+    """Split a pipeline into the resize at its end and the rest.
 
     Args:
         pipeline: Configs of transforms.
-        where: Whose it is, for the log.
-        after: Names of what is done after it that needs the sizes that it gives.
+        where: Name of its dataloader, for the log.
+        after: Names of transforms that run after the pipeline and depend on the size
+            that its resize gives.
 
     Returns:
-        tuple: The transforms that resize, and pad after that, or None where no
-        transform resizes or it has to stay; and the rest.
+        tuple: The transforms that resize and then pad, or None if no transform resizes
+        or the resize has to stay; and the other transforms.
     """
     names = [type_name(transform) for transform in pipeline]
     last = max((i for i, name in enumerate(names) if name in RESIZES or (
@@ -159,7 +165,7 @@ def _noted_choice(pipeline: list[dict], place: int) -> list[dict]:
 
 
 def _noted_tta(pipeline: list[dict]) -> list[dict]:
-    """A pipeline of test-time augmentation, with its sizes noted."""
+    """Note the sizes in a pipeline of test-time augmentation."""
     resizes = [one for one in pipeline if type_name(one) in RESIZES]
     noted = []
     for transform in pipeline:
@@ -172,7 +178,7 @@ def _noted_tta(pipeline: list[dict]) -> list[dict]:
 
 
 def _noted(stages: list[list[dict]]) -> list[list[dict]]:
-    """The stages of test-time augmentation, which resize and pad nothing any more."""
+    """Note the sizes in the stages of ``TestTimeAug``, instead of resizing."""
     pads = [one for stage in stages for one in stage if type_name(one) == 'Pad']
     noted = []
     if not any(type_name(one) in RESIZES for stage in stages for one in stage):

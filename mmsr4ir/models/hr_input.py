@@ -26,7 +26,7 @@ def predict_hr(model, inputs: Tensor, samples: Sequence) -> list:
     task_input = batch.inputs if model.test_on == 'hr' else model.to_input(
         restored, batch)
     predictions = model.network('task')(task_input, batch.samples, mode='predict')
-    if model.task_resize:  # their meta information is that of the file's image again
+    if model.task_resize:  # give them the meta information of the image in the file
         predictions = [
             prediction.new(metainfo=sample.metainfo)
             for prediction, sample in zip(predictions, samples, strict=True)]

@@ -206,7 +206,7 @@ class SR4IR(BaseModel):
         sizes = [tuple(s.metainfo.get('img_shape', full)[:2])
                  for s in samples] if samples else [full] * len(inputs)
         hr = self.image_space.to_image(inputs)
-        if self.task_resize:  # what it needs at the edges comes after its resize
+        if self.task_resize:  # T's own padding is added after its resize
             hr = hr[..., :max(h for h, _ in sizes), :max(w for _, w in sizes)]
         extended = extend_edges(
             hr, sizes, self.degradation.scale, mirror=self.count_padding)

@@ -1,10 +1,10 @@
-"""The task network's own resize, between the SR network and it.
+"""Resize images for the task network, after the SR network.
 
-A detector enlarges what it is given, often to 800 pixels along the short side. The LR
-image is made of the image as the camera took it, S restores that size, and only then
-the image is resized (in the code that the authors of SR4IR published, the detector's
-transform does it). Boxes, masks and maps follow; predictions come back in the pixels of
-the file, since the task network divides by ``scale_factor``.
+A detector enlarges its images, often to 800 pixels along the short side. The
+degradation makes the LR image of the image as the camera took it, S restores that size,
+and then :class:`TaskResize` enlarges the image (in the authors' code, the detector's
+transform does). It changes boxes, masks and maps, too; the task network gives its
+predictions in the pixels of the file, since it divides them by ``scale_factor``.
 """
 import copy
 import dataclasses
@@ -29,8 +29,8 @@ TASK_SIZE = 'task_size'
 RESIZES = frozenset((
     'FixScaleResize', 'FixShapeResize', 'RandomChoiceResize', 'RandomResize', 'Resize',
     'ResizeEdge', 'ResizeShortestEdge', 'ResizeToMultiple'))
-# The interpolation of OpenCV and Pillow in torch.
-_MODES = dict(bilinear='bilinear', bicubic='bicubic', area='area', nearest='nearest')
+# The interpolations of OpenCV and Pillow that torch has under the same name.
+_MODES = ('bilinear', 'bicubic', 'area', 'nearest')
 _CORNERS = ('bilinear', 'bicubic')  # the modes with align_corners
 _MOST_KNOWN = 4096  # sizes that need not be asked for again
 _INSTANCES = ('gt_instances', 'ignored_instances', 'proposals')
@@ -60,13 +60,13 @@ class SizeRule:
             leaves images as they are.
 
     Raises:
-        ValueError: It interpolates in a way that torch does not have.
+        ValueError: If a transform's ``interpolation`` is none of ``'bilinear'``,
+            ``'bicubic'``, ``'area'`` and ``'nearest'``.
     """
 
     def __init__(self, cfg: Mapping | Sequence[Mapping] | None) -> None:
         self.transforms = [
             TRANSFORMS.build(copy.deepcopy(dict(one))) for one in as_list(cfg)]
-        self.pads = any(type(one).__name__ == 'Pad' for one in self.transforms)
         self.mode = 'bilinear'
         for transform in self.transforms:
             resize = getattr(transform, 'resize', transform)  # of one that draws a size
@@ -76,9 +76,9 @@ class SizeRule:
                     raise ValueError(
                         f'model.task_resize: interpolation={kind!r} does not exist in '
                         f'torch; use one of {", ".join(_MODES)}')
-                self.mode = _MODES[kind]
-                resize.interpolation = 'nearest'  # of images without content: the
-                # fastest
+                self.mode = kind
+                # The fastest, for images without content.
+                resize.interpolation = 'nearest'
         self.resizes = bool(self.transforms)
         #: (long, short) edge of images whose sides keep their ratio, if that is all.
         self.ratio_scale = None
@@ -108,9 +108,10 @@ class SizeRule:
             if type(transform).__name__ != 'Pad':
                 size = results['img'].shape[:2]
         canvas = results['img'].shape[:2]
-        fill = results['img'][-1, -1] if self.pads else np.zeros(3)
+        if canvas == size:
+            return TaskSize(tuple(size), tuple(size))
         return TaskSize(tuple(size), tuple(canvas), tuple(
-            float(value) for value in (fill if canvas != size else np.zeros(3))))
+            float(value) for value in results['img'][-1, -1]))
 
 
 def task_rules(cfg: Mapping | Sequence[Mapping] | None, task: nn.Module
@@ -127,9 +128,10 @@ def task_rules(cfg: Mapping | Sequence[Mapping] | None, task: nn.Module
         Mapping | None: For training (True) and test; None where nothing is resized.
 
     Raises:
-        ValueError: ``cfg`` is ``'pipeline'``, which is for a whole config, see
-            :func:`mmsr4ir.engine.runner.move_resize`; the network resizes already; or
-            see :class:`SizeRule`.
+        ValueError: If ``cfg`` is ``'pipeline'``, which only
+            :func:`mmsr4ir.engine.runner.move_resize` can read; if the task network has
+            rules of its own and ``cfg`` gives others; or if :class:`SizeRule` refuses a
+            transform.
     """
     own = getattr(task, 'task_resize', None)
     if not cfg:

@@ -45,7 +45,8 @@ class TorchvisionNetwork(BaseModel):
         **options: Of torchvision's function of that name.
 
     Raises:
-        ValueError: torchvision has no such network, part or option.
+        ValueError: If torchvision has no network ``arch``, the network has no part that
+            ``frozen`` names, or its function does not take one of ``options``.
     """
 
     #: Module of torchvision, library whose data samples are taken, its preprocessor.
@@ -90,8 +91,11 @@ class TorchvisionNetwork(BaseModel):
                 f'network; did you mean one of {", ".join(close)}?')
         if self.family is not torchvision.models:
             options = dict(options, weights_backbone=None)
-        return torchvision.models.get_model(
-            arch, weights=None, num_classes=num_classes, **options)
+        try:
+            return torchvision.models.get_model(
+                arch, weights=None, num_classes=num_classes, **options)
+        except TypeError as error:
+            raise ValueError(f'model.task: torchvision\'s {arch}: {error}') from error
 
     def _preprocessor_cfg(self, network: nn.Module) -> dict:
         return dict(self.preprocessor, mean=[255 * value for value in _MEAN],
@@ -108,7 +112,8 @@ class TorchvisionNetwork(BaseModel):
         """Load the backbone's weights, if they are named.
 
         Raises:
-            WeightsError: The file is missing or holds another network.
+            WeightsError: If the file of ``weights_backbone`` does not exist, or lacks a
+                tensor of the backbone.
         """
         if self.weights_backbone is not None:
             self._load_backbone(self.weights_backbone)
