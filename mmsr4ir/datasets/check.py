@@ -82,7 +82,9 @@ def warn_of_enlarged(dataset: dict, image: dict, split: str, scope: str) -> None
         split: Whose data set it is.
         scope: The default one of the config.
     """
-    from mmsr4ir.models.task_resize import RESIZES, SizeRule  # that package needs this
+    # Not above: the models import this package.
+    from mmsr4ir.models.batch import enlarged_text
+    from mmsr4ir.models.task_resize import RESIZES, SizeRule
     resizes = [one for one in dataset.get('pipeline') or ()
                if type_name(one) in RESIZES]
     if not resizes:
@@ -92,12 +94,9 @@ def warn_of_enlarged(dataset: dict, image: dict, split: str, scope: str) -> None
         after = SizeRule(resizes[-1]).size(before).size
     times = after[0] * after[1] / (before[0] * before[1])
     if times > _ENLARGED:
-        print_log(
+        print_log(enlarged_text(
             f'the pipeline of {split}_dataloader enlarges images (the first one from '
-            f'{before[1]} x {before[0]} to {after[1]} x {after[0]} pixels) before LR '
-            f'images are made of them, which then hold {times:.1f} times the pixels '
-            "that those of the files would. model.task_resize='pipeline' moves the "
-            'resize behind the SR network, unless a crop or the like comes after it',
+            f'{before[1]} x {before[0]} to {after[1]} x {after[0]} pixels)', times),
             'current', logging.WARNING)
 
 

@@ -71,6 +71,20 @@ def correct_sizes(preprocessor: nn.Module, args: tuple) -> None:
             sample.set_metainfo(dict(img_shape=size))
 
 
+def enlarged_text(what: str, times: float) -> str:
+    """Say what it means that a pipeline enlarges images, and what to do about it.
+
+    Args:
+        what: What enlarges which image how far.
+        times: How many times as many pixels the image then has.
+    """
+    return (
+        f'{what} before the degradation makes LR images of them, which then hold '
+        f'{times:.1f} times the pixels that LR images of the files would, so that '
+        "there is less to restore. model.task_resize='pipeline' moves the resize "
+        'behind the SR network, unless a crop or the like comes after it')
+
+
 def warn_of_enlarged(samples: Sequence) -> bool:
     """Warn of images that the pipeline has enlarged before an LR image is made of them.
 
@@ -86,12 +100,8 @@ def warn_of_enlarged(samples: Sequence) -> bool:
             new / old for new, old in zip(meta.get('img_shape', ())[:2],
                                           meta.get('ori_shape', ())[:2], strict=False)]
         if len(factors) == 2 and min(factors) > _ENLARGED:
-            print_log(
+            print_log(enlarged_text(
                 f'the pipeline enlarges images (the first one {min(factors):.2f} '
-                'times) before LR images are made of them, which then hold '
-                f'{factors[0] * factors[1]:.1f} times the pixels that those of the '
-                "files would, so that there is less to restore. model.task_resize="
-                "'pipeline' moves its resize behind the SR network, unless a crop or "
-                'the like comes after it', 'current', logging.WARNING)
+                'times)', factors[0] * factors[1]), 'current', logging.WARNING)
             return True
     return False

@@ -389,6 +389,7 @@ def test_flops(arch):
     ('resnet_18', {}, "arch 'resnet_18'.* one of resnet18, "),
     ('resnet18', dict(type='mmsr4ir.TorchvisionDetector'), 'detection has no such'),
     ('resnet18', dict(frozen=['layer9']), "frozen 'layer9'.*no such part"),
+    ('resnet18', dict(depth=1), "torchvision's resnet18: .*'depth'"),
     (LRASPP, dict(min_size=9), 'aux_loss, but not min_size'),
     (FASTER, dict(trainable_backbone_layers=3), 'has no effect here'),
     (SSD, dict(weights_backbone='a.pth'), 'other names than any classifier'),
