@@ -11,8 +11,8 @@ import torch
 from mmsr4ir.drawing import write_png
 from mmsr4ir.evaluation import SRQuality
 from mmsr4ir.images import ImageError
+from mmsr4ir.models.image_space import to_uint8
 from mmsr4ir.models.paired_lr import PairedLR
-from mmsr4ir.models.sr4ir import to_uint8
 from mmsr4ir.models.upsamplers import InterpolateUpsampler
 from mmsr4ir.registry import MODELS
 

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmsr4ir.engine.runner import SR4IRRunner
+from mmsr4ir.models.batch import Batch
 from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.models.features import frozen
 from mmsr4ir.models.recipes import NETWORKS, Phase
-from mmsr4ir.models.sr4ir import SR4IR, Batch
+from mmsr4ir.models.sr4ir import SR4IR
 
 from .runs import use_exact_loops
 from .speed import Laps, endless

@@ -13,9 +13,10 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.utils import import_modules_from_strings
 from torch import Tensor
 
+from mmsr4ir.models.batch import Batch
 from mmsr4ir.models.features import FeatureTap
 from mmsr4ir.models.recipes import NETWORKS, Phase
-from mmsr4ir.models.sr4ir import SR4IR, Batch
+from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.registry import MODELS
 
 from .build import build_loader, build_model

@@ -11,7 +11,7 @@ from torch import nn
 from mmsr4ir.apis import export
 from mmsr4ir.apis.build import build_model
 from mmsr4ir.apis.export import ExportError, ExportPart, difference, trace
-from mmsr4ir.models.sr4ir import Batch
+from mmsr4ir.models.batch import Batch
 from mmsr4ir.registry import MODELS
 from toys import toy_config
 
