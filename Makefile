@@ -25,7 +25,16 @@ EXPECTED := mmagic|gradio .* pillow$(if $(filter onedl,$(LINE)),|mmsr4ir)
 # inside of other packages, the published trainer's losses, a training of each task.
 PORTABLE := tests/test_import.py tests/test_check_env.py tests/test_compat \
   tests/test_models/test_golden.py tests/test_models/test_spandrel_network.py \
-  tests/test_tools/test_tasks.py tests/test_tools/test_train_test.py
+  tests/test_cli/test_tasks.py tests/test_cli/test_train_test.py
+# A choice for every commit, about 90 s: no training through the command lines.
+FAST := tests/test_import.py tests/test_check_env.py tests/test_compat \
+  tests/test_models tests/test_datasets tests/test_evaluation tests/test_utils
+# Where the spelling is checked.
+SPELLED := $(wildcard *.md *.cff *.py .github/* configs demo docs mmsr4ir requirements \
+  tests tools)
+# What only `make html` needs.
+DOCS := requirements/docs.txt
+DOCS_READY := $(VENV)/.docs-ready
 
 # It is run, not looked up: a pyenv shim exists for versions that do not run.
 FITS := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))
@@ -38,10 +47,16 @@ FULL_MMCV := from importlib.metadata import files, packages_distributions, versi
 help:
 	@echo 'make demo   train, test and draw on the embedded data (TASK=$(TASK))'
 	@echo 'make test   run the test suite'
+	@echo 'make test-fast  run a choice of fast tests (about 90 s)'
 	@echo 'make test-python  run what must hold on every Python (PYTHON=...)'
 	@echo 'make test-onedl   run it with the maintained forks of the OpenMMLab packages'
-	@echo 'make lint   check the style'
+	@echo 'make coverage  run the test suite and print which lines it covers'
+	@echo 'make lint   check the style, the docstrings and the spelling'
+	@echo 'make spell  check only the spelling'
+	@echo 'make types  check the types of the package'
+	@echo 'make format  format all Python files'
 	@echo 'make docs   run the commands of README.md and docs/en'
+	@echo 'make html   build the documentation site in docs/_build/html'
 	@echo 'make setup  only set up $(VENV) (PYTHON=... names the interpreter)'
 	@echo 'make constraints  choose the versions of all packages anew (needs a network)'
 	@echo 'make clean  remove $(VENV), caches, builds and demo_output'
@@ -103,10 +118,17 @@ $(READY): $(REQUIREMENTS) $(APART) $(CONSTRAINTS) setup.py pyproject.toml
 	@mv $(UNFINISHED) $@ && touch $@
 
 demo: $(READY)
-	$(PY) tools/demo.py --task $(TASK)
+	$(PY) tools/embedded_demo.py --task $(TASK)
 
 test: $(READY)
 	$(PY) -m pytest $(TESTS)
+
+test-fast: $(READY)
+	$(PY) -m pytest -m 'not slow' $(FAST)
+
+# It also counts the tools that tests start in processes of their own.
+coverage: $(READY)
+	$(PY) -m pytest --cov --cov-report=term --cov-report=xml $(TESTS)
 
 test-python:
 	@version=$$($(or $(PYTHON),python3) -c \
@@ -122,20 +144,43 @@ constraints: $(READY)
 	@sed -n '/^#/p' $(CONSTRAINTS) > $(VENV)/constraints.new
 	@echo 'mmcv-lite<2.2' | $(VENV)/bin/uv pip compile -q --universal --python-version 3.10 \
 	  --no-annotate --no-header --override $(APART) \
-	  $(subst onedl,mminstall,$(REQUIREMENTS)) - \
+	  $(subst onedl,mminstall,$(REQUIREMENTS)) $(DOCS) - \
 	  > $(VENV)/resolved.txt
 	@echo 'mmagic==1.2.0' | sort - $(VENV)/resolved.txt >> $(VENV)/constraints.new
 	@cp $(VENV)/constraints.new $(CONSTRAINTS)
 	@git diff --stat $(CONSTRAINTS)
 
-lint: $(READY)
+lint: spell
 	$(PY) -m ruff check .
+
+spell: $(READY)
+	$(PY) -m codespell_lib $(SPELLED)
+
+types: $(READY)
+	$(PY) -m mypy
+
+format: $(READY)
+	$(PY) -m ruff format .
 
 docs: $(READY)
 	$(PY) tools/misc/run_doc_commands.py --jobs 2
 
+$(DOCS_READY): $(READY) $(DOCS)
+	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	  "error: make html needs Python 3.11 or later")'
+	@$(PIP) install -q -r $(DOCS) -c $(VENV)/constraints.txt
+	@touch $@
+
+# Sphinx writes all pages anew, since a module may have moved.
+html: $(DOCS_READY)
+	@rm -rf docs/api docs/_build
+	$(PY) -m sphinx -b html -W --keep-going -q docs docs/_build/html
+	@echo 'open docs/_build/html/index.html'
+
 clean:
 	rm -rf $(VENV) demo_output build dist *.egg-info mmsr4ir/.mim \
-	  .pytest_cache .ruff_cache .hypothesis
+	  .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage* coverage.xml \
+	  docs/api docs/_build
 
-.PHONY: help setup demo test test-python test-onedl lint docs constraints clean
+.PHONY: help setup demo test test-fast test-python test-onedl coverage lint spell types \
+  format docs html constraints clean

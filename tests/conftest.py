@@ -17,7 +17,7 @@ import mmsr4ir  # noqa: F401  (before anything imports mmcv.ops)
 
 ROOT = Path(__file__).parents[1]
 LIMIT = 300  # seconds that a tool may take
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent / 'helpers'))
 torch.set_num_threads(1)  # two workers with all cores each wait for each other
 
 
@@ -127,7 +127,7 @@ class ToolServer:
     def start(self) -> None:
         with open(self.folder / 'server.txt', 'w') as log:
             self.process = subprocess.Popen(
-                [sys.executable, 'tests/tool_server.py'], cwd=ROOT, text=True,
+                [sys.executable, 'tests/helpers/tool_server.py'], cwd=ROOT, text=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
                 env=environment())
 

@@ -1,9 +1,7 @@
 """Whatever stands in a file that is ours to read: it is read, or refused by name."""
-import importlib.util
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,15 +13,19 @@ from hypothesis import strategies as st
 from scipy.io import savemat
 from test_hostile import numbers, raw, values
 
-from mmsr4ir.apis.build import find_run
-from mmsr4ir.apis.convert import ConvertError, find_state_dict, read_checkpoint
-from mmsr4ir.apis.convert import read_config as read_saved_config
-from mmsr4ir.apis.logs import LogError, read_log
-from mmsr4ir.apis.resume import ResumeError, resume_point
-from mmsr4ir.apis.runs import read_config
-from mmsr4ir.datasets.check import DataError
+from mmsr4ir.analysis.logs import LogError, read_log
+from mmsr4ir.cli import prepare_cars as cars
+from mmsr4ir.cli import prepare_cub as cub
+from mmsr4ir.cli import prepare_voc_seg as voc_seg
+from mmsr4ir.cli import voc2coco as voc
+from mmsr4ir.cli.arguments import read_config
+from mmsr4ir.datasets.checks.before_run import DataError
 from mmsr4ir.datasets.class_lists import prepare_lists
 from mmsr4ir.datasets.textured_shapes import write_dataset
+from mmsr4ir.deployment.convert import ConvertError, find_state_dict, read_checkpoint
+from mmsr4ir.deployment.convert import read_config as read_saved_config
+from mmsr4ir.engine.build import find_run
+from mmsr4ir.engine.resume import ResumeError, resume_point
 from mmsr4ir.models.weights import WeightsError, load_weights
 
 ROOT = Path(__file__).parents[1]
@@ -32,18 +34,6 @@ fuzz = settings(max_examples=100, deadline=None, derandomize=True,
 notes = raw | st.sampled_from([
     b'/' + b'a' * 5000 + b'/epoch_1.pth', b'a\x00b/epoch_1.pth', b'\xff\xfe/x', b'\n'])
 
-
-def tool(name):
-    path = ROOT / f'tools/dataset_converters/{name}.py'
-    spec = importlib.util.spec_from_file_location(f'{name}_fuzzed', path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-cub, cars, voc_seg, voc = map(
-    tool, ('prepare_cub', 'prepare_cars', 'prepare_voc_seg', 'voc2coco'))
 
 words = st.sampled_from([
     '1', '2', '3', '0', '-1', '1.5', 'nan', '9' * 30, '9' * 5000, '\u0663', 'a.png',

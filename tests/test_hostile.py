@@ -1,4 +1,5 @@
 """Files made to do harm, or just broken in any way: refused, with an error of ours."""
+import importlib
 import json
 import struct
 import sys
@@ -17,20 +18,23 @@ from hypothesis import strategies as st
 from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from mmsr4ir.apis import inputs, lr_dataset, read_config
-from mmsr4ir.apis.logs import LogError, read_log
-from mmsr4ir.apis.resume import is_whole
-from mmsr4ir.benchmark.methods import BenchmarkError
-from mmsr4ir.benchmark.runner import read_json
+from mmsr4ir.analysis.logs import LogError, read_log
+from mmsr4ir.apis import inputs
+from mmsr4ir.cli import voc2coco as voc
+from mmsr4ir.cli.arguments import read_config
+from mmsr4ir.comparison.methods import BenchmarkError
+from mmsr4ir.comparison.runner import read_json
 from mmsr4ir.compat.checkpoint import (
     UnsafeCheckpointError,
     load_from_local,
     load_predictions,
 )
-from mmsr4ir.datasets.check import DataError, check_data, check_images
-from mmsr4ir.datasets.image_scan import scan_image, scan_mask
-from mmsr4ir.datasets.training_samples import TrainingSamples, UnreadableImageError
-from mmsr4ir.images import ImageError
+from mmsr4ir.datasets import lr_dataset
+from mmsr4ir.datasets.checks.before_run import DataError, check_data, check_images
+from mmsr4ir.datasets.checks.images import scan_image, scan_mask
+from mmsr4ir.engine.resume import is_whole
+from mmsr4ir.engine.training_samples import TrainingSamples, UnreadableImageError
+from mmsr4ir.utils.images import ImageError
 
 sys.path.insert(0, str(Path(__file__).parent / 'test_engine'))
 from test_hooks import runner  # noqa: E402
@@ -87,9 +91,9 @@ def test_any_coco_file_passes_or_is_refused_before_a_training(tmp_path, content)
 @fuzz
 @given(coco)
 def test_any_coco_content_passes_or_is_reported_by_the_verifier(tmp_path, content):
-    from mmsr4ir.datasets.check import read_coco
-    from mmsr4ir.datasets.coco_check import check_coco
-    from mmsr4ir.datasets.verify import Report
+    from mmsr4ir.datasets.checks.before_run import read_coco
+    from mmsr4ir.datasets.checks.coco import check_coco
+    from mmsr4ir.datasets.checks.verify import Report
     (tmp_path / 'coco.json').write_text(json.dumps(content))
     report = Report('coco.json', ['a', 'b'])
     try:
@@ -172,18 +176,6 @@ xml = st.recursive(
             lambda pair: f'<{pair[0]}>{"".join(pair[1])}</{pair[0]}>'), max_leaves=12)
 
 
-@pytest.fixture(scope='module')
-def voc():
-    import importlib.util
-    import sys
-    path = Path(__file__).parents[1] / 'tools/dataset_converters/voc2coco.py'
-    spec = importlib.util.spec_from_file_location('voc2coco_fuzzed', path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @fuzz
 @given(st.binary(max_size=50) | xml.map(str.encode)
        | xml.map(lambda text: f'<annotation><object>{text}</object></annotation>'
@@ -194,7 +186,7 @@ def voc():
                       '{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>'
                       '</annotation>').format(*c).encode()))
 def test_any_voc_annotation_is_converted_to_finite_boxes_or_refused(
-        voc, tmp_path, content):
+        tmp_path, content):
     path = tmp_path / 'a.xml'
     path.write_bytes(content)
     write_png_header(tmp_path / 'a.png', 8, 8)
@@ -220,7 +212,7 @@ def write_png_header(path, width, height):
 
 
 def test_an_image_bomb_is_refused_before_and_in_a_training_and_by_the_converter(
-        voc, tmp_path):
+        tmp_path):
     path = tmp_path / 'bomb.png'
     write_png_header(path, 50_000, 50_000)
     (tmp_path / 'bomb.xml').write_text('<annotation></annotation>')
@@ -247,13 +239,12 @@ def test_an_image_bomb_is_refused_before_and_in_a_training_and_by_the_converter(
 
 
 @pytest.mark.parametrize('tool', [
-    'train', 'benchmark', 'misc/print_config', 'misc/verify_dataset',
-    'analysis_tools/get_flops', 'dataset_converters/make_lr_dataset --images . --out x',
-    'deployment/export_model a.pth --out b.onnx'])
+    'train', 'compare', 'print_config', 'verify_dataset', 'get_flops',
+    'make_lr_dataset --images . --out x', 'export_model a.pth --out b.onnx'])
 def test_a_config_by_address_is_refused(tool, monkeypatch, capsys):
     """Configs are Python code; nothing is fetched."""
     tool, *options = tool.split()
-    module = load_tool(tool)
+    module = importlib.import_module(f'mmsr4ir.cli.{tool}')
     monkeypatch.setattr(
         'sys.argv', [tool, 'https://example.org/config.py', *options])
     monkeypatch.setattr('socket.socket', None)
@@ -271,15 +262,6 @@ def test_a_config_with_a_base_by_address_is_refused(base, tmp_path, monkeypatch)
     monkeypatch.setattr('socket.socket', None)
     with pytest.raises(SystemExit, match='a.py cannot be read: '):
         read_config(str(tmp_path / 'a.py'))
-
-
-def load_tool(name):
-    import importlib.util
-    path = Path(__file__).parents[1] / f'tools/{name}.py'
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_a_video_of_huge_frames_is_refused_before_one_is_decoded(monkeypatch):

@@ -12,11 +12,11 @@ from mmengine.infer import BaseInferencer
 from rich.progress import track
 from torch import nn
 
-from mmsr4ir.drawing import build_annotator, write_png
-from mmsr4ir.images import MAX_PIXELS
-from mmsr4ir.models.lr_input import LRInput, recognise, restore_all
+from mmsr4ir.engine.build import build_model, find_run
+from mmsr4ir.models.prediction.lr_input import LRInput, recognise, restore_all
+from mmsr4ir.utils.images import MAX_PIXELS
+from mmsr4ir.visualization.drawing import build_annotator, write_png
 
-from .build import build_model, find_run
 from .inputs import Item, Source, find_sources, read_items
 from .predictions import is_multi_label, on_restored, plain, write_prediction
 from .restoring import restore_to_png, restored_rows
@@ -76,7 +76,7 @@ class SR4IRInferencer(BaseInferencer):
         device: By default the GPU, if there is one.
         show_progress: Whether to draw a progress bar.
         max_pixels: An image with more is refused, see
-            :func:`mmsr4ir.images.read_image`.
+            :func:`mmsr4ir.utils.images.read_image`.
         max_task_pixels: An image that has more once it is restored is refused, unless
             it is only restored: the task network sees it as a whole.
 
@@ -116,7 +116,7 @@ class SR4IRInferencer(BaseInferencer):
             tile: Largest edge, in LR pixels, that S restores at once (default 256);
                 None: any.
             overlap: LR pixels that a tile sees of its neighbours (default 32), see
-                :mod:`mmsr4ir.models.tiles`.
+                :mod:`mmsr4ir.models.prediction.tiles`.
             restore_only: Leave the recognition out.
             draw: Whether to draw predictions (default: yes).
             score_thr: Boxes below this score are not drawn (default 0.3).

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from mmengine.logging import print_log
 
-from mmsr4ir.engine.picture_grid_hook import unique_names
-from mmsr4ir.images import (
+from mmsr4ir.utils.files import unique_names
+from mmsr4ir.utils.images import (
     MAX_PIXELS,
     ImageError,
     check_array,
@@ -72,7 +72,7 @@ def find_sources(inputs, max_pixels: int = MAX_PIXELS) -> list[Source]:
             file, of a video or of a folder, whose images are taken in the order of
             their names; a pattern as ``'photos/**/*.jpg'``; an address ``http://`` or
             ``https://`` of an image; or a list of any of these.
-        max_pixels: See :func:`mmsr4ir.images.read_image`.
+        max_pixels: See :func:`mmsr4ir.utils.images.read_image`.
 
     Raises:
         TypeError: Something is none of these.

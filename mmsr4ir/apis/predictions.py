@@ -7,8 +7,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from torch import nn
 
-from mmsr4ir.drawing import encode_png
-from mmsr4ir.files import write_whole
+from mmsr4ir.utils.files import write_whole
+from mmsr4ir.visualization.drawing import encode_png
 
 
 def is_multi_label(task: nn.Module) -> bool:

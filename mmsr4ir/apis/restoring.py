@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmsr4ir.files import whole_file
 from mmsr4ir.models.image_space import to_uint8
+from mmsr4ir.models.prediction.tiles import BLEND, restored_blocks
 from mmsr4ir.models.sr4ir import SR4IR
-from mmsr4ir.models.tiles import BLEND, restored_blocks
+from mmsr4ir.utils.files import whole_file
 
 
 def restored_rows(model: SR4IR, image: np.ndarray, tile: int | None, overlap: int
@@ -22,7 +22,7 @@ def restored_rows(model: SR4IR, image: np.ndarray, tile: int | None, overlap: in
     Args:
         model: In eval mode.
         image: (height, width, 3), RGB, uint8.
-        tile, overlap: See :class:`~mmsr4ir.models.lr_input.LRInput`.
+        tile, overlap: See :class:`~mmsr4ir.models.prediction.lr_input.LRInput`.
 
     Yields:
         np.ndarray: (rows, width * scale, 3), RGB, uint8, from the top.

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mmsr4ir.drawing import write_png
 from mmsr4ir.evaluation import SRQuality
-from mmsr4ir.images import ImageError
+from mmsr4ir.models.degradations.paired_lr import PairedLR
 from mmsr4ir.models.image_space import to_uint8
-from mmsr4ir.models.paired_lr import PairedLR
 from mmsr4ir.models.upsamplers import InterpolateUpsampler
 from mmsr4ir.registry import MODELS
+from mmsr4ir.utils.images import ImageError
+from mmsr4ir.visualization.drawing import write_png
 
 from .inferencer import Result, SR4IRInferencer
 from .predictions import write_prediction

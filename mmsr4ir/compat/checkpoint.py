@@ -40,7 +40,7 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.utils import digit_version
 
-from mmsr4ir.files import write_whole
+from mmsr4ir.utils.files import write_whole
 
 if digit_version(torch.__version__) < digit_version('2.6'):
     raise ImportError(

@@ -1,1 +1,1 @@
-"""The embedded dataset."""
+"""The embedded data set, and the transforms and lists that own data needs."""

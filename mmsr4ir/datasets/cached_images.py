@@ -11,8 +11,8 @@ import PIL
 from mmcv.transforms import LoadImageFromFile
 from mmengine.logging import print_log
 
-from mmsr4ir.files import whole_file
 from mmsr4ir.registry import TRANSFORMS
+from mmsr4ir.utils.files import whole_file
 
 _DECODERS = (cv2.__version__, PIL.__version__)
 

@@ -3,60 +3,20 @@
 ``meta/<split>.txt`` has ``path number`` a line and ``meta/classes.txt`` a name a line,
 as mmpretrain's ``CustomDataset`` takes them; no image is moved or copied.
 """
-import argparse
 import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mmsr4ir.files import write_whole
+from mmsr4ir.utils.files import write_whole
 
-from .check import DataError
-from .image_scan import default_workers
-from .verify import Report, check_labels, check_occurrence
+from .checks.before_run import DataError
+from .checks.verify import Report, check_labels, check_occurrence
 
 #: (path from the set's folder, class number) of each image
 Samples = list[tuple[str, int]]
 _SHOWN = 20
-
-
-def add_list_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that the classification tools share."""
-    parser.add_argument('root', type=Path, help='folder of the data set')
-    parser.add_argument(
-        '--out', type=Path, help='folder for the lists (default: ROOT/meta)')
-    add_check_arguments(parser)
-
-
-def add_check_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        '--skip-broken', action='store_true',
-        help='leave out what cannot be used (default: list it, write nothing and end '
-        'with exit code 1)')
-    add_workers(parser)
-
-
-def add_workers(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        '--workers', type=positive, default=default_workers(), metavar='N',
-        help='threads that read the images (default: %(default)s)')
-
-
-def positive(text: str) -> int:
-    """An option's whole number from 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'{text} is below 1')
-    return value
-
-
-def share(text: str) -> float:
-    """An option's share, between 0 and 1."""
-    value = float(text)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
-    return value
 
 
 def split_names(names: Sequence[str], val_share: float, seed: int) -> set[str]:

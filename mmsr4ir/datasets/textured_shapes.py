@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from mmsr4ir.files import load_json
+from mmsr4ir.utils.files import load_json
 
 CLASSES = ('horizontal', 'vertical', 'diagonal', 'checker')
 #: Period of the patterns in pixels, from and to.

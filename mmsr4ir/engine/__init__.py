@@ -1,22 +1,22 @@
-"""Hooks, loops, the log processor and what is around the optimizers."""
-from .alternate_training_hook import AlternateTrainingHook
+"""Train and test: runner, loops, hooks, optimizers, schedules and the log."""
 from .amp import AmpOptimWrapper
-from .checkpoint_match_hook import CheckpointMatchHook
 from .exact_loops import ExactEpochLoop, ExactIterLoop
-from .forward_hooks import (
+from .hooks import (
     ActivationCheckpointHook,
+    AlternateTrainingHook,
+    CheckpointMatchHook,
     CompileHook,
+    NonFiniteLossHook,
+    NothingFoundHook,
+    PictureGridHook,
+    ProgressBarHook,
+    RunRecordHook,
     SparseRoIAlignHook,
 )
 from .log_processor import PhaseLogProcessor
 from .lr_test_loop import LRTestLoop
-from .non_finite_loss_hook import NonFiniteLossHook
-from .nothing_found_hook import NothingFoundHook
 from .optim_wrapper_constructor import PerNetworkOptimWrapperConstructor
-from .picture_grid_hook import PictureGridHook
-from .progress_bar_hook import ProgressBarHook
 from .published_schedule import RampCosineRestartLR
-from .run_record_hook import RunRecordHook
 from .runner import SR4IRRunner, move_resize
 
 __all__ = [

@@ -26,11 +26,11 @@ from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
-from mmsr4ir.datasets.training_samples import TrainingSamples, seed_all
 from mmsr4ir.registry import LOOPS
+from mmsr4ir.utils.out_of_memory import explain_out_of_memory
 
 from .optim_wrapper_constructor import AccumulatingOptimWrappers
-from .out_of_memory import explain_out_of_memory
+from .training_samples import TrainingSamples, seed_all
 
 
 class PlacedBatches:

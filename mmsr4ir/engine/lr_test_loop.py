@@ -3,7 +3,7 @@ from mmengine.dataset import Compose
 from mmengine.runner import TestLoop
 
 from mmsr4ir.models.distributed import unwrap
-from mmsr4ir.models.lr_input import LRInput
+from mmsr4ir.models.prediction.lr_input import LRInput
 from mmsr4ir.registry import LOOPS
 
 
@@ -23,7 +23,8 @@ class LRTestLoop(TestLoop):
 
     Args:
         runner, dataloader, evaluator, fp16: As for :class:`mmengine.runner.TestLoop`.
-        coordinates, tile, overlap: See :class:`~mmsr4ir.models.lr_input.LRInput`.
+        coordinates, tile, overlap: See
+            :class:`~mmsr4ir.models.prediction.lr_input.LRInput`.
 
     Raises:
         ValueError: The pipeline would change the size of the LR images, or one of the

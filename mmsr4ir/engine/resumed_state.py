@@ -7,7 +7,7 @@ from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 
-from mmsr4ir.config_values import config_values
+from mmsr4ir.utils.configs import config_values
 
 #: Parts of a config that a training depends on.
 _COMPARED = ('model', 'optim_wrapper', 'param_scheduler', 'train_cfg',

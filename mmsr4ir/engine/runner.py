@@ -8,9 +8,9 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from mmsr4ir.config_values import as_list, type_name
 from mmsr4ir.models.task_resize import RESIZES
 from mmsr4ir.registry import RUNNERS
+from mmsr4ir.utils.configs import as_list, type_name
 
 # What works on the size that a resize before it gave: it belongs to the augmentation.
 _NEEDS_SIZE = re.compile(

@@ -1,16 +1,17 @@
 """The model, its losses, and the parts between HR image and task network."""
-from .degradation_steps import (
+from .degradations import (
+    BicubicDownsample,
+    Degradation,
     GaussianNoise,
     JPEGCompression,
     OneOf,
+    PairedLR,
     PoissonNoise,
     RandomBlur,
     RandomResize,
 )
-from .degradations import BicubicDownsample, Degradation
 from .distributed import SeparateDistributedDataParallel
 from .losses import PixelLoss, TDPLoss
-from .paired_lr import PairedLR
 from .patch_mix import CrossQualityPatchMix, patch_mix
 from .spandrel_network import Spandrel
 from .sr4ir import SR4IR

@@ -17,12 +17,10 @@ from torch import Tensor, nn
 from mmsr4ir.registry import MODELS
 
 from .batch import Batch, correct_sizes, warn_of_enlarged
-from .degradations import ImageByImage
+from .degradations.degradation import ImageByImage
 from .distributed import drop_wrappers, unwrap
 from .features import FeatureTap, frozen
-from .hr_input import predict_hr
 from .image_space import ImageSpace, extend_edges
-from .lr_input import LRInput, predict_lr
 from .networks import (
     build_network,
     check_batched,
@@ -31,6 +29,8 @@ from .networks import (
     check_updates,
     set_num_classes,
 )
+from .prediction.hr_input import predict_hr
+from .prediction.lr_input import LRInput, predict_lr
 from .recipes import NETWORKS, LossTerm, Phase, parse_recipe
 from .task_resize import TaskResize, task_rules
 from .updates import backward, copy_buffers, finite_everywhere, no_sync, step
@@ -385,7 +385,7 @@ class SR4IR(BaseModel):
         Args:
             inputs: (N, 3, H, W), normalised HR images; LR images if ``lr_input`` is
                 set, which are then restored as they are, see
-                :func:`~mmsr4ir.models.lr_input.predict_lr`.
+                :func:`~mmsr4ir.models.prediction.lr_input.predict_lr`.
             data_samples: The task's data samples.
             mode: ``'predict'``; or ``'tensor'`` for the SR image itself. The losses
                 belong to :meth:`train_step`, which also updates.

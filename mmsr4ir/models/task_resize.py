@@ -17,7 +17,7 @@ from mmengine.registry import TRANSFORMS
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import Tensor, nn
 
-from mmsr4ir.config_values import as_list
+from mmsr4ir.utils.configs import as_list
 
 from .batch import Batch
 from .image_space import ImageSpace

@@ -12,9 +12,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from mmsr4ir.apis import SR4IRInferencer
-from mmsr4ir.apis.build import build_model
 from mmsr4ir.apis.inferencer import Result
-from mmsr4ir.drawing import write_png
+from mmsr4ir.engine.build import build_model
+from mmsr4ir.visualization.drawing import write_png
 
 RNG = np.random.default_rng(0)
 A, B = (RNG.integers(0, 256, (h, w, 3), dtype=np.uint8)

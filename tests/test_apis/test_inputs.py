@@ -10,8 +10,8 @@ import pytest
 
 from mmsr4ir.apis import inputs
 from mmsr4ir.apis.inputs import fetch, find_sources, read_items
-from mmsr4ir.drawing import write_png
-from mmsr4ir.images import ImageError
+from mmsr4ir.utils.images import ImageError
+from mmsr4ir.visualization.drawing import write_png
 
 
 def picture(value: int) -> np.ndarray:

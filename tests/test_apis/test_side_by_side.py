@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from mmsr4ir.apis import SR4IRInferencer
 from mmsr4ir.apis.side_by_side import SideBySide, score_rows, write_comparison
-from mmsr4ir.apis.web import AS_IT_IS, build_page
-from mmsr4ir.images import ImageError
-from mmsr4ir.models.paired_lr import PairedLR
+from mmsr4ir.cli.web_page import AS_IT_IS, build_page
+from mmsr4ir.models.degradations.paired_lr import PairedLR
+from mmsr4ir.utils.images import ImageError
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (70, 98, 3), dtype=np.uint8)
 

@@ -1,14 +1,14 @@
 """SwinIR, which a tracer must be able to leave open to any batch and size.
 
-That it then does, also in ONNX, is in tests/test_apis/test_export.py.
+That it then does, also in ONNX, is in tests/test_deployment/test_export.py.
 """
 import pytest
 import torch
 from torch import nn
 from torch.export import Dim
 
-from mmsr4ir.apis.export import whole_windows
 from mmsr4ir.compat.swinir import any_size, window_reverse
+from mmsr4ir.deployment.export import whole_windows
 from mmsr4ir.registry import MODELS
 
 SWINIR = dict(

@@ -14,9 +14,9 @@ from mmengine.dataset import Compose
 from mmengine.registry import MODELS, PARAM_SCHEDULERS, init_default_scope
 from torch import nn
 
-from mmsr4ir.config_values import config_values
 from mmsr4ir.engine import PerNetworkOptimWrapperConstructor, move_resize
 from mmsr4ir.models.weights import WeightsError
+from mmsr4ir.utils.configs import config_values
 
 # data: epochs, warm-up, ramp, batch, lr and weight decay of T, classes, TDP layer,
 # levels, weights, grid

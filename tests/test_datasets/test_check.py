@@ -12,7 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.config import Config
 
-from mmsr4ir.datasets.check import DataError, check_data, check_images, read_coco
+from mmsr4ir.datasets.checks.before_run import (
+    DataError,
+    check_data,
+    check_images,
+    read_coco,
+)
 from mmsr4ir.engine import move_resize
 
 CONFIG = 'configs/sr4ir/faster-rcnn_edsr_tiny.py'
@@ -220,7 +225,7 @@ def test_entries_that_mmdet_cannot_use(part, change, message, root):
 
 def test_images_that_are_enlarged_before_s_are_warned_of(coco_root, monkeypatch):
     said = []
-    monkeypatch.setattr('mmsr4ir.datasets.check.print_log',
+    monkeypatch.setattr('mmsr4ir.datasets.checks.before_run.print_log',
                         lambda text, *_: said.append(text))
     cfg = Config.fromfile(CONFIG)
     cfg.merge_from_dict({

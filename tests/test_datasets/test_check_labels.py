@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from PIL import Image
 
-from mmsr4ir.datasets.check import DataError, check_data
+from mmsr4ir.datasets.checks.before_run import DataError, check_data
 
 
 @pytest.fixture

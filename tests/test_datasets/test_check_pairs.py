@@ -5,8 +5,8 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from mmsr4ir.datasets.check import DataError
-from mmsr4ir.datasets.check_pairs import check_pairs, check_transforms
+from mmsr4ir.datasets.checks.before_run import DataError
+from mmsr4ir.datasets.checks.pairs import check_pairs, check_transforms
 
 LOAD, PACK = dict(type='LoadImageFromFile'), dict(type='PackInputs')
 FLIP = dict(type='RandomFlip', prob=0.5)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mmcv.transforms import LoadImageFromFile
 from PIL import Image
 
-from mmsr4ir.datasets.image_scan import (
+from mmsr4ir.datasets.checks.images import (
     Scan,
     image_problem,
     loaded_size,

@@ -7,9 +7,9 @@ from mmdet.structures.bbox import HorizontalBoxes
 from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 
-from mmsr4ir.datasets.check import DataError
-from mmsr4ir.datasets.coco_check import check_coco
-from mmsr4ir.datasets.verify import (
+from mmsr4ir.datasets.checks.before_run import DataError
+from mmsr4ir.datasets.checks.coco import check_coco
+from mmsr4ir.datasets.checks.verify import (
     Report,
     box_problem,
     check_boxes,

@@ -10,9 +10,9 @@ from test_hooks import ToyDataset, runner
 from torch.utils.data import default_collate
 
 from mmsr4ir.compat.checkpoint import load_from_local
-from mmsr4ir.datasets.training_samples import TrainingSamples, UnreadableImageError
-from mmsr4ir.engine.out_of_memory import OutOfMemoryError
+from mmsr4ir.engine.training_samples import TrainingSamples, UnreadableImageError
 from mmsr4ir.models.sr4ir import SR4IR
+from mmsr4ir.utils.out_of_memory import OutOfMemoryError
 from toys import snapshot, toy_config
 
 
@@ -257,7 +257,7 @@ def test_memory_that_is_really_full_is_known_as_such(tmp_path):
     model['task']['channels'] = 1 << 40  # an allocation that no machine has
     with pytest.raises(RuntimeError) as caught:
         runner(tmp_path, model=model)
-    from mmsr4ir.engine.out_of_memory import is_out_of_memory
+    from mmsr4ir.utils.out_of_memory import is_out_of_memory
     assert is_out_of_memory(caught.value)
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from mmengine.dataset import DefaultSampler
 
-from mmsr4ir.datasets.training_samples import TrainingSamples, seed_all
 from mmsr4ir.engine.exact_loops import PlacedBatches
+from mmsr4ir.engine.training_samples import TrainingSamples, seed_all
 from toys import ToyDraws
 
 KINDS = ('epochs', 'epochs, saved within, 2 workers, EMA', 'iterations, float16, EMA',
@@ -22,7 +22,7 @@ KINDS = ('epochs', 'epochs, saved within, 2 workers, EMA', 'iterations, float16,
 def results(tmp_path_factory, run_tool):
     """18 kills, three for each kind of training; the script draws the moments."""
     path = tmp_path_factory.mktemp('kill') / 'results.json'
-    run_tool(sys.executable, 'tests/kill_and_resume.py', '--moments', '18',
+    run_tool(sys.executable, 'tests/helpers/kill_and_resume.py', '--moments', '18',
              '--json', path)
     return json.loads(path.read_text())
 

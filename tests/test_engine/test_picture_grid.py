@@ -16,8 +16,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.data import Dataset
 
 from mmsr4ir.compat.checkpoint import load_from_local
-from mmsr4ir.engine.picture_grid_hook import PictureGridHook, choose_images
-from mmsr4ir.engine.picture_panels import (
+from mmsr4ir.engine.hooks.picture_grid_hook import PictureGridHook, choose_images
+from mmsr4ir.visualization.panels import (
     colour_map,
     error_map,
     in_every_process,

@@ -13,7 +13,7 @@ import torch
 from conftest import ROOT
 from test_log_processor import close, lines, steps, training, validated  # noqa: F401
 
-from mmsr4ir.engine import progress_bar_hook
+from mmsr4ir.engine.hooks import progress_bar_hook
 from mmsr4ir.models.sr4ir import SR4IR
 
 BAR = dict(progress_bar=dict(type='mmsr4ir.ProgressBarHook', interval=0.0))

@@ -11,7 +11,8 @@ from mmengine.registry import METRICS
 from test_hooks import ToyDataset, runner
 
 from mmsr4ir.compat.checkpoint import load_from_local
-from mmsr4ir.engine import checkpoint_match_hook, exact_loops
+from mmsr4ir.engine import exact_loops
+from mmsr4ir.engine.hooks import checkpoint_match_hook
 from toys import toy_config
 
 

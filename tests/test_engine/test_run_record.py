@@ -7,7 +7,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.structures import BaseDataElement
 from test_hooks import ToyDataset, runner
 
-from mmsr4ir.engine.run_record_hook import RunRecordHook, digest
+from mmsr4ir.engine.hooks.run_record_hook import RunRecordHook, digest
 from mmsr4ir.models.sr4ir import SR4IR
 from toys import RECIPES, toy_config
 

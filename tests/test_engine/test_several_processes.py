@@ -9,7 +9,7 @@ from several_processes import CASES
 from mmsr4ir.compat.checkpoint import load_from_local
 from toys import RECIPES
 
-SCRIPT = 'tests/several_processes.py'
+SCRIPT = 'tests/helpers/several_processes.py'
 TIMES = {'time', 'data_time'}
 pytestmark = pytest.mark.slow  # the trainings that all look at
 

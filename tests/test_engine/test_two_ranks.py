@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow  # the training that all look at
 def ranks(tmp_path_factory, run_tool):
     """What each of two processes did, by training and rank."""
     root = tmp_path_factory.mktemp('ranks')
-    output = run_tool(sys.executable, 'tests/two_ranks.py', root).stdout
+    output = run_tool(sys.executable, 'tests/helpers/two_ranks.py', root).stdout
     return dict(output=output) | {
         name: [json.loads((root / name / f'rank_{rank}.json').read_text())
                for rank in (0, 1)]

@@ -18,7 +18,7 @@ from mmsr4ir.evaluation import SRQuality
 from mmsr4ir.models.weights import WeightsError
 from mmsr4ir.registry import METRICS
 
-SCRIPT = 'tests/test_evaluation/quality_in_processes.py'
+SCRIPT = 'tests/helpers/quality_in_processes.py'
 
 
 def samples(seed: int, sizes) -> list[dict]:

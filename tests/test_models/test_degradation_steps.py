@@ -19,8 +19,12 @@ from mmsr4ir.models import (
     RandomBlur,
     RandomResize,
 )
-from mmsr4ir.models.blur_kernels import blur, gaussian_kernel, sinc_kernel
-from mmsr4ir.models.degradation_steps import Draw
+from mmsr4ir.models.degradations.blur_kernels import (
+    blur,
+    gaussian_kernel,
+    sinc_kernel,
+)
+from mmsr4ir.models.degradations.steps import Draw
 from mmsr4ir.registry import MODELS
 from toys import picture
 

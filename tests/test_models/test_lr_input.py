@@ -9,7 +9,7 @@ from mmengine.structures import PixelData
 from mmpretrain.structures import DataSample
 from mmseg.structures import SegDataSample
 
-from mmsr4ir.models.lr_input import LRInput, recognise, restore_all
+from mmsr4ir.models.prediction.lr_input import LRInput, recognise, restore_all
 from mmsr4ir.registry import MODELS
 from toys import toy_config, toy_data
 

@@ -7,12 +7,12 @@ from mmengine.config import Config
 from mmengine.structures import BaseDataElement
 from PIL import Image
 
-from mmsr4ir.apis.lr_dataset import folder_images
-from mmsr4ir.datasets.check import DataError
-from mmsr4ir.drawing import write_png
+from mmsr4ir.datasets.checks.before_run import DataError
+from mmsr4ir.datasets.lr_dataset import folder_images
 from mmsr4ir.engine import PerNetworkOptimWrapperConstructor
 from mmsr4ir.models import PairedLR
 from mmsr4ir.registry import MODELS
+from mmsr4ir.visualization.drawing import write_png
 from toys import toy_config, toy_data
 
 # Bicubic at an odd scale takes the pixel in the middle, so that there is no rounding

@@ -10,7 +10,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from safetensors.torch import save_file
 
 from mmsr4ir.models import Spandrel, spandrel_network
-from mmsr4ir.models.tiles import restore_tiled
+from mmsr4ir.models.prediction.tiles import restore_tiled
 from mmsr4ir.models.weights import WeightsError
 from mmsr4ir.registry import MODELS
 from toys import toy_config, toy_data

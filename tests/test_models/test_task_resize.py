@@ -15,9 +15,9 @@ from mmengine.structures import PixelData
 from mmpretrain.datasets.transforms import PackInputs
 from mmseg.datasets.transforms import PackSegInputs
 
-from mmsr4ir.apis import export
 from mmsr4ir.apis.inferencer import sample_class
-from mmsr4ir.models.lr_input import LRInput
+from mmsr4ir.deployment import export
+from mmsr4ir.models.prediction.lr_input import LRInput
 from mmsr4ir.registry import MODELS
 from toys import toy_config, toy_data
 

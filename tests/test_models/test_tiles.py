@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from mmengine.config import ConfigDict
 from torch import nn
 
-from mmsr4ir.models.tiles import BLEND, restore_tiled, restored_blocks, spans
+from mmsr4ir.models.prediction.tiles import BLEND, restore_tiled, restored_blocks, spans
 from mmsr4ir.registry import MODELS
 from toys import toy_config
 
@@ -102,7 +102,7 @@ def test_what_cannot_be(tile, overlap, message):
 
 
 def test_through_the_model():
-    from mmsr4ir.models.lr_input import LRInput, restore_all
+    from mmsr4ir.models.prediction.lr_input import LRInput, restore_all
     model = MODELS.build(ConfigDict(toy_config())).double().eval()
     images = [torch.rand(3, *size, dtype=torch.float64)
               for size in ((60, 40), (9, 9), (60, 40))]

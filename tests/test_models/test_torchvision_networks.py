@@ -20,12 +20,12 @@ from torch.nn import functional as F
 from torchvision.models import detection, get_model, mobilenet_v3_large
 from torchvision.ops import FrozenBatchNorm2d, batched_nms
 
-from mmsr4ir.apis.complexity import count, network_inputs
+from mmsr4ir.analysis.complexity import count, network_inputs
 from mmsr4ir.apis.inferencer import sample_class
-from mmsr4ir.apis.tta import use_tta
 from mmsr4ir.engine import PerNetworkOptimWrapperConstructor
+from mmsr4ir.engine.tta import use_tta
 from mmsr4ir.models.features import FeatureTap, NotReachedError, frozen
-from mmsr4ir.models.lr_input import LRInput
+from mmsr4ir.models.prediction.lr_input import LRInput
 from mmsr4ir.models.weights import WeightsError
 from mmsr4ir.registry import MODELS
 from toys import RECIPES, changed, snapshot, toy_config

@@ -20,7 +20,7 @@ from mmengine.structures import InstanceData, PixelData
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
 from mmsr4ir.engine import PerNetworkOptimWrapperConstructor
 from mmsr4ir.models.networks import build_network
-from mmsr4ir.models.tiles import restore_tiled
+from mmsr4ir.models.prediction.tiles import restore_tiled
 
 #: (config, TDP layer, height and width of the HR images in pixels)
 TASKS = (

@@ -15,8 +15,7 @@ from make_coverage import attempts, model_config
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmsr4ir.apis.build import build_model
-from mmsr4ir.apis.export import (
+from mmsr4ir.deployment.export import (
     ExportError,
     ExportPart,
     difference,
@@ -25,6 +24,7 @@ from mmsr4ir.apis.export import (
     save_onnx,
     trace,
 )
+from mmsr4ir.engine.build import build_model
 
 #: (height, width) of the LR images in pixels. The one size is what the networks with
 #: position embeddings were made for.

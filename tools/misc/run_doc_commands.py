@@ -40,16 +40,16 @@ NOT_RUN = {
     'NNODES=*': 'needs several machines',
     '*tools/dist_* configs/*_coco.py*': 'COCO must be downloaded',
     '*published2mmsr4ir.py *': "needs the authors' files; "
-    'tests/test_tools/test_published_converter.py makes some',
+    'tests/test_cli/test_published_converter.py makes some',
     '*sr4ir_det_x8.pth*': "needs the authors' files and PASCAL VOC",
     '*/BCCD*': 'BCCD must be downloaded',
     '*_bccd.py*': 'BCCD must be downloaded',
     '*_camvid.py*': 'CamVid must be downloaded',
     '*_cifar10.py*': 'CIFAR-10 must be downloaded',
-    '* clip.mp4 *': 'clip.mp4 stands for any video; tests/test_tools/test_demos.py '
+    '* clip.mp4 *': 'clip.mp4 stands for any video; tests/test_cli/test_demos.py '
     'makes one',
     '*demo/web_demo.py *': 'serves until it is interrupted; '
-    'tests/test_apis/test_web.py runs it',
+    'tests/test_cli/test_web.py runs it',
     '* large.png *': 'takes half an hour; the figure is in docs/en/inference.md',
     '*benchmark_train.py * compile *': 'needs a C++ compiler, and minutes',
     '*tools/slurm_*': 'needs Slurm',
@@ -60,9 +60,9 @@ SHORTER = {
     'tools/analysis_tools/benchmark_speed.py': '--iterations 2 --warmup 1',
     'tools/analysis_tools/benchmark_train.py': '--iterations 1 --warmup 1 --no-memory',
     'tools/analysis_tools/benchmark_roi_align.py': '--boxes 16 --seconds 0.01',
-    'tools/benchmark.py': '--seeds 0 --methods h2t',
-    'tests/kill_command_line.py': '--moments 2',
-    'tests/long_run.py': '--iterations 240 --steady 60',
+    'tools/compare.py': '--seeds 0 --methods h2t',
+    'tests/helpers/kill_command_line.py': '--moments 2',
+    'tests/helpers/long_run.py': '--iterations 240 --steady 60',
 }
 # What does not belong to a checkout.
 _LEFT_OUT = shutil.ignore_patterns(

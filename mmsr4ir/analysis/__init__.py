@@ -1,0 +1,1 @@
+"""Measure and look: speed, complexity, logs, curves, results, batches."""

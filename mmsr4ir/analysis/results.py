@@ -1,0 +1,169 @@
+"""Score each image of a test by the task, and draw the best and the worst."""
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import mmcv
+import numpy as np
+from mmengine.config import Config
+from mmengine.structures import BaseDataElement, InstanceData, PixelData
+from torch import Tensor
+
+from mmsr4ir.visualization.drawing import Annotator, enlarge, row, zoom_to
+
+#: What a score means, by the predictions that a result holds.
+KINDS = dict(
+    pred_instances='AP at IoU 0.5, mean over the classes in the image',
+    pred_sem_seg='IoU, mean over the classes in the image',
+    pred_score='probability of the true class')
+
+
+def kind_of(results: Sequence[Mapping]) -> str:
+    """The key of :data:`KINDS` that all results have.
+
+    Raises:
+        ValueError: They are no predictions of ``tools/test.py --out``.
+    """
+    if not isinstance(results, Sequence) or not results or not all(
+            isinstance(result, Mapping) for result in results):
+        raise ValueError('it holds no list of predictions; make it by '
+                         'tools/test.py --out FILE.pkl')
+    kind = next((key for key in KINDS if all(key in one for one in results)), None)
+    if kind is None:
+        raise ValueError(f'it holds none of {", ".join(KINDS)} for every image, but '
+                         f'{", ".join(sorted(map(str, results[0])))}')
+    truth = dict(pred_instances='gt_instances', pred_sem_seg='gt_sem_seg',
+                 pred_score='gt_label')[kind]
+    if not all(truth in one for one in results):
+        raise ValueError(f'it holds no {truth}: the test pipeline has to load the '
+                         'annotations and to pack them')
+    return kind
+
+
+def score(result: Mapping, num_classes: int, ignore_index: int = 255) -> float | None:
+    """Score one image in [0, 1], see :data:`KINDS`; classes not in it do not count.
+
+    Boxes of the prediction and of the truth have to be in pixels of the same image,
+    as with annotations that the test pipeline loads after it resized the image.
+
+    Args:
+        result: What ``tools/test.py --out`` wrote for the image.
+        num_classes: Of the data set.
+        ignore_index: Pixels of this class in the true map do not count.
+
+    Returns:
+        float | None: None where the image has no object, or no pixel that counts.
+
+    Raises:
+        ValueError: The image has several labels.
+    """
+    if 'pred_instances' in result:
+        return _average_precision(result, num_classes)
+    if 'pred_sem_seg' in result:
+        from mmseg.evaluation import IoUMetric
+        common, union, _, truth = IoUMetric.intersect_and_union(
+            result['pred_sem_seg']['data'].squeeze(),
+            result['gt_sem_seg']['data'].squeeze(), num_classes, ignore_index)
+        there = truth > 0
+        return (common[there] / union[there]).mean().item() if there.any() else None
+    label = result['gt_label']
+    if label.numel() != 1:
+        raise ValueError('an image has several labels: there is no score for those')
+    return result['pred_score'][label].item()
+
+
+def _average_precision(result: Mapping, num_classes: int) -> float | None:
+    from mmdet.evaluation import eval_map
+    found = {key: _array(value) for key, value in result['pred_instances'].items()}
+    truth = {key: _array(value) for key, value in result['gt_instances'].items()}
+    if not len(truth['labels']):
+        return None
+    boxes = np.column_stack([found['bboxes'].reshape(-1, 4), found['scores']])
+    by_class = [boxes[found['labels'] == i] for i in range(num_classes)]
+    annotation = dict(bboxes=truth['bboxes'].reshape(-1, 4), labels=truth['labels'])
+    ignored = result.get('ignored_instances')
+    if ignored is not None:
+        annotation |= dict(bboxes_ignore=_array(ignored['bboxes']).reshape(-1, 4),
+                           labels_ignore=_array(ignored['labels']))
+    return float(eval_map(
+        [by_class], [annotation], iou_thr=0.5, logger='silent', nproc=1)[0])
+
+
+def _array(value) -> np.ndarray:
+    value = getattr(value, 'tensor', value)  # boxes with a class of their own
+    return value.cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+
+
+def best_and_worst(scores: Sequence[float | None], count: int
+                   ) -> tuple[list[int], list[int]]:
+    """Indices of the highest and of the lowest scores, the most extreme ones first.
+
+    Images without a score are in neither; none is in both.
+    """
+    order = sorted((i for i, one in enumerate(scores) if one is not None),
+                   key=lambda i: scores[i])
+    count = min(count, max(1, len(order) // 2))
+    worst = order[:count]
+    return [i for i in reversed(order[-count:]) if i not in worst], worst
+
+
+def draw_result(result: Mapping, index: int, dataset, annotator: Annotator, title: str,
+                min_size: int = 256) -> np.ndarray:
+    """Draw the image, the prediction and the ground truth: RGB, uint8.
+
+    Args:
+        result: As for :func:`score`.
+        index: Of the image in the data set, for images that come from no file.
+        dataset: The built data set.
+        annotator: Draws.
+        title: Above the picture.
+        min_size: Smaller images are enlarged to about this shorter edge.
+    """
+    if result.get('img_path'):
+        image = mmcv.imread(result['img_path'], channel_order='rgb')
+    else:
+        image = np.asarray(dataset.get_data_info(index)['img'])
+    height, width = result.get('ori_shape', image.shape)[:2]
+    if image.shape[:2] != (height, width):
+        image = cv2.resize(image, (width, height))
+    sample, zoom = _sample(result), zoom_to(image.shape[:2], min_size)
+    return row([
+        ('HR', enlarge(image, zoom)),
+        ('prediction', annotator.enlarged(image, sample, False, zoom)),
+        ('ground truth', annotator.enlarged(image, sample, True, zoom))], title)
+
+
+def _sample(result: Mapping) -> BaseDataElement:
+    """The data sample that was written as a dict."""
+    sample = BaseDataElement()
+    for key, value in result.items():
+        if isinstance(value, Mapping):
+            kind = InstanceData if key.endswith('instances') else PixelData
+            value = kind(**value)
+        if isinstance(value, BaseDataElement | Tensor):
+            sample.set_field(value, key)
+        else:
+            sample.set_field(value, key, field_type='metainfo')
+    return sample
+
+
+def num_classes_of(cfg: Config, results: Sequence[Mapping], dataset) -> int:
+    """How many classes the data set names, or else the model has.
+
+    Raises:
+        ValueError: Neither says.
+    """
+    classes = dataset.metainfo.get('classes')
+    if classes:
+        return len(classes)
+    if cfg.model.get('num_classes'):
+        return cfg.model.num_classes
+    if 'pred_score' in results[0]:
+        return len(results[0]['pred_score'])
+    raise ValueError('test_dataloader.dataset names no classes: set its '
+                     'metainfo=dict(classes=...)')
+
+
+def name_of(result: Mapping, index: int) -> str:
+    """A short name of an image."""
+    return Path(result.get('img_path') or f'{index:06d}').stem

@@ -1,0 +1,349 @@
+"""Time a training iteration as the Runner does it, and the parts that it needs.
+
+The parts follow from the recipe. Each is run alone, on the networks and batches of the
+iterations, so that what an iteration takes beyond their sum is overhead.
+"""
+import itertools
+import statistics
+from collections.abc import Iterator
+from contextlib import ExitStack, redirect_stdout, suppress
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import init_default_scope
+from mmengine.runner import IterBasedTrainLoop, Runner
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmsr4ir.cli.runs import use_exact_loops
+from mmsr4ir.engine.runner import SR4IRRunner
+from mmsr4ir.models.batch import Batch
+from mmsr4ir.models.distributed import unwrap
+from mmsr4ir.models.features import frozen
+from mmsr4ir.models.recipes import NETWORKS, Phase
+from mmsr4ir.models.sr4ir import SR4IR
+
+from .speed import Laps, endless
+
+_NEVER = 10**9
+
+
+class _ReadyError(Exception):
+    """Raised to leave ``Runner.train`` when the first iteration would come."""
+
+
+class Steps:
+    """A Runner that is ready to train, and does an iteration when it is told to.
+
+    Loop, optimizers, schedules and hooks are those of ``tools/train.py``; checkpoints
+    and validation are off. Weights are random unless ``load_from`` names a checkpoint:
+    no file that ``init_cfg`` names is looked for. What goes to the console in a
+    training is written to a file.
+
+    Args:
+        cfg: The whole config; it is changed.
+        folder: An empty work directory. Its name must be a new one.
+        stage: Stage of the recipe, ``'warmup'`` or ``'main'``.
+
+    Raises:
+        ValueError: The config's loop is not one of MMEngine's two, or a part of the
+            config does not take or lacks an argument.
+    """
+
+    def __init__(self, cfg: Config, folder: Path, stage: str = 'main') -> None:
+        init_default_scope(cfg.get('default_scope') or 'mmengine')
+        _only_train(cfg, folder, stage)
+        with redirect_stdout(open(folder / 'console.txt', 'w')):  # noqa: SIM115
+            try:
+                self._start(cfg, stage)
+            except (TypeError, KeyError) as error:
+                raise ValueError(f'the config cannot be built: {error}') from error
+        self.loop = self.runner.train_loop
+        self.runner.call_hook('before_train_epoch')
+        self.loop.start()
+        self.model.train()
+        self.outputs: dict[str, Tensor] = {}
+        self.done = 0
+
+    def _start(self, cfg: Config, stage: str) -> None:
+        """Build everything, up to where the first iteration would come."""
+        self.runner = SR4IRRunner.from_cfg(cfg)
+        self.model.init_weights = lambda: None
+        self.model.stage = stage
+        self.runner.register_hook(_Watch(self))
+        with suppress(_ReadyError):
+            self.runner.train()
+
+    @property
+    def model(self) -> SR4IR:
+        """The model itself."""
+        return unwrap(self.runner.model)
+
+    def batches(self) -> Iterator[dict]:
+        """Yield the loop's batches, epoch after epoch."""
+        return endless(self.loop.dataloader)
+
+    def hold(self) -> None:
+        """Set the learning rates to 0 for one iteration: the work stays the same."""
+        for wrapper in self.runner.optim_wrapper.values():
+            for group in wrapper.optimizer.param_groups:
+                group['lr'] = 0.0
+
+    def iterate(self, data: dict) -> None:
+        """Do an iteration of the training, with its hooks, on a batch."""
+        place = () if isinstance(self.loop, IterBasedTrainLoop) else (self.done, )
+        self.loop.run_iter(*place, data)
+        self.done += 1
+
+    def run_hooks(self, data: dict) -> None:
+        """Do the last iteration again without its train step: hooks and logs alone."""
+        where = dict(batch_idx=self.done - 1, data_batch=data)
+        self.runner.call_hook('before_train_iter', **where)
+        self.runner.call_hook('after_train_iter', **where, outputs=self.outputs)
+
+
+class _Watch(Hook):
+    """Hands the Runner over before the first iteration, and keeps the outputs."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, steps: Steps) -> None:
+        self.steps = steps
+
+    def before_train(self, runner: Runner) -> None:
+        raise _ReadyError
+
+    def after_train_iter(self, runner: Runner, batch_idx: int,
+                         data_batch: dict | None = None,
+                         outputs: dict | None = None) -> None:
+        self.steps.outputs = outputs
+
+
+def _only_train(cfg: Config, folder: Path, stage: str) -> None:
+    """Leave out of a config what is no part of an iteration."""
+    use_exact_loops(cfg)
+    if not cfg.train_cfg.type.startswith('mmsr4ir.Exact'):
+        raise ValueError(f'train_cfg.type {cfg.train_cfg.type!r}: only the loops of '
+                         'tools/train.py (EpochBasedTrainLoop, IterBasedTrainLoop) can '
+                         'be timed')
+    settings = {
+        'work_dir': str(folder), 'experiment_name': folder.name, 'resume': False,
+        'default_hooks.checkpoint': None,
+        'randomness.seed': (cfg.get('randomness') or {}).get('seed') or 0}
+    for split in ('val', 'test'):
+        for part in ('dataloader', 'cfg', 'evaluator'):
+            settings[f'{split}_{part}'] = None
+    if cfg.get('visualizer'):  # MMEngine keeps them by name, for the whole process
+        settings['visualizer.name'] = folder.name
+    if (cfg.get('default_hooks') or {}).get('alternate'):
+        settings['default_hooks.alternate.warmup'] = 0 if stage == 'main' else _NEVER
+    cfg.merge_from_dict(settings)
+
+
+def time_input(steps: Steps, batches: Iterator[dict], iterations: int, warmup: int
+               ) -> dict[str, float]:
+    """Time the loader beside the training, and then alone.
+
+    Args:
+        steps: The training.
+        batches: Its batches.
+        iterations: Counted ones.
+        warmup: Iterations before them.
+
+    Returns:
+        dict: ``waiting`` for data and ``iteration`` without it, and ``alone``, what the
+        loader takes where nothing else is done: means in seconds a batch, as workers
+        deliver in bursts. ``images_per_second`` of the loader alone.
+    """
+    beside, alone = Laps(warmup), Laps(_prefetched(steps))
+    for _ in range(warmup + iterations):
+        beside.start()
+        data = next(batches)
+        beside.lap('waiting')
+        steps.hold()
+        beside.skip()
+        steps.iterate(data)
+        beside.lap('iteration')
+        beside.finish(len(data['inputs']))
+    for _ in range(_prefetched(steps) + iterations):
+        alone.start()
+        data = next(batches)
+        alone.lap('alone')
+        alone.finish(len(data['inputs']))
+    means = {name: statistics.fmean(seconds)
+             for name, seconds in (beside.seconds | alone.seconds).items()}
+    return means | dict(
+        images_per_second=sum(alone.images) / sum(alone.seconds['alone']))
+
+
+def _prefetched(steps: Steps) -> int:
+    """How many batches may lie ready."""
+    loader = steps.loop.dataloader
+    return loader.num_workers * (loader.prefetch_factor or 0)
+
+
+def time_parts(steps: Steps, batches: Iterator[dict], iterations: int) -> Laps:
+    """Time iterations and parts in turns, so that a drift of the machine hits both.
+
+    The learning rates are 0: an update costs the same, and the work stays the same.
+
+    Args:
+        steps: The training, after its warm-up.
+        batches: Its batches.
+        iterations: How many batches are worked on.
+
+    Returns:
+        Laps: ``iteration``, without waiting for data, and each part on the same batch.
+    """
+    laps = Laps()
+    run_parts(steps, next(batches), Laps())  # their warm-up
+    for data in itertools.islice(batches, iterations):
+        steps.hold()
+        laps.start()
+        steps.iterate(data)
+        laps.lap('iteration')
+        run_parts(steps, data, laps)
+        laps.finish(len(data['inputs']))
+    return laps
+
+
+def ratios(laps: Laps, steps: Steps, waiting: float) -> list[float]:
+    """How much more than its parts each iteration takes.
+
+    Waiting for data counts as overhead where workers load beside the iteration, and as
+    a part of it without workers.
+
+    Args:
+        laps: See :func:`time_parts`.
+        steps: The training.
+        waiting: For data, in seconds an iteration.
+    """
+    needed = 0.0 if steps.loop.dataloader.num_workers else waiting
+    rounds = zip(*laps.seconds.values(), strict=True)
+    return [(whole + waiting) / (sum(parts) + needed) for whole, *parts in rounds]
+
+
+def run_parts(steps: Steps, data: dict, laps: Laps) -> None:
+    """Run each part of an iteration alone.
+
+    Networks are frozen and gradients dropped outside of the time of the parts. T's pass
+    on each image is a part of its own, also where the recipe makes one pass of several.
+
+    Raises:
+        ValueError: Gradients are accumulated, so that not every iteration has updates.
+    """
+    model, wrappers = steps.model, steps.runner.optim_wrapper
+    if any(wrapper._accumulative_counts > 1 for wrapper in wrappers.values()):
+        raise ValueError('the parts of an iteration are timed with an update in each: '
+                         'set accumulative_counts=1 in optim_wrapper.sr and .task')
+    steps.hold()
+    laps.start()
+    data = model.data_preprocessor(data, True)
+    batch = model.prepare(data['inputs'], data['data_samples'])
+    laps.lap('HR and LR images')
+    for phase in model.recipe:
+        if phase.during in ('all', model.stage):
+            _Parts(steps, phase, batch, laps).run()
+    laps.skip()
+    steps.run_hooks(data)
+    laps.lap('logging and other hooks')
+
+
+class _Parts:
+    """The parts of one phase."""
+
+    def __init__(self, steps: Steps, phase: Phase, batch: Batch, laps: Laps) -> None:
+        self.model, self.wrappers = steps.model, steps.runner.optim_wrapper
+        self.phase, self.batch, self.laps = phase, batch, laps
+        self.losses = [term.name for term in phase.active_losses(self.model.stage)]
+        self.teaches_sr = 'sr' in phase.update
+
+    def run(self) -> None:
+        with ExitStack() as stack:
+            for name in set(NETWORKS) - set(self.phase.update):
+                stack.enter_context(frozen(getattr(self.model, name)))
+            sr = None
+            if set(self.losses) - {'task_hr'}:
+                sr = self.restore()
+            if 'tdp' in self.losses:
+                self.compare_features(sr)
+            for name in self.losses:
+                if name.startswith('task_'):
+                    for image in name.removeprefix('task_').split('+'):
+                        self.learn(image, sr)
+            for name in self.phase.update:
+                self.laps.skip()
+                self.wrappers[name].step()
+                self.wrappers[name].zero_grad()
+                self.lap(f'optimizer of {name}')
+
+    def restore(self) -> Tensor:
+        """S, with its backward pass where it learns; returns a leaf (N, 3, H, W)."""
+        if self.phase.reuse_sr:
+            return self.batch.sr
+        self.drop_gradients(self.model.sr)
+        with self.precision(), torch.set_grad_enabled(self.teaches_sr):
+            sr = self.model.super_resolve(self.batch)
+            loss = self.model.compare_pixels(
+                sr, self.batch) if self.teaches_sr else None
+        if self.teaches_sr:
+            loss.backward()
+        self.lap('S forward, pixel loss, backward' if self.teaches_sr else 'S forward')
+        self.batch.sr = sr.detach()
+        return sr.detach().requires_grad_(self.teaches_sr)
+
+    def compare_features(self, sr: Tensor) -> None:
+        """TDP: T's features of HR; those of SR with the way back to the image."""
+        model, batch = self.model, self.batch
+        with frozen(model.features.task):
+            self.laps.skip()
+            with self.precision(), torch.no_grad():
+                hr_features = model.features(batch.inputs)
+            self.lap('TDP features of HR')
+            with self.precision():
+                loss = model.compare_features(
+                    model.features(model.to_input(sr, batch)), hr_features, batch)
+            loss.backward()
+            self.lap('TDP features of SR, backward')
+
+    def learn(self, image: str, sr: Tensor | None) -> None:
+        """T's loss on an image, backward to its weights or to S."""
+        self.drop_gradients(self.model.task)
+        with self.precision():
+            inputs = self.model.task_inputs(image, self.batch, sr)
+            if image == 'mix':
+                self.lap('patch mix')
+            losses = self.model.network('task')(inputs, self.batch.samples, mode='loss')
+            loss = self.model.parse_losses(losses)[0]
+        loss.backward()
+        self.lap(f'T on {image}, forward and backward')
+
+    def precision(self) -> ExitStack:
+        """What the optimizers of the phase say of the forward pass (AMP)."""
+        with ExitStack() as contexts:
+            for name in self.phase.update:
+                contexts.enter_context(
+                    self.wrappers[name].optim_context(getattr(self.model, name)))
+            return contexts.pop_all()
+
+    def drop_gradients(self, network: nn.Module) -> None:
+        for parameter in network.parameters():
+            parameter.grad = None
+        self.laps.skip()
+
+    def lap(self, name: str) -> None:
+        self.laps.lap(f'{self.phase.name}: {name}')
+
+
+def count_flops(steps: Steps, data: dict) -> int:
+    """Count the FLOPs of a train step, forward and backward.
+
+    Counted by torch: convolutions, matrix products and attention, two for each
+    multiply-add.
+    """
+    steps.hold()
+    with FlopCounterMode(display=False) as counter:
+        steps.model.train_step(data, steps.runner.optim_wrapper)
+    return counter.get_total_flops()

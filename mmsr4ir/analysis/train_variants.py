@@ -1,0 +1,236 @@
+"""Train the same networks in several ways, in turns: what each costs and changes."""
+import copy
+import itertools
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.optim import OptimWrapperDict
+from mmengine.utils import import_modules_from_strings
+from torch import Tensor
+
+from mmsr4ir.apis.process_memory import keep_freed_memory
+from mmsr4ir.cli.arguments import merge_options
+from mmsr4ir.engine.build import build_loader, build_model
+from mmsr4ir.models.batch import Batch
+from mmsr4ir.models.features import FeatureTap
+from mmsr4ir.models.recipes import NETWORKS, Phase
+from mmsr4ir.models.sr4ir import SR4IR
+from mmsr4ir.registry import MODELS
+
+from .speed import Laps, endless, peak_memory, reset_peak_memory
+from .train_speed import Steps
+
+#: Ways to train by name, as settings of a config.
+VARIANTS: dict[str, dict] = {
+    'plain': {},
+    'published': {'model.type': 'mmsr4ir.PublishedSR4IR'},
+    'channels_last': {'model.channels_last': True},
+    'separate': {'model.recipe.task.separate': True},
+    'reuse_sr': {'model.recipe.task.reuse_sr': True},
+    'one_pass': {
+        'model.recipe.task.losses': {'_delete_': True, 'task_sr+hr+mix': 1.02}},
+    **{dtype: {
+        f'optim_wrapper.{network}': dict(type='mmsr4ir.AmpOptimWrapper', dtype=dtype)
+        for network in NETWORKS} for dtype in ('bfloat16', 'float16')},
+    'compile': {'default_hooks.compile': dict(
+        type='mmsr4ir.CompileHook', modules=['sr', 'task.backbone'])},
+    'checkpointing': {'default_hooks.activation_checkpoint': dict(
+        type='mmsr4ir.ActivationCheckpointHook', modules=['sr.body'])},  # EDSR's
+    'sparse_roi_align': {
+        'default_hooks.sparse_roi_align': dict(type='mmsr4ir.SparseRoIAlignHook')},
+    'fused': {f'optim_wrapper.{network}.optimizer.fused': True for network in NETWORKS},
+    'accumulate_2': {
+        f'optim_wrapper.{network}.accumulative_counts': 2 for network in NETWORKS},
+    'ema': {'default_hooks.ema': dict(type='EMAHook')},
+}
+
+
+@MODELS.register_module()
+class PublishedSR4IR(SR4IR):
+    """The train step with what the published trainer does beside the method.
+
+    For measurements only; the losses and updates are the same to the last bit. T's
+    features come from predictions of the whole network, each loss goes to two loggers
+    as a number, the PSNR of SR is computed in each iteration, and phase 2 takes SR from
+    a pass with gradients.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        if self.features:
+            self.features = WholeNetworkTap(self.features.task, self.features.layer)
+        self.psnr = 0.0
+
+    def prepare(self, inputs: Tensor, samples: list) -> Batch:
+        """As in training; the features need the samples too."""
+        batch = super().prepare(inputs, samples)
+        if self.features:
+            self.features.samples = batch.samples
+        return batch
+
+    def train_phase(self, phase: Phase, batch: Batch, optim_wrapper: OptimWrapperDict
+                    ) -> dict[str, Tensor]:
+        """As in training, and the losses go to two loggers."""
+        logs = super().train_phase(phase, batch, optim_wrapper)
+        for value in logs.values():
+            value.item(), value.item()
+        return logs
+
+    def super_resolve(self, batch: Batch) -> Tensor:
+        """As in training, always with a graph, and with the PSNR of SR."""
+        learns = torch.is_grad_enabled()
+        parameters = [] if learns else [
+            p for p in self.sr.parameters() if not p.requires_grad]
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        with torch.enable_grad():
+            sr = super().super_resolve(batch)
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+        with torch.no_grad():
+            error = (sr.clamp(0, 1) - batch.hr).square().mean()
+            self.psnr = -10 * error.log10().item()
+        return sr if learns else sr.detach()
+
+
+class WholeNetworkTap(FeatureTap):
+    """A module's outputs, taken on the way of a prediction to its very end."""
+
+    samples: list
+
+    def __call__(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """As :class:`FeatureTap`; the data samples stay without predictions."""
+        found = []
+        handle = self.module.register_forward_hook(
+            lambda module, args, output: found.append(output))
+        try:
+            self.task(inputs, copy.deepcopy(self.samples), mode='predict')
+        finally:
+            handle.remove()
+        return (found[0], ) if isinstance(found[0], Tensor) else tuple(found[0])
+
+
+def variant_config(cfg: Config, name: str, options: Mapping) -> Config:
+    """A copy of a config with the settings of a variant.
+
+    Exits with a message where nothing would ever look at one of them.
+    """
+    cfg = copy.deepcopy(cfg)
+    merge_options(cfg, options, f'--variant {name}')
+    return cfg
+
+
+def time_variants(cfg: Config, variants: Mapping[str, Mapping], iterations: int,
+                  checked: int, stage: str = 'main'
+                  ) -> tuple[Laps, dict[str, dict[str, list[float]]]]:
+    """Train in several ways from the same weights, on the same batches, in turns.
+
+    The first iterations train with the learning rates of the config; their losses are
+    compared, and their times are not counted. Then the learning rates are 0, so that
+    the work stays the same. Each way's random numbers are seeded alike.
+
+    Args:
+        cfg: The whole config.
+        variants: Settings of each by name; ``plain`` is one.
+        iterations: Timed ones.
+        checked: Iterations before them.
+        stage: Stage of the recipe, ``'warmup'`` or ``'main'``.
+
+    Returns:
+        tuple: Seconds an iteration without waiting for data, and for each other way
+        the relative difference of each loss that ``plain`` has too, in each iteration
+        that is compared. Weights are the same only in the first of them.
+
+    Raises:
+        ValueError: A variant cannot be built.
+    """
+    batches = endless(build_loader(cfg, 'train'))
+    laps = Laps(checked)
+    differences = {name: {} for name in variants if name != 'plain'}
+    with tempfile.TemporaryDirectory(prefix='mmsr4ir_') as root:
+        steps = {}
+        for name, options in variants.items():
+            folder = Path(tempfile.mkdtemp(prefix=f'{name}_', dir=root))
+            try:
+                steps[name] = Steps(variant_config(cfg, name, options), folder, stage)
+            except ValueError as error:
+                raise ValueError(f'{name}: {error}') from error
+        weights = steps['plain'].model.state_dict()
+        for other in steps.values():
+            other.model.load_state_dict(weights)
+        for number, data in enumerate(
+                itertools.islice(batches, checked + iterations)):
+            _iterate(steps, data, number, laps, hold=number >= checked)
+            if number < checked:
+                _compare({name: one.outputs for name, one in steps.items()},
+                         differences)
+    return laps, differences
+
+
+def _iterate(steps: dict[str, Steps], data: dict, number: int, laps: Laps, hold: bool
+             ) -> None:
+    """One iteration of each, beginning with another one each time."""
+    first = number % len(steps)
+    for name in [*steps][first:] + [*steps][:first]:
+        own = copy.deepcopy(data)
+        if hold:
+            steps[name].hold()
+        laps.start()
+        steps[name].iterate(own)
+        laps.lap(name)
+    laps.finish(len(data['inputs']))
+
+
+def _compare(outputs: dict[str, dict],
+             differences: dict[str, dict[str, list[float]]]) -> None:
+    """Add the relative difference of each loss."""
+    plain = {key: value.double() for key, value in outputs.pop('plain').items()
+             if 'loss' in key}
+    for name, logs in outputs.items():
+        for key in plain.keys() & logs.keys():
+            want = plain[key]
+            off = (logs[key].double() - want).abs() / want.abs().clamp(min=1e-12)
+            differences[name].setdefault(key, []).append(off.item())
+
+
+def measure_memory(cfg: Config, variants: Mapping[str, Mapping], iterations: int,
+                   stage: str = 'main') -> dict[str, float]:
+    """Peak memory of each way to train, in a process of its own, in MiB.
+
+    With a GPU what torch allocates there; without, by how much the process grows after
+    all packages are loaded. A process's peak never falls, hence the own ones.
+
+    Args:
+        cfg: The whole config.
+        variants: Settings of each by name.
+        iterations: How many are done.
+        stage: Stage of the recipe, ``'warmup'`` or ``'main'``.
+    """
+    peaks = {}
+    for name, options in variants.items():
+        own = variant_config(cfg, name, options).to_dict()
+        with ProcessPoolExecutor(1, mp_context=get_context('spawn')) as pool:
+            peaks[name] = pool.submit(_peak, own, iterations, stage).result()
+    return peaks
+
+
+def _peak(cfg: dict, iterations: int, stage: str) -> float:
+    cfg = Config(cfg)
+    if cfg.get('custom_imports'):
+        import_modules_from_strings(**cfg.custom_imports)
+    build_model(cfg)  # loads the packages
+    reset_peak_memory()
+    before = 0.0 if torch.cuda.is_available() else peak_memory()['mib']
+    keep_freed_memory()  # not before: the model that is gone would be used again
+    with tempfile.TemporaryDirectory(prefix='mmsr4ir_') as folder:
+        steps = Steps(cfg, Path(folder), stage)
+        for data in itertools.islice(
+                endless(build_loader(cfg, 'train')), iterations):
+            steps.hold()
+            steps.iterate(data)
+    return peak_memory()['mib'] - before

@@ -1,0 +1,228 @@
+"""The options that several command lines share, and the configs they lead to."""
+import argparse
+import difflib
+import inspect
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from mmsr4ir.datasets.checks.images import default_workers
+from mmsr4ir.engine.runner import move_resize
+
+
+def add_list_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that the classification tools share."""
+    parser.add_argument('root', type=Path, help='folder of the data set')
+    parser.add_argument(
+        '--out', type=Path, help='folder for the lists (default: ROOT/meta)')
+    add_check_arguments(parser)
+
+
+def add_check_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--skip-broken', action='store_true',
+        help='leave out what cannot be used (default: list it, write nothing and end '
+        'with exit code 1)')
+    add_workers(parser)
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--workers', type=positive, default=default_workers(), metavar='N',
+        help='threads that read the images (default: %(default)s)')
+
+
+def positive(text: str) -> int:
+    """An option's whole number from 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{text} is below 1')
+    return value
+
+
+def share(text: str) -> float:
+    """An option's share, between 0 and 1."""
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
+    return value
+
+
+def add_timing_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command lines that take times have in common."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--iterations', type=positive, default=20, metavar='N',
+                        help='timed iterations (default: %(default)s)')
+    parser.add_argument('--batch-size', type=positive, metavar='N',
+                        help='images a batch (default: those of the config)')
+    parser.add_argument(
+        '--stage', choices=('main', 'warmup'), default='main',
+        help="stage of the training whose phases are timed (default: %(default)s)")
+    parser.add_argument(
+        '--out', type=new_file, metavar='FILE.json', help='write the numbers too')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
+        help='override settings of the config, as in tools/train.py')
+
+
+def new_file(text: str) -> Path:
+    """A command line's name of a file to write, tried before hours go into it.
+
+    Its folder is made.
+
+    Raises:
+        argparse.ArgumentTypeError: No file of this name can be written.
+    """
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f'{path} is a folder: name a file in it')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise argparse.ArgumentTypeError(
+            f'{path} cannot be written: {error}') from error
+    return path
+
+
+def add_weights_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option that :func:`find_weights` takes."""
+    parser.add_argument(
+        '--weights', choices=['average', 'last'],
+        help='which weights of a training with EMAHook, which saves the average in the '
+        'place of the weights of the last iteration, and those beside (default: what '
+        'the training tests with: the average, where there is one)')
+
+
+def sr_parser(**texts: str) -> argparse.ArgumentParser:
+    """The options of a converter of SR networks."""
+    parser = argparse.ArgumentParser(
+        formatter_class=argparse.RawDescriptionHelpFormatter, **texts)
+    parser.add_argument('source', type=Path, metavar='IN', help='the original file')
+    parser.add_argument('out', type=Path, metavar='OUT', help='file to write (.pth)')
+    parser.add_argument(
+        '--prefix', default='', help='put this before every name: "generator." for '
+        'the models of mmagic\'s own configs (default: the network alone, as for '
+        'init_cfg of model.sr)')
+    return parser
+
+
+#: What is taken from a config without being an argument of MMEngine's Runner.
+_READ_FROM_CONFIG = (
+    'activation_checkpointing', 'benchmark', 'compile', 'custom_imports',
+    'efficient_conv_bn_eval', 'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn')
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that training and testing share, named as in mmdet."""
+    parser.add_argument('config', help='config file, such as configs/sr4ir/...py')
+    parser.add_argument(
+        '--work-dir', help='folder for logs and checkpoints '
+        '(default: the config\'s work_dir, else work_dirs/<config name>)')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
+        help='override settings of the config, as in train_cfg.max_epochs=3 '
+        'model.recipe.sr.losses.pixel=0.5 or key="[a,b]"')
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
+        help='how the processes were started (tools/dist_train.sh says pytorch)')
+    parser.add_argument(
+        '--no-data-check', action='store_true',
+        help='do not look at annotation files and images before the start')
+    parser.add_argument(
+        '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config and put the command line's settings into it.
+
+    Exits with a message where there is no such file, or ``--launcher`` is missing.
+    """
+    if args.launcher == 'none' and int(os.environ.get('WORLD_SIZE', 1)) > 1 and (
+            'TORCHELASTIC_RUN_ID' in os.environ):
+        sys.exit('error: torch has started several processes, and each would train '
+                 'alone: add --launcher pytorch, as tools/dist_train.sh does')
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = read_config(args.config)
+    cfg.launcher = args.launcher
+    merge_options(cfg, args.cfg_options)
+    warn_of_unread(cfg)
+    move_resize(cfg)
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        name = os.path.splitext(os.path.basename(args.config))[0]
+        cfg.work_dir = os.path.join('work_dirs', name)
+    return cfg
+
+
+class ConfigOptions(DictAction):
+    """MMEngine's reader of ``--cfg-options``; no ``=`` is a wrong argument here."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
+                 values: list[str], option_string: str | None = None) -> None:
+        for value in values:
+            if '=' not in value:
+                parser.error(f'{option_string}: {value!r} is no KEY=VALUE')
+        super().__call__(parser, namespace, values, option_string)
+
+
+def merge_options(cfg: Config, options: Mapping | None, source: str = '--cfg-options'
+                  ) -> None:
+    """Put the settings of ``--cfg-options`` into a config.
+
+    Exits with a message where nothing would ever look at one, because its first name
+    is misspelt.
+
+    Args:
+        cfg: The whole config; it is changed.
+        options: The settings.
+        source: Where they come from, for the message.
+    """
+    known = {*cfg, *inspect.signature(Runner).parameters, *_READ_FROM_CONFIG}
+    for key in options or ():
+        name = key.partition('.')[0]
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            sys.exit(f'error: {source} {key}: nothing reads {name!r}'
+                     + (f'; did you mean {close[0]!r}?' if close else ''))
+    try:
+        cfg.merge_from_dict(dict(options or {}))
+    except (KeyError, TypeError) as error:
+        sys.exit(f'error: {source}: {error.args[0]}')
+
+
+def read_config(path: str) -> Config:
+    """Read a config file; exits with a message where it is none on this machine.
+
+    Nothing is fetched: a base by address is no file either.
+    """
+    if '://' in path:
+        sys.exit(f'error: config {path} is an address. A config is Python code that '
+                 'is run: fetch it, read it, and give the file')
+    if not os.path.isfile(path):
+        sys.exit(f'error: config {path} does not exist')
+    try:
+        return Config.fromfile(path)
+    except (OSError, SyntaxError, ValueError) as error:
+        sys.exit(f'error: config {path} cannot be read: {error}')
+
+
+def warn_of_unread(cfg: Config) -> None:
+    """Warn of the model's settings at a config's top level, where nothing reads them.
+
+    A variable there that the model is given is no such thing.
+    """
+    for name in ('degradation', 'patch_mix', 'recipe', 'tdp'):
+        if name in cfg and cfg[name] != cfg.get('model', {}).get(name):
+            print_log(f'the config sets {name} at its top level, where nothing reads '
+                      f'it: the setting of the model is model.{name}',
+                      level=logging.WARNING)

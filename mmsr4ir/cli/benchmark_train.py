@@ -1,0 +1,172 @@
+"""Time training: an iteration against its parts, or several ways to train."""
+import argparse
+import json
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.device import get_device
+
+from mmsr4ir.analysis.speed import peak_memory, quartiles, summary, table
+from mmsr4ir.analysis.train_speed import (
+    Steps,
+    count_flops,
+    ratios,
+    time_input,
+    time_parts,
+)
+from mmsr4ir.analysis.train_variants import VARIANTS, measure_memory, time_variants
+from mmsr4ir.apis.process_memory import keep_freed_memory
+from mmsr4ir.utils.files import write_whole
+
+from .arguments import add_timing_arguments, merge_options, positive, read_config
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Time training. Without --compare: an iteration as tools/train.py '
+        'does it, with all hooks, against the sum of the parts that the method cannot '
+        'do without, each run alone; and the data loader against the iteration. With '
+        '--compare: several ways to train the same networks, iteration by iteration in '
+        'turns, with their losses and peak memory.',
+        epilog='Weights are random, unless --cfg-options load_from=FILE names a '
+        'checkpoint. Learning rates are 0 while times are taken. On a GPU every '
+        'measured point waits for it.')
+    parser.add_argument(
+        '--compare', nargs='+', metavar='NAME', help='ways to train, the first being '
+        f'what the speed of the others is given against: {", ".join(VARIANTS)}, and '
+        'those of --variant')
+    parser.add_argument(
+        '--variant', nargs='+', action='append', default=[],
+        metavar=('NAME', 'KEY=VALUE'), help='a way to train for --compare, as settings '
+        'of the config; may be given several times')
+    parser.add_argument(
+        '--warmup', type=positive, default=3, metavar='N', help='iterations before '
+        'them; --compare takes the losses of these (default: %(default)s)')
+    parser.add_argument(
+        '--no-memory', action='store_true', help='with --compare, do not measure peak '
+        'memory, which starts a process for each way')
+    parser.add_argument(
+        '--peak-tflops', type=float, metavar='X', help='what the device can do, in '
+        'TFLOP/s, to print the share of it that is reached')
+    add_timing_arguments(parser)
+    args = parser.parse_args()
+    args.variants = chosen_variants(parser, args)
+    return args
+
+
+def chosen_variants(parser: argparse.ArgumentParser, args: argparse.Namespace
+                    ) -> dict[str, dict]:
+    """The settings of what --compare names; ``plain`` is always among them."""
+    settings = argparse.ArgumentParser(prog='--variant NAME')
+    settings.add_argument('settings', nargs='*', action=DictAction, default={})
+    known = dict(VARIANTS)
+    for name, *options in args.variant:
+        if not all('=' in option for option in options):
+            parser.error(f'--variant {name}: its settings are KEY=VALUE, got {options}')
+        known[name] = settings.parse_args(options).settings
+    names = args.compare or []
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        parser.error(f'--compare {unknown}: there are {sorted(known)}')
+    idle = [name for name, *_ in args.variant if name not in names]
+    if idle:
+        parser.error(f'--variant {idle[0]}: --compare does not name it')
+    return {name: known[name] for name in dict.fromkeys([*names, 'plain'])}
+
+
+def time_one(cfg: Config, args: argparse.Namespace) -> dict:
+    """An iteration and its parts, printed and as numbers."""
+    with tempfile.TemporaryDirectory(prefix='mmsr4ir_') as folder:
+        steps = Steps(cfg, Path(folder), args.stage)
+        batches = steps.batches()
+        loading = time_input(steps, batches, args.iterations, args.warmup)
+        memory = peak_memory()  # of the training alone
+        laps = time_parts(steps, batches, args.iterations)
+        flops = count_flops(steps, next(batches))
+    rows = summary(laps)
+    share = quartiles(ratios(laps, steps, loading['waiting']))
+    whole = rows['iteration']['median']
+    speed = flops / whole / 1e12
+    title = f'stage {args.stage}, batches of {max(laps.images)}'
+    peak = args.peak_tflops
+    workers = steps.loop.dataloader.num_workers
+    print(f'\n{table(title, rows, whole)}\n'
+          f'iteration with waiting for data / sum of its parts: {share[1]:.3f} '
+          f'(quartiles {share[0]:.3f}, {share[2]:.3f})\n'
+          f'peak memory: {memory["mib"]:.0f} MiB ({memory["of"]})\n'
+          f'train step: {flops / 1e9:.1f} GFLOP, {speed:.3f} TFLOP/s'
+          + (f', {speed / peak:.1%} of the peak' if peak else '') + '\n'
+          f'data with {workers} workers (means): {loading["alone"]:.4f} s a batch '
+          f'alone, {loading["images_per_second"]:.1f} images/s; beside an iteration of '
+          f'{loading["iteration"]:.4f} s, {loading["waiting"]:.4f} s of waiting')
+    return dict(
+        batch=max(laps.images), seconds=rows, memory=memory, flops=flops,
+        tflops=speed, input=dict(loading, num_workers=workers),
+        ratio=dict(zip(('q1', 'median', 'q3'), share, strict=True)))
+
+
+def compare(cfg: Config, args: argparse.Namespace) -> dict:
+    """Several ways to train, printed as rows of a Markdown table and as numbers."""
+    laps, differences = time_variants(
+        cfg, args.variants, args.iterations, args.warmup, args.stage)
+    memory = {} if args.no_memory else measure_memory(
+        cfg, args.variants, args.warmup, args.stage)
+    base = args.compare[0]
+    rows, seconds = {}, summary(laps)
+    for name in args.variants:
+        q1, median, q3 = quartiles([
+            a / b for a, b in zip(laps.seconds[base], laps.seconds[name], strict=True)])
+        rows[name] = dict(
+            seconds=seconds[name], ratio=dict(q1=q1, median=median, q3=q3),
+            losses=differences.get(name, {}), memory=memory.get(name))
+    print(f'\nstage {args.stage}, batches of {max(laps.images)}; the last columns are '
+          'the largest relative difference of a loss from plain\n\n'
+          f'| way | seconds (quartiles) | times as fast as {base} (quartiles) | '
+          f'memory, MiB | iteration 1 | iterations 1 to {args.warmup} |\n'
+          '| --- | --- | --- | --- | --- | --- |')
+    for name, row in rows.items():
+        seconds, ratio = row['seconds'], row['ratio']
+        losses = row['losses']
+        first = {key: values[:1] for key, values in losses.items()}
+        print(f'| {name} | {seconds["median"]:.4f} ({seconds["q1"]:.4f}, '
+              f'{seconds["q3"]:.4f}) | {ratio["median"]:.2f} ({ratio["q1"]:.2f}, '
+              f'{ratio["q3"]:.2f}) | '
+              + (f'{row["memory"]:.0f}' if name in memory else '-')
+              + f' | {worst(first)} | {worst(losses)} |')
+    return dict(batch=max(laps.images), variants=rows)
+
+
+def worst(losses: dict[str, list[float]]) -> str:
+    """The largest difference, with the name of its loss."""
+    off, name = max(((max(values), name) for name, values in losses.items()),
+                    default=(0.0, ''))
+    return f'{off:.1e} ({name})' if off else '0'
+
+
+def main() -> None:
+    args = parse_args()
+    keep_freed_memory()  # as tools/train.py
+    cfg = read_config(args.config)
+    merge_options(cfg, args.cfg_options)
+    if args.batch_size:
+        cfg.train_dataloader.batch_size = args.batch_size
+    device = get_device()
+    name = torch.cuda.get_device_name() if device == 'cuda' else (
+        f'{platform.machine()}, {torch.get_num_threads()} threads; no GPU found, so '
+        'nothing here says how fast one is')
+    print(f'{args.config} on {device} ({name}), torch {torch.__version__}, '
+          f'{args.iterations} iterations after {args.warmup} of warm-up')
+    try:
+        result = compare(cfg, args) if args.compare else time_one(cfg, args)
+        if args.out:
+            write_whole(args.out, json.dumps(dict(
+                result, config=args.config, device=device, device_name=name,
+                torch=torch.__version__, threads=torch.get_num_threads(),
+                stage=args.stage, iterations=args.iterations, warmup=args.warmup),
+                indent=1))
+    except (ValueError, OSError) as error:
+        sys.exit(f'error: {error}')

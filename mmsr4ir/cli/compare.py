@@ -1,0 +1,96 @@
+"""Compare the paper's methods on one's own data: is SR worth it here?
+
+Trains and tests H→T, L→T, S→T, T→S, S+T and SR4IR from one SR4IR config, and writes a
+table (Markdown, CSV, JSON), a bar chart and picture grids. Started again with the same
+command, it goes on where it stopped.
+"""
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from mmengine.registry import init_default_scope
+
+from mmsr4ir.analysis.complexity import complexity
+from mmsr4ir.comparison import METHODS, plan_parts, run_parts, write_report
+from mmsr4ir.comparison.display import Display
+from mmsr4ir.comparison.methods import BenchmarkError
+from mmsr4ir.comparison.report import check_metric_group, main_metric
+
+from .arguments import ConfigOptions, merge_options, read_config
+from .runs import check_before_run
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__.split('\n\n')[0],
+        epilog='A method is given settings of its own by benchmark=dict(l2t=dict(...)) '
+        'in the config; the table then says so.')
+    parser.add_argument(
+        'configs', nargs='+', metavar='CONFIG', help='SR4IR config files')
+    parser.add_argument(
+        '--methods', nargs='+', choices=list(METHODS), default=list(METHODS),
+        metavar='METHOD', help=f'which to compare: {", ".join(METHODS)} (default: all)')
+    parser.add_argument(
+        '--seeds', nargs='+', type=int, default=[0], metavar='SEED',
+        help='random seeds; each method is trained once with each (default: 0)')
+    parser.add_argument(
+        '--jobs', type=int, default=1, metavar='N',
+        help='trainings at once (default: 1)')
+    parser.add_argument(
+        '--images', type=int, default=8, metavar='N',
+        help='test images that are drawn (default: 8); with another number than '
+        'an earlier start had, its tests are done again')
+    parser.add_argument(
+        '--metric', metavar='KEY',
+        help='the task metric that methods are compared by, as coco/bbox_mAP_50 '
+        '(default: the main one of the config\'s metric)')
+    parser.add_argument(
+        '--out', type=Path, default=Path('work_dirs/benchmark'), metavar='FOLDER',
+        help='results go to FOLDER/<config name> (default: work_dirs/benchmark)')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=ConfigOptions, default={},
+        metavar='KEY=VALUE', help='override settings of the config, for all methods')
+    args = parser.parse_args()
+    if args.jobs < 1 or args.images < 1:
+        parser.error('--jobs and --images must be at least 1')
+    return args
+
+
+def run(config: str, args: argparse.Namespace) -> bool:
+    """Run one config's benchmark; return whether all methods were finished."""
+    cfg = read_config(config)
+    merge_options(cfg, args.cfg_options)
+    out = args.out / Path(config).stem
+    parts = plan_parts(cfg, args.methods, args.seeds, out)
+    metric = args.metric or main_metric(cfg)
+    check_before_run(cfg, ('train', 'test'))
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    check_metric_group(cfg, metric)
+    sizes = complexity(cfg)
+    with Display() as display:
+        works = run_parts(parts, out, args.jobs, args.images, display, metric)
+    report = write_report(works, cfg, args.methods, metric, sizes, out)
+    print(f'\n{(out / "results.md").read_text()}\n{out}: results.md, results.csv, '
+          f'results.json, results.png, grids/*.png')
+    return all(run['state'] == 'done' for row in report['methods'].values()
+               for run in row['runs'].values())
+
+
+def main() -> None:
+    args = parse_args()
+    # So that the trainings are ended with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    complete = True
+    try:
+        for config in args.configs:
+            complete &= run(config, args)
+    except BenchmarkError as error:
+        sys.exit(f'error: {error}')
+    except KeyboardInterrupt:
+        sys.exit('\nstopped; the same command goes on from here')
+    except OSError as error:
+        sys.exit(f'error: {error}. What was written before is whole; the same command '
+                 'goes on from here')
+    if not complete:
+        sys.exit('error: some methods are missing, see the table')

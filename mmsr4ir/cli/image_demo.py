@@ -1,0 +1,42 @@
+"""Restore small, blurred or compressed images and recognise what is in them."""
+import argparse
+
+from .inference_arguments import add_inference_arguments, start_inference, tell_failures
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__ + ' Images are taken as low-resolution as they are.',
+        epilog='Exit code 1 if any input could not be used; the others are done all '
+        'the same, and what could not is listed at the end with its reason.')
+    add_inference_arguments(parser)
+    parser.add_argument(
+        'inputs', nargs='+', help='files, folders, videos, patterns in quotes such as '
+        '"photos/**/*.jpg", or http(s) addresses')
+    parser.add_argument(
+        '--out-dir', default='inference_output', metavar='FOLDER', help='for preds/ '
+        '(JSON), restored/ and vis/ (default: %(default)s)')
+    parser.add_argument(
+        '--coordinates', choices=('lr', 'sr'), default='lr', help='pixels in which '
+        'predictions are written: of the given or the restored image '
+        '(default: %(default)s)')
+    parser.add_argument('--no-draw', action='store_true', help='do not write vis/')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    inferencer, options = start_inference(args)
+    done, failures = 0, {}
+    try:
+        for result in inferencer.stream(
+                args.inputs, coordinates=args.coordinates, out_dir=args.out_dir,
+                draw=not args.no_draw, **options):
+            if result.error is None:
+                done += 1
+            else:
+                failures[result.origin] = result.error
+    except OSError as error:  # of a folder or a disk; those of inputs are in failures
+        failures[args.out_dir] = f'and all that was left: {error}'
+    print(f'{done} images are in {args.out_dir}')
+    tell_failures(failures)

@@ -1,0 +1,48 @@
+"""The command ``mmsr4ir COMMAND ...``, which does what the scripts in tools/ do."""
+import importlib
+import sys
+
+#: The module in :mod:`mmsr4ir.cli` and what it does, by the name of the command.
+COMMANDS = {
+    'train': ('train', 'train the networks of a config'),
+    'test': ('test', 'test a checkpoint'),
+    'compare': ('compare', 'train and test the methods of the paper on one data set'),
+    'check': ('verify_dataset', 'check all data of a config or of a folder'),
+    'browse': ('browse_dataset', 'show batches as the networks get them'),
+    'predict': ('image_demo', 'restore images and recognise what is in them'),
+    'predict-video': ('video_demo', 'the same for a video'),
+    'web': ('web_demo', 'serve a page to drop an image on'),
+    'demo': ('embedded_demo', 'train, test and draw on the embedded data'),
+    'make-textured-shapes': ('make_textured_shapes', 'write the embedded data'),
+    'print-config': ('print_config', 'print a config with all that it inherits'),
+    'flops': ('get_flops', 'count parameters and FLOPs'),
+    'benchmark-train': ('benchmark_train', 'time a training iteration'),
+    'analyze-logs': ('analyze_logs', 'draw or sum up the logs of trainings'),
+    'analyze-results': ('analyze_results', 'draw the best and the worst predictions'),
+    'export': ('export_model', 'write the networks as ONNX or as a torch program'),
+    'publish': ('publish_model', 'strip a checkpoint for release'),
+    'split': ('split_sr4ir', 'write both networks as files of their own libraries'),
+    'check-env': ('check_env', 'list what is installed and what is wrong with it'),
+}
+
+
+def main() -> None:
+    """Run the command that the first argument names, with the rest as its own."""
+    if len(sys.argv) < 2 or sys.argv[1] in ('-h', '--help'):
+        print(usage())
+        return
+    name = sys.argv[1]
+    if name not in COMMANDS:
+        sys.exit(f'{usage()}\n\nerror: there is no command {name!r}')
+    module, _ = COMMANDS[name]
+    package = 'mmsr4ir' if name == 'check-env' else 'mmsr4ir.cli'
+    sys.argv[:2] = [f'mmsr4ir {name}']
+    sys.exit(importlib.import_module(f'{package}.{module}').main())
+
+
+def usage() -> str:
+    """Return the text of ``mmsr4ir --help``."""
+    width = max(map(len, COMMANDS))
+    return '\n'.join([
+        'usage: mmsr4ir COMMAND ...  (mmsr4ir COMMAND --help for its options)', '',
+        *(f'  {name:{width}}  {text}' for name, (_, text) in COMMANDS.items())])

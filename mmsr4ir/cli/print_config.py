@@ -1,0 +1,39 @@
+"""Print the whole config: all that it inherits, and the command line's settings."""
+import argparse
+import sys
+from pathlib import Path
+
+from mmsr4ir.utils.files import whole_file
+
+from .arguments import ConfigOptions, merge_options, read_config
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--save-path', type=Path, metavar='FILE',
+        help='write it to a file (.py, .json or .yml) and not to the screen')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
+        help='override settings of the config, as in tools/train.py')
+    args = parser.parse_args()
+    if args.save_path and args.save_path.suffix not in ('.py', '.json', '.yml'):
+        parser.error(f'--save-path {args.save_path}: the name must end in .py, .json '
+                     'or .yml')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = read_config(args.config)
+    merge_options(cfg, args.cfg_options)
+    if args.save_path is None:
+        print(cfg.pretty_text)
+        return
+    try:
+        with whole_file(args.save_path) as unfinished:
+            cfg.dump(unfinished)
+    except OSError as error:
+        sys.exit(f'error: {error}')
+    print(f'{args.save_path} written')

@@ -1,0 +1,162 @@
+"""From a command line to a config that a Runner can take."""
+import ctypes
+import logging
+import os
+import signal
+import sys
+from datetime import timedelta
+
+import torch
+import torch.distributed
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from mmsr4ir.datasets.checks.before_run import DataError, check_data, datasets_of
+from mmsr4ir.datasets.checks.pairs import check_pairs
+from mmsr4ir.engine.runner import SR4IRRunner
+from mmsr4ir.models.weights import WeightsError
+from mmsr4ir.utils.configs import type_name
+
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
+def _end_with_launcher() -> None:
+    if 'TORCHELASTIC_RUN_ID' in os.environ and sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def start_dist(cfg: Config) -> None:
+    """Start distributed training; each network gets a wrapper of its own.
+
+    A process of torchrun ends, from here on, with torchrun (on Linux): one that was
+    killed ends no process itself, and they would train on unseen.
+
+    With a GPU, MMEngine's Runner does it. Without, the Runner would ask for a CUDA
+    device, so the processes are joined here, through gloo.
+    """
+    _end_with_launcher()
+    if cfg.launcher != 'none' and type_name(cfg.model) == 'SR4IR' and not cfg.get(
+            'model_wrapper_cfg'):
+        cfg.model_wrapper_cfg = dict(type='mmsr4ir.SeparateDistributedDataParallel')
+    if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
+        env = cfg.get('env_cfg') or {}
+        settings = dict(env.get('dist_cfg') or {}, backend='gloo')
+        cfg.env_cfg = dict(env, dist_cfg=settings)
+        # The Runner would hand out CUDA devices to the wrapper otherwise.
+        cfg.model_wrapper_cfg = dict(
+            cfg.get('model_wrapper_cfg') or dict(type='MMDistributedDataParallel'),
+            device_ids=None)
+        if cfg.get('sync_bn'):
+            print_log(f'sync_bn={cfg.sync_bn!r} needs a GPU and is left out',
+                      level=logging.WARNING)
+            cfg.sync_bn = None
+        timeout = settings.get('timeout')  # seconds, as MMEngine has them
+        torch.distributed.init_process_group(
+            'gloo', timeout=timeout and timedelta(seconds=timeout))
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build MMEngine's Runner, and with it data, networks and metrics.
+
+    Exits with a message where a file of weights or a package that the config asks for
+    is missing.
+    """
+    try:
+        return SR4IRRunner.from_cfg(cfg)
+    except (WeightsError, ImportError) as error:
+        sys.exit(f'error: {error}')
+
+
+def end_dist(model: nn.Module) -> None:
+    """Leave the other processes in order; the model cannot be trained afterwards.
+
+    Gloo's threads would else run on while Python ends, which now and then aborts a
+    process that has done all its work, and with it the job. They end with the last
+    thing that holds their group, and the wrapper of each network holds it.
+    """
+    if not torch.distributed.is_initialized():
+        return
+    # torch 2.6 now and then waits for ever when a group goes while one of its threads
+    # still frees a tensor. After a barrier they have had the time to.
+    torch.distributed.barrier()
+    for wrapper in filter(is_model_wrapper, model.modules()):
+        for name in ('process_group', 'reducer', 'logger'):
+            wrapper.__dict__.pop(name, None)
+    torch.distributed.destroy_process_group()
+
+
+def use_exact_loops(cfg: Config) -> None:
+    """Put the loops that resume exactly in the place of MMEngine's two.
+
+    A loop of another type stays, so that a config can still choose its own.
+    """
+    loop = cfg.train_cfg
+    kinds = dict(EpochBasedTrainLoop='mmsr4ir.ExactEpochLoop',
+                 IterBasedTrainLoop='mmsr4ir.ExactIterLoop')
+    if 'by_epoch' in loop:  # MMEngine's short way to say it
+        loop.type = ('EpochBasedTrainLoop' if loop.pop('by_epoch') else
+                     'IterBasedTrainLoop')
+    loop.type = kinds.get(loop.type.removeprefix('mmengine.'), loop.type)
+    if cfg.get('default_hooks', {}).get('checkpoint', {}).get('max_keep_ckpts') == 1:
+        sys.exit('error: with default_hooks.checkpoint.max_keep_ckpts=1 MMEngine '
+                 'removes the only checkpoint before it writes the next; a run that '
+                 'dies between loses everything. Set it to 2 or more')
+
+
+def warn_of_padding(cfg: Config, splits: tuple[str, ...]) -> None:
+    """Warn of pipelines that pad: to all that comes after them that is image."""
+    if type_name(cfg.model) != 'SR4IR':
+        return
+    for split in splits:
+        loader = cfg.get(f'{split}_dataloader') or {}
+        names = {type_name(transform) for dataset, _ in datasets_of(
+            loader.get('dataset')) for transform in dataset.get('pipeline') or ()}
+        padding = sorted(name for name in names if name.endswith('Pad'))
+        if padding:
+            print_log(
+                f'the pipeline of {split}_dataloader has {padding}: pixels that it '
+                'adds count as image in the pixel and the TDP loss and in PSNR and '
+                'SSIM. Take it out and let the preprocessor pad (pad_size_divisor of '
+                'model.task.data_preprocessor; in mmseg size_divisor)',
+                logger='current', level=logging.WARNING)
+
+
+def set_amp(cfg: Config, dtype: str | None) -> None:
+    """Switch every optimizer to mixed precision, with dynamic loss scaling.
+
+    Exits with a message on a CPU where no ``dtype`` is given.
+
+    Args:
+        cfg: The whole config.
+        dtype: ``'float16'``, the default on a GPU, or ``'bfloat16'``.
+    """
+    if dtype is None and get_device() == 'cpu':
+        sys.exit('error: --amp on a CPU needs --amp-dtype: bfloat16, or float16, which '
+                 'is many times slower there')
+    dtype = dtype or 'float16'
+    wrappers = [
+        wrapper for name, wrapper in cfg.optim_wrapper.items() if name in ('sr', 'task')
+    ]
+    for wrapper in wrappers or [cfg.optim_wrapper]:
+        wrapper.type = 'mmsr4ir.AmpOptimWrapper'
+        wrapper.dtype = dtype
+        wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def check_before_run(cfg: Config, splits: tuple[str, ...]) -> None:
+    """Check the data once, in the first process; exit with a message if it is bad."""
+    if int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))):
+        return
+    num_classes = cfg.model.get('num_classes')
+    if num_classes is not None:
+        from mmsr4ir.models.networks import set_num_classes
+        cfg = Config(dict(cfg, model=dict(
+            cfg.model, task=set_num_classes(cfg.model.task, num_classes))))
+    warn_of_padding(cfg, splits)
+    try:
+        check_data(cfg, splits)
+        check_pairs(cfg, splits)
+    except DataError as error:
+        sys.exit(f'error: {error}')

@@ -1,0 +1,94 @@
+"""Train the networks of a config."""
+import argparse
+import gc
+import os
+import sys
+
+from torch.distributed.elastic.multiprocessing.errors import record
+
+from mmsr4ir.apis.process_memory import keep_freed_memory
+from mmsr4ir.engine.resume import ResumeError, resume_point
+from mmsr4ir.models.weights import WeightsError
+
+from .arguments import add_run_arguments, load_config
+from .runs import (
+    build_runner,
+    check_before_run,
+    end_dist,
+    set_amp,
+    start_dist,
+    use_exact_loops,
+)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Train an SR network together with a recognition network.')
+    add_run_arguments(parser)
+    parser.add_argument(
+        '--resume', nargs='?', const='auto', metavar='CHECKPOINT',
+        help='go on from a checkpoint; without a path from the last one in the '
+        'work dir, with the word "previous" from the last whole one before that')
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed precision for both networks')
+    parser.add_argument(
+        '--amp-dtype', choices=('float16', 'bfloat16'),
+        help='of --amp (default: float16 on a GPU; on a CPU, where that is slow, there '
+        'is none)')
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true',
+        help='scale the learning rates from auto_scale_lr.base_batch_size to the '
+        'batch size of this run')
+    parser.add_argument(
+        '--progress-bar', action='store_true',
+        help='draw a progress bar below the log lines (in a terminal only)')
+    args = parser.parse_args()
+    if args.amp_dtype and not args.amp:
+        parser.error('--amp-dtype needs --amp')
+    return args
+
+
+@record  # of several processes, the launcher then shows the error of the first to fail
+def main() -> None:
+    args = parse_args()
+    keep_freed_memory()
+    cfg = load_config(args)
+    use_exact_loops(cfg)
+    if args.amp:
+        set_amp(cfg, args.amp_dtype)
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            sys.exit('error: --auto-scale-lr needs '
+                     'auto_scale_lr=dict(base_batch_size=...) in the config')
+        cfg.auto_scale_lr.enable = True
+    wish = args.resume
+    if wish is None and cfg.get('resume'):
+        wish = cfg.get('load_from') or 'auto'
+    if wish is not None:
+        try:
+            found = resume_point(cfg.work_dir, wish)
+        except ResumeError as error:
+            sys.exit(f'error: {error}')
+        cfg.resume = found is not None  # else load_from is where the training starts
+        cfg.load_from = found or cfg.get('load_from')
+        if not found and os.environ.get('RANK', '0') == '0':
+            print(f'no checkpoint in {cfg.work_dir} to go on from: the training begins')
+    if args.progress_bar:
+        hooks = cfg.setdefault('default_hooks', {})
+        hooks.setdefault('progress_bar', dict(type='mmsr4ir.ProgressBarHook'))
+    if not args.no_data_check:
+        splits = ('train', 'val') if cfg.get('val_dataloader') else ('train', )
+        check_before_run(cfg, splits)
+    start_dist(cfg)
+    runner = build_runner(cfg)
+    # Packages and networks stay to the end. Loader workers share their pages; looking
+    # them through for garbage would write to them, and each process get its own copies.
+    gc.collect()
+    gc.freeze()
+    try:
+        runner.train()
+    except WeightsError as error:
+        sys.exit(f'error: {error}')
+    finally:
+        gc.unfreeze()  # else triton, which looks at the end, reports leaks
+    end_dist(runner.model)

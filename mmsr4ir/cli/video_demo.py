@@ -1,0 +1,81 @@
+"""Restore a video and draw into it what is recognised, at the same frame rate."""
+import argparse
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mmsr4ir.apis.inputs import open_video
+from mmsr4ir.utils.files import whole_file
+from mmsr4ir.utils.images import ImageError
+
+from .inference_arguments import add_inference_arguments, start_inference, tell_failures
+
+_CODECS = {'.mp4': 'mp4v', '.avi': 'MJPG'}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__ + ' Frames are taken as low-resolution as they are; sound '
+        'is not copied.',
+        epilog='Exit code 1 if the video ends before its stated length; what could be '
+        'read of it is written all the same.')
+    add_inference_arguments(parser)
+    parser.add_argument('video', help='video file')
+    parser.add_argument('--out', type=Path, required=True, metavar='FILE',
+                        help=f'video file to write, {" or ".join(_CODECS)}')
+    args = parser.parse_args()
+    if args.out.suffix not in _CODECS:
+        parser.error(f'--out {args.out}: it must end in {" or ".join(_CODECS)}')
+    return args
+
+
+def write_video(path: Path, fps: float, frames: Iterable[np.ndarray]) -> int:
+    """Write frames (height, width, 3), RGB, uint8, of one size; return their number.
+
+    Raises:
+        OSError: OpenCV has no encoder for it.
+    """
+    writer, count = None, 0
+    for frame in frames:
+        if writer is None:
+            codec = cv2.VideoWriter_fourcc(*_CODECS[path.suffix])
+            writer = cv2.VideoWriter(str(path), codec, fps, frame.shape[1::-1])
+            if not writer.isOpened():
+                raise OSError(f'OpenCV cannot write {path} of {frame.shape[1]} x '
+                              f'{frame.shape[0]} pixels')
+        writer.write(np.ascontiguousarray(frame[..., ::-1]))
+        count += 1
+    if writer is not None:
+        writer.release()
+    return count
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        video = open_video(args.video)
+    except ImageError as error:
+        sys.exit(f'error: {args.video} {error}')
+    fps = video.get(cv2.CAP_PROP_FPS)
+    video.release()
+    if not fps > 0:
+        sys.exit(f'error: {args.video} states no frame rate')
+    inferencer, options = start_inference(args)
+    failures = {}
+
+    def frames():
+        for result in inferencer.stream(args.video, **options):
+            if result.error is None:
+                yield result.restored if result.picture is None else result.picture
+            else:
+                failures[result.origin] = result.error
+
+    with whole_file(args.out) as unfinished:
+        count = write_video(unfinished, fps, frames())
+        if not count:
+            tell_failures(failures)
+    print(f'{count} frames at {fps:g} a second are in {args.out}')
+    tell_failures(failures)

@@ -1,0 +1,282 @@
+"""A page in the browser: drop an image, see what S makes of it and what that is worth.
+
+What comes from outside is the bytes of an image and a choice among ours. File names are
+never used: an upload is stored under a name of ours (Gradio would take the sender's),
+read as bytes, and what is made of it is served under names of ours.
+"""
+import re
+import uuid
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import gradio as gr
+from starlette.datastructures import Headers, UploadFile
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mmsr4ir.apis.side_by_side import Comparison, SideBySide, write_comparison
+from mmsr4ir.utils.images import ImageError, read_image
+
+#: Largest file, in bytes, unless asked for.
+MAX_BYTES = 20 * 10**6
+#: Most pixels of an image that is given, and of one that is restored, unless asked for.
+MAX_PIXELS = 16 * 10**6
+AS_IT_IS = 'take it as it is'
+_KEPT = 3600  # seconds that the files of a visit are kept
+_FORM_BYTES = 4096  # of an upload, beside its file
+# Of Gradio's many addresses, those that the page asks for. Others run the function
+# beside the queue, fetch from elsewhere, or convert videos.
+_OPEN = re.compile(
+    r'/(|config|theme\.css|favicon\.ico|manifest\.json|(static|assets|svelte)/.*|'
+    r'gradio_api/(upload|queue/(join|data)|file=.*|heartbeat/\w+|cancel|reset|'
+    r'startup-events|theme\.css))')
+# The browser fetches nothing from elsewhere, although Gradio's page asks it to.
+_POLICY = ("default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
+           "frame-ancestors 'self'")
+_CSS = """
+footer { display: none !important; }
+.compare { position: relative; overflow: hidden; border-radius: 8px; line-height: 0; }
+.compare img { width: 100%; display: block; }
+.compare .over { position: absolute; inset: 0; height: 100%;
+  clip-path: inset(0 0 0 var(--at)); }
+.compare .line { position: absolute; top: 0; bottom: 0; left: var(--at); width: 2px;
+  margin-left: -1px; background: white; box-shadow: 0 0 4px black;
+  pointer-events: none; }
+.compare input { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0;
+  opacity: 0; cursor: ew-resize; }
+.compare:focus-within { outline: 2px solid var(--color-accent); }
+.compare .tag { position: absolute; top: 8px; padding: 2px 8px; border-radius: 4px;
+  background: rgb(0 0 0 / 60%); color: white; font-size: 13px; line-height: 1.4;
+  pointer-events: none; }
+.compare .tag.left { left: 8px; } .compare .tag.right { right: 8px; }
+.scores { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
+#scores :is(table, tr) { border: 0; }
+#scores :is(th, td) { padding: 6px 12px; text-align: left; border: 0 solid;
+  border-bottom: 1px solid var(--border-color-primary); }
+#scores th { white-space: nowrap; }
+#files .label-clear-button { display: none; }
+.note { padding: 8px 12px; border-radius: 8px; border-left: 4px solid;
+  background: var(--background-fill-secondary); border-color: var(--color-accent); }
+.note.error { border-color: #dc2626; }
+"""
+_SLIDE = "this.parentNode.style.setProperty('--at', this.value + '%')"
+
+
+def choices(scale: int) -> dict[str, int | None]:
+    """What may be done with an image first, by how the page calls it."""
+    return {degraded(factor): factor for factor in sorted({4, 8, scale})} | {
+        AS_IT_IS: None}
+
+
+def degraded(factor: int) -> str:
+    """How the page calls it that an image is degraded first."""
+    return f'degrade it x{factor}'
+
+
+def build_page(compare: SideBySide, name: str, max_pixels: int = MAX_PIXELS
+               ) -> gr.Blocks:
+    """Build the page.
+
+    Args:
+        compare: Does the work.
+        name: What the model is called on it.
+        max_pixels: An image with more is refused.
+    """
+    scale = compare.scale
+    offered = choices(scale) if compare.can_degrade else {AS_IT_IS: None}
+
+    def run(content: bytes | None, choice: str) -> tuple:
+        if content is None:
+            return _refusal('Drop an image first.')
+        try:
+            comparison = compare(read_image(content, max_pixels), offered[choice])
+        except ImageError as error:
+            return _refusal(f'This image {error}.')
+        # Nobody can guess where the files of another visit are.
+        files = write_comparison(comparison, Path(page.GRADIO_CACHE) / uuid.uuid4().hex)
+        return _answer(comparison, files, compare.scores(comparison), scale)
+
+    with gr.Blocks(title=f'SR4IR: {name}', analytics_enabled=False,
+                   delete_cache=(_KEPT, _KEPT)) as page:
+        gr.HTML(f'<h1>Super-resolution for recognition</h1><p><b>{escape(name)}</b> '
+                f'restores x{scale}. What its task network finds in the restored '
+                'image is shown beside what it finds in the one that is only '
+                'enlarged.</p>')
+        with gr.Row():
+            with gr.Column(scale=1, min_width=280):
+                image = uploads_only(
+                    gr.File(label='Image', type='binary', elem_id='image'))
+                choice = gr.Radio(
+                    list(offered), value=degraded(scale) if compare.can_degrade
+                    else AS_IT_IS, label='Before that',
+                    elem_id='choice', info='A good image is degraded to show what '
+                    'restoring gives back; one that is small already is not.')
+                button = gr.Button('Run', variant='primary', elem_id='run')
+                note = gr.HTML(elem_id='note')
+                files = gr.File(label='Download', file_count='multiple', visible=False,
+                                interactive=False, elem_id='files')
+            with gr.Column(scale=3, min_width=480):
+                with gr.Row():
+                    plain = gr.HTML(elem_id='plain', min_height=40)
+                    drawn = gr.HTML(elem_id='drawn', min_height=40)
+                table = gr.HTML(elem_id='scores')
+        button.click(run, [image, choice], [note, plain, drawn, table, files],
+                     api_visibility='private')
+    return page
+
+
+def is_address(text: str | Path | None) -> bool:
+    """Whether Gradio would take a text for an address in the web."""
+    return str(text).startswith(('http://', 'https://'))
+
+
+def uploads_only(file: gr.File) -> gr.File:
+    """Keep Gradio from fetching an address that is given in the place of an upload.
+
+    It would be asked from this machine, and read without regard to any limit. (A
+    subclass would do, but Gradio writes a ``.pyi`` file beside the code of each.)
+    """
+    move = file.async_move_resource_to_block_cache
+
+    async def take(path: str | Path | None) -> str | None:
+        if is_address(path):
+            raise ValueError(f'{path} is an address and was not uploaded')
+        return await move(path)
+
+    file.async_move_resource_to_block_cache = take
+    return file
+
+
+def serve(page: gr.Blocks, host: str, port: int, max_bytes: int = MAX_BYTES) -> None:
+    """Serve a page until the process is interrupted.
+
+    Args:
+        page: See :func:`build_page`.
+        host: Address to listen on.
+        port: To listen on.
+        max_bytes: Of a file; a larger upload is refused before it is read.
+
+    Raises:
+        OSError: The port is taken.
+    """
+    async def take(request: Request) -> Response:
+        form = await request.form(max_files=1, max_fields=0)
+        given = form.get('files')
+        if not isinstance(given, UploadFile):
+            return PlainTextResponse('There is no file.', 400)
+        path = Path(page.GRADIO_CACHE) / uuid.uuid4().hex / 'upload'
+        path.parent.mkdir(parents=True)
+        path.write_bytes(await given.read())
+        await form.close()
+        page.upload_file_set.add(str(path))  # to be deleted
+        return JSONResponse([str(path)])
+
+    # Mounted into an app of ours, Gradio has let a request name any file.
+    page.queue(max_size=20, api_open=False).launch(
+        server_name=host, server_port=port, share=False, ssr_mode=False,
+        enable_monitoring=False, run_history=False, theme=_theme(), css=_CSS,
+        footer_links=[], max_file_size=max_bytes, app_kwargs=dict(
+            routes=[Route('/gradio_api/upload', take, methods=['POST'])],
+            middleware=[Middleware(Guard, max_bytes=max_bytes)],
+            docs_url=None, redoc_url=None, openapi_url=None))
+
+
+class Guard:
+    """Refuses what is too large or not the page's, and tells no errors.
+
+    Gradio's app would answer an error of its own with the traceback, and an address in
+    the place of a file by fetching it.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope['type'] != 'http':
+            return await self.app(scope, receive, send)
+        headers = Headers(scope=scope)
+        length = headers.get('content-length')
+        answer, started = self.app, False
+        if not _OPEN.fullmatch(scope['path']):
+            answer = PlainTextResponse('There is nothing here.', 404)
+        elif is_address(scope['path'].partition('file=')[2]):
+            answer = PlainTextResponse('An address is no file.', 403)
+        # With this header the stated length is not the one that is read.
+        elif scope['method'] == 'POST' and (
+                length is None or 'transfer-encoding' in headers):
+            answer = PlainTextResponse('The length must be stated.', 411)
+        elif length is not None and int(length) > self.max_bytes + _FORM_BYTES:
+            answer = PlainTextResponse(
+                f'The file is larger than {self.max_bytes} bytes.', 413)
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal started
+            if message['type'] == 'http.response.start':
+                started = True
+                message['headers'] = [*message['headers'], (
+                    b'content-security-policy', _POLICY.encode())]
+            await send(message)
+
+        try:
+            await answer(scope, receive, send_guarded)
+        except Exception:  # of any kind: it is raised on, to the log
+            if not started:
+                await PlainTextResponse('This cannot be answered.', 500)(
+                    scope, receive, send_guarded)
+            raise
+
+
+def _theme() -> gr.themes.Base:
+    def fonts(*names: str) -> list[gr.themes.Font]:  # of the system; fetched nowhere
+        return [gr.themes.Font(name) for name in names]
+
+    return gr.themes.Soft(
+        primary_hue='teal', neutral_hue='slate', font=fonts('system-ui', 'sans-serif'),
+        font_mono=fonts('ui-monospace', 'monospace'))
+
+
+def _refusal(text: str) -> tuple:
+    return (f'<p class="note error">{escape(text)}</p>', '', '', '',
+            gr.File(value=None, visible=False))
+
+
+def _answer(comparison: Comparison, files: Sequence[Path],
+            scores: Sequence[tuple[str, str, str]], scale: int) -> tuple:
+    (height, width), (tall, wide) = (
+        picture.shape[:2] for picture in (comparison.lr, comparison.restored.restored))
+    text = f'{width} x {height} pixels were restored to {wide} x {tall}.'
+    if comparison.factor not in (None, scale):
+        text += (f' The image was degraded x{comparison.factor} but is restored '
+                 f'x{scale}: the result has not its size, so there is no PSNR or SSIM.')
+    by_name = {path.name: path for path in files}
+    return (f'<p class="note">{text}</p>',
+            _slider('pictures', by_name['lr.png'], by_name['sr.png']),
+            _slider('predictions', by_name['lr_drawn.png'],
+                    by_name['sr_drawn.png']),
+            _table(scores), gr.File(value=list(map(str, files)), visible=True))
+
+
+def _slider(what: str, left: Path, right: Path) -> str:
+    def image(path: Path, kind: str, alt: str) -> str:
+        return f'<img class="{kind}" src="gradio_api/file={path}" alt="{what}, {alt}">'
+
+    return (f'<p>{what.capitalize()}</p>'
+            f'<div class="compare" style="--at: 50%">{image(left, "under", "LR")}'
+            f'{image(right, "over", "SR")}<span class="line"></span>'
+            '<span class="tag left">LR</span><span class="tag right">SR</span>'
+            f'<input type="range" min="0" max="100" step="any" value="50" '
+            f'aria-label="LR or SR, {what}" oninput="{_SLIDE}"></div>')
+
+
+def _table(rows: Sequence[tuple[str, str, str]]) -> str:
+    if not rows:
+        return '<p class="note">Nothing is found in either.</p>'
+    body = ''.join(f'<tr>{"".join(f"<td>{escape(cell)}</td>" for cell in row)}</tr>'
+                   for row in rows)
+    return ('<table class="scores"><thead><tr><th></th><th>LR, enlarged</th>'
+            f'<th>SR, restored</th></tr></thead><tbody>{body}</tbody></table>')

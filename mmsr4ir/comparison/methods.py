@@ -1,0 +1,170 @@
+"""The six methods as changes of one SR4IR config, and which part needs which."""
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+
+from mmsr4ir.utils.configs import CONFIGS
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a method changes in an SR4IR config.
+
+    Attributes:
+        title: Its name in the paper.
+        restores: Whether it has an SR network; else images are interpolated.
+        test_on: The image that it is tested on.
+        needs: Networks that come from another method's run, by that method's name.
+    """
+
+    title: str
+    restores: bool = True
+    test_on: str = 'sr'
+    needs: dict[str, str] = field(default_factory=dict)
+
+
+METHODS = dict(
+    h2t=Method('H→T', restores=False, test_on='hr'),
+    l2t=Method('L→T', restores=False),
+    s2t=Method('S→T', needs=dict(sr='s')),
+    t2s=Method('T→S', needs=dict(task='h2t')),
+    s_and_t=Method('S+T'),
+    sr4ir=Method('SR4IR'))
+# Trained because S→T needs it; it has no task network worth testing.
+PREPARATIONS = dict(s=Method('S'))
+
+
+class BenchmarkError(ValueError):
+    """A benchmark cannot be run; the message names the reason and the mend."""
+
+
+@dataclass
+class Part:
+    """One training with its test.
+
+    Attributes:
+        method: Key of :data:`METHODS` or :data:`PREPARATIONS`.
+        seed: Random seed.
+        folder: Where all of its files go.
+        cfg: Its config.
+        needs: The parts that a network comes from, by that network.
+    """
+
+    method: str
+    seed: int
+    folder: Path
+    cfg: Config
+    needs: dict[str, 'Part'] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        return f'{self.info.title} seed {self.seed}'
+
+    @property
+    def info(self) -> Method:
+        return (METHODS | PREPARATIONS)[self.method]
+
+    @property
+    def checkpoint(self) -> Path:
+        """The trained networks, once it is done."""
+        return self.folder / 'final.pth'
+
+    @property
+    def is_trained(self) -> bool:
+        return (self.folder / 'trained.json').exists()
+
+    @property
+    def is_tested(self) -> bool:
+        return self.method in METHODS
+
+
+def plan_parts(cfg: Config, methods: Sequence[str], seeds: Sequence[int], out: Path
+               ) -> list[Part]:
+    """List what is to be trained, a part after those that it needs.
+
+    Args:
+        cfg: An SR4IR config with the user's settings in it.
+        methods: Keys of :data:`METHODS`.
+        seeds: Random seeds; each method is trained once with each.
+        out: Folder of the benchmark.
+
+    Raises:
+        BenchmarkError: The config is no SR4IR config, or a method is unknown.
+    """
+    model = cfg.get('model') or {}
+    if model.get('type') != 'mmsr4ir.SR4IR':
+        raise BenchmarkError(
+            f'{cfg.filename}: model is {model.get("type")!r}; the benchmark takes '
+            'a config whose model is mmsr4ir.SR4IR and derives the other methods')
+    if cfg.get('load_from'):
+        raise BenchmarkError(
+            f'{cfg.filename}: load_from would replace the networks that a method takes '
+            'from another one (S→T, T→S): give each network its file by '
+            "model.<network>.init_cfg=dict(type='Pretrained', checkpoint=...)")
+    unknown = set(methods) - set(METHODS)
+    if unknown:
+        raise BenchmarkError(
+            f'unknown methods {sorted(unknown)}; there are {list(METHODS)}')
+    unknown = set(cfg.get('benchmark') or {}) - set(METHODS | PREPARATIONS)
+    if unknown:
+        raise BenchmarkError(
+            f'{cfg.filename}: benchmark has settings for unknown methods '
+            f'{sorted(unknown)}; there are {list(METHODS | PREPARATIONS)}')
+    parts = []
+    for seed in dict.fromkeys(seeds):  # two of one kind would share a folder
+        made = {}
+
+        def add(method: str, seed: int = seed, made: dict = made) -> Part:
+            if method not in made:
+                needs = {network: add(other) for network, other
+                         in (METHODS | PREPARATIONS)[method].needs.items()}
+                own = method_config(cfg, method, seed)
+                for network, part in needs.items():
+                    own.model[network].init_cfg = dict(
+                        type='Pretrained', checkpoint=str(part.checkpoint))
+                made[method] = Part(
+                    method, seed, out / method / f'seed_{seed}', own, needs)
+                parts.append(made[method])
+            return made[method]
+
+        for method in methods:
+            add(method)
+    return parts
+
+
+def method_config(cfg: Config, method: str, seed: int) -> Config:
+    """Turn an SR4IR config into that of another method.
+
+    Everything that the methods share stays: data, schedules, optimizers, networks.
+    SR4IR keeps its recipe; the others get theirs from ``configs/_base_/recipes``. What
+    ``benchmark=dict(<method>=dict(...))`` in the config holds is put on top.
+    """
+    info = (METHODS | PREPARATIONS)[method]
+    cfg = copy.deepcopy(cfg)
+    model = cfg.model
+    if method != 'sr4ir':
+        recipe = Config.fromfile(CONFIGS / '_base_' / 'recipes' / f'{method}.py')
+        model.recipe = ConfigDict(recipe.recipe)
+        model.pop('tdp', None)
+        model.pop('patch_mix', None)
+    if not info.restores:
+        scale = model.get('degradation', {}).get('scale', 4)
+        model.sr = ConfigDict(
+            type='mmsr4ir.InterpolateUpsampler', scale=scale, mode='bilinear')
+        model.pop('sr_range', None)
+    model.test_on = info.test_on
+    cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
+    cfg.custom_hooks = [
+        *(cfg.get('custom_hooks') or []), dict(type='mmsr4ir.RunRecordHook')]
+    cfg.default_hooks.setdefault('picture_grid', dict(type='mmsr4ir.PictureGridHook'))
+    if method == 's':
+        # T is not trained: a validation would only cost time.
+        cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    own = (cfg.get('benchmark') or {}).get(method)
+    if own:
+        cfg.merge_from_dict(own)
+    cfg.pop('benchmark', None)
+    return cfg

@@ -1,0 +1,74 @@
+"""The bar chart and the picture grids of a benchmark."""
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import matplotlib.figure
+import numpy as np
+
+from mmsr4ir.visualization.drawing import encode_png
+
+_LABEL_WIDTH = 70
+
+
+def bar_chart(report: dict) -> bytes:
+    """Draw the task metric and PSNR of each method, as a PNG file's content.
+
+    Bars are means, dots single seeds, whiskers standard deviations; the dashed lines
+    are L→T and H→T, between which the other methods are judged.
+    """
+    methods = report['methods']
+    figure = matplotlib.figure.Figure(figsize=(9, 3.6), layout='constrained')
+    for axes, key, label in zip(
+            figure.subplots(1, 2), ('task', 'PSNR'),
+            (report['metric'], 'PSNR in dB'), strict=True):
+        rows = [row for row in methods.values() if key in row]
+        for i, row in enumerate(rows):
+            axes.bar(i, row[key]['mean'], yerr=row[key]['std'], capsize=4,
+                     color='tab:orange' if row['title'] == 'SR4IR' else 'tab:blue')
+            values = [run[key] for run in row['runs'].values() if key in run]
+            if len(values) > 1:
+                axes.plot([i] * len(values), values, 'k.', markersize=4)
+        axes.set_xticks(range(len(rows)), [row['title'] for row in rows])
+        axes.set_ylabel(label)
+        if key == 'task':
+            for bound in ('l2t', 'h2t'):
+                if key in methods.get(bound, {}):
+                    axes.axhline(methods[bound][key]['mean'], color='grey',
+                                 linestyle='--', linewidth=1)
+        elif rows:
+            lowest = min(row[key]['mean'] for row in rows)
+            axes.set_ylim(bottom=max(0.0, lowest - 3.0))
+    content = io.BytesIO()
+    figure.savefig(content, format='png', dpi=120)
+    return content.getvalue()
+
+
+def stack_pictures(rows: dict[str, Path], panels: int) -> Iterator[tuple[str, bytes]]:
+    """Put the pictures that several runs drew of one image below each other.
+
+    Args:
+        rows: Folder of pictures by the method's title. The ground truth, the last panel
+            of each picture, is kept in the first row only.
+        panels: Number of panels of a picture, all of one width.
+
+    Yields:
+        tuple: File name, and PNG file's content.
+    """
+    if not rows:
+        return
+    for path in sorted(next(iter(rows.values())).glob('*.png')):
+        stack = []
+        for title, folder in rows.items():
+            picture = cv2.imread(str(folder / path.name))
+            if picture is None:
+                continue
+            if stack:
+                picture[:, picture.shape[1] * (panels - 1) // panels:] = 255
+            label = np.full((len(picture), _LABEL_WIDTH, 3), 255, np.uint8)
+            cv2.putText(
+                label, title.replace('→', '>'), (4, len(picture) // 2),
+                cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+            stack.append(np.hstack([label, picture]))
+        yield path.name, encode_png(np.vstack(stack))

@@ -1,0 +1,346 @@
+"""Run a benchmark's parts: several at once, going on where an earlier start stopped."""
+import fcntl
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+import torch
+
+from mmsr4ir.utils.files import load_json, whole_file, write_json, write_whole
+
+from .methods import BenchmarkError, Part
+
+# The panels of a test's pictures, of which the picture grids are stacked.
+PANELS = ('sr', 'prediction', 'truth')
+# The arguments of Python that start a training and a test.
+COMMANDS = dict(train=['-m', 'mmsr4ir', 'train'], test=['-m', 'mmsr4ir', 'test'])
+
+
+class PartError(RuntimeError):
+    """A part's command has failed; the message is its last line."""
+
+
+@dataclass
+class Progress:
+    """How far a part is.
+
+    Attributes:
+        state: ``waiting``, ``training``, ``testing``; at the end ``done``, ``failed``
+            or ``skipped``.
+        reason: Why it failed or was skipped.
+        trained: Set when the training has ended, well or not.
+        ended: Set when the whole has ended.
+    """
+
+    part: Part
+    state: str = 'waiting'
+    reason: str = ''
+    trained: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def record(self) -> dict:
+        """The training's record (:class:`~mmsr4ir.engine.RunRecordHook`), or {}."""
+        return read_json(self.part.folder / 'train' / 'record.json')
+
+
+def run_parts(parts: Sequence[Part], out: Path, jobs: int = 1, images: int = 8,
+              display: Callable[[Sequence[Progress]], None] | None = None,
+              metric: str | None = None) -> list[Progress]:
+    """Train and test every part that is not done yet.
+
+    A part whose training was cut off goes on from its last checkpoint. A part that
+    fails stops only those that need it.
+
+    Args:
+        parts: In an order in which each comes after those that it needs.
+        out: Folder of the benchmark, which is locked meanwhile.
+        jobs: How many run at once.
+        images: Number of test images that are drawn.
+        display: Called with all progress several times a second.
+        metric: The number that methods are compared by. Where the first test has
+            others of its kind and not this one, all is stopped.
+
+    Returns:
+        list: The progress of each part, all of them ended.
+
+    Raises:
+        BenchmarkError: Another benchmark works in ``out``, or a part there was
+            trained with other settings or from networks that are gone, or the
+            tests do not give ``metric``.
+    """
+    with locked(out) as lock:
+        for part in parts:
+            write_settings(part, parts)
+        for part in parts:
+            check_origins(part)
+        team = Team(parts, jobs, images, lock, metric)
+        with ThreadPoolExecutor(jobs) as pool:
+            try:
+                futures = [pool.submit(team.run, work) for work in team.works]
+                while not all(work.ended.is_set() for work in team.works):
+                    if display:
+                        display(team.works)
+                    time.sleep(0.2)
+                for future in futures:
+                    future.result()
+            except BaseException:  # Ctrl-C too: leave no process behind
+                team.stop()
+                raise
+        if display:
+            display(team.works)
+        return team.works
+
+
+class Team:
+    """Works on the parts, each in one thread and its processes."""
+
+    def __init__(self, parts: Sequence[Part], jobs: int, images: int, lock: int,
+                 metric: str | None) -> None:
+        # What others wait for comes first.
+        needed = {id(need) for part in parts for need in part.needs.values()}
+        self.works = [
+            Progress(part) for part in sorted(parts, key=lambda p: id(p) not in needed)]
+        self.by_part = {id(work.part): work for work in self.works}
+        self.jobs = jobs
+        self.images = images
+        self.lock = lock
+        self.metric = metric
+        self.processes = set()
+        self.slots = queue.SimpleQueue()
+        for slot in range(jobs):
+            self.slots.put(slot)
+        self.stopped = False
+
+    def run(self, work: Progress) -> None:
+        """Do all that a part still lacks; never raises for what the part does wrong."""
+        try:
+            needs = [self.by_part[id(part)] for part in work.part.needs.values()]
+            for need in needs:
+                need.trained.wait()
+            lost = [need for need in needs if not need.part.is_trained]
+            if self.stopped or lost:
+                work.state = 'skipped'
+                work.reason = (
+                    f'{lost[0].part.title}, which it needs, {lost[0].state}'
+                    if lost else 'stopped')
+                return
+            self.train_and_test(work)
+            work.state = 'done'
+        except (PartError, OSError) as error:
+            work.state, work.reason = 'failed', str(error)
+        finally:
+            work.trained.set()
+            work.ended.set()
+
+    def train_and_test(self, work: Progress) -> None:
+        """Train and test, unless an earlier start has done so.
+
+        A test that drew another number of images than is asked for now is done again:
+        they are spread over the test data, so those of the parts would not match.
+        """
+        part = work.part
+        if not part.is_trained:
+            work.state = 'training'
+            # Before the training: one that is cut off goes on from these networks.
+            write_json(part.folder / 'needs.json', origins(part))
+            self.call(part, 'train', '--resume')
+            last = (part.folder / 'train' / 'last_checkpoint').read_text().strip()
+            with whole_file(part.checkpoint) as link:
+                link.symlink_to(os.path.relpath(last, part.folder))
+            write_json(part.folder / 'trained.json', dict(
+                work.record(), run=uuid4().hex, jobs=self.jobs))
+        work.trained.set()
+        drawn = read_json(part.folder / 'tested.json').get('images')
+        if part.is_tested and drawn != self.images:
+            work.state = 'testing'
+            shutil.rmtree(part.folder / 'pictures', ignore_errors=True)
+            self.call(
+                part, 'test', str(part.checkpoint),
+                '--show-dir', str(part.folder / 'pictures'), '--cfg-options',
+                f'default_hooks.picture_grid.panels=[{",".join(PANELS)}]',
+                f'default_hooks.picture_grid.max_images={self.images}')
+            metrics = max((part.folder / 'test').glob('*/*.json'),
+                          key=lambda path: path.stat().st_mtime)
+            record = read_json(part.folder / 'test' / 'record.json')
+            write_json(part.folder / 'tested.json', dict(
+                metrics=read_json(metrics), images=self.images, **record))
+        if part.is_tested and self.metric:
+            self.check_metric(part)
+
+    def check_metric(self, part: Part) -> None:
+        """See that a test knows the metric, before all others have run.
+
+        One that gives nothing of the metric's kind says nothing about it, as
+        MMDetection's does where nothing is detected.
+
+        Raises:
+            BenchmarkError: It does not; all is stopped.
+        """
+        metrics = read_json(part.folder / 'tested.json')['metrics']
+        kind = self.metric.rpartition('/')[0]
+        there = [key for key in metrics if key not in ('time', 'data_time')]
+        if kind:
+            there = [key for key in there if key.rpartition('/')[0] == kind]
+        elif all(key.startswith('sr/') for key in there):
+            return
+        if there and self.metric not in there:
+            self.stop()
+            raise BenchmarkError(
+                f'the test of {part.title} has no metric {self.metric!r}; there are '
+                f'{sorted(there)}: choose one by --metric. Started again, the '
+                'benchmark goes on from here')
+
+    def call(self, part: Part, name: str, *arguments: str) -> None:
+        """Run one of the package's tools for a part.
+
+        Raises:
+            PartError: It failed.
+        """
+        slot = self.slots.get()
+        log = part.folder / f'{name}.log'
+        try:
+            with log.open('w') as file:
+                # The lock is held as long as any process of the benchmark lives.
+                process = subprocess.Popen(
+                    [sys.executable, '-u', *COMMANDS[name],
+                     str(part.folder / 'config.py'), *arguments[:name == 'test'],
+                     '--work-dir', str(part.folder / name), '--no-data-check',
+                     *arguments[name == 'test':]],
+                    stdout=file, stderr=subprocess.STDOUT, pass_fds=[self.lock],
+                    env=os.environ | slot_settings(slot, self.jobs))
+            self.processes.add(process)
+            if self.stopped:
+                process.terminate()
+            code = process.wait()
+            self.processes.discard(process)
+        finally:
+            self.slots.put(slot)
+        if code:
+            raise PartError(f'{last_line(log)} (the whole output: {log})')
+
+    def stop(self) -> None:
+        """End all processes and start no more."""
+        self.stopped = True
+        for process in list(self.processes):
+            process.terminate()
+
+
+def slot_settings(slot: int, jobs: int) -> dict[str, str]:
+    """Environment that keeps parts that run at once out of each other's way.
+
+    The CPU cores are shared out, unless ``OMP_NUM_THREADS`` says otherwise, and the
+    GPUs are taken in turn.
+    """
+    settings = dict(PYTHONWARNINGS='ignore')
+    if jobs > 1:
+        share = max(1, len(os.sched_getaffinity(0)) // jobs)
+        settings['OMP_NUM_THREADS'] = os.environ.get('OMP_NUM_THREADS', str(share))
+        gpus = [gpu for gpu in os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',')
+                if gpu] or [str(i) for i in range(torch.cuda.device_count())]
+        if gpus:
+            settings['CUDA_VISIBLE_DEVICES'] = gpus[slot % len(gpus)]
+    return settings
+
+
+def write_settings(part: Part, parts: Sequence[Part]) -> None:
+    """Write a part's config; see that an earlier start had the same.
+
+    Args:
+        part: The one.
+        parts: All, among them those that need it.
+
+    Raises:
+        BenchmarkError: It had another one.
+    """
+    path = part.folder / 'config.py'
+    text = part.cfg.pretty_text
+    if path.exists():
+        if path.read_text() != text:
+            folders = [part.folder, *(
+                other.folder for other in parts if part in other.needs.values())]
+            raise BenchmarkError(
+                f'{path} is from an earlier start with other settings: choose another '
+                f'--out, or remove {" and ".join(map(str, folders))} to train '
+                f'{part.title} anew' + (', and what takes its network over'
+                                        if len(folders) > 1 else ''))
+        return
+    write_whole(path, text)
+
+
+def origins(part: Part) -> dict[str, str]:
+    """The runs that a part's networks come from, by network.
+
+    A training has a name of its own, which a repeated one does not have again. Those
+    of early versions have none and are left out.
+    """
+    found = {network: read_json(need.folder / 'trained.json').get('run')
+             for network, need in part.needs.items()}
+    return {network: run for network, run in found.items() if run}
+
+
+def check_origins(part: Part) -> None:
+    """See that the networks that a training took over are still those that are there.
+
+    Raises:
+        BenchmarkError: One was trained anew since, or is about to be.
+    """
+    path = part.folder / 'needs.json'
+    if not (part.is_trained or path.exists()):
+        return
+    now, then = origins(part), read_json(path)
+    for network, need in part.needs.items():
+        if not need.is_trained or now.get(network) != then.get(network):
+            raise BenchmarkError(
+                f'{part.title} was trained from another {need.title} than that of '
+                f'{need.folder}: remove {part.folder} to train it anew too')
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[int]:
+    """Hold a folder for this benchmark and its processes alone.
+
+    Raises:
+        BenchmarkError: Others hold it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / '.lock').open('w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BenchmarkError(
+                f'a benchmark, or a training that outlived it, is at work in {folder}: '
+                'wait for it or stop it') from None
+        yield file.fileno()
+
+
+def read_json(path: Path) -> dict:
+    """A JSON file's content, {} where there is no such file.
+
+    Raises:
+        BenchmarkError: It holds anything else than a dict.
+    """
+    try:
+        content = load_json(path) if path.exists() else {}
+    except ValueError as error:
+        raise BenchmarkError(f'{error}: remove it') from error
+    if not isinstance(content, dict):
+        raise BenchmarkError(f'{path} holds no JSON object: remove it')
+    return content
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that says something, where errors stand."""
+    lines = [line.strip() for line in log.read_text(errors='replace').splitlines()]
+    lines = [line for line in lines if line]
+    errors = [line for line in lines if line.startswith('error: ')]
+    return (errors or lines or ['no output'])[-1][:300]

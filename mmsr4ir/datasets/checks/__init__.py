@@ -1,0 +1,1 @@
+"""Find what is wrong with data before a training does."""

@@ -1,0 +1,1 @@
+"""Carry networks elsewhere: exported graphs, and checkpoints of other packages."""

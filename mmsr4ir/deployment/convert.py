@@ -1,0 +1,239 @@
+"""What the command lines in ``tools/model_converters/`` share."""
+import io
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import Tensor
+
+from mmsr4ir.models.weights import mismatch
+from mmsr4ir.utils.configs import config_values
+from mmsr4ir.utils.files import write_whole
+
+_MEAN_SHIFT = ('sub_mean.weight', 'sub_mean.bias', 'add_mean.weight', 'add_mean.bias')
+
+
+class ConvertError(ValueError):
+    """A file cannot be converted; the message says why, and names the mend."""
+
+
+def read_checkpoint(path: Path) -> dict:
+    """Load a local checkpoint without running any code that is hidden in it.
+
+    Raises:
+        ConvertError: The file is missing, damaged, holds a class that could run code,
+            or is no dict.
+    """
+    if not path.is_file():
+        raise ConvertError('there is no such file')
+    try:
+        checkpoint = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
+    except RuntimeError as error:
+        raise ConvertError(str(error).removeprefix(f'{path} ')) from error
+    if not isinstance(checkpoint, Mapping):
+        raise ConvertError(
+            f'it holds a {type(checkpoint).__name__}, not tensors by name: save the '
+            'state_dict of the network alone')
+    return checkpoint
+
+
+def find_state_dict(checkpoint: Mapping, keys: tuple[str, ...]
+                    ) -> tuple[str | None, dict[str, Tensor]]:
+    """Find the tensors in a checkpoint.
+
+    Args:
+        checkpoint: What the file holds.
+        keys: Where the tensors may be, the best first; the checkpoint itself, where
+            it has none of these keys.
+
+    Returns:
+        tuple: The key or None, and the tensors by name.
+
+    Raises:
+        ConvertError: There is something else than tensors.
+    """
+    key = next((key for key in keys if key in checkpoint), None)
+    state_dict = checkpoint if key is None else checkpoint[key]
+    if not isinstance(state_dict, Mapping) or not state_dict or not all(
+            isinstance(value, Tensor) for value in state_dict.values()):
+        raise ConvertError(
+            f'no tensors by name under {key!r}' if key else
+            f'no tensors by name; the file holds {sorted(map(str, checkpoint))[:6]}')
+    return key, state_dict
+
+
+def find_weights(checkpoint: Mapping, which: str | None) -> Mapping[str, Tensor]:
+    """The tensors of the checkpoint of a training.
+
+    Args:
+        checkpoint: What the file holds.
+        which: ``'average'``, ``'last'`` or None, see ``--weights``.
+
+    Raises:
+        ConvertError: There are none, or not those that are asked for.
+    """
+    if which and 'ema_state_dict' not in checkpoint:
+        raise ConvertError(
+            f'--weights {which}: no ema_state_dict in it, so that there is no choice; '
+            'it was trained without EMAHook. Leave --weights out')
+    # EMAHook swaps the two when it saves.
+    key = 'ema_state_dict' if which == 'last' else 'state_dict'
+    state_dict = find_state_dict(checkpoint, (key, ))[1]
+    if which == 'last':
+        state_dict = select(state_dict, 'module.')
+    return state_dict
+
+
+def select(state_dict: Mapping[str, Tensor], prefix: str, new: str = ''
+           ) -> 'OrderedDict[str, Tensor]':
+    """The tensors whose names have a prefix, with another one in its place.
+
+    The versions of the modules, by which some networks read old files, go along.
+    """
+    part = OrderedDict(
+        (new + name.removeprefix(prefix), value) for name, value in state_dict.items()
+        if name.startswith(prefix))
+    versions = getattr(state_dict, '_metadata', {})
+    part._metadata = OrderedDict(
+        ((new + f'{name}.'.removeprefix(prefix))[:-1], version)
+        for name, version in versions.items() if f'{name}.'.startswith(prefix))
+    return part
+
+
+def shape(state_dict: Mapping[str, Tensor], name: str, dims: int = 4
+          ) -> tuple[int, ...]:
+    """The shape of a tensor of the network that the file should hold.
+
+    Raises:
+        ConvertError: It is not there, or has not so many dimensions.
+    """
+    if name not in state_dict or state_dict[name].ndim != dims:
+        what = f'{name} with {dims} dimensions'
+        raise ConvertError(
+            f'another network: it has no {what}; its names are '
+            f'{", ".join(list(state_dict)[:3])}, ... ({len(state_dict)} in all)')
+    return tuple(state_dict[name].shape)
+
+
+def count(state_dict: Mapping[str, Tensor], pattern: str) -> int:
+    """The number of names that match a regular expression as a whole."""
+    return sum(bool(re.fullmatch(pattern, name)) for name in state_dict)
+
+
+def rename(state_dict: Mapping[str, Tensor], own: Mapping[str, Tensor],
+           original_name: Callable[[str], str], network: object) -> dict[str, Tensor]:
+    """Give the tensors the names that a network has for them.
+
+    Args:
+        state_dict: The tensors by their original names.
+        own: The state dict of the network.
+        original_name: From the network's name of a tensor to the original one.
+        network: What the network is, for the message.
+
+    Raises:
+        ConvertError: If a tensor is missing, of another shape, or of no use.
+    """
+    found = mismatch({original_name(name): own[name] for name in own}, state_dict)
+    if found:
+        raise ConvertError(f'another network than {network}: tensors {found}')
+    return {name: state_dict[original_name(name)] for name in own}
+
+
+def take_mean(state_dict: dict[str, Tensor]) -> tuple[list[float], int]:
+    """Take out EDSR's 1x1 convolutions that subtract the mean and add it again.
+
+    Args:
+        state_dict: The tensors of an original EDSR; those of the mean are removed.
+
+    Returns:
+        tuple: The mean, and 255 or 1: the end of the range of its images.
+
+    Raises:
+        ConvertError: If they do something else.
+    """
+    for name in _MEAN_SHIFT:
+        shape(state_dict, name, dims=4 if name.endswith('weight') else 1)
+    sub_weight, sub, add_weight, add = (state_dict.pop(name) for name in _MEAN_SHIFT)
+    unit = torch.eye(3).view(3, 3, 1, 1)
+    if not (all(w.shape == unit.shape and torch.equal(w.float(), unit)
+                for w in (sub_weight, add_weight))
+            and sub.shape == (3, ) and torch.equal(sub, -add)):
+        raise ConvertError(
+            'sub_mean and add_mean do more than to subtract a mean and to add it '
+            'again, which mmagic.EDSRNet cannot do')
+    # Four digits are what the means were given with; more is float32's noise.
+    mean = [round(value, 4) for value in add.tolist()]
+    # A mean above 1 is that of images in [0, 255].
+    return mean, 255 if max(mean) > 1 else 1
+
+
+def edsr_name(name: str, num_blocks: int) -> str:
+    """From the name that ``mmagic.EDSRNet`` has for a tensor to the original one."""
+    name = name.replace('conv_first.', 'head.0.')
+    name = name.replace('conv_after_body.', f'body.{num_blocks}.')
+    name = re.sub(r'^body\.(\d+)\.conv([12])\.',
+                  lambda m: f'body.{m[1]}.body.{2 * int(m[2]) - 2}.', name)
+    name = re.sub(r'^upsample\.(\d+)\.upsample_conv\.',
+                  lambda m: f'tail.0.{2 * int(m[1])}.', name)
+    return name.replace('conv_last.', 'tail.1.')
+
+
+def swinir_name(name: str) -> str:
+    """From the name that ``mmagic.SwinIRNet`` has for a tensor to the original one."""
+    return name.replace('conv_hr.', 'conv_HR.')
+
+
+def read_config(text: str) -> dict:
+    """Read the config that a checkpoint holds, as data.
+
+    Raises:
+        ConvertError: There is something else than values.
+    """
+    try:
+        return config_values(text)
+    except ValueError as error:
+        raise ConvertError(str(error)) from error
+
+
+def plain(value):
+    """Turn NumPy's values into Python's, so that every safe loader takes the file."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {plain(k): plain(v) for k, v in value.items()}
+    return type(value)(map(plain, value)) if isinstance(value, list | tuple) else value
+
+
+def check_out(out: Path, source: Path) -> None:
+    """Check that a file which was read is not the one to be written.
+
+    Raises:
+        ConvertError: If ``source`` would be overwritten.
+    """
+    if out.exists() and out.samefile(source):
+        raise ConvertError('it would be overwritten: give the output another name')
+
+
+def save_checkpoint(checkpoint: dict, path: Path) -> None:
+    """Save, whole or not at all.
+
+    Raises:
+        OSError: The file cannot be written. (For a file that it opens itself, torch
+            tells a full disk as an error of its own.)
+    """
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    write_whole(path, content.getvalue())
+
+
+def as_text(value, indent: str = '') -> str:
+    """Write a config as Python, a line for each key."""
+    if not isinstance(value, dict):
+        return repr(value)
+    inner = indent + '    '
+    lines = (f'{inner}{k}={as_text(v, inner)}' for k, v in value.items())
+    return 'dict(\n' + ',\n'.join(lines) + ')'

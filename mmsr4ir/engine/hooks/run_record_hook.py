@@ -1,0 +1,134 @@
+"""What a run did, measured: updates, data order, seconds per iteration."""
+import json
+import os
+import platform
+import statistics
+import time
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from mmengine.dist import get_world_size, is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmsr4ir.models.distributed import unwrap
+from mmsr4ir.registry import HOOKS
+from mmsr4ir.utils.files import write_json
+
+# The first iterations of a process wait for workers and caches.
+_WARM_UP = 3
+
+
+@HOOKS.register_module()
+class RunRecordHook(Hook):
+    """Keep a record of a run in ``<work_dir>/record.json``, for comparing runs fairly.
+
+    The file is replaced about once a second, so that another process can follow the
+    run. The counts go with the checkpoints: a resumed run continues them. In a test,
+    only ``lr_digest`` is written.
+
+    =============  ================================================================
+    epoch, epochs  epochs that are complete, and that will be run
+    iter, iters    iterations likewise
+    updates        number of iterations in which each network was updated
+    data_digest    CRC-32 over all training images in the order in which the process
+                   saw them: equal where two runs saw the same images, augmented in
+                   the same way, in the same order
+    iter_time      median seconds of an iteration with its loading, of the last start
+    machine        what that was measured on
+    lr_digest      CRC-32 over all LR images of a test, in order; of one process alone
+    =============  ================================================================
+
+    Args:
+        interval: Seconds between two writings.
+    """
+
+    priority = 'LOW'  # before a checkpoint is saved, which the counts go with
+
+    def __init__(self, interval: float = 1.0) -> None:
+        self.interval = interval
+        self._times = []
+        self._written = 0.0
+        self._start = 0.0
+        self._lr_digest = 0
+
+    def before_train(self, runner: Runner) -> None:
+        """Take up the counts of the checkpoint that the run goes on from."""
+        saved = runner.message_hub.runtime_info.get('run_record')
+        counts = json.loads(saved) if saved and runner.iter else {}
+        self._digest = counts.get('data_digest', 0)
+        self._updates = counts.get('updates') or dict(sr=0, task=0)
+        self._start = time.perf_counter()
+
+    def after_train_iter(self, runner: Runner, batch_idx: int,
+                         data_batch: dict | None = None,
+                         outputs: dict | None = None) -> None:
+        """Count one iteration."""
+        now = time.perf_counter()
+        self._times.append(now - self._start)
+        self._start = now
+        self._digest = digest((data_batch or {}).get('inputs', ()), self._digest)
+        outputs = outputs or {}
+        ran = [phase for phase in unwrap(runner.model).recipe
+               if f'{phase.name}/loss' in outputs]
+        if 'skipped' in outputs:
+            ran = ran[:-1]  # the last one's loss was no number
+        for name in {name for phase in ran for name in phase.update}:
+            # Not in iterations that only accumulate.
+            self._updates[name] += runner.optim_wrapper[name].should_update()
+        # What the message hub holds goes with the checkpoints.
+        runner.message_hub.update_info('run_record', json.dumps(
+            dict(data_digest=self._digest, updates=self._updates)))
+        if now - self._written > self.interval:
+            self._written = now
+            self._write(runner)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Leave what lies between two epochs out of the iterations' time."""
+        self._start = time.perf_counter()
+
+    def after_train(self, runner: Runner) -> None:
+        """Write the whole record."""
+        self._write(runner)
+
+    def after_test_iter(self, runner: Runner, batch_idx: int,
+                        data_batch: dict | None = None,
+                        outputs: Sequence | None = None) -> None:
+        """Add the LR images of a test batch to the digest."""
+        self._lr_digest = digest(
+            (sample.images['lr'] for sample in outputs or ()), self._lr_digest)
+
+    def after_test_epoch(self, runner: Runner,
+                         metrics: dict[str, float] | None = None) -> None:
+        """Write the digest of the LR images, where this process has seen all of them.
+        """
+        if get_world_size() == 1:
+            write_json(Path(runner.work_dir) / 'record.json',
+                       dict(lr_digest=self._lr_digest))
+
+    def _write(self, runner: Runner) -> None:
+        if not is_main_process():
+            return
+        times = self._times[_WARM_UP:]
+        write_json(Path(runner.work_dir) / 'record.json', dict(
+            epoch=runner.epoch, epochs=runner.max_epochs, iters=runner.max_iters,
+            iter=min(runner.iter + 1, runner.max_iters), updates=self._updates,
+            data_digest=self._digest,
+            iter_time=statistics.median(times) if times else None, machine=machine()))
+
+
+def machine() -> str:
+    """What this process takes its times on."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f'{len(os.sched_getaffinity(0))} cores ({platform.machine()}), no GPU'
+
+
+def digest(images: Iterable[torch.Tensor], start: int = 0) -> int:
+    """CRC-32 over the shapes and bytes of images, continued from ``start``."""
+    for image in images:
+        start = zlib.crc32(str(tuple(image.shape)).encode(), start)
+        start = zlib.crc32(image.detach().cpu().contiguous().numpy(), start)
+    return start

@@ -1,0 +1,365 @@
+"""Steps that a :class:`~mmsr4ir.models.degradations.Degradation` is made of.
+
+A step is called as ``step(image, lr_size, draw)`` with an image (3, H, W), RGB,
+[0, 1], in float32 or float64, the (height, width) that the LR image will have, and a
+:class:`Draw`, from which it takes all of its random numbers. It returns an image
+(3, H', W'); values beyond [0, 1] are cut off afterwards. Everything runs on the
+image's device but JPEG, which is the real one.
+
+mmagic's ``RandomBlur``, ``RandomResize``, ``RandomNoise`` and
+``RandomJPEGCompression`` do the same to arrays in the dataloader. They cannot serve
+here: they draw from the global state of numpy and random, so an image cannot have a
+seed of its own, and importing them imports albumentations, which asks a server for its
+latest version. The kernels are tested against mmagic's.
+"""
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.io import decode_jpeg, encode_jpeg
+from torchvision.transforms.functional import rgb_to_grayscale
+
+from mmsr4ir.models.image_space import to_uint8
+from mmsr4ir.registry import MODELS
+
+from .blur_kernels import KINDS, blur, gaussian_kernel, sinc_kernel
+
+_RESIZE_KERNELS = ('area', 'bilinear', 'bicubic')
+
+
+class Draw:
+    """Random numbers for one image.
+
+    Args:
+        generator: A generator of the CPU, which makes the same numbers for every
+            device; by default, torch's global ones: the CPU's for single numbers, the
+            device's own for noise.
+    """
+
+    def __init__(self, generator: torch.Generator | None = None) -> None:
+        self.generator = generator
+
+    def uniform(self, low: float, high: float) -> float:
+        """A number in [low, high)."""
+        number = torch.rand((), dtype=torch.float64, generator=self.generator)
+        return low + (high - low) * number.item()
+
+    def choose(self, weights: Sequence[float]) -> int:
+        """The index of one of the weights, by its share of their sum."""
+        return torch.multinomial(
+            torch.tensor(weights, dtype=torch.float64), 1, generator=self.generator
+        ).item()
+
+    def normal(self, like: Tensor) -> Tensor:
+        """Independent numbers with mean 0 and variance 1, as many as ``like`` has."""
+        device = like.device if self.generator is None else 'cpu'
+        return torch.randn(
+            like.shape, dtype=like.dtype, device=device, generator=self.generator
+        ).to(like.device)
+
+    def poisson(self, rates: Tensor) -> Tensor:
+        """Numbers of events, for the expected ones."""
+        here = rates if self.generator is None else rates.cpu()
+        return torch.poisson(here, self.generator).to(rates.device)
+
+
+def run_steps(steps: Sequence, image: Tensor, lr_size: tuple[int, int], draw: Draw
+              ) -> Tensor:
+    """Call steps one after the other; each result is cut off to [0, 1]."""
+    for step in steps:
+        image = step(image, lr_size, draw).clamp(0, 1)
+    return image
+
+
+def build_steps(steps: Sequence[dict], owner: str) -> list:
+    """Build steps from their configs.
+
+    Raises:
+        TypeError: ``steps`` is no list of configs.
+        KeyError: A step's type is unknown.
+    """
+    if not isinstance(steps, list | tuple):
+        raise TypeError(f'{owner} must be a list of configs of steps, got {steps!r}')
+    return [MODELS.build(step) for step in steps]
+
+
+def parse_range(name: str, value: float | Sequence[float], low: float,
+                high: float = math.inf) -> tuple[float, float]:
+    """A number, or the lowest and highest one to draw from, as a pair.
+
+    Raises:
+        ValueError: It is something else, in the wrong order or outside [low, high].
+    """
+    pair = tuple(value) if isinstance(value, list | tuple) else (value, value)
+    if (len(pair) != 2 or not all(isinstance(number, int | float) for number in pair)
+            or not low <= pair[0] <= pair[1] <= high):
+        raise ValueError(
+            f'{name} must be a number or (lowest, highest), from {low} to {high}, got '
+            f'{value!r}')
+    return pair
+
+
+def parse_kernel(name: str, kernel: str) -> str:
+    """The kernel of a resizing.
+
+    Raises:
+        ValueError: There is no such kernel.
+    """
+    if kernel not in _RESIZE_KERNELS:
+        raise ValueError(f'{name}: {kernel!r} is none of {list(_RESIZE_KERNELS)}')
+    return kernel
+
+
+@MODELS.register_module()
+class RandomBlur:
+    """Blur by a kernel whose kind, size and width are drawn.
+
+    Args:
+        kernel: Edge length in pixels, odd; or several to choose from.
+        sigma: Standard deviation in pixels, along each axis of an ellipse.
+        kinds: Share of each kind of kernel: ``iso``, ``aniso``, ``generalized_iso``,
+            ``generalized_aniso``, ``plateau_iso``, ``plateau_aniso``, ``sinc``.
+            Ellipses have any angle.
+        beta_generalized: Exponent of the generalized kinds. Half of the draws are below
+            1 and half above, where the range has both.
+        beta_plateau: The same of the plateau kinds.
+        cutoff: Of the sinc, as a part of the highest frequency; by default that of
+            Real-ESRGAN, (1/3, 1) below 13 pixels and (1/5, 1) from there on.
+
+    Raises:
+        ValueError: A setting is out of its range, or a kind is unknown.
+    """
+
+    def __init__(self, kernel: int | Sequence[int] = 21,
+                 sigma: float | Sequence[float] = (0.2, 3.0),
+                 kinds: Mapping[str, float] | None = None,
+                 beta_generalized: float | Sequence[float] = (0.5, 4.0),
+                 beta_plateau: float | Sequence[float] = (1.0, 2.0),
+                 cutoff: float | Sequence[float] | None = None) -> None:
+        self.kernels = list(kernel) if isinstance(kernel, list | tuple) else [kernel]
+        for size in self.kernels or [None]:
+            if not isinstance(size, int) or size < 1 or size % 2 == 0:
+                raise ValueError(
+                    f'RandomBlur.kernel must be odd numbers of pixels, got {kernel!r}')
+        self.sigma = parse_range('RandomBlur.sigma', sigma, 0.01)
+        self.kinds = dict(iso=1.0) if kinds is None else dict(kinds)
+        if not set(self.kinds) <= set(KINDS):
+            raise ValueError(
+                f'RandomBlur.kinds: unknown {sorted(set(self.kinds) - set(KINDS))}; '
+                f'there are {list(KINDS)}')
+        _check_weights('RandomBlur.kinds', list(self.kinds.values()))
+        self.betas = dict(
+            generalized=parse_range(
+                'RandomBlur.beta_generalized', beta_generalized, 0.01),
+            plateau=parse_range('RandomBlur.beta_plateau', beta_plateau, 0.01))
+        self.cutoff = None if cutoff is None else parse_range(
+            'RandomBlur.cutoff', cutoff, 0.01, 1)
+
+    def __call__(self, image: Tensor, lr_size: tuple[int, int], draw: Draw) -> Tensor:
+        """Blur an image (3, H, W); its size stays."""
+        return blur(image, self.draw_kernel(draw))
+
+    def draw_kernel(self, draw: Draw) -> Tensor:
+        """A kernel (size, size) with the sum 1."""
+        size = self.kernels[draw.choose([1] * len(self.kernels))]
+        kind = list(self.kinds)[draw.choose(list(self.kinds.values()))]
+        if kind == 'sinc':
+            cutoff = self.cutoff or (1 / 3 if size < 13 else 1 / 5, 1)
+            return sinc_kernel(size, math.pi * draw.uniform(*cutoff))
+        *shape, contour = kind.split('_')
+        shape = shape[0] if shape else 'gaussian'
+        beta = self._draw_beta(shape, draw) if shape in self.betas else 1
+        sigma_x = sigma_y = draw.uniform(*self.sigma)
+        angle = 0.0
+        if contour == 'aniso':
+            sigma_y = draw.uniform(*self.sigma)
+            angle = draw.uniform(-math.pi, math.pi)
+        return gaussian_kernel(size, sigma_x, sigma_y, angle, shape, beta)
+
+    def _draw_beta(self, shape: str, draw: Draw) -> float:
+        low, high = self.betas[shape]
+        if low <= 1 <= high:
+            low, high = [(low, 1), (1, high)][draw.choose([1, 1])]
+        return draw.uniform(low, high)
+
+
+@MODELS.register_module()
+class RandomResize:
+    """Resize by a factor and a kernel that are drawn; sizes are rounded down.
+
+    Args:
+        factor: New size over old; 1 by default.
+        divisor: Old size over new, in the place of ``factor``. An even draw of this is
+            not an even draw of the other.
+        of: The old size: that of the ``'image'`` as it comes, or of the ``'lr'`` image
+            that the model gets.
+        kernels: ``'area'``, ``'bilinear'`` or ``'bicubic'``, chosen with equal chance.
+            The last two do not smooth before they shrink, as in OpenCV.
+
+    Raises:
+        ValueError: A setting is out of its range, or both factors are given.
+    """
+
+    def __init__(self, factor: float | Sequence[float] | None = None,
+                 divisor: float | Sequence[float] | None = None, of: str = 'image',
+                 kernels: Sequence[str] = ('bilinear', )) -> None:
+        if factor is not None and divisor is not None:
+            raise ValueError('RandomResize: give `factor` or `divisor`, not both')
+        self.factor = parse_range(
+            'RandomResize.factor', 1 if factor is None else factor, 0.001)
+        self.divisor = divisor if divisor is None else parse_range(
+            'RandomResize.divisor', divisor, 0.001)
+        if of not in ('image', 'lr'):
+            raise ValueError(f"RandomResize.of must be 'image' or 'lr', got {of!r}")
+        self.of = of
+        if not kernels or isinstance(kernels, str):
+            raise ValueError(
+                f'RandomResize.kernels must be a list of names, got {kernels!r}')
+        self.kernels = [
+            parse_kernel('RandomResize.kernels', kernel) for kernel in kernels]
+
+    def __call__(self, image: Tensor, lr_size: tuple[int, int], draw: Draw) -> Tensor:
+        """Resize an image (3, H, W); no edge gets shorter than a pixel."""
+        old = lr_size if self.of == 'lr' else image.shape[-2:]
+        if self.divisor is None:
+            factor = draw.uniform(*self.factor)
+            new = [length * factor for length in old]
+        else:
+            divisor = draw.uniform(*self.divisor)
+            new = [length / divisor for length in old]
+        kernel = self.kernels[draw.choose([1] * len(self.kernels))]
+        return resize(image, [max(1, int(length)) for length in new], kernel)
+
+
+def resize(image: Tensor, size: Sequence[int], kernel: str) -> Tensor:
+    """Resize an image (3, H, W); the image itself where it has the size."""
+    size = tuple(size)
+    if tuple(image.shape[-2:]) == size:
+        return image
+    options = {} if kernel == 'area' else dict(align_corners=False)
+    return F.interpolate(image[None], size=size, mode=kernel, **options)[0]
+
+
+@MODELS.register_module()
+class GaussianNoise:
+    """Add noise that does not depend on the image.
+
+    Args:
+        level: Standard deviation, in levels of 0 to 255.
+        gray: Probability that the three channels get the same noise.
+
+    Raises:
+        ValueError: A setting is out of its range.
+    """
+
+    def __init__(self, level: float | Sequence[float] = (0.0, 10.0), gray: float = 0.0
+                 ) -> None:
+        self.level = parse_range('GaussianNoise.level', level, 0, 255)
+        self.gray = _probability('GaussianNoise.gray', gray)
+
+    def __call__(self, image: Tensor, lr_size: tuple[int, int], draw: Draw) -> Tensor:
+        """Add noise to an image (3, H, W)."""
+        level = draw.uniform(*self.level) / 255
+        is_gray = draw.uniform(0, 1) < self.gray
+        return image + level * draw.normal(image[:1] if is_gray else image)
+
+
+@MODELS.register_module()
+class PoissonNoise:
+    """Add the noise of counting photons, as Real-ESRGAN does (section 3.1).
+
+    A pixel of the level v, 0 to 255, gets noise with the standard deviation
+    ``scale * sqrt(v)`` in levels.
+
+    Args:
+        scale: As above.
+        gray: Probability that the three channels get the same noise, which is then
+            that of the gray image.
+
+    Raises:
+        ValueError: A setting is out of its range.
+    """
+
+    def __init__(self, scale: float | Sequence[float] = (0.05, 3.0), gray: float = 0.0
+                 ) -> None:
+        self.scale = parse_range('PoissonNoise.scale', scale, 0)
+        self.gray = _probability('PoissonNoise.gray', gray)
+
+    def __call__(self, image: Tensor, lr_size: tuple[int, int], draw: Draw) -> Tensor:
+        """Add noise to an image (3, H, W)."""
+        scale = draw.uniform(*self.scale)
+        is_gray = draw.uniform(0, 1) < self.gray
+        # Whole levels: else a rounding of one device could change all later draws.
+        levels = ((rgb_to_grayscale(image) if is_gray else image) * 255).round()
+        return image + scale * (draw.poisson(levels) - levels) / 255
+
+
+@MODELS.register_module()
+class JPEGCompression:
+    """Compress and decompress by libjpeg, with its colour subsampling (4:2:0).
+
+    This runs on the CPU wherever the image is. A GPU's decoder would need the bytes
+    there, too, and gives other pixels.
+
+    Args:
+        quality: 1 to 100; whole numbers are drawn, both ends included.
+
+    Raises:
+        ValueError: The quality is out of its range or has fractions.
+    """
+
+    def __init__(self, quality: int | Sequence[int] = (50, 100)) -> None:
+        self.quality = parse_range('JPEGCompression.quality', quality, 1, 100)
+        if not all(isinstance(number, int) for number in self.quality):
+            raise ValueError(
+                f'JPEGCompression.quality must be whole numbers, got {quality!r}')
+
+    def __call__(self, image: Tensor, lr_size: tuple[int, int], draw: Draw) -> Tensor:
+        """Compress an image (3, H, W)."""
+        low, high = self.quality
+        quality = math.floor(draw.uniform(low, high + 1))
+        encoded = encode_jpeg(to_uint8(image).cpu().contiguous(), quality)
+        return decode_jpeg(encoded).to(image) / 255
+
+
+@MODELS.register_module()
+class OneOf:
+    """Run one of several lists of steps, chosen at random.
+
+    Args:
+        options: Lists of configs of steps; an empty one leaves the image as it is.
+        weights: Share of each; equal by default.
+
+    Raises:
+        ValueError: There are no options, or not as many weights as options.
+    """
+
+    def __init__(self, options: Sequence[Sequence[dict]],
+                 weights: Sequence[float] | None = None) -> None:
+        self.options = [
+            build_steps(option, 'OneOf.options: each') for option in options]
+        self.weights = [1.0] * len(self.options) if weights is None else list(weights)
+        if len(self.weights) != len(self.options):
+            raise ValueError(f'OneOf has {len(self.options)} options, but '
+                             f'{len(self.weights)} weights')
+        _check_weights('OneOf.weights', self.weights)
+
+    def __call__(self, image: Tensor, lr_size: tuple[int, int], draw: Draw) -> Tensor:
+        """Run the steps of one option on an image (3, H, W)."""
+        option = self.options[draw.choose(self.weights)]
+        return run_steps(option, image, lr_size, draw)
+
+
+def _probability(name: str, value: float) -> float:
+    if not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f'{name} is a probability in [0, 1], got {value!r}')
+    return value
+
+
+def _check_weights(name: str, weights: Sequence[float]) -> None:
+    if not all(isinstance(weight, int | float) and 0 <= weight < math.inf
+               for weight in weights) or not sum(weights) > 0:
+        raise ValueError(
+            f'{name} must be shares from 0 on, not all of them 0, got {weights}')

@@ -1,0 +1,174 @@
+"""Genuine LR images, without any HR image: restore them and recognise what is there.
+
+The task network gets the restored images through its own preprocessor, as if they were
+files of that size. What it finds is in the coordinates of the image that was given, or
+of the restored one.
+"""
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from mmengine.model import ImgDataPreprocessor
+from torch import Tensor
+
+from mmsr4ir.models.image_space import to_uint8
+
+from .tiles import check_tiles, restore_tiled
+
+#: Whose pixels predictions are measured in: the image that was given, or the restored
+#: one, which has those of the HR image.
+COORDINATES = ('lr', 'sr')
+
+
+@dataclass(frozen=True)
+class LRInput:
+    """How :class:`SR4IR` predicts on images that are LR already.
+
+    Args:
+        coordinates: One of :data:`COORDINATES`.
+        tile: Largest edge, in LR pixels, that S restores at once; None: any.
+        overlap: See :func:`~mmsr4ir.models.prediction.tiles.spans`, in LR pixels.
+
+    Raises:
+        ValueError: One of them cannot be.
+    """
+
+    coordinates: str = 'lr'
+    tile: int | None = None
+    overlap: int = 32
+
+    def __post_init__(self) -> None:
+        if self.coordinates not in COORDINATES:
+            raise ValueError(
+                f'coordinates={self.coordinates!r}: use one of {COORDINATES}')
+        if self.tile is not None:
+            check_tiles(self.tile, self.overlap)
+
+
+@torch.no_grad()
+def predict_lr(model, inputs: Tensor, samples: Sequence, how: LRInput) -> list:
+    """Restore LR images and predict on the result.
+
+    Args:
+        model: A :class:`SR4IR`.
+        inputs: (N, 3, h, w), normalised by the task's preprocessor, perhaps padded.
+        samples: The task's data samples.
+        how: Coordinates and tiles.
+
+    Returns:
+        list: See :func:`recognise`.
+    """
+    images = model.image_space.to_image(inputs)
+    lr = [image[:, :height, :width] for image, (height, width) in zip(
+        images, (s.metainfo.get('img_shape', images.shape[-2:])[:2] for s in samples),
+        strict=True)]
+    return recognise(model, lr, restore_all(model, lr, how), samples, how.coordinates)
+
+
+@torch.no_grad()
+def restore_all(model, lr: Sequence[Tensor], how: LRInput) -> list[Tensor]:
+    """Restore images of any sizes, each as if it were alone.
+
+    Args:
+        model: A :class:`SR4IR`.
+        lr: Images (3, h, w), RGB, [0, 1].
+
+    Returns:
+        list[Tensor]: (3, h * scale, w * scale), RGB, [0, 1] but for overshoots.
+    """
+    restored = [None] * len(lr)
+    for indices in same_size(lr):
+        height, width = lr[indices[0]].shape[-2:]
+        if how.tile is not None and max(height, width) > how.tile:
+            for i in indices:
+                restored[i] = restore_tiled(
+                    model.restore, lr[i], model.degradation.scale, how.tile,
+                    how.overlap, model.window)
+        else:
+            for i, sr in zip(indices, model.restore(
+                    torch.stack([lr[i] for i in indices])), strict=True):
+                restored[i] = sr
+    return restored
+
+
+@torch.no_grad()
+def recognise(model, lr: Sequence[Tensor], sr: Sequence[Tensor], samples: Sequence,
+              coordinates: str) -> list:
+    """Run the task network on restored images.
+
+    Images of different sizes share a batch where the preprocessor pads, as mmdet's
+    does; those of mmsegmentation and mmpretrain get a batch for each size.
+
+    Args:
+        model: A :class:`SR4IR`.
+        lr: (3, h, w), RGB, [0, 1].
+        sr: (3, h * scale, w * scale), RGB, [0, 1].
+        samples: The task's data samples, with the meta information of the LR images.
+        coordinates: One of :data:`COORDINATES`. With ``'sr'`` a map has the size of
+            the true one, where there is one: HR need not be a multiple of LR.
+
+    Returns:
+        list: The data samples with predictions, and ``images``, a dict of uint8
+        tensors ``lr`` and ``sr`` (3, height, width), RGB. Their meta information is
+        that of the LR image again, but ``ori_shape`` is the size, in pixels, that the
+        predictions belong to.
+
+    Raises:
+        ValueError: The model is to be tested on anything but SR images.
+    """
+    if model.test_on != 'sr':
+        raise ValueError(
+            f'test_on={model.test_on!r} needs HR images, but the input is LR: set '
+            "model.test_on='sr' (for interpolation instead of S, "
+            "model.sr=dict(type='mmsr4ir.InterpolateUpsampler'))")
+    pads = isinstance(model.data_preprocessor, ImgDataPreprocessor)
+    inputs = [model.image_space.to_loaded(image) for image in sr]
+    enlarged_samples = [
+        enlarged(sample, image, model.degradation.scale, coordinates)
+        for sample, image in zip(samples, sr, strict=True)]
+    if model.task_resize:
+        inputs, enlarged_samples = zip(*map(
+            model.task_resize.loaded, inputs, enlarged_samples), strict=True)
+    predictions = [None] * len(sr)
+    for indices in [range(len(sr))] if pads else same_size(inputs):
+        batch = model.data_preprocessor(dict(
+            inputs=[inputs[i] for i in indices],
+            data_samples=[enlarged_samples[i] for i in indices]), False)
+        found = model.network('task')(
+            batch['inputs'], batch['data_samples'], mode='predict')
+        for i, prediction in zip(indices, found, strict=True):
+            size = prediction.metainfo['ori_shape']
+            prediction = prediction.new(
+                metainfo=dict(samples[i].metainfo, ori_shape=size))
+            prediction.images = dict(lr=to_uint8(lr[i]), sr=to_uint8(sr[i]))
+            predictions[i] = prediction
+    return predictions
+
+
+def enlarged(sample, sr: Tensor, scale: int, coordinates: str):
+    """Copy a data sample, with the meta information of the restored image.
+
+    The task network divides by ``scale_factor`` to get to the coordinates of an image
+    of ``ori_shape``.
+    """
+    meta = sample.metainfo
+    size, factor = tuple(sr.shape[-2:]), tuple(meta.get('scale_factor', (1.0, 1.0)))
+    given = tuple(meta.get('ori_shape', (size[0] // scale, size[1] // scale)))[:2]
+    if coordinates == 'lr':
+        factor = tuple(value * scale for value in factor)
+    else:
+        truth = sample.get('gt_sem_seg')
+        given = tuple(side * scale for side in given) if truth is None else tuple(
+            truth.data.shape[-2:])
+    return sample.new(metainfo=dict(
+        meta, img_shape=size, pad_shape=size, ori_shape=given, scale_factor=factor))
+
+
+def same_size(images: Sequence[Tensor]) -> Iterator[list[int]]:
+    """Yield the indices of the images of each size."""
+    def size(i: int) -> tuple[int, int]:
+        return tuple(images[i].shape[-2:])
+
+    for _, indices in groupby(sorted(range(len(images)), key=size), key=size):
+        yield list(indices)

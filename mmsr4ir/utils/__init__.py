@@ -1,0 +1,1 @@
+"""What every other package may use: files, images, configs as data, errors."""

@@ -1,0 +1,103 @@
+"""Read any image file as RGB, 8 bits, or say why that cannot be.
+
+Pixels are those that a training gets (OpenCV, in colour, see
+:mod:`mmsr4ir.datasets.checks.images`): 16 bits become 8, transparency is dropped, CMYK
+is converted, a picture with an EXIF orientation is turned. What OpenCV cannot read,
+Pillow does; of an animation that is the first picture. Pillow also tells what is cut
+off, which OpenCV would fill with grey.
+"""
+import warnings
+from io import BytesIO
+
+import cv2
+import mmcv
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mmsr4ir.datasets.checks.images import BROKEN, COMMON_FORMATS, EXIF_ORIENTATION
+
+#: More than this many pixels are refused, unless asked for.
+MAX_PIXELS = 100_000_000
+
+
+class ImageError(ValueError):
+    """An input cannot be used; the message says why."""
+
+
+def read_image(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decode an image file.
+
+    Args:
+        content: Of the file.
+        max_pixels: A file that claims to have more is refused before it is decoded.
+            Pillow refuses more than about 179 million by itself.
+
+    Returns:
+        np.ndarray: (height, width, 3), RGB, uint8.
+
+    Raises:
+        ImageError: It is empty, truncated, no image or too large.
+    """
+    if not content:
+        raise ImageError('is empty (0 bytes)')
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+            with Image.open(BytesIO(content)) as image:
+                check_pixels(*image.size, max_pixels)
+                image.load()
+                turned = image.getexif().get(EXIF_ORIENTATION, 1) != 1
+                loaded = None
+                if image.format in COMMON_FORMATS or not turned:
+                    loaded = _by_opencv(content)
+                return _by_pillow(image) if loaded is None else loaded
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:  # its text is an address in memory
+        raise ImageError('is truncated or no image (of no format that is known)'
+                         ) from error
+    except BROKEN as error:
+        raise ImageError(f'is truncated or no image ({error})') from error
+
+
+def check_array(image: np.ndarray, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """See that an array is an image; grey becomes RGB.
+
+    Raises:
+        ImageError: It is none.
+    """
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (
+            image.ndim == 3 and image.shape[2] != 3) or not image.size:
+        raise ImageError(
+            f'is an array {image.shape} of {image.dtype}: give (height, width, 3), '
+            'RGB, or (height, width), of uint8')
+    check_pixels(image.shape[1], image.shape[0], max_pixels)
+    return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+
+
+def check_pixels(width: int, height: int, max_pixels: int) -> None:
+    """See that an image is not larger than is wanted.
+
+    Raises:
+        ImageError: It is.
+    """
+    if width * height > max_pixels:
+        raise ImageError(
+            f'has {width} x {height} pixels, more than max_pixels={max_pixels}: raise '
+            'that if the file is what you think it is')
+
+
+def _by_opencv(content: bytes) -> np.ndarray | None:
+    try:
+        return mmcv.imfrombytes(
+            content, flag='color', channel_order='rgb', backend='cv2')
+    except cv2.error:
+        return None
+
+
+def _by_pillow(image: Image.Image) -> np.ndarray:
+    if image.mode in ('I', 'F') or image.mode.startswith('I;16'):
+        raise ImageError(
+            f'has pixels of a kind that is not read ({image.format}, mode '
+            f'{image.mode}): convert it to 8-bit PNG')
+    return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))

@@ -1,0 +1,1 @@
+"""Draw images, predictions and the panels of picture grids."""

@@ -1,0 +1,131 @@
+"""What the tools do with a config, and the end of a process among others."""
+import argparse
+import re
+import sys
+from datetime import timedelta
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmsr4ir.cli import runs
+from mmsr4ir.cli.arguments import ConfigOptions, merge_options, warn_of_unread
+from mmsr4ir.cli.runs import start_dist
+
+THREADS = """
+import os
+import sys
+from pathlib import Path
+
+import torch.distributed as dist
+
+sys.path[:0] = ['tests/helpers', '.']
+from mmsr4ir.cli.runs import end_dist
+from toys import toy_runner
+
+def threads():
+    return {path.read_text().strip() for path in Path('/proc/self/task').glob('*/comm')}
+
+work = Path(sys.argv[1])
+os.environ['LOCAL_RANK'] = '0'
+dist.init_process_group('gloo', f'file://{work}/group', rank=0, world_size=1)
+runner = toy_runner(work, launcher='pytorch', cfg=dict(model_wrapper_cfg=dict(
+    type='mmsr4ir.SeparateDistributedDataParallel', device_ids=None)))
+print('wrapped:', type(runner.model).__name__)
+runner.train()
+print('before:', sorted(threads()))
+end_dist(runner.model)
+print('after:', sorted(threads()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
+def test_no_thread_of_the_group_is_left(tmp_path, run_tool):
+    script = tmp_path / 'threads.py'
+    script.write_text(THREADS)
+    output = run_tool(sys.executable, script, tmp_path).stdout
+    found = {line.partition(':')[0]: line for line in output.splitlines()}
+    assert 'SeparateDistributedDataParallel' in found['wrapped']
+    assert 'gloo' in found['before']
+    assert 'gloo' not in found['after']
+
+
+def test_a_setting_of_the_model_in_the_wrong_place_is_warned_of(capfd):
+    recipe = dict(sr=dict(update='sr'))
+    warn_of_unread(Config(dict(recipe=recipe, model=dict(recipe=recipe))))
+    assert not capfd.readouterr().out
+    warn_of_unread(Config(dict(recipe=recipe, model=dict())))
+    text = capfd.readouterr()
+    assert 'model.recipe' in text.out + text.err
+
+
+def test_a_pipeline_that_pads_is_named(monkeypatch):
+    said = []
+    monkeypatch.setattr(runs, 'print_log', lambda text, **_: said.append(text))
+    monkeypatch.setattr(runs, 'check_data', lambda *args: None)
+    padded = dict(type='RepeatDataset', dataset=dict(
+        type='CocoDataset', pipeline=[dict(type='Resize'), dict(type='mmdet.Pad')]))
+    cfg = Config(dict(
+        model=dict(type='mmsr4ir.SR4IR', task=dict()),
+        train_dataloader=dict(dataset=padded), val_dataloader=dict(dataset=padded),
+        test_dataloader=dict(dataset=dict(pipeline=[dict(type='PadNothing')]))))
+    runs.check_before_run(cfg, ('train', 'test'))
+    (text, ) = said
+    assert "the pipeline of train_dataloader has ['Pad']: pixels that" in text
+    cfg.model = dict(type='FasterRCNN')
+    runs.check_before_run(cfg, ('train', ))
+    assert len(said) == 1
+
+
+@pytest.fixture
+def joined(monkeypatch):
+    """The settings that processes are joined with, without a GPU."""
+    calls = []
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(torch.distributed, 'init_process_group',
+                        lambda *args, **settings: calls.append((args, settings)))
+    return calls
+
+
+def test_settings_of_several_processes_are_kept(joined, capfd):
+    cfg = Config(dict(
+        launcher='pytorch', model=dict(type='mmsr4ir.SR4IR'), sync_bn='torch',
+        env_cfg=dict(cudnn_benchmark=True, dist_cfg=dict(backend='nccl', timeout=5))))
+    start_dist(cfg)
+    assert joined == [(('gloo',), dict(timeout=timedelta(seconds=5)))]
+    assert cfg.env_cfg == dict(
+        cudnn_benchmark=True, dist_cfg=dict(backend='gloo', timeout=5))
+    assert cfg.model_wrapper_cfg == dict(
+        type='mmsr4ir.SeparateDistributedDataParallel', device_ids=None)
+    assert cfg.sync_bn is None and 'needs a GPU' in ''.join(capfd.readouterr())
+
+
+def test_a_plain_model_keeps_its_wrapper(joined):
+    cfg = Config(dict(launcher='pytorch', model=dict(type='mmdet.FasterRCNN')))
+    start_dist(cfg)
+    assert cfg.model_wrapper_cfg['type'] == 'MMDistributedDataParallel'
+    assert joined == [(('gloo',), dict(timeout=None))]
+
+
+def test_processes_without_a_launcher_are_refused(run_tool):
+    process = run_tool(
+        sys.executable, 'tools/train.py', 'configs/sr4ir/resnet18_edsr_tiny.py',
+        ok=False, env=dict(WORLD_SIZE='2', RANK='0', TORCHELASTIC_RUN_ID='none'))
+    assert process.returncode == 1
+    assert 'add --launcher pytorch' in process.stdout
+
+
+@pytest.mark.parametrize('option, message', [
+    ('model.sr', "'model.sr' is no KEY=VALUE"),
+    ('model.sr.blocks.x=2', 'error: --cfg-options: blocks='),
+    ('train_dataloader.pipeline.9.type=2', 'error: --cfg-options: Index 9 exceeds'),
+    ('modle.sr=1', "error: --cfg-options modle.sr: .* mean 'model'"),
+])
+def test_a_setting_that_fits_nowhere_is_named(option, message, capsys):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions)
+    cfg = Config(dict(model=dict(sr=dict(blocks=1)),
+                      train_dataloader=dict(pipeline=[dict(type='a')])))
+    with pytest.raises(SystemExit) as end:
+        merge_options(cfg, parser.parse_args(['--cfg-options', option]).cfg_options)
+    assert re.search(message, f'{end.value} {capsys.readouterr().err}')
