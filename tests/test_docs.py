@@ -44,9 +44,18 @@ def anchors(page: Path) -> set[str]:
             for heading in headings}
 
 
-def test_the_index_links_every_page():
-    assert sorted(path.name for path in (ROOT / 'docs/en').glob('*.md')) == sorted(
-        page.removeprefix('docs/en/') for page in PAGES if page != 'README.md')
+def linked(index: str) -> set[str]:
+    """The pages of an index's own folder that it links, with itself."""
+    page = ROOT / index
+    return {page.name, *re.findall(r'\]\(([\w-]+\.md)\)', page.read_text())}
+
+
+@pytest.mark.parametrize('index', ['docs/en/index.md', 'docs/en/reports/README.md'])
+def test_an_index_links_every_page_of_its_folder(index):
+    folder = (ROOT / index).parent
+    assert {path.name for path in folder.glob('*.md')} == linked(index)
+    assert {path.relative_to(ROOT).as_posix() for path in folder.glob('*.md')} <= set(
+        PAGES)
 
 
 @pytest.mark.parametrize('page', PAGES)

@@ -28,9 +28,9 @@ sr4ir_optim = dict(
         type='OptimWrapper',
         optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.0)))
 
-# Workers outlive an epoch: to start one took 0.13 s (docs/en/performance.md). Batches
-# wait in pinned memory, from which a GPU copies faster; without a GPU torch warns that
-# it has none.
+# Workers outlive an epoch: to start one took 0.13 s
+# (docs/en/reports/2026-11-performance.md). Batches wait in pinned memory, from which a
+# GPU copies faster; without a GPU torch warns that it has none.
 sr4ir_loader = dict(persistent_workers=True, pin_memory=True)
 
 sr4ir_hooks = dict(

@@ -106,10 +106,18 @@ class File:
 
 
 def list_pages() -> list[str]:
-    """README.md, docs/en/index.md and then the pages in the order of its links."""
+    """Return README.md and the pages of docs/en.
+
+    Returns:
+        list[str]: README.md, docs/en/index.md, the guides in the order of its links, and
+        the reports by their names.
+    """
     index = 'docs/en/index.md'
     linked = re.findall(r'\]\(([\w-]+\.md)\)', (ROOT / index).read_text())
-    return ['README.md', index, *(f'docs/en/{name}' for name in dict.fromkeys(linked))]
+    guides = [f'docs/en/{name}' for name in dict.fromkeys(linked)]
+    reports = sorted((ROOT / 'docs/en/reports').glob('*.md'))
+    return ['README.md', index, *guides,
+            *(report.relative_to(ROOT).as_posix() for report in reports)]
 
 
 def read_page(page: str, text: str) -> Iterator[Command | File]:
@@ -197,7 +205,7 @@ def run_pages(pages: Sequence[str], jobs: int) -> str | None:
             return failed
 
         def work(page: str) -> tuple[list[str], str | None]:
-            folder = Path(temporary) / Path(page).stem / 'mmsr4ir'
+            folder = Path(temporary) / page.replace('/', '_') / 'mmsr4ir'
             shutil.copytree(first, folder)
             return run_page(page, folder, known)
 

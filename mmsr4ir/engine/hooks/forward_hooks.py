@@ -206,8 +206,8 @@ class SparseRoIAlignHook(_ForwardHook):
 
     It takes the place of each of mmcv's ``RoIAlign`` layers: the same numbers to float
     rounding, for a CPU, where the usual way back to the features is one of the most
-    expensive parts of training a detector (``docs/en/performance.md`` has by how much).
-    A subclass with a ``forward`` of its own is left alone.
+    expensive parts of training a detector (``docs/en/reports/2026-11-performance.md``
+    says by how much). A subclass with a ``forward`` of its own is left alone.
     """
 
     def find(self, model: SR4IR) -> list[nn.Module]:
