@@ -39,6 +39,7 @@ NOT_RUN = {
     '* CONFIG*': 'CONFIG stands for any config',
     'NNODES=*': 'needs several machines',
     '*tools/dist_* configs/*_coco.py*': 'COCO must be downloaded',
+    '*tools/train.py configs/*_coco.py*': 'COCO must be downloaded',
     '*published2mmsr4ir.py *': "needs the authors' files; "
     'tests/test_cli/test_published_converter.py makes some',
     '*sr4ir_det_x8.pth*': "needs the authors' files and PASCAL VOC",
@@ -109,8 +110,8 @@ def list_pages() -> list[str]:
     """Return README.md and the pages of docs/en.
 
     Returns:
-        list[str]: README.md, docs/en/index.md, the guides in the order of its links, and
-        the reports by their names.
+        list[str]: README.md, docs/en/index.md, the guides in the order of its links
+            and the reports by their names.
     """
     index = 'docs/en/index.md'
     linked = re.findall(r'\]\(([\w-]+\.md)\)', (ROOT / index).read_text())
