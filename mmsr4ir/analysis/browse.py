@@ -74,7 +74,7 @@ def images_of(model: SR4IR, inputs: torch.Tensor, samples: list
         uint8, RGB.
     """
     batch = model.prepare(inputs, samples)
-    sr = model.super_resolve(batch)
+    sr = model.super_resolve_batch(batch)
     images = dict(lr=batch.lr, hr=batch.hr, sr=sr)
     if model.patch_mix:
         images['mix'] = model.patch_mix.mix(sr, batch.hr)

@@ -93,10 +93,10 @@ def network_inputs(model: SR4IR, inputs: Tensor, samples: list
         lambda module, arguments: seen.append(arguments[0]))
     try:
         batch = model.prepare(inputs, samples)
-        restored = model.super_resolve(batch)
+        restored = model.super_resolve_batch(batch)
     finally:
         handle.remove()
-    return seen[0], model.task_inputs('sr', batch, restored), batch.samples
+    return seen[0], model.to_input(restored, batch), batch.samples
 
 
 def count(model: SR4IR, sr_input: Tensor, task_input: Tensor, samples: list

@@ -18,7 +18,7 @@ from mmsr4ir.cli.arguments import merge_options
 from mmsr4ir.engine.build import build_loader, build_model
 from mmsr4ir.models.batch import Batch
 from mmsr4ir.models.features import FeatureTap
-from mmsr4ir.models.recipes import NETWORKS, Phase
+from mmsr4ir.models.recipes import NETWORKS
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.registry import MODELS
 
@@ -30,7 +30,6 @@ VARIANTS: dict[str, dict] = {
     'plain': {},
     'published': {'model.type': 'mmsr4ir.PublishedSR4IR'},
     'channels_last': {'model.channels_last': True},
-    'separate': {'model.recipe.task.separate': True},
     'reuse_sr': {'model.recipe.task.reuse_sr': True},
     'one_pass': {
         'model.recipe.task.losses': {'_delete_': True, 'task_sr+hr+mix': 1.02}},
@@ -73,15 +72,15 @@ class PublishedSR4IR(SR4IR):
             self.features.samples = batch.samples
         return batch
 
-    def train_phase(self, phase: Phase, batch: Batch, optim_wrapper: OptimWrapperDict
-                    ) -> dict[str, Tensor]:
+    def train_step(self, data: dict, optim_wrapper: OptimWrapperDict
+                   ) -> dict[str, Tensor]:
         """As in training, and the losses go to two loggers."""
-        logs = super().train_phase(phase, batch, optim_wrapper)
+        logs = super().train_step(data, optim_wrapper)
         for value in logs.values():
             value.item(), value.item()
         return logs
 
-    def super_resolve(self, batch: Batch) -> Tensor:
+    def super_resolve_batch(self, batch: Batch) -> Tensor:
         """As in training, always with a graph, and with the PSNR of SR."""
         learns = torch.is_grad_enabled()
         parameters = [] if learns else [
@@ -89,7 +88,7 @@ class PublishedSR4IR(SR4IR):
         for parameter in parameters:
             parameter.requires_grad_(True)
         with torch.enable_grad():
-            sr = super().super_resolve(batch)
+            sr = super().super_resolve_batch(batch)
         for parameter in parameters:
             parameter.requires_grad_(False)
         with torch.no_grad():

@@ -13,13 +13,13 @@ from rich.progress import track
 from torch import nn
 
 from mmsr4ir.engine.build import build_model, find_run
-from mmsr4ir.models.prediction.lr_input import LRInput, recognise, restore_all
+from mmsr4ir.models.prediction.lr_input import LRInput, recognise, super_resolve_all
 from mmsr4ir.utils.images import MAX_PIXELS
 from mmsr4ir.visualization.drawing import build_annotator, write_png
 
 from .inputs import Item, Source, find_sources, read_items
 from .predictions import is_multi_label, on_restored, plain, write_prediction
-from .restoring import restore_to_png, restored_rows
+from .super_resolution import super_resolve_rows, super_resolve_to_png
 
 #: More pixels than this of a restored image are not shown to the task network.
 MAX_TASK_PIXELS = 50_000_000
@@ -198,8 +198,8 @@ class SR4IRInferencer(BaseInferencer):
     def _recognise(self, images: Sequence[np.ndarray], results: Sequence[Result],
                    how: LRInput) -> None:
         lr, samples = zip(*map(self.pipeline, images), strict=True)
-        found = recognise(
-            self.model, lr, restore_all(self.model, lr, how), samples, how.coordinates)
+        sr = super_resolve_all(self.model, lr, how)
+        found = recognise(self.model, lr, sr, samples, how.coordinates)
         for result, sample in zip(results, found, strict=True):
             result.prediction = plain(sample, self.dataset_meta.get('classes') or (),
                                       is_multi_label(self.model.task))
@@ -211,7 +211,7 @@ class SR4IRInferencer(BaseInferencer):
                  how: LRInput) -> None:
         for image, result in zip(images, results, strict=True):
             result.restored = np.concatenate(list(
-                restored_rows(self.model, image, how.tile, how.overlap)))
+                super_resolve_rows(self.model, image, how.tile, how.overlap)))
 
     def restore_to_files(self, batch: Sequence[Item], out_dir: str | Path,
                          coordinates: str = 'lr', tile: int | None = 256,
@@ -222,7 +222,7 @@ class SR4IRInferencer(BaseInferencer):
         for item, result in zip(batch, results, strict=True):
             if item.error is None:
                 try:
-                    restore_to_png(self.model, item.image, _file(
+                    super_resolve_to_png(self.model, item.image, _file(
                         out_dir, 'restored', item.name), tile, overlap)
                 except _REFUSED as error:
                     result.error = _say(error)

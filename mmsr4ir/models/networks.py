@@ -115,6 +115,20 @@ def _class_weights(weights: Sequence[float], before: int, after: int) -> list[fl
     return [weights[0]] * after + list(weights[before:])
 
 
+def check_parts(recipe: tuple[Phase, ...], sr: nn.Module, task: nn.Module,
+                degradation: nn.Module, sr_range: float, tdp: TDPLoss | None,
+                features: FeatureTap | None) -> None:
+    """Check that the parts of a model fit each other and its recipe.
+
+    Raises:
+        ValueError: If one of the checks below finds that they do not.
+    """
+    check_updates(recipe, dict(sr=sr, task=task))
+    check_batched(recipe, task)
+    check_scale(sr, degradation, sr_range)
+    check_tdp(recipe, tdp, features)
+
+
 def check_updates(recipe: tuple[Phase, ...], networks: dict[str, nn.Module]) -> None:
     """See that every phase has parameters to update.
 

@@ -17,12 +17,12 @@ network's own loss on the image ``hr``, ``sr`` or ``mix``. A phase and a loss ma
 limited to the stage ``'warmup'`` or ``'main'`` with ``during``;
 :class:`~mmsr4ir.engine.AlternateTrainingHook` switches from the one to the other.
 
-A phase with ``separate=True`` makes the backward pass of each loss as soon as it is
-computed: the memory of one pass of T at a time, and the same numbers but for rounding.
-Two ways to do less work, which change the numbers: ``task_sr+hr+mix`` is the task
-network's loss on one batch of all three images, one pass instead of three; and a phase
-with ``reuse_sr=True`` takes the SR images of the phase before it, made before S was
-updated, instead of running S again.
+A phase that updates the task network alone makes the backward pass of each loss as soon
+as it is computed, so memory holds one pass of that network at a time. Two ways to do
+less work change the numbers: ``task_sr+hr+mix`` is the task network's loss on one batch
+of all three images, one pass instead of three; and a phase with ``reuse_sr=True`` takes
+the SR images of the phase before it, made before S was updated, instead of running S
+again.
 
 An S that a phase does not update is in eval mode there. With ``sr_in_train_mode=True``
 it stays in train mode, as in phase 2 of the published trainer, which makes a difference
@@ -82,7 +82,6 @@ class Phase:
         losses: What it adds up.
         during: The stage in which it runs, or ``'all'``.
         reuse_sr: Whether it takes the SR images of the phase before it.
-        separate: Whether each loss has its own backward pass, as soon as it is there.
         sr_in_train_mode: Whether S, which it does not update, is in train mode.
     """
 
@@ -91,7 +90,6 @@ class Phase:
     losses: tuple[LossTerm, ...]
     during: str = 'all'
     reuse_sr: bool = False
-    separate: bool = False
     sr_in_train_mode: bool = False
 
     def active_losses(self, stage: str) -> list[LossTerm]:
@@ -115,8 +113,8 @@ def parse_recipe(cfg: Mapping, images: tuple[str, ...] = ('hr', 'sr', 'mix')
             main stage; a phase that updates nothing or a network twice, an unknown
             key, network, loss or stage, a weight that is not finite, a loss on an
             image that the model does not make, a loss that no updated network can
-            change, SR images to be reused that S is to learn from or that no phase
-            made, or separate backward passes through S.
+            change, or SR images to be reused that S is to learn from or that no phase
+            made.
     """
     if not cfg:
         raise ValueError('the recipe has no phase: give at least one')
@@ -184,13 +182,10 @@ def _parse_phase(name: str, cfg: Mapping, images: tuple[str, ...]) -> Phase:
         term.is_task, [_ORDER.index(image) for image in term.images], term.name)))
     phase = Phase(name, update, losses, _parse_during(where, cfg),
                   *(bool(cfg.get(key, False)) for key in (
-                      'reuse_sr', 'separate', 'sr_in_train_mode')))
+                      'reuse_sr', 'sr_in_train_mode')))
     if phase.sr_in_train_mode and ('sr' in update or phase.reuse_sr):
         raise ValueError(f'{where}, sr_in_train_mode: it is for a phase that runs S '
                          'and does not update it; take sr_in_train_mode out')
-    if phase.separate and 'sr' in update:
-        raise ValueError(f'{where}, separate: its losses share one pass of S, and so '
-                         'one backward pass; take separate out')
     for stage in STAGES if phase.during == 'all' else (phase.during, ):
         reached = set().union(
             *(term.teaches for term in phase.active_losses(stage)))

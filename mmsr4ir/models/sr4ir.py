@@ -6,8 +6,7 @@ predictions, and only the images are exchanged. What is trained when is a recipe
 (:mod:`mmsr4ir.models.recipes`).
 """
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseModel
@@ -21,20 +20,16 @@ from .degradations.degradation import ImageByImage
 from .distributed import drop_wrappers, unwrap
 from .features import FeatureTap, frozen
 from .image_space import ImageSpace, extend_edges
-from .networks import (
-    build_network,
-    check_batched,
-    check_scale,
-    check_tdp,
-    check_updates,
-    set_num_classes,
-)
+from .networks import build_network, check_parts, set_num_classes
 from .prediction.hr_input import predict_hr
 from .prediction.lr_input import LRInput, predict_lr
-from .recipes import NETWORKS, LossTerm, Phase, parse_recipe
+from .recipes import LossTerm, Phase, parse_recipe
 from .task_resize import TaskResize, task_rules
-from .updates import backward, copy_buffers, finite_everywhere, no_sync, step
+from .updates import PhaseUpdate, check_optimizers
 from .weights import load_weights, take_init_cfg
+
+# What hooks of mmdet, mmsegmentation and mmpretrain call on the network they train.
+_HOOK_METHODS = ('set_epoch', )
 
 
 @MODELS.register_module()
@@ -43,42 +38,46 @@ class SR4IR(BaseModel):
 
     Args:
         sr: Config of the SR network, which turns (N, 3, h, w) into
-            (N, 3, h * scale, w * scale): any mmagic generator,
-            :class:`~mmsr4ir.models.Spandrel`, or ``mmsr4ir.InterpolateUpsampler``. With
-            ``init_cfg=dict(type='Pretrained', checkpoint=...)`` it starts from the
-            file of another run, see :func:`~mmsr4ir.models.weights.load_weights`.
+            (N, 3, h * scale, w * scale): a generator of mmagic,
+            :class:`~mmsr4ir.models.Spandrel` or ``mmsr4ir.InterpolateUpsampler``. With
+            ``init_cfg=dict(type='Pretrained', checkpoint=...)`` it starts from a file,
+            see :func:`~mmsr4ir.models.weights.load_weights`.
         task: Config of the task network, a whole model of mmdet, mmsegmentation or
             mmpretrain with its preprocessor. ``init_cfg`` as for ``sr``.
         recipe: What is trained when, see :mod:`mmsr4ir.models.recipes`.
-        degradation: Config of the module that makes LR images: one of
-            :mod:`mmsr4ir.models.degradations`; :class:`PairedLR`, which reads them;
-            or any that has a ``scale`` and turns (N, 3, H, W), RGB in [0, 1], into
-            (N, 3, H / scale, W / scale).
+        degradation: Config of the module that makes LR images, one of
+            :mod:`mmsr4ir.models.degradations`, or any that has a ``scale`` and turns
+            (N, 3, H, W), RGB in [0, 1], into (N, 3, H / scale, W / scale).
         pixel_loss: Config of the ``pixel`` loss.
-        tdp: Config of the ``tdp`` loss (:class:`TDPLoss`); needed if the recipe has it.
+        tdp: Config of the ``tdp`` loss (:class:`TDPLoss`), if the recipe has it.
         patch_mix: Config of :class:`CrossQualityPatchMix`; makes the image ``mix``.
-        num_classes: If given, every ``num_classes`` in ``task`` is set to it, so that
-            own data needs no knowledge of where a network keeps it.
-        sr_range: The images are multiplied by this before the SR network and divided
-            after it: 255 for networks, as the published EDSR, that work on [0, 255].
+        num_classes: Set as every ``num_classes`` in ``task``, if given.
+        sr_range: Factor on images before the SR network, divided out after it: 255 for
+            networks, such as the published EDSR, that work on [0, 255].
         test_on: The image that predictions are made on: ``'sr'``, ``'hr'`` or ``'lr'``
             (enlarged bilinearly).
-        task_resize: The task network's own resize, after the SR network: a transform
-            of its library's pipelines, see :class:`~.task_resize.TaskResize`;
-            ``'pipeline'`` in a config moves that of its pipelines here.
-        count_padding: Whether what stands beside smaller images of a batch counts in
-            the pixel and the TDP loss, with the image mirrored there: as in the
-            published detection trainer. Else the losses leave it out.
+        task_resize: The task network's own resize, after the SR network, see
+            :class:`~.task_resize.TaskResize`; ``'pipeline'`` in a config moves that of
+            its pipelines here.
+        count_padding: Whether padding counts in the pixel and the TDP loss, with the
+            image mirrored there, as in the published detection trainer.
         channels_last: Whether networks and images have torch's memory format of that
-            name. The same sums in another order: faster on most GPUs and CPUs, and
-            other numbers by float rounding.
-        data_preprocessor: The task's preprocessor, where its config does not hold it
+            name: faster on most devices; other numbers by float rounding.
+        data_preprocessor: The task's preprocessor, if its config does not hold it
             (mmpretrain keeps it beside the model; the Runner passes it here).
 
+    Attributes:
+        stage (str): The stage of the recipe, ``'warmup'`` or ``'main'``;
+            :class:`~mmsr4ir.engine.AlternateTrainingHook` sets it.
+        skip_non_finite (bool): Whether a phase whose loss is NaN or infinite is left
+            out; :class:`~mmsr4ir.engine.NonFiniteLossHook` sets it.
+        lr_input (LRInput | None): How to predict on images that are LR already; None if
+            they are HR. :class:`~mmsr4ir.engine.LRTestLoop` sets it for its test.
+
     Raises:
-        ValueError: The scales of ``sr`` and ``degradation`` differ, the recipe cannot
-            work, or the task network lacks what ``tdp`` names.
-        KeyError: A network's ``type`` is unknown.
+        ValueError: If the scales of ``sr`` and ``degradation`` differ, the recipe
+            cannot work, or the task network lacks what ``tdp`` names.
+        KeyError: If the ``type`` of a network is unknown.
     """
 
     def __init__(self, sr: dict, task: dict, recipe: dict,
@@ -113,9 +112,9 @@ class SR4IR(BaseModel):
         self.count_padding = count_padding
         self.sr_range = sr_range
         self.looked_at_sizes = False
-        self.stage = 'main'  # AlternateTrainingHook sets it
-        self.lr_input: LRInput | None = None  # LRTestLoop sets it
-        self.skip_non_finite = False  # NonFiniteLossHook sets it
+        self.stage = 'main'
+        self.lr_input: LRInput | None = None
+        self.skip_non_finite = False
         self.image_space = ImageSpace(
             self.data_preprocessor, getattr(network, 'preprocessor_cfg', None)
             or task.get('data_preprocessor') or {})
@@ -133,24 +132,27 @@ class SR4IR(BaseModel):
         if channels_last:
             self.memory_format = torch.channels_last
             self.to(memory_format=self.memory_format)
-        check_updates(self.recipe, dict(sr=self.sr, task=self.task))
-        check_batched(self.recipe, self.task)
-        check_scale(self.sr, self.degradation, sr_range)
-        check_tdp(self.recipe, self.tdp, self.features)
+        check_parts(self.recipe, self.sr, self.task, self.degradation, sr_range,
+                    self.tdp, self.features)
 
     def __getattr__(self, name: str):
-        """What is not the model's own is the task network's.
+        """Return a part of the task network, such as ``bbox_head``, as if it were ours.
 
-        Hooks of the three libraries set or call parts of the network that they train,
-        such as ``bbox_head`` (``YOLOXModeSwitchHook``) or ``set_epoch``.
+        Hooks of the three libraries reach for parts of the network that they train
+        (``YOLOXModeSwitchHook``) and call ``set_epoch``. Nothing else is passed on: the
+        model's own methods never turn into those of the task network.
         """
         try:
             return super().__getattr__(name)
         except AttributeError:
             task = self.__dict__.get('_modules', {}).get('task')
-            if task is None or not hasattr(unwrap(task), name):
+            if task is None:
                 raise
-            return getattr(unwrap(task), name)
+            task = unwrap(task)
+            if name in dict(task.named_children()) or (
+                    name in _HOOK_METHODS and hasattr(task, name)):
+                return getattr(task, name)
+            raise
 
     def init_weights(self) -> None:
         """Initialise both networks; then load those that have a file of their own.
@@ -170,34 +172,55 @@ class SR4IR(BaseModel):
 
     def train_step(self, data: dict, optim_wrapper: OptimWrapperDict
                    ) -> dict[str, Tensor]:
-        """One iteration: every active phase of the recipe in order.
+        """Train on one batch: run the active phases of the recipe in their order.
 
         Args:
-            data: A batch of the task's own dataloader.
+            data: A batch of the task's own dataloader: ``inputs``, images (3, H, W),
+                BGR or RGB as the task's preprocessor expects, uint8 in [0, 255]; and
+                ``data_samples``.
             optim_wrapper: One optimizer for each network, with the keys ``sr`` and
                 ``task``.
 
         Returns:
-            dict[str, Tensor]: The losses, weighted, as ``<phase>/<loss>``.
+            dict[str, Tensor]: The losses, scalars, weighted, as ``<phase>/<loss>``;
+            ``<phase>/loss`` is NaN if :attr:`skip_non_finite` left the phase out.
+
+        Raises:
+            TypeError: If ``optim_wrapper`` is one optimizer for both networks.
         """
-        if not isinstance(optim_wrapper, OptimWrapperDict):
-            raise TypeError(
-                "each network needs an optimizer of its own: optim_wrapper=dict("
-                "constructor='mmsr4ir.PerNetworkOptimWrapperConstructor', sr=..., "
-                'task=...)')
-        logs = {}
+        check_optimizers(optim_wrapper)
         data = self.data_preprocessor(data, training=True)
         batch = self.prepare(data['inputs'], data['data_samples'])
+        logs = {}
         for phase in self.recipe:
-            if phase.during in ('all', self.stage):
-                logs.update(self.train_phase(phase, batch, optim_wrapper))
-            if 'skipped' in logs:
+            if phase.during not in ('all', self.stage):
+                continue
+            terms = phase.active_losses(self.stage)
+            with PhaseUpdate(phase, dict(sr=self.sr, task=self.task), optim_wrapper,
+                             self.skip_non_finite) as update:
+                batch.sr = self.phase_sr(phase, batch)
+                for term in terms:
+                    with update.one_loss(is_last=term is terms[-1]):
+                        update.add(self.term_losses(term, batch), term.weight)
+                logs |= update.step()
+            if update.skipped:
                 break
         return logs
 
     @torch.no_grad()
     def prepare(self, inputs: Tensor, samples: Sequence | None) -> Batch:
-        """Make HR and LR images from the task network's input."""
+        """Make HR and LR images from the task network's input.
+
+        Args:
+            inputs: (N, 3, H', W'), normalised as the task network expects, padded.
+            samples: N data samples of the task; their ``img_shape`` is the size of the
+                image without padding.
+
+        Returns:
+            Batch: ``hr`` (N, 3, H, W) and ``lr`` (N, 3, ceil(H / scale),
+            ceil(W / scale)), both RGB in [0, 1], and ``inputs`` of the task network,
+            resized if there is a :attr:`task_resize`.
+        """
         if not self.looked_at_sizes:
             self.looked_at_sizes = True
             warn_of_enlarged(samples or ())
@@ -220,117 +243,101 @@ class SR4IR(BaseModel):
         batch = Batch(inputs, samples, sizes, hr, lr)
         return self.task_resize(batch, self.training) if self.task_resize else batch
 
-    def train_phase(self, phase: Phase, batch: Batch, optim_wrapper: OptimWrapperDict
-                    ) -> dict[str, Tensor]:
-        """Update a phase's networks while the others are frozen; return its losses.
+    def phase_sr(self, phase: Phase, batch: Batch) -> Tensor | None:
+        """Make the SR images that a phase's losses look at.
 
-        With ``skip_non_finite``, a loss that is NaN or infinite on any process updates
-        nothing on all of them, and ``skipped`` is among what is returned.
-        """
-        buffers = copy_buffers(self) if self.skip_non_finite else None
-        with ExitStack() as rest:
-            for name in set(NETWORKS) - set(phase.update):
-                rest.enter_context(frozen(
-                    unwrap(self._modules[name]),
-                    keep_mode=name == 'sr' and phase.sr_in_train_mode))
-            loss, logs = self.phase_losses(phase, batch, optim_wrapper)
-            if self.skip_non_finite and not finite_everywhere(loss):
-                for buffer, before in buffers:
-                    buffer.copy_(before)
-                return logs | dict(skipped=torch.ones(()))
-            step([optim_wrapper[name] for name in phase.update], loss)
-        return logs
-
-    def phase_losses(self, phase: Phase, batch: Batch, optim_wrapper: OptimWrapperDict
-                     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute a phase's losses.
+        Args:
+            phase: The phase; its networks alone have gradients now.
+            batch: The batch; ``batch.sr`` is what the phase before made.
 
         Returns:
-            tuple: Their sum, whose backward pass is to come, and each of them for the
-            log. With ``separate``, all but the last have had theirs.
+            Tensor | None: (N, 3, H, W), RGB, [0, 1] except for overshoots, with
+            gradients if the phase updates the SR network; None if no loss needs it.
         """
-        logs = {}
-        total = 0
-        with ExitStack() as contexts:
-            for name in phase.update:
-                contexts.enter_context(
-                    optim_wrapper[name].optim_context(self._modules[name]))
-            terms = phase.active_losses(self.stage)
-            sr = None
-            if phase.reuse_sr:
-                sr = batch.sr
-            elif any(term.images != ('hr', ) for term in terms):
-                with torch.set_grad_enabled('sr' in phase.update):
-                    sr = self.super_resolve(batch)
-                batch.sr = sr.detach()
-            for term in terms:
-                if phase.separate and term is not terms[-1]:
-                    with no_sync(self._modules['task']):
-                        loss = backward(optim_wrapper['task'], self.term_loss(
-                            phase, term, batch, sr, logs))
-                else:
-                    loss = self.term_loss(phase, term, batch, sr, logs)
-                total = total + loss
-        logs[f'{phase.name}/loss'] = total.detach()
-        return total, logs
+        if phase.reuse_sr:
+            return batch.sr.detach()
+        if all(term.images == ('hr', ) for term in phase.active_losses(self.stage)):
+            return None
+        with torch.set_grad_enabled('sr' in phase.update):
+            return self.super_resolve_batch(batch)
 
-    def term_loss(self, phase: Phase, term: LossTerm, batch: Batch, sr: Tensor | None,
-                  logs: dict[str, Tensor]) -> Tensor:
-        """Compute one loss, weighted, and put its parts into the log."""
-        total = 0
-        for name, value in self.term_losses(term, batch, sr):
-            if 'loss' in name:  # the rest, as accuracies, is only logged
-                value = term.weight * value
-                total = total + value
-            logs[f'{phase.name}/{name}'] = value.detach()
-        return total
+    def term_losses(self, term: LossTerm, batch: Batch) -> dict[str, Tensor]:
+        """Compute one loss of the recipe.
 
-    def term_losses(self, term: LossTerm, batch: Batch, sr: Tensor | None
-                    ) -> Iterator[tuple[str, Tensor]]:
-        """Yield the parts of one loss, unweighted, by the names they get in the log."""
+        Args:
+            term: The loss.
+            batch: The batch; ``batch.sr`` (N, 3, H, W) is there unless the loss looks
+                at HR images alone.
+
+        Returns:
+            dict[str, Tensor]: Its parts, scalars, unweighted, by their names in the
+            log. What has no "loss" in its name, such as an accuracy, is only logged.
+        """
         if term.name == 'pixel':
-            yield 'loss_pixel', self.compare_pixels(sr, batch)
-        elif term.name == 'tdp':
-            with frozen(self.features.task):
-                with torch.no_grad():
-                    hr_features = self.features(batch.inputs)
-                sr_features = self.features(self.to_input(sr, batch))
-            yield 'loss_tdp', self.compare_features(sr_features, hr_features, batch)
-        else:
-            inputs, samples = self.task_batch(term.images, batch, sr)
-            losses = self.network('task')(inputs, samples, mode='loss')
-            for part, value in self.parse_losses(losses)[1].items():
-                if part != 'loss' or part in losses:  # else it is the others' sum
-                    yield f'{"+".join(term.images)}/{part}', value
+            return dict(loss_pixel=self.compare_pixels(batch))
+        if term.name == 'tdp':
+            return dict(loss_tdp=self.compare_features(batch))
+        inputs, samples = self.task_batch(term.images, batch)
+        losses = self.network('task')(inputs, samples, mode='loss')
+        return {f'{"+".join(term.images)}/{part}': value
+                for part, value in self.parse_losses(losses)[1].items()
+                if part != 'loss' or part in losses}  # else it is the others' sum
 
-    def compare_pixels(self, sr: Tensor, batch: Batch) -> Tensor:
-        """Compute the pixel loss, without padding or with it (``count_padding``)."""
+    def compare_pixels(self, batch: Batch) -> Tensor:
+        """Compute the pixel loss of ``batch.sr`` and ``batch.hr``, a scalar.
+
+        Both are (N, 3, H, W), RGB, [0, 1]. Padding counts only with ``count_padding``.
+        """
         return self.pixel_loss(
-            sr, batch.hr, None if self.count_padding else batch.mask)
+            batch.sr, batch.hr, None if self.count_padding else batch.mask)
 
-    def compare_features(self, sr_features: Sequence[Tensor],
-                         hr_features: Sequence[Tensor], batch: Batch) -> Tensor:
-        """Compute the TDP loss of features of SR and HR, as :meth:`compare_pixels`."""
+    def compare_features(self, batch: Batch) -> Tensor:
+        """Compute the TDP loss, a scalar (SR4IR, section 3.1).
+
+        The judge, the task network or its teacher, is frozen in eval mode and looks at
+        HR (without gradients) and at SR, (N, 3, H, W) each, in its own normalisation.
+        """
+        with frozen(self.features.task):
+            with torch.no_grad():
+                hr_features = self.features(batch.inputs)
+            sr_features = self.features(self.to_input(batch.sr, batch))
         sizes = () if self.count_padding else batch.task_sizes or batch.sizes
         return self.tdp(sr_features, hr_features, sizes, batch.task_full)
 
-    def task_batch(self, images: Sequence[str], batch: Batch, sr: Tensor | None
+    def task_batch(self, images: Sequence[str], batch: Batch
                    ) -> tuple[Tensor, Sequence]:
-        """The task network's inputs for several images, one after the other."""
+        """Collect the task network's inputs for several images, one after the other.
+
+        Args:
+            images: Of ``'hr'``, ``'sr'`` and ``'mix'``, M names.
+            batch: The batch of N images.
+
+        Returns:
+            tuple: Inputs (M * N, 3, H', W'), normalised, and their data samples.
+        """
         # Copies, since some task networks change their samples, and what those hold.
-        return torch.cat([self.task_inputs(image, batch, sr) for image in images]), [
+        return torch.cat([self.task_inputs(image, batch) for image in images]), [
             copy.deepcopy(sample) for _ in images for sample in batch.samples]
 
-    def task_inputs(self, image: str, batch: Batch, sr: Tensor | None) -> Tensor:
-        """The task network's input (N, 3, H, W) for ``'hr'``, ``'sr'`` or ``'mix'``."""
+    def task_inputs(self, image: str, batch: Batch) -> Tensor:
+        """Return the task network's input (N, 3, H', W') for one image, normalised."""
         if image == 'hr':
             return batch.inputs
         if image == 'mix':
-            sr = self.patch_mix.mix(sr, batch.hr)
-        return self.to_input(sr, batch)
+            return self.to_input(self.patch_mix.mix(batch.sr, batch.hr), batch)
+        return self.to_input(batch.sr, batch)
 
     def to_input(self, image: Tensor, batch: Batch) -> Tensor:
-        """Normalise and resize an image; its padding becomes that of the HR input."""
+        """Turn images into the task network's input.
+
+        Args:
+            image: (N, 3, H, W), RGB, [0, 1] except for overshoots.
+            batch: The batch that it belongs to.
+
+        Returns:
+            Tensor: (N, 3, H', W'), normalised, resized as ``task_resize`` says; its
+            padding is that of the HR input.
+        """
         inputs = self.image_space.to_input(image)
         if batch.task_sizes is not None:
             inputs = self.task_resize.images(inputs, batch, self.training)
@@ -338,19 +345,23 @@ class SR4IR(BaseModel):
         return inputs if mask is None else torch.where(
             mask.bool(), inputs, batch.inputs)
 
-    def super_resolve(self, batch: Batch) -> Tensor:
-        """Run the SR network: (N, 3, H, W), RGB, [0, 1] but for overshoots."""
-        height, width = batch.full
-        return self.restore(batch.lr)[..., :height, :width]
+    def super_resolve_batch(self, batch: Batch) -> Tensor:
+        """Run the SR network on ``batch.lr``, cut to the size of ``batch.hr``.
 
-    def restore(self, lr: Tensor) -> Tensor:
+        Returns:
+            Tensor: (N, 3, H, W), RGB, [0, 1] except for overshoots.
+        """
+        height, width = batch.full
+        return self.super_resolve(batch.lr)[..., :height, :width]
+
+    def super_resolve(self, lr: Tensor) -> Tensor:
         """Run the SR network on images of any size.
 
         Args:
             lr: (N, 3, h, w), RGB, [0, 1].
 
         Returns:
-            Tensor: (N, 3, h * scale, w * scale), RGB, [0, 1] but for overshoots.
+            Tensor: (N, 3, h * scale, w * scale), RGB, [0, 1] except for overshoots.
         """
         height, width = (length * self.degradation.scale for length in lr.shape[-2:])
         # SwinIR and its like mirror an image up to whole windows, which one that is
@@ -399,7 +410,7 @@ class SR4IR(BaseModel):
             ValueError: Another mode.
         """
         if mode == 'tensor':
-            return self.super_resolve(self.prepare(inputs, data_samples))
+            return self.super_resolve_batch(self.prepare(inputs, data_samples))
         if mode != 'predict':
             raise ValueError(
                 f"mode {mode!r}: use 'predict' or 'tensor'; train_step gives losses")

@@ -1,12 +1,141 @@
-"""The end of a phase: one optimizer step, or none where the loss is no number."""
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+"""One phase's update: gradients of its losses, then one step of its optimizers."""
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import torch
 from mmengine.dist import all_reduce
 from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
+
+from .distributed import unwrap
+from .features import frozen
+from .recipes import NETWORKS, Phase
+
+
+class PhaseUpdate:
+    """Update the networks of a phase; the other one is frozen while this is open.
+
+    .. code-block:: python
+
+        with PhaseUpdate(phase, networks, optim_wrapper) as update:
+            for term in terms:
+                with update.one_loss(is_last=term is terms[-1]):
+                    update.add(losses, term.weight)
+            logs = update.step()
+
+    A phase that updates the task network alone makes the backward pass of each loss as
+    soon as it is added, so that memory holds one pass of that network at a time. Where
+    the SR network learns, the losses share its one pass, and so one backward pass.
+
+    Args:
+        phase: The phase of the recipe.
+        networks: Both networks by name, in their wrappers of distributed training.
+        optim_wrapper: One optimizer for each network, by name.
+        skip_non_finite: Whether a loss that is NaN or infinite on any process leaves
+            parameters, buffers and accumulated gradients of all processes as they were.
+
+    Attributes:
+        skipped (bool): Whether that has happened.
+    """
+
+    def __init__(self, phase: Phase, networks: dict[str, nn.Module],
+                 optim_wrapper: OptimWrapperDict, skip_non_finite: bool = False
+                 ) -> None:
+        self.phase = phase
+        self.networks = networks
+        self.wrappers = {name: optim_wrapper[name] for name in phase.update}
+        self.one_by_one = 'sr' not in phase.update
+        self.skip_non_finite = skip_non_finite
+        self.skipped = False
+        self.logs: dict[str, Tensor] = {}
+        self._total: Tensor | float = 0.0
+        self._is_last = True
+        self._frozen, self._forward = ExitStack(), ExitStack()
+
+    def __enter__(self) -> 'PhaseUpdate':
+        self._saved = [saved_state(network) for network in self.networks.values()
+                       ] if self.skip_non_finite else []
+        for name in set(NETWORKS) - set(self.phase.update):
+            self._frozen.enter_context(frozen(
+                unwrap(self.networks[name]),
+                keep_mode=name == 'sr' and self.phase.sr_in_train_mode))
+        for name, wrapper in self.wrappers.items():  # mixed precision, accumulation
+            self._forward.enter_context(wrapper.optim_context(self.networks[name]))
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._forward.close()
+        self._frozen.close()
+
+    @contextmanager
+    def one_loss(self, is_last: bool) -> Iterator[None]:
+        """Compute a loss of the phase: the forward pass and :meth:`add`.
+
+        Args:
+            is_last: Whether no loss of the phase comes after it. Processes average the
+                gradients of all losses together, with the last one.
+        """
+        self._is_last = is_last
+        with ExitStack() as local:
+            if self.one_by_one and not is_last:
+                for name in self.wrappers:
+                    if is_model_wrapper(self.networks[name]):
+                        local.enter_context(self.networks[name].no_sync())
+            yield
+
+    def add(self, losses: dict[str, Tensor], weight: float) -> None:
+        """Add one loss of the recipe.
+
+        Args:
+            losses: Its parts, scalars, unweighted. A part without "loss" in its name,
+                such as an accuracy, is only logged.
+            weight: The factor of the parts.
+        """
+        total = 0.0
+        for name, value in losses.items():
+            if 'loss' in name:
+                value = weight * value
+                total = total + value
+            self.logs[f'{self.phase.name}/{name}'] = value.detach()
+        if self.one_by_one and not self._is_last:
+            for wrapper in self.wrappers.values():
+                accumulate(wrapper, total)
+            total = total.detach()
+        self._total = self._total + total
+
+    def step(self) -> dict[str, Tensor]:
+        """Make the update.
+
+        Returns:
+            dict[str, Tensor]: The losses, weighted, as ``<phase>/<loss>``, and
+            ``<phase>/loss``, what the phase added up: NaN on all processes if the
+            update was skipped.
+        """
+        self._forward.close()  # backward passes are not under autocast
+        loss = self._total
+        self.logs[f'{self.phase.name}/loss'] = loss.detach()
+        if self.skip_non_finite and not finite_everywhere(loss):
+            self.skipped = True
+            self.logs[f'{self.phase.name}/loss'] = torch.full_like(loss, torch.nan)
+            for restore in self._saved:
+                restore()
+        else:
+            step(list(self.wrappers.values()), loss)
+        return self.logs
+
+
+def check_optimizers(optim_wrapper: OptimWrapper | OptimWrapperDict) -> None:
+    """Check that each network has an optimizer of its own.
+
+    Raises:
+        TypeError: If there is one optimizer for all.
+    """
+    if not isinstance(optim_wrapper, OptimWrapperDict):
+        raise TypeError(
+            "each network needs an optimizer of its own: optim_wrapper=dict("
+            "constructor='mmsr4ir.PerNetworkOptimWrapperConstructor', sr=..., "
+            'task=...)')
 
 
 def step(wrappers: Sequence[OptimWrapper], loss: Tensor) -> None:
@@ -14,7 +143,7 @@ def step(wrappers: Sequence[OptimWrapper], loss: Tensor) -> None:
 
     Args:
         wrappers: The optimizers of the networks that the phase updates. Several have
-            the same ``accumulative_counts``; AlternateTrainingHook sees to it.
+            the same ``accumulative_counts``; AlternateTrainingHook checks that.
         loss: A scalar.
     """
     lead, *others = wrappers
@@ -41,29 +170,39 @@ def step(wrappers: Sequence[OptimWrapper], loss: Tensor) -> None:
         wrapper.zero_grad()
 
 
-def backward(wrapper: OptimWrapper, loss: Tensor) -> Tensor:
-    """Add to the gradients of a step that comes later; returns the loss, detached."""
+def accumulate(wrapper: OptimWrapper, loss: Tensor) -> None:
+    """Add the gradients of a loss to those of the step that comes later."""
     scaler = getattr(wrapper, 'loss_scaler', None)
     scaled = wrapper.scale_loss(loss)
     with torch.autocast(loss.device.type, enabled=False):
         (scaler.scale(scaled) if scaler else scaled).backward()
-    return loss.detach()
-
-
-def no_sync(network: nn.Module) -> AbstractContextManager:
-    """Keep gradients from being averaged over the processes yet."""
-    return network.no_sync() if is_model_wrapper(network) else nullcontext()
 
 
 def loss_scale(wrapper: OptimWrapper) -> float:
-    """What an optimizer's losses are multiplied by: 1 but in mixed precision."""
+    """Return the factor on an optimizer's losses: 1 except in mixed precision."""
     scaler = getattr(wrapper, 'loss_scaler', None)
     return scaler.get_scale() if scaler else 1.0
 
 
-def copy_buffers(network: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    """Each buffer (statistics of BatchNorm) with a copy of it."""
-    return [(buffer, buffer.clone()) for buffer in network.buffers()]
+def saved_state(network: nn.Module):
+    """Copy what a forward and a backward pass change in a network.
+
+    Returns:
+        Callable: A function that puts back the buffers (statistics of BatchNorm) and
+        the gradients, which hold those of earlier iterations in accumulation.
+    """
+    buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    gradients = [
+        (parameter, None if parameter.grad is None else parameter.grad.clone())
+        for parameter in network.parameters()]
+
+    def restore() -> None:
+        for buffer, before in buffers:
+            buffer.copy_(before)
+        for parameter, before in gradients:
+            parameter.grad = before
+
+    return restore
 
 
 @torch.no_grad()

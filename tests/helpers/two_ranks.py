@@ -74,8 +74,8 @@ class Skips(Hook):
     skipped = own = 0
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        losses = [v for k, v in outputs.items() if 'loss' in k]
-        Skips.skipped += 'skipped' in outputs
+        losses = [v for k, v in outputs.items() if 'loss_' in k]
+        Skips.skipped += any(outputs[k].isnan() for k in outputs if k.endswith('/loss'))
         Skips.own += not torch.stack(losses).isfinite().all()
 
 

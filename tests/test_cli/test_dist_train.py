@@ -50,7 +50,8 @@ def train(root, run_tool):
         process = run_tool(
             'bash', 'tools/dist_train.sh', root / 'config.py', 2, '--no-data-check',
             '--work-dir', root / work, *options, ok=ok, env=dict(
-                env, PORT='29633', PYTHONPATH=f'{ROOT}/tests/helpers', PYTHONWARNINGS='ignore',
+                env, PORT='29633', PYTHONPATH=f'{ROOT}/tests/helpers',
+                PYTHONWARNINGS='ignore',
                 PATH=f'{Path(sys.executable).parent}:/usr/bin:/bin'))
         assert not left_over(root)
         return process

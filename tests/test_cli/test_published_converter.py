@@ -170,7 +170,7 @@ def test_both_networks_compute_the_same(tmp_path, kind, wrap):
     lr = torch.rand(1, 3, 16, 32)
     want = (swinir_net(s, lr, 'pixelshuffle', SCALE) if kind == 'seg'
             else edsr_net(s, lr * 255) / 255)
-    restored = model.restore(lr)
+    restored = model.super_resolve(lr)
     torch.testing.assert_close(restored, want, atol=1e-5, rtol=1e-5)
     assert want.std() > 0.05
     image = torch.rand(1, 3, 32, 64)
@@ -284,7 +284,8 @@ def test_the_mean_in_another_unit(tmp_path, files):
     image = torch.rand(1, 3, 8, 8)
     with torch.no_grad():
         want = edsr_net(torch.load(files['sr']), image * 255) / 255
-        torch.testing.assert_close(model.restore(image), want, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            model.super_resolve(image), want, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize('is_frozen', [False, True])

@@ -43,7 +43,7 @@ def restored(model, lr):
     scale = model.degradation.scale
     size = tuple(scale * length for length in lr.shape[-2:])
     inputs = torch.zeros(len(lr), 3, *size)
-    return model.super_resolve(Batch(inputs, [], [size] * len(lr), inputs, lr))
+    return model.super_resolve_batch(Batch(inputs, [], [size] * len(lr), inputs, lr))
 
 
 @pytest.mark.parametrize('sr_range', [1.0, 255.0])

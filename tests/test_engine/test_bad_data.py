@@ -173,7 +173,7 @@ def test_a_nan_batch_leaves_no_trace_and_the_next_one_trains(tmp_path, monkeypat
     def watched(self, *args, **kwargs):
         before = snapshot(self)
         logs = plain(self, *args, **kwargs)
-        seen.append(('skipped' in logs, sorted(
+        seen.append((any(v.isnan() for v in logs.values()), sorted(
             k for k, v in self.state_dict().items() if not torch.equal(v, before[k]))))
         return logs
 
@@ -197,7 +197,6 @@ def test_a_skipped_loss_does_not_stand_in_the_smoothed_log(tmp_path):
     lines = [line for line in lines if ' | loss ' in line]
     assert len(lines) == 4  # NaN, finite, NaN, finite
     assert ['nan' in line for line in lines] == [True, False, False, False]
-    assert not any('skipped' in line for line in lines)
     hub = run.message_hub
     history = hub.get_scalar('train/sr/loss')
     values, counts = history.data

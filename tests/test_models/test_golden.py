@@ -193,7 +193,7 @@ def test_the_evaluation(trained):
     data = model.data_preprocessor(data)
     batch = model.prepare(data['inputs'], data['data_samples'])
     assert batch.lr.sum().item() == pytest.approx(wanted['lr_sum'], rel=1e-9)
-    sr = model.super_resolve(batch)
+    sr = model.super_resolve_batch(batch)
     assert sr.sum().item() == pytest.approx(wanted['sr_sum'], rel=1e-3)
     logits = model.task(model.to_input(sr, batch), mode='tensor')
     torch.testing.assert_close(

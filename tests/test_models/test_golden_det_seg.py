@@ -171,9 +171,10 @@ def test_images_of_unequal_sizes():
         data = model.data_preprocessor(dict(
             inputs=[image.flip(0) for image in images], data_samples=given), True)
         batch = model.prepare(data['inputs'], data['data_samples'])
-        sr = model.super_resolve(batch)
-        values[counts] = {name: value.detach() for term in model.recipe[0].losses
-                          for name, value in model.term_losses(term, batch, sr)}
+        batch.sr = model.super_resolve_batch(batch)
+        values[counts] = {
+            name: value.detach() for term in model.recipe[0].losses
+            for name, value in model.term_losses(term, batch).items()}
     # As the authors' code does it, written independently: mirrored to the largest
     # size, a multiple of 4; repeated where an image is too small to be mirrored.
     full = (72, 124)

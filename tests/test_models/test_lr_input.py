@@ -9,7 +9,7 @@ from mmengine.structures import PixelData
 from mmpretrain.structures import DataSample
 from mmseg.structures import SegDataSample
 
-from mmsr4ir.models.prediction.lr_input import LRInput, recognise, restore_all
+from mmsr4ir.models.prediction.lr_input import LRInput, recognise, super_resolve_all
 from mmsr4ir.registry import MODELS
 from toys import toy_config, toy_data
 
@@ -93,7 +93,7 @@ def test_images_of_different_sizes(task):
             assert (one.pred_instances.bboxes[:, 3] <= picture.shape[-2]).all()
     else:
         lr = [picture.flip(0) / 255 for picture in pictures]
-        found = recognise(model, lr, restore_all(model, lr, model.lr_input),
+        found = recognise(model, lr, super_resolve_all(model, lr, model.lr_input),
                           data(kind, pictures)['data_samples'], 'lr')
         for one, picture in zip(found, pictures, strict=True):
             compare(kind, one, model.test_step(data(kind, [picture]))[0], 1)

@@ -60,8 +60,6 @@ def test_less_work_is_part_of_a_recipe():
      "stage 'warmup' no phase before it makes SR images"),
     (dict(a=dict(update='sr', losses=dict(pixel=1), reuse_sr=True)),
      'updates S, which learns from nothing but SR images of its own'),
-    (dict(a=dict(update=['sr', 'task'], losses=dict(task_sr=1), separate=True)),
-     'separate: its losses share one pass of S'),
     (dict(a=dict(update='sr', losses=dict(pixel=1), sr_in_train_mode=True)),
      'sr_in_train_mode: it is for a phase that runs S and does not update it'),
     (dict(a=None), 'must be a dict of phases'),

@@ -10,7 +10,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from safetensors.torch import save_file
 
 from mmsr4ir.models import Spandrel, spandrel_network
-from mmsr4ir.models.prediction.tiles import restore_tiled
+from mmsr4ir.models.prediction.tiles import super_resolve_tiled
 from mmsr4ir.models.weights import WeightsError
 from mmsr4ir.registry import MODELS
 from toys import toy_config, toy_data
@@ -111,7 +111,7 @@ def test_tiles_start_at_whole_windows():
     assert network.window_size == 1
     lr = torch.rand(3, 50, 45)
     with torch.no_grad():
-        tiled = restore_tiled(network, lr, 2, tile=40, overlap=16)
+        tiled = super_resolve_tiled(network, lr, 2, tile=40, overlap=16)
         torch.testing.assert_close(tiled, network(lr[None])[0])
 
 

@@ -179,7 +179,7 @@ def test_networks_that_share_a_loss_step_as_one_optimizer_would():
     one = torch.optim.SGD(reference.parameters(), lr=0.1)
     data = reference.data_preprocessor(toy_data(), True)
     batch = reference.prepare(data['inputs'], data['data_samples'])
-    sr = reference.super_resolve(batch)
+    sr = reference.super_resolve_batch(batch)
     loss = reference.pixel_loss(sr, batch.hr) + reference.task.loss(
         reference.to_input(sr, batch), batch.samples)['loss_cls']
     loss.backward()
@@ -270,7 +270,7 @@ def test_padding_enters_no_loss(pad_value):
         batch = model.prepare(inputs, data['data_samples'])
         inputs[1, :, 10:] = inputs[1, :, :, 13:] = value
         other = model.prepare(inputs, data['data_samples'])
-        sr = model.super_resolve(other)
+        sr = model.super_resolve_batch(other)
         loss = model.pixel_loss(sr, other.hr, other.mask)
         loss.backward()
         return batch, other, loss, model.sr.conv.weight.grad

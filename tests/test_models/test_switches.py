@@ -1,6 +1,7 @@
 """What makes a train step faster or smaller: which numbers change, and which do not."""
+import itertools
+import math
 from functools import partial
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,9 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import nn
 from torch.nn import functional as F
 
-from mmsr4ir.engine import AmpOptimWrapper, NonFiniteLossHook
+from mmsr4ir.engine import AmpOptimWrapper
+from mmsr4ir.models import sr4ir
+from mmsr4ir.models.updates import PhaseUpdate
 from mmsr4ir.registry import MODELS
 from toys import RECIPES, SR4IR_RECIPE, ToyTask, snapshot, toy_config, toy_data
 
@@ -111,12 +114,23 @@ def test_sr_images_are_reused():
         want['task/sr/loss_cls'], rel=1e-5)
 
 
-def separate(**changes):
-    return build(recipe=dict(SR4IR_RECIPE, task=dict(
-        SR4IR_RECIPE['task'], separate=True)), **changes)
+@pytest.fixture
+def joint(monkeypatch):
+    """Train with one backward pass a phase, of the sum of its losses."""
+    class Joint(PhaseUpdate):
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.one_by_one = False
+
+    def call(*args, **kwargs):
+        with monkeypatch.context() as patch:
+            patch.setattr(sr4ir, 'PhaseUpdate', Joint)
+            return train(*args, **kwargs)
+
+    return call
 
 
-def graphs_alive(model):
+def graphs_alive(model, train):
     """How many passes of T have a graph that waits, at the most, in a train step."""
     alive, most = set(), []
 
@@ -132,31 +146,51 @@ def graphs_alive(model):
     return max(most)
 
 
-def test_separate_backward_passes_end_alike_with_one_graph_at_a_time():
-    one, other = separate(), build()
-    assert_close(train(one, 3, double=True), train(other, 3, double=True), 1e-9)
+def test_losses_of_t_alone_end_as_their_sum_with_one_graph_at_a_time(joint):
+    one, other = build(), build()
+    assert_close(train(one, 3, double=True), joint(other, 3, double=True), 1e-9)
     for name, value in other.state_dict().items():
         torch.testing.assert_close(one.state_dict()[name], value)
-    assert graphs_alive(separate()) == 1 and graphs_alive(build()) == 3
+    assert graphs_alive(build(), train) == 1 and graphs_alive(build(), joint) == 3
 
 
-def test_separate_backward_passes_in_mixed_precision_and_accumulation():
+def test_losses_of_t_alone_in_mixed_precision_and_accumulation(joint):
     ends = []
-    for model in (separate(), build()):
+    for run in (train, joint):
+        model = build()
         wrappers = optimizers(model, AmpOptimWrapper, accumulative_counts=2)
         wrappers['task'].loss_scaler = torch.amp.GradScaler('cpu', init_scale=256.0)
-        train(model, 4, wrappers)
+        run(model, 4, wrappers)
         assert wrappers['task'].inner_count == 4
         ends.append(snapshot(model))
     for name, value in ends[1].items():
         torch.testing.assert_close(ends[0][name], value, rtol=1e-2, atol=1e-3)
 
 
-def test_separate_backward_passes_cannot_be_taken_back_at_a_nan():
-    run = SimpleNamespace(model=separate())
-    NonFiniteLossHook().before_train(run)
-    with pytest.raises(ValueError, match='max_skipped .* separate=True'):
-        NonFiniteLossHook(max_skipped=1).before_train(run)
+@pytest.mark.parametrize('bad', [0, 1, 2])
+def test_a_nan_in_one_loss_of_several_takes_the_whole_phase_back(bad):
+    """Also the gradients that an iteration before has accumulated stay as they were."""
+    model = build()
+    model.skip_non_finite = True
+    wrappers = optimizers(model, OptimWrapper, accumulative_counts=2)
+    train(model, 1, wrappers)
+    before = snapshot(model)
+    learning = [p for p in model.task.parameters() if p.grad is not None]
+    gradients = [p.grad.clone() for p in learning]
+    plain, calls = model.task.loss, itertools.count()
+
+    def spoilt(*args):
+        losses = plain(*args)
+        return losses | dict(loss_cls=losses['loss_cls'] * math.nan) if next(
+            calls) == bad else losses
+
+    model.task.loss = spoilt
+    logs, = train(model, 1, wrappers)
+    assert math.isnan(logs['task/loss']) and math.isfinite(logs['sr/loss'])
+    for parameter, gradient in zip(learning, gradients, strict=True):
+        assert torch.equal(parameter.grad, gradient)
+    after = snapshot(model)
+    assert all(torch.equal(after[k], before[k]) for k in before if 'task.' in k)
 
 
 def test_a_scale_is_not_looked_for_in_a_checkpoint_without_one():

@@ -189,9 +189,9 @@ def test_a_train_step_reaches_s_through_the_resize():
     batch = model.prepare(data['inputs'], data['data_samples'])
     assert batch.hr.shape[-2:] == (16, 16) and batch.inputs.shape[-2:] == (24, 24)
     phase = model.recipe[0]
-    sr = model.super_resolve(batch)
-    (_, tdp), = model.term_losses(
-        next(term for term in phase.losses if term.name == 'tdp'), batch, sr)
+    batch.sr = sr = model.super_resolve_batch(batch)
+    tdp, = model.term_losses(
+        next(term for term in phase.losses if term.name == 'tdp'), batch).values()
     tdp.backward()
     assert all(p.grad.abs().sum() > 0 for p in model.sr.parameters())
     # Independently: normalise, enlarge, run the layer, take the mean difference.
@@ -278,7 +278,7 @@ def test_a_graph_resizes_too(kind, task_resize, shapes):
         given = [sample_class(model.task)(metainfo=dict(
             img_shape=shape, ori_shape=shape))]
         image, sample = model.task_resize.loaded(
-            model.image_space.to_loaded(model.restore(lr)[0]), given[0])
+            model.image_space.to_loaded(model.super_resolve(lr)[0]), given[0])
         data = model.data_preprocessor(dict(
             inputs=[image], data_samples=[sample]), False)
         want = model.task(data['inputs'], mode='tensor')

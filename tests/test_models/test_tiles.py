@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 from mmengine.config import ConfigDict
 from torch import nn
 
-from mmsr4ir.models.prediction.tiles import BLEND, restore_tiled, restored_blocks, spans
+from mmsr4ir.models.prediction.tiles import (
+    BLEND,
+    spans,
+    super_resolve_blocks,
+    super_resolve_tiled,
+)
 from mmsr4ir.registry import MODELS
 from toys import toy_config
 
@@ -43,7 +48,7 @@ def test_equal_to_the_whole_image_where_the_overlap_covers_what_s_sees(size, sca
     network = convolutions(scale)
     lr = torch.rand(3, *size, dtype=torch.float64)
     whole = network(lr[None])[0]
-    tiled = restore_tiled(network, lr, scale, tile=23, overlap=7)
+    tiled = super_resolve_tiled(network, lr, scale, tile=23, overlap=7)
     torch.testing.assert_close(tiled, whole, rtol=0, atol=1e-12)
 
 
@@ -52,14 +57,14 @@ def test_too_small_an_overlap_is_another_result_without_jumps():
     network = nn.Conv2d(3, 3, 9, padding=4, bias=False).double()
     nn.init.constant_(network.weight, 1 / 243)
     lr = torch.ones(3, 60, 60, dtype=torch.float64)
-    tiled = restore_tiled(network, lr, 1, tile=30, overlap=0)[0]
+    tiled = super_resolve_tiled(network, lr, 1, tile=30, overlap=0)[0]
     inner = (tiled - network(lr[None])[0, 0])[8:-8, 8:-8]
     assert inner.abs().max() > 0.05
     assert inner.diff().abs().max() < 0.12  # a cut alone makes 0.44
 
 
 def test_blocks_cover_each_pixel_once_in_reading_order():
-    blocks = list(restored_blocks(
+    blocks = list(super_resolve_blocks(
         nn.Identity(), torch.rand(3, 50, 64), 1, tile=24, overlap=4))
     seen = torch.zeros(50, 64)
     for row, column, block in blocks:
@@ -76,7 +81,7 @@ def test_the_network_never_gets_more_than_a_tile():
         sizes.append(part.shape[-2:])
         return part
 
-    restore_tiled(network, torch.rand(3, 100, 333), 1, tile=40, overlap=8)
+    super_resolve_tiled(network, torch.rand(3, 100, 333), 1, tile=40, overlap=8)
     assert len(sizes) > 20 and max(max(size) for size in sizes) == 40
 
 
@@ -88,7 +93,7 @@ def test_windows_of_attention_keep_their_places():
             ..., :x.shape[2], :x.shape[3]]
 
     lr = torch.rand(3, 77, 90, dtype=torch.float64)
-    tiled = restore_tiled(network, lr, 1, tile=45, overlap=16, multiple=8)
+    tiled = super_resolve_tiled(network, lr, 1, tile=45, overlap=16, multiple=8)
     torch.testing.assert_close(tiled, network(lr[None])[0], rtol=0, atol=1e-12)
 
 
@@ -98,16 +103,16 @@ def test_windows_of_attention_keep_their_places():
 ])
 def test_what_cannot_be(tile, overlap, message):
     with pytest.raises(ValueError, match=message):
-        restore_tiled(nn.Identity(), torch.rand(3, 9, 9), 1, tile, overlap)
+        super_resolve_tiled(nn.Identity(), torch.rand(3, 9, 9), 1, tile, overlap)
 
 
 def test_through_the_model():
-    from mmsr4ir.models.prediction.lr_input import LRInput, restore_all
+    from mmsr4ir.models.prediction.lr_input import LRInput, super_resolve_all
     model = MODELS.build(ConfigDict(toy_config())).double().eval()
     images = [torch.rand(3, *size, dtype=torch.float64)
               for size in ((60, 40), (9, 9), (60, 40))]
-    whole = restore_all(model, images, LRInput())
-    tiled = restore_all(model, images, LRInput(tile=24, overlap=2))
+    whole = super_resolve_all(model, images, LRInput())
+    tiled = super_resolve_all(model, images, LRInput(tile=24, overlap=2))
     for image, one, other in zip(images, whole, tiled, strict=True):
         assert one.shape == (3, image.shape[1] * 2, image.shape[2] * 2)
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)

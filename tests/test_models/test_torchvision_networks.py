@@ -120,7 +120,7 @@ def detection_data() -> tuple[dict, list[dict]]:
 def hr_losses(model, data: dict) -> dict[str, torch.Tensor]:
     data = model.data_preprocessor(copy.deepcopy(data), True)
     batch = model.prepare(data['inputs'], data['data_samples'])
-    return model.task(*model.task_batch(('hr', ), batch, None), mode='loss')
+    return model.task(*model.task_batch(('hr', ), batch), mode='loss')
 
 
 def train_step(model, data: dict) -> dict[str, torch.Tensor]:

@@ -136,8 +136,8 @@ def test_a_teacher_judges_and_never_moves(tmp_path):
         assert torch.equal(value, state[f'task.{name}'])
     batch = model.prepare(*model.data_preprocessor(toy_data(), True).values())
     with torch.no_grad():
-        sr = model.super_resolve(batch)
-        (_, found), = model.term_losses(LossTerm('tdp', 1.0), batch, sr)
+        batch.sr = sr = model.super_resolve_batch(batch)
+        found, = model.term_losses(LossTerm('tdp', 1.0), batch).values()
         model.teacher.eval()
         levels = [model.teacher.backbone(x) for x in (
             model.to_input(sr, batch), batch.inputs)]

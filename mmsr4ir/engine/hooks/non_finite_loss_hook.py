@@ -30,18 +30,8 @@ class NonFiniteLossHook(Hook):
         self.max_skipped = max_skipped
 
     def before_train(self, runner: Runner) -> None:
-        """Tell the model whether to look at a loss before it updates.
-
-        Raises:
-            ValueError: A phase learns from each loss before it has seen the next.
-        """
-        model = unwrap(runner.model)
-        if self.max_skipped and any(phase.separate for phase in model.recipe):
-            raise ValueError(
-                'max_skipped leaves out a phase where a loss is NaN, and a phase with '
-                'separate=True learns from each before the next is known: use one of '
-                'the two')
-        model.skip_non_finite = self.max_skipped > 0
+        """Tell the model whether to look at a loss before it updates."""
+        unwrap(runner.model).skip_non_finite = self.max_skipped > 0
 
     def after_train_iter(self, runner: Runner, batch_idx: int,
                          data_batch: dict | None = None,
@@ -56,12 +46,12 @@ class NonFiniteLossHook(Hook):
         losses = {k: v for k, v in outputs.items() if 'loss' in k}
         finite = not losses or torch.isfinite(
             torch.stack([v.float() for v in losses.values()])).all()
-        # Where one process has such a loss, all skip, and all count.
-        if finite and 'skipped' not in outputs:
+        # If one process has such a loss, all skip: the model reports NaN on each.
+        if finite:
             return
         bad = {k: v.item() for k, v in losses.items() if not torch.isfinite(v)}
         where = (f'iteration {runner.iter + 1} (epoch {runner.epoch + 1}): '
-                 f'{bad or "a loss on another process is no number"}')
+                 f'{bad}')
         # It is in the message hub to go with the checkpoints.
         skipped = runner.message_hub.runtime_info.get('skipped_batches', 0) + 1
         runner.message_hub.update_info('skipped_batches', skipped)
@@ -91,4 +81,3 @@ def leave_out_of_log(hub: MessageHub, losses: Iterable[str]) -> None:
     for name in losses:
         values, counts = hub.get_scalar(f'train/{name}').data
         values[-1] = counts[-1] = 0
-    hub.log_scalars.pop('train/skipped', None)

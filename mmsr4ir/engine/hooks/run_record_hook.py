@@ -71,10 +71,10 @@ class RunRecordHook(Hook):
         self._start = now
         self._digest = digest((data_batch or {}).get('inputs', ()), self._digest)
         outputs = outputs or {}
-        ran = [phase for phase in unwrap(runner.model).recipe
-               if f'{phase.name}/loss' in outputs]
-        if 'skipped' in outputs:
-            ran = ran[:-1]  # the last one's loss was no number
+        model = unwrap(runner.model)
+        ran = [phase for phase in model.recipe if f'{phase.name}/loss' in outputs]
+        if model.skip_non_finite and ran and outputs[f'{ran[-1].name}/loss'].isnan():
+            ran = ran[:-1]  # the last one was skipped
         for name in {name for phase in ran for name in phase.update}:
             # Not in iterations that only accumulate.
             self._updates[name] += runner.optim_wrapper[name].should_update()

@@ -45,7 +45,7 @@ def tested_image(model, batch: Batch) -> Tensor:
     if model.test_on == 'hr':
         return batch.hr
     if model.test_on == 'sr':
-        return model.super_resolve(batch)
+        return model.super_resolve_batch(batch)
     height, width = batch.full
     enlarged = interpolate(
         batch.lr, scale_factor=model.degradation.scale, mode='bilinear')

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mmsr4ir.models.image_space import to_uint8
 
-from .tiles import check_tiles, restore_tiled
+from .tiles import check_tiles, super_resolve_tiled
 
 #: Whose pixels predictions are measured in: the image that was given, or the restored
 #: one, which has those of the HR image.
@@ -63,11 +63,12 @@ def predict_lr(model, inputs: Tensor, samples: Sequence, how: LRInput) -> list:
     lr = [image[:, :height, :width] for image, (height, width) in zip(
         images, (s.metainfo.get('img_shape', images.shape[-2:])[:2] for s in samples),
         strict=True)]
-    return recognise(model, lr, restore_all(model, lr, how), samples, how.coordinates)
+    sr = super_resolve_all(model, lr, how)
+    return recognise(model, lr, sr, samples, how.coordinates)
 
 
 @torch.no_grad()
-def restore_all(model, lr: Sequence[Tensor], how: LRInput) -> list[Tensor]:
+def super_resolve_all(model, lr: Sequence[Tensor], how: LRInput) -> list[Tensor]:
     """Restore images of any sizes, each as if it were alone.
 
     Args:
@@ -82,11 +83,11 @@ def restore_all(model, lr: Sequence[Tensor], how: LRInput) -> list[Tensor]:
         height, width = lr[indices[0]].shape[-2:]
         if how.tile is not None and max(height, width) > how.tile:
             for i in indices:
-                restored[i] = restore_tiled(
-                    model.restore, lr[i], model.degradation.scale, how.tile,
+                restored[i] = super_resolve_tiled(
+                    model.super_resolve, lr[i], model.degradation.scale, how.tile,
                     how.overlap, model.window)
         else:
-            for i, sr in zip(indices, model.restore(
+            for i, sr in zip(indices, model.super_resolve(
                     torch.stack([lr[i] for i in indices])), strict=True):
                 restored[i] = sr
     return restored

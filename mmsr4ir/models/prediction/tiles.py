@@ -95,7 +95,7 @@ def spans(length: int, scale: int, tile: int, overlap: int, multiple: int = 1
 
 
 @torch.no_grad()
-def restored_blocks(network: Callable[[Tensor], Tensor], lr: Tensor, scale: int,
+def super_resolve_blocks(network: Callable[[Tensor], Tensor], lr: Tensor, scale: int,
                     tile: int, overlap: int, multiple: int = 1
                     ) -> Iterator[tuple[int, int, Tensor]]:
     """Restore an image and yield it in blocks, from the top left to the bottom right.
@@ -143,15 +143,18 @@ def restored_blocks(network: Callable[[Tensor], Tensor], lr: Tensor, scale: int,
         line = bottom
 
 
-def restore_tiled(network: Callable[[Tensor], Tensor], lr: Tensor, scale: int,
-                  tile: int, overlap: int, multiple: int = 1) -> Tensor:
-    """Restore an image by :func:`restored_blocks`: (3, height * scale, width * scale).
+def super_resolve_tiled(network: Callable[[Tensor], Tensor], lr: Tensor, scale: int,
+                        tile: int, overlap: int, multiple: int = 1) -> Tensor:
+    """Restore an image tile by tile, see :func:`super_resolve_blocks`.
+
+    Returns:
+        Tensor: (3, height * scale, width * scale), RGB, [0, 1] except for overshoots.
 
     Raises:
         ValueError: The tile is too small.
     """
     sr = None
-    for row, column, block in restored_blocks(
+    for row, column, block in super_resolve_blocks(
             network, lr, scale, tile, overlap, multiple):
         if sr is None:
             sr = block.new_empty(3, lr.shape[-2] * scale, lr.shape[-1] * scale)

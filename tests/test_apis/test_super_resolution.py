@@ -7,7 +7,11 @@ import pytest
 from mmengine.config import ConfigDict
 from PIL import Image
 
-from mmsr4ir.apis.restoring import restore_to_png, restored_rows, write_png_rows
+from mmsr4ir.apis.super_resolution import (
+    super_resolve_rows,
+    super_resolve_to_png,
+    write_png_rows,
+)
 from mmsr4ir.registry import MODELS
 from toys import toy_config
 
@@ -31,12 +35,12 @@ def model():
 
 def test_rows_together_are_the_restored_image(model, tmp_path):
     image = RNG.integers(0, 256, (61, 90, 3), dtype=np.uint8)
-    whole, = restored_rows(model, image, None, 2)
+    whole, = super_resolve_rows(model, image, None, 2)
     assert whole.shape == (122, 180, 3)
-    pieces = list(restored_rows(model, image, 24, 2))
+    pieces = list(super_resolve_rows(model, image, 24, 2))
     assert max(map(len, pieces)) < 60
     assert abs(np.concatenate(pieces).astype(int) - whole).max() <= 1
-    restore_to_png(model, image, tmp_path / 'new' / 'a.png', 24, 2)
+    super_resolve_to_png(model, image, tmp_path / 'new' / 'a.png', 24, 2)
     written = np.asarray(Image.open(tmp_path / 'new' / 'a.png'))
     assert (written == np.concatenate(pieces)).all()
 
@@ -52,6 +56,6 @@ def test_no_half_file_is_left(model, tmp_path, monkeypatch):
 
     monkeypatch.setattr(model.sr, 'forward', refuse)
     with pytest.raises(RuntimeError, match='out of memory'):
-        restore_to_png(model, np.zeros((61, 90, 3), np.uint8), tmp_path / 'a.png', 24,
-                       2)
+        super_resolve_to_png(
+            model, np.zeros((61, 90, 3), np.uint8), tmp_path / 'a.png', 24, 2)
     assert list(tmp_path.iterdir()) == []

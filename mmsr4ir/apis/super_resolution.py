@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from mmsr4ir.models.image_space import to_uint8
-from mmsr4ir.models.prediction.tiles import BLEND, restored_blocks
+from mmsr4ir.models.prediction.tiles import BLEND, super_resolve_blocks
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.utils.files import whole_file
 
 
-def restored_rows(model: SR4IR, image: np.ndarray, tile: int | None, overlap: int
+def super_resolve_rows(model: SR4IR, image: np.ndarray, tile: int | None, overlap: int
                   ) -> Iterator[np.ndarray]:
     """Restore an image a few rows at a time.
 
@@ -33,12 +33,12 @@ def restored_rows(model: SR4IR, image: np.ndarray, tile: int | None, overlap: in
     parameter = next(model.parameters())
 
     def network(part: Tensor) -> Tensor:
-        return model.restore(part.to(parameter) / 255)
+        return model.super_resolve(part.to(parameter) / 255)
 
     height, width = image.shape[:2]
     lr, scale = torch.from_numpy(image).permute(2, 0, 1), model.degradation.scale
     tile = tile or max(height, width) + overlap + 2 * BLEND * model.window
-    for _, left, block in restored_blocks(
+    for _, left, block in super_resolve_blocks(
             network, lr, scale, tile, overlap, model.window):
         if left == 0:
             rows = np.empty((block.shape[1], width * scale, 3), np.uint8)
@@ -48,7 +48,7 @@ def restored_rows(model: SR4IR, image: np.ndarray, tile: int | None, overlap: in
             yield rows
 
 
-def restore_to_png(model: SR4IR, image: np.ndarray, path: Path, tile: int | None,
+def super_resolve_to_png(model: SR4IR, image: np.ndarray, path: Path, tile: int | None,
                    overlap: int) -> None:
     """Restore an image into a PNG file, of which never more than a few rows are held.
 
@@ -58,7 +58,7 @@ def restore_to_png(model: SR4IR, image: np.ndarray, path: Path, tile: int | None
     height, width = (side * model.degradation.scale for side in image.shape[:2])
     with whole_file(path) as unfinished, open(unfinished, 'wb') as file:
         write_png_rows(file, width, height,
-                       restored_rows(model, image, tile, overlap))
+                       super_resolve_rows(model, image, tile, overlap))
 
 
 def write_png_rows(file: BinaryIO, width: int, height: int, rows: Iterator[np.ndarray]
