@@ -51,7 +51,7 @@ NOT_RUN = {
     'makes one',
     '*demo/web_demo.py *': 'serves until it is interrupted; '
     'tests/test_cli/test_web.py runs it',
-    '* large.png *': 'takes half an hour; the figure is in docs/en/inference.md',
+    '* large.png *': 'takes half an hour; the figure is in the performance report',
     '*benchmark_train.py * compile *': 'needs a C++ compiler, and minutes',
     '*tools/slurm_*': 'needs Slurm',
 }
