@@ -4,7 +4,7 @@ MMEngine writes every logged value into one line, which is more than 500 charact
 with a detector as the task network. Here the losses are added up by phase and by loss,
 as the recipe (:mod:`mmsr4ir.models.recipes`) names them.
 """
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import torch
@@ -12,7 +12,7 @@ from mmengine.dist import all_gather_object, all_reduce_dict, get_world_size
 from mmengine.runner import BaseLoop, LogProcessor, Runner
 
 from mmsr4ir.models.distributed import unwrap
-from mmsr4ir.models.recipes import Phase
+from mmsr4ir.models.recipes import Phase, active_phases
 from mmsr4ir.registry import LOG_PROCESSORS
 
 _TIMES = ('time', 'data_time')
@@ -24,9 +24,9 @@ class PhaseLogProcessor(LogProcessor):
 
     .. code-block:: text
 
-        Epoch 3/6 [20/30] | eta 0:01:43, 0.952 s/it (data 0.0154) | lr sr 5.99e-04, task
-        5.99e-04 | main, TDP on | loss sr 0.9113 = pixel 0.05140 + tdp 0.8599 | loss
-        task 1.658 = sr 0.5581 + hr 0.5447 + mix 0.5552
+        Epoch 3/6 [20/30] | eta 0:01:43, 0.952 s/it (data 0.0154) | learning rate sr
+        5.99e-04, task 5.99e-04 | main, TDP on | loss sr 0.9113 = pixel 0.05140 + tdp
+        0.8599 | loss task 1.658 = sr 0.5581 + hr 0.5447 + mix 0.5552
 
         Val epoch 6/6 | coco/bbox_mAP: 0.1740  coco/bbox_mAP_50: 0.4060 | sr/PSNR: 22.49
         sr/SSIM: 0.5491 | 0.526 s/it (data 0.0170)
@@ -136,7 +136,7 @@ class PhaseLogProcessor(LogProcessor):
         """Learning rates, stage, losses and whatever else there is."""
         model = unwrap(runner.model)
         rates = [key for key in values if key.endswith('.lr')]
-        parts = ['lr ' + ', '.join(
+        parts = ['learning rate ' + ', '.join(
             f'{key.removesuffix(".lr")} {values[key]:.2e}' for key in rates)
         ] if rates else []
         parts.append(stage_text(model.recipe, model.stage))
@@ -180,11 +180,6 @@ def number(value: object, digits: int = 4) -> str:
 def count(done: int, of: int) -> str:
     """As in ``' 20/300'``: as wide as it will be at the end."""
     return f'{done:{len(str(of))}}/{of}'
-
-
-def active_phases(recipe: Iterable[Phase], stage: str) -> list[Phase]:
-    """The phases that run in a stage."""
-    return [phase for phase in recipe if phase.during in ('all', stage)]
 
 
 def stage_text(recipe: Sequence[Phase], stage: str) -> str:

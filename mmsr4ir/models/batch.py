@@ -7,6 +7,8 @@ from functools import cached_property
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from .degradations.degradation import ImageByImage
+from .image_space import extend_edges
 from .losses import valid_mask
 
 _ENLARGED = 1.05  # less is rounding
@@ -55,6 +57,41 @@ class Batch:
         """The same of what the task network gets."""
         return valid_mask(
             self.task_sizes or self.sizes, self.task_full, self.inputs)
+
+
+def make_batch(model, inputs: Tensor, samples: Sequence | None) -> Batch:
+    """Make HR and LR images from a task network's input.
+
+    Args:
+        model: A :class:`SR4IR`.
+        inputs: (N, 3, H', W'), normalised as the task network expects, padded.
+        samples: N data samples of the task.
+
+    Returns:
+        Batch: See :meth:`SR4IR.prepare`.
+    """
+    if not model.checked_sizes:
+        model.checked_sizes = True
+        warn_of_enlarged(samples or ())
+    inputs = inputs.contiguous(memory_format=model.memory_format)
+    full = tuple(inputs.shape[-2:])
+    sizes = [tuple(s.metainfo.get('img_shape', full)[:2])
+             for s in samples] if samples else [full] * len(inputs)
+    hr = model.image_space.to_image(inputs)
+    if model.task_resize:  # the padding of T is added after its resize
+        hr = hr[..., :max(h for h, _ in sizes), :max(w for _, w in sizes)]
+    # The degradation needs sides that the scale divides.
+    extended = extend_edges(
+        hr, sizes, model.degradation.scale, mirror=model.count_padding)
+    if model.task_resize:
+        full = tuple(extended.shape[-2:])
+    # Some degradations draw for each image, and must not see its padding.
+    each = (sizes, samples or ()) if isinstance(model.degradation, ImageByImage) else ()
+    lr = model.degradation(extended, *each)
+    hr, lr = (image.contiguous(memory_format=model.memory_format)
+              for image in (extended[..., :full[0], :full[1]], lr))
+    batch = Batch(inputs, samples, sizes, hr, lr)
+    return model.task_resize(batch, model.training) if model.task_resize else batch
 
 
 def correct_sizes(preprocessor: nn.Module, args: tuple) -> None:

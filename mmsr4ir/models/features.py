@@ -4,6 +4,8 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
+from mmsr4ir.utils.errors import SR4IRError
+
 
 class _ReachedError(Exception):
     """Raised to leave a forward pass as soon as the wanted output is there."""
@@ -13,7 +15,7 @@ class _ReachedError(Exception):
         self.output = output
 
 
-class NotReachedError(RuntimeError):
+class NotReachedError(SR4IRError, RuntimeError):
     """The forward pass for the features does not come through the wanted module."""
 
 

@@ -29,7 +29,7 @@ it stays in train mode, as in phase 2 of the published trainer, which makes a di
 to networks with dropout or stochastic depth, such as SwinIR.
 """
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 
 NETWORKS = ('sr', 'task')
@@ -97,6 +97,11 @@ class Phase:
         return [term for term in self.losses if term.during in ('all', stage)]
 
 
+def active_phases(recipe: Iterable[Phase], stage: str) -> list[Phase]:
+    """Return the phases that run in a stage, in order."""
+    return [phase for phase in recipe if phase.during in ('all', stage)]
+
+
 def parse_recipe(cfg: Mapping, images: tuple[str, ...] = ('hr', 'sr', 'mix')
                  ) -> tuple[Phase, ...]:
     """Read a recipe and see that every part of it can work.
@@ -125,14 +130,14 @@ def parse_recipe(cfg: Mapping, images: tuple[str, ...] = ('hr', 'sr', 'mix')
                          'a dict of losses')
     phases = tuple(_parse_phase(name, phase, images) for name, phase in cfg.items())
     for stage in STAGES:
-        names = [phase.name for phase in phases if phase.during in ('all', stage)]
+        names = [phase.name for phase in active_phases(phases, stage)]
         if names != sorted(names):
             raise ValueError(
                 f'the recipe has the phases {names}, which run in this order, but '
                 'MMEngine sorts names where it writes a config (work directories, '
                 'benchmarks): give them names that sort as they run, such as '
                 f'{[f"{i}_{name}" for i, name in enumerate(names, 1)]}')
-    if not any(phase.during in ('all', 'main') for phase in phases):
+    if not active_phases(phases, 'main'):
         raise ValueError("no phase of the recipe runs in stage 'main', the one after "
                          "the warm-up: give one during='main' or 'all'")
     for number, phase in enumerate(phases):
@@ -147,8 +152,8 @@ def _check_reuse(phase: Phase, before: tuple[Phase, ...]) -> None:
         raise ValueError(f'{where}: it updates S, which learns from nothing but SR '
                          'images of its own; take reuse_sr out')
     for stage in STAGES if phase.during == 'all' else (phase.during, ):
-        if not any('sr' in term.images or 'mix' in term.images for other in before
-                   if other.during in ('all', stage)
+        if not any('sr' in term.images or 'mix' in term.images
+                   for other in active_phases(before, stage)
                    for term in other.active_losses(stage)):
             raise ValueError(f'{where}: in stage {stage!r} no phase before it makes SR '
                              'images; take reuse_sr out, or limit it with `during`')

@@ -15,15 +15,14 @@ from torch import Tensor, nn
 
 from mmsr4ir.registry import MODELS
 
-from .batch import Batch, correct_sizes, warn_of_enlarged
-from .degradations.degradation import ImageByImage
+from .batch import Batch, correct_sizes, make_batch
 from .distributed import drop_wrappers, unwrap
 from .features import FeatureTap, frozen
 from .image_space import ImageSpace, extend_edges
 from .networks import build_network, check_parts, set_num_classes
 from .prediction.hr_input import predict_hr
 from .prediction.lr_input import LRInput, predict_lr
-from .recipes import LossTerm, Phase, parse_recipe
+from .recipes import LossTerm, Phase, active_phases, parse_recipe
 from .task_resize import TaskResize, task_rules
 from .updates import PhaseUpdate, check_optimizers
 from .weights import load_weights, take_init_cfg
@@ -111,7 +110,7 @@ class SR4IR(BaseModel):
         self.test_on = test_on
         self.count_padding = count_padding
         self.sr_range = sr_range
-        self.looked_at_sizes = False
+        self.checked_sizes = False
         self.stage = 'main'
         self.lr_input: LRInput | None = None
         self.skip_non_finite = False
@@ -192,9 +191,7 @@ class SR4IR(BaseModel):
         data = self.data_preprocessor(data, training=True)
         batch = self.prepare(data['inputs'], data['data_samples'])
         logs = {}
-        for phase in self.recipe:
-            if phase.during not in ('all', self.stage):
-                continue
+        for phase in active_phases(self.recipe, self.stage):
             terms = phase.active_losses(self.stage)
             with PhaseUpdate(phase, dict(sr=self.sr, task=self.task), optim_wrapper,
                              self.skip_non_finite) as update:
@@ -221,27 +218,7 @@ class SR4IR(BaseModel):
             ceil(W / scale)), both RGB in [0, 1], and ``inputs`` of the task network,
             resized if there is a :attr:`task_resize`.
         """
-        if not self.looked_at_sizes:
-            self.looked_at_sizes = True
-            warn_of_enlarged(samples or ())
-        inputs = inputs.contiguous(memory_format=self.memory_format)
-        full = tuple(inputs.shape[-2:])
-        sizes = [tuple(s.metainfo.get('img_shape', full)[:2])
-                 for s in samples] if samples else [full] * len(inputs)
-        hr = self.image_space.to_image(inputs)
-        if self.task_resize:  # T's own padding is added after its resize
-            hr = hr[..., :max(h for h, _ in sizes), :max(w for _, w in sizes)]
-        extended = extend_edges(
-            hr, sizes, self.degradation.scale, mirror=self.count_padding)
-        if self.task_resize:
-            full = tuple(extended.shape[-2:])
-        more = (sizes, samples or ()) if isinstance(
-            self.degradation, ImageByImage) else ()
-        lr = self.degradation(extended, *more)
-        hr, lr = (image.contiguous(memory_format=self.memory_format) for image in (
-            extended[..., :full[0], :full[1]], lr))
-        batch = Batch(inputs, samples, sizes, hr, lr)
-        return self.task_resize(batch, self.training) if self.task_resize else batch
+        return make_batch(self, inputs, samples)
 
     def phase_sr(self, phase: Phase, batch: Batch) -> Tensor | None:
         """Make the SR images that a phase's losses look at.
@@ -252,12 +229,13 @@ class SR4IR(BaseModel):
 
         Returns:
             Tensor | None: (N, 3, H, W), RGB, [0, 1] except for overshoots, with
-            gradients if the phase updates the SR network; None if no loss needs it.
+            gradients if the phase updates the SR network. If no loss looks at it,
+            what was there.
         """
-        if phase.reuse_sr:
-            return batch.sr.detach()
-        if all(term.images == ('hr', ) for term in phase.active_losses(self.stage)):
-            return None
+        needed = any(term.images != ('hr', )
+                     for term in phase.active_losses(self.stage))
+        if phase.reuse_sr or not needed:
+            return None if batch.sr is None else batch.sr.detach()
         with torch.set_grad_enabled('sr' in phase.update):
             return self.super_resolve_batch(batch)
 

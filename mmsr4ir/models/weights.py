@@ -12,10 +12,12 @@ from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
+from mmsr4ir.utils.errors import SR4IRError
+
 _KEYS = {'type', 'checkpoint', 'prefix', 'source', 'strict', 'map_location', '_scope_'}
 
 
-class WeightsError(ValueError):
+class WeightsError(SR4IRError, ValueError):
     """Weights cannot be used; the message names the file, the reason and the mend."""
 
 

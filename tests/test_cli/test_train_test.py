@@ -52,7 +52,7 @@ def test_training_logs_both_phases_and_the_stages(trained):
     assert last['sr/loss_tdp'] > 0
     assert re.search(r'main, TDP on \| loss sr \S+ = pixel \S+ \+ tdp \S+ \|', line)
     assert re.search(
-        rf'lr sr {last["sr.lr"]:.2e}, task {last["task.lr"]:.2e} \|', line)
+        rf'learning rate sr {last["sr.lr"]:.2e}, task {last["task.lr"]:.2e} \|', line)
     assert re.search(r'coco/bbox_mAP: .*sr/PSNR: \d+\.\d+', text)
     assert (work / 'epoch_1.pth').is_file() and (work / 'epoch_2.pth').is_file()
 

@@ -129,7 +129,7 @@ def test_a_training_line_says_what_train_step_gave(tmp_path, steps, two_losses):
         assert line.startswith(f'Epoch {epoch}/3 [{iteration}/2] | eta 0:00:0')
         assert re.search(r'\d s/it \(data \d', line)
         rate = '1.00e-02' if epoch < 3 else '5.00e-03'
-        assert f' | lr sr {rate}, task 2.00e-01 | ' in line
+        assert f' | learning rate sr {rate}, task 2.00e-01 | ' in line
         stage = 'warmup, TDP off' if epoch == 1 else 'main, TDP on'
         assert f' | {stage} | loss sr ' in line
         phases = parse(line)
@@ -176,13 +176,14 @@ def test_losses_are_smoothed_and_add_up_where_the_stage_changes(tmp_path, steps)
 
 
 @pytest.mark.parametrize('method, warmup, main', [
-    ('H->T', r'lr task \S+ \| loss task (\S+) = hr', None),
-    ('L->T', r'lr task \S+ \| loss task (\S+) = sr', None),
-    ('T->S', r'lr sr \S+ \| loss sr (\S+) = pixel \S+ \+ task_sr \S+', None),
-    ('S+T', r'lr sr \S+, task \S+ \| loss both (\S+) = pixel \S+ \+ task_sr \S+', None),
+    ('H->T', r'learning rate task \S+ \| loss task (\S+) = hr', None),
+    ('L->T', r'learning rate task \S+ \| loss task (\S+) = sr', None),
+    ('T->S', r'learning rate sr \S+ \| loss sr (\S+) = pixel \S+ \+ task_sr \S+', None),
+    ('S+T', r'learning rate sr \S+, task \S+ \| loss both (\S+) = '
+     r'pixel \S+ \+ task_sr \S+', None),
     # What is over is not shown any more, though MMEngine still has its values.
-    ('S->T', r'lr sr \S+, task \S+ \| warmup \| loss sr (\S+) = pixel',
-     r'lr sr \S+, task \S+ \| main \| loss task (\S+) = sr'),
+    ('S->T', r'learning rate sr \S+, task \S+ \| warmup \| loss sr (\S+) = pixel',
+     r'learning rate sr \S+, task \S+ \| main \| loss task (\S+) = sr'),
 ])
 def test_every_method(method, warmup, main, tmp_path, steps):
     training(tmp_path, model=toy_config(recipe=RECIPES[method])).train()
@@ -302,7 +303,7 @@ def test_names_with_the_mode_in_front(tmp_path, steps):
     training(tmp_path, epochs=1, log=dict(log_with_hierarchy=True)).train()
     line, logged = lines(tmp_path, 'Epoch')[-1], scalars(tmp_path)[-1]
     assert parse(line)['sr'][0] == close(steps[-1]['sr/loss'])
-    assert 'lr sr 1.00e-02, task 1.00e-02' in line and 'train/' not in line
+    assert 'learning rate sr 1.00e-02, task 1.00e-02' in line and 'train/' not in line
     assert logged['train/sr/loss'] == pytest.approx(steps[-1]['sr/loss'])
 
 

@@ -114,6 +114,17 @@ def test_sr_images_are_reused():
         want['task/sr/loss_cls'], rel=1e-5)
 
 
+def test_sr_images_are_reused_across_a_phase_that_needs_none():
+    model = build(recipe=dict(
+        a=dict(update='sr', losses=dict(pixel=1.0)),
+        b=dict(update='task', losses=dict(task_hr=1.0)),
+        c=dict(update='task', losses=dict(task_sr=1.0), reuse_sr=True)))
+    runs = []
+    model.sr.register_forward_hook(lambda *args: runs.append(1))
+    logs, = train(model, 1)
+    assert len(runs) == 1 and math.isfinite(logs['c/sr/loss_cls'])
+
+
 @pytest.fixture
 def joint(monkeypatch):
     """Train with one backward pass a phase, of the sum of its losses."""

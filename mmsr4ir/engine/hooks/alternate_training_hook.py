@@ -5,6 +5,7 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 from mmsr4ir.models.distributed import unwrap
+from mmsr4ir.models.recipes import active_phases
 from mmsr4ir.registry import HOOKS
 
 
@@ -88,7 +89,7 @@ class AlternateTrainingHook(Hook):
             unit = 'epoch' if self.by_epoch else 'iteration'
             losses = {
                 phase.name: [term.name for term in phase.active_losses(stage)]
-                for phase in model.recipe if phase.during in ('all', stage)
+                for phase in active_phases(model.recipe, stage)
             }
             print_log(f'Stage {stage!r} from {unit} {done + 1} on: {losses}', 'current')
         model.stage = stage

@@ -13,8 +13,9 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from mmsr4ir.engine.log_processor import active_phases, number, phase_losses, stage_text
+from mmsr4ir.engine.log_processor import number, phase_losses, stage_text
 from mmsr4ir.models.distributed import unwrap
+from mmsr4ir.models.recipes import active_phases
 from mmsr4ir.registry import HOOKS
 
 
