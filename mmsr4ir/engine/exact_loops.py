@@ -26,6 +26,7 @@ from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
+from mmsr4ir.compat.mmengine_parts import differs_by_rank
 from mmsr4ir.registry import LOOPS
 from mmsr4ir.utils.out_of_memory import explain_out_of_memory
 
@@ -83,6 +84,8 @@ class ExactLoader(DataLoader):
             multiprocessing_context=plain.multiprocessing_context,
             prefetch_factor=plain.prefetch_factor,
             persistent_workers=plain.persistent_workers)
+        # Torch has None beside a batch sampler; PreciseBNHook of mmpretrain asks for it.
+        vars(self)['batch_size'] = getattr(plain.batch_sampler, 'batch_size', None)
 
     def __iter__(self) -> Iterator:
         # A generator: workers start with the first batch that is asked for, when it is
@@ -110,7 +113,7 @@ class _Exact:
         if isinstance(dataloader, dict):
             dataloader = runner.build_dataloader(
                 dataloader, seed=runner.seed,
-                diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False))
+                diff_rank_seed=differs_by_rank(runner))
         check_shares(dataloader)
         if not len(dataloader):
             raise ValueError(

@@ -151,7 +151,7 @@ class PhaseLogProcessor(LogProcessor):
                 for name, value in losses.items())
             total = self._number(sum(losses.values()))
             parts.append(f'loss {phase.name} {total} = {terms}')
-        known = {*rates, *_TIMES, 'epoch', 'iter', 'memory'}
+        known = {*rates, *_TIMES, 'epoch', 'iter', 'memory', 'loss'}
         phases = tuple(f'{phase.name}/' for phase in model.recipe)
         parts += [
             f'{key} {self._number(value)}' for key, value in values.items()

@@ -126,7 +126,7 @@ class SR4IR(BaseModel):
             self.teacher.requires_grad_(False)
             self.weights['teacher'] = self.tdp.teacher
         self.features = FeatureTap(judge, self.tdp.layer) if tdp else None
-        self._register_state_dict_hook(drop_wrappers)
+        self.register_state_dict_post_hook(drop_wrappers)
         self.memory_format = torch.contiguous_format
         if channels_last:
             self.memory_format = torch.channels_last
@@ -182,7 +182,8 @@ class SR4IR(BaseModel):
 
         Returns:
             dict[str, Tensor]: The losses, scalars, weighted, as ``<phase>/<loss>``;
-            ``<phase>/loss`` is NaN if :attr:`skip_non_finite` left the phase out.
+            ``<phase>/loss`` is NaN if :attr:`skip_non_finite` left the phase out; and
+            ``loss``, the sum over the phases.
 
         Raises:
             TypeError: If ``optim_wrapper`` is one optimizer for both networks.
@@ -202,7 +203,9 @@ class SR4IR(BaseModel):
                 logs |= update.step()
             if update.skipped:
                 break
-        return logs
+        # Hooks of the task libraries, such as CheckInvalidLossHook, ask for one loss.
+        totals = (logs.get(f'{phase.name}/loss', 0) for phase in self.recipe)
+        return logs | dict(loss=sum(totals))
 
     @torch.no_grad()
     def prepare(self, inputs: Tensor, samples: Sequence | None) -> Batch:

@@ -3,8 +3,10 @@ import json
 
 import pytest
 import torch
+from mmdet.engine.hooks import CheckInvalidLossHook
 from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner
+from mmpretrain.engine.hooks import PreciseBNHook
 from torch.utils.data import Dataset
 
 from mmsr4ir.compat.checkpoint import load_from_local
@@ -204,3 +206,27 @@ def test_a_warmup_that_never_ends_is_warned_of(warmup, said, tmp_path, monkeypat
     monkeypatch.setattr(run.logger, 'warning', lambda text, *_: lines.append(text))
     run.train()
     assert sum('as long as the whole training (2)' in line for line in lines) == said
+
+
+def test_hooks_of_the_task_libraries_find_what_they_ask_for(tmp_path, monkeypatch):
+    """SSD and YOLACT of mmdet ask for one loss, RegNet of mmpretrain for a batch size.
+    """
+    seen = []
+    plain = CheckInvalidLossHook.after_train_iter
+
+    def watched(self, runner, batch_idx, data_batch=None, outputs=None):
+        seen.append((outputs['loss'].item(), sum(
+            outputs[f'{name}/loss'].item() for name in ('sr', 'task'))))
+        plain(self, runner, batch_idx, data_batch, outputs)
+
+    monkeypatch.setattr(CheckInvalidLossHook, 'after_train_iter', watched)
+    run = runner(tmp_path, epochs=1, hooks=dict(
+        invalid=dict(type='mmdet.CheckInvalidLossHook', interval=1)),
+        train_cfg=dict(type='mmsr4ir.ExactEpochLoop', max_epochs=1))
+    # Of its own the hook asks by how many samples each process is to see.
+    run.register_hook(PreciseBNHook(num_samples=4))
+    before = run.model.task.backbone.norm.running_mean.clone()
+    run.train()
+    assert len(seen) == 2 and all(one == pytest.approx(other) for one, other in seen)
+    assert not torch.equal(run.model.task.backbone.norm.running_mean, before)
+    assert run.train_dataloader.batch_size == 2
