@@ -9,9 +9,9 @@ import torch
 from mmengine.logging import print_log
 from mmengine.model import revert_sync_batchnorm
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmsr4ir.compat.mmagic_parts import registered_names
+from mmsr4ir.compat.torch_parts import BatchNorm
 from mmsr4ir.registry import MODELS
 
 from .features import FeatureTap, NotReachedError, frozen
@@ -19,6 +19,9 @@ from .losses import TDPLoss
 from .recipes import Phase
 from .spandrel_network import Spandrel
 
+#: Parts of task networks whose classes are not those of the data set's labels: the
+#: semantic heads of HTC and SCNet have those of the stuff maps.
+OTHER_CLASSES = ('semantic_head', )
 _PACKAGES = ('mmagic', 'mmdet', 'mmpretrain', 'mmseg')
 # Divisible by the windows and strides that networks ask for. The smallest image that
 # a task network takes is the first of the sizes that it does not refuse.
@@ -69,7 +72,8 @@ def set_num_classes(task: dict, num_classes: int | None) -> dict:
     """Copy a task config, with every count of classes in it set (None: as it is).
 
     Besides ``num_classes`` these are mask transformers' ``num_things_classes``, and the
-    lengths of the ``class_weight`` beside a count.
+    lengths of the ``class_weight`` beside a count. The parts in :data:`OTHER_CLASSES`
+    stay as they are.
 
     Raises:
         ValueError: A part has things and stuff, or weights that differ by class.
@@ -91,8 +95,9 @@ def set_num_classes(task: dict, num_classes: int | None) -> dict:
             if before and isinstance(node.get('class_weight'), list | tuple):
                 node['class_weight'] = _class_weights(
                     node['class_weight'], before, num_classes)
-            for value in node.values():
-                walk(value, before)
+            for name, value in node.items():
+                if name not in OTHER_CLASSES:
+                    walk(value, before)
         elif isinstance(node, list | tuple):
             for value in node:
                 walk(value, before)
@@ -157,7 +162,7 @@ def check_batched(recipe: tuple[Phase, ...], task: nn.Module) -> None:
         return
     task.train()  # a network that keeps its statistics fixed does so here
     layers = [name for name, module in task.named_modules()
-              if isinstance(module, _BatchNorm) and module.training]
+              if isinstance(module, BatchNorm) and module.training]
     if layers:
         phase, loss = wanted[0]
         raise ValueError(

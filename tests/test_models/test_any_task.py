@@ -130,6 +130,14 @@ def test_num_classes_of_mask_transformers(config, keys):
     assert task[next(iter(keys))]['loss_cls']['class_weight'] == [1.0] * 5 + [0.1]
 
 
+@pytest.mark.parametrize('config', [
+    'mmdet::htc/htc_r50_fpn_1x_coco.py', 'mmdet::scnet/scnet_r50_fpn_1x_coco.py'])
+def test_the_semantic_head_keeps_the_classes_of_the_stuff_maps(config):
+    head = set_num_classes(get_config(config).model.to_dict(), 5)['roi_head']
+    assert head['semantic_head']['num_classes'] == 183
+    assert {part['num_classes'] for part in head['bbox_head']} == {5}
+
+
 def test_num_classes_where_the_config_has_to_say_more():
     panoptic = dict(type='Head', num_things_classes=80, num_stuff_classes=53)
     with pytest.raises(ValueError, match='Head tells things from stuff'):
