@@ -25,8 +25,7 @@ MODEL_WRAPPERS = Registry(
     locations=['mmsr4ir.models'])
 TRANSFORMS = Registry(
     'transform', parent=MMENGINE_TRANSFORMS, scope='mmsr4ir',
-    locations=['mmsr4ir.models', 'mmsr4ir.datasets.cached_images',
-               'mmsr4ir.datasets.task_size'])
+    locations=['mmsr4ir.models', 'mmsr4ir.datasets.task_size'])
 HOOKS = Registry(
     'hook', parent=MMENGINE_HOOKS, scope='mmsr4ir', locations=['mmsr4ir.engine'])
 LOG_PROCESSORS = Registry(

@@ -1,24 +1,19 @@
 """Whatever stands in a file that is ours to read: it is read, or refused by name."""
 import json
 import os
-import signal
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scipy.io import savemat
 from test_hostile import numbers, raw, values
 
 from mmsr4ir.analysis.logs import LogError, read_log
-from mmsr4ir.cli import prepare_cars as cars
-from mmsr4ir.cli import prepare_cub as cub
 from mmsr4ir.cli import prepare_voc_seg as voc_seg
-from mmsr4ir.cli import voc2coco as voc
 from mmsr4ir.cli.arguments import read_config
+from mmsr4ir.datasets import voc
 from mmsr4ir.datasets.checks.before_run import DataError
 from mmsr4ir.datasets.class_lists import prepare_lists
 from mmsr4ir.datasets.textured_shapes import write_dataset
@@ -40,21 +35,6 @@ words = st.sampled_from([
     '001.a/b.png', '../../x.png', '/etc/passwd', 'a b.png', 'a\x00.png', '', '\u2028'])
 lines = st.lists(words, min_size=1, max_size=3).map(' '.join)
 tables = st.lists(lines, max_size=4).map(lambda some: '\n'.join(some).encode()) | raw
-
-
-@fuzz
-@given(st.lists(tables, min_size=4, max_size=4))
-def test_any_tables_of_cub_become_lists_or_are_refused(tmp_path, contents):
-    for name, content in zip(('images', 'image_class_labels', 'train_test_split',
-                              'classes'), contents, strict=True):
-        (tmp_path / f'{name}.txt').write_bytes(content)
-    try:
-        classes, splits = cub.read_cub(tmp_path)
-    except (DataError, UnicodeDecodeError) as error:  # both are caught by the tool
-        assert str(error)
-    else:
-        assert all(isinstance(name, str) for name in classes)
-        assert all(-1 <= label < 10**19 for one in splits.values() for _, label in one)
 
 
 good = st.sampled_from([f'images/{i}.png' for i in range(4)])
@@ -97,80 +77,6 @@ def test_an_image_outside_the_data_set_is_refused(tmp_path, path):
     (lists / 'train.txt').write_text(f'one\n{path}\n')
     with pytest.raises(DataError, match='is a path and not the name'):
         voc_seg.read_list(tmp_path, 'train')
-
-
-# What a .mat file can hold, as one finds it in `annotations`.
-cells = st.sampled_from([
-    'a.png', '', 1, 0, 3.5, float('nan'), float('inf'), 1e300, np.zeros(0),
-    np.arange(3), 'x' * 300, True, '../x.png', 1j])
-
-
-def write_mat(path, rows, names, single=False):
-    annotations = np.empty(len(rows), dtype=[
-        (name, object) for name in ('relative_im_path', 'class', 'test')])
-    for i, row in enumerate(rows):
-        annotations[i] = row
-    savemat(path, dict(
-        annotations=annotations[0] if single and rows else annotations,
-        class_names=np.array([*names, None], object)[:-1]))
-
-
-def check_cars(root):
-    try:
-        classes, splits = cars.read_cars(root)
-    except DataError as error:
-        assert 'cars_annos.mat' in str(error)
-    else:
-        assert all(isinstance(name, str) for name in classes)
-        assert all(isinstance(image, str) and isinstance(label, int)
-                   for made in splits.values() for image, label in made)
-
-
-class SameProcess:
-    """Stands in for a pool of processes, which takes long to start."""
-
-    def __init__(self, workers):
-        self.submit = lambda read, *args, **kwargs: SimpleNamespace(
-            result=lambda: read(*args, **kwargs))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-
-@fuzz
-@given(st.lists(st.tuples(cells, cells, cells), max_size=3),
-       st.lists(cells, max_size=3), st.booleans())
-def test_any_content_of_a_mat_file_becomes_samples_or_is_refused(
-        tmp_path, rows, names, single):
-    write_mat(tmp_path / 'cars_annos.mat', rows, names, single)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cars, 'ProcessPoolExecutor', SameProcess)
-        check_cars(tmp_path)
-
-
-@settings(fuzz, max_examples=8)
-@given(st.integers(128, 500), st.integers(0, 255), st.integers(0, 500))
-def test_any_change_of_a_mat_file_is_read_or_refused(tmp_path, place, value, cut):
-    path = tmp_path / 'cars_annos.mat'
-    write_mat(path, [('a.png', 1, 0), ('b.png', 2, 1)], ['x', 'y'])
-    content = bytearray(path.read_bytes())
-    content[place] = value
-    path.write_bytes(content[:len(content) - cut % 2 * cut])
-    check_cars(tmp_path)
-
-
-def crash(*args, **kwargs):
-    os.kill(os.getpid(), signal.SIGSEGV)
-
-
-def test_a_mat_file_that_makes_the_reader_crash_is_refused(tmp_path, monkeypatch):
-    write_mat(tmp_path / 'cars_annos.mat', [], [])
-    monkeypatch.setattr(cars, 'loadmat', crash)
-    with pytest.raises(DataError, match='cars_annos.mat is no whole MATLAB file'):
-        cars.read_cars(tmp_path)
 
 
 @fuzz

@@ -8,7 +8,6 @@ part                 for which versions, and why
                      an allow-list, for which torch must be 2.6 or later; writes local
                      files beside and renames them.
 ``config_packages``  mmengine 0.10: configs of this package by ``mmsr4ir::``.
-``config_text``      mmengine 0.10: lays out a config's text once, not four times.
 ``mmagic_parts``     mmagic 1.2: imports what is asked for, not all of mmagic.
 ``multimodal``       mmpretrain 1.2 with transformers >= 5: can be imported.
 ``spandrel_call``    spandrel 0.4: calls a network so that it can be trained.
@@ -17,14 +16,7 @@ part                 for which versions, and why
 
 The tests in ``tests/test_compat`` show for each that it is still needed.
 """
-from . import (
-    checkpoint,
-    config_packages,
-    config_text,
-    mmagic_parts,
-    mmcv_ops,
-    multimodal,
-)
+from . import checkpoint, config_packages, mmagic_parts, mmcv_ops, multimodal
 
 
 def install() -> None:
@@ -32,7 +24,6 @@ def install() -> None:
     mmcv_ops.install()
     checkpoint.install()
     config_packages.install()
-    config_text.install()
     mmagic_parts.install()
     multimodal.install()
 

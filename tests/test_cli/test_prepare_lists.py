@@ -1,19 +1,19 @@
-"""Lists for CUB-200-2011, Stanford Cars and image folders, in their real formats."""
+"""Lists of image folders; CUB and Stanford Cars, which need none."""
 import shutil
 import sys
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 
 import mmpretrain.datasets
+import mmpretrain.registry
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmengine.config import Config
 from PIL import Image
 from scipy.io import savemat
 
-from mmsr4ir.cli import prepare_cars as cars
-from mmsr4ir.cli import prepare_cub as cub
 from mmsr4ir.cli import prepare_image_folder as folders
 from mmsr4ir.datasets.checks.before_run import DataError
 from mmsr4ir.datasets.class_lists import (
@@ -23,9 +23,6 @@ from mmsr4ir.datasets.class_lists import (
     split_names,
     split_samples,
 )
-
-FOLDER = Path(__file__).parents[2] / 'tools/dataset_converters'
-
 
 
 def picture(path: Path, mode: str = 'RGB') -> Path:
@@ -58,204 +55,84 @@ def read(root: Path, split: str, **options) -> list[tuple[str, int]]:
             for i in range(len(dataset))]
 
 
-CUB_IMAGES = (  # path, class, train
-    ('001.Black_footed_Albatross/Black_Footed_Albatross_0046_18.jpg', 1, 1),
-    ('001.Black_footed_Albatross/Black_Footed_Albatross_0009_34.jpg', 1, 0),
-    ('002.Laysan_Albatross/Laysan_Albatross_0002_1027.jpg', 2, 1),
-    ('002.Laysan_Albatross/Laysan_Albatross_0003_1033.jpg', 2, 0),
-    ('002.Laysan_Albatross/Laysan_Albatross_0082_524.jpg', 2, 0))
+def test_the_paper_reads_its_sets_as_they_are_unpacked(tmp_path):
+    """No lists are needed: mmpretrain reads CUB and both layouts of Stanford Cars."""
+    def original(number: int, train: bool) -> tuple[str, int]:
+        return f'{"train" if train else "test"}/{number}.jpg', number % 2 + 1
+
+    numbers = range(1, 7)
+    made = {number: original(number, train=number < 5) for number in numbers}
+    birds = tmp_path / 'birds'
+    tables = dict(
+        images=[path for path, _ in made.values()],
+        image_class_labels=[label for _, label in made.values()],
+        train_test_split=[int(number < 5) for number in numbers])
+    for name, column in tables.items():
+        birds.mkdir(exist_ok=True)
+        (birds / f'{name}.txt').write_text(''.join(
+            f'{number} {value}\n' for number, value in enumerate(column, 1)))
+    one_file, devkit = tmp_path / 'one_file', tmp_path / 'devkit'
+    (devkit / 'devkit').mkdir(parents=True)
+    one_file.mkdir()
+    rows = [dict(relative_im_path=path, label=label, test=int(number >= 5))
+            for number, (path, label) in made.items()]
+    savemat(one_file / 'cars_annos.mat', dict(
+        annotations=struct(rows, 'relative_im_path', 'label', 'test')))
+    for split, suffix, flag in (('train', '', 0), ('test', '_withlabels', 1)):
+        savemat(devkit / f'devkit/cars_{split}_annos{suffix}.mat', dict(
+            annotations=struct([dict(row, fname=row['relative_im_path']) for row in rows
+                                if row['test'] == flag], 'fname', 'label')))
+    for config, root, prefix in (
+            ('cub', birds, 'images/'), ('cars', one_file, ''),
+            ('cars', devkit, 'cars_{}/')):
+        cfg = Config.fromfile(f'configs/_base_/paper/cls_{config}.py')
+        for split in ('train', 'test'):
+            dataset = cfg[f'{split}_dataloader'].dataset
+            dataset.update(data_root=str(root), pipeline=[])
+            found = mmpretrain.registry.DATASETS.build(dataset)
+            assert [(Path(one['img_path']), one['gt_label']) for one in found] == [
+                (root / prefix.format(split) / path, label - 1)
+                for path, label in made.values() if path.startswith(split)]
 
 
-@pytest.fixture
-def birds(tmp_path) -> Path:
-    root = tmp_path / 'CUB_200_2011'
-    tables = defaultdict(list)
-    for i, (path, label, train) in enumerate(CUB_IMAGES, 1):
-        picture(root / 'images' / path)
-        tables['images'].append(f'{i} {path}')
-        tables['image_class_labels'].append(f'{i} {label}')
-        tables['train_test_split'].append(f'{i} {train}')
-    tables['classes'] = ['1 001.Black_footed_Albatross', '2 002.Laysan_Albatross']
-    for name, lines in tables.items():
-        (root / f'{name}.txt').write_text('\n'.join(lines) + '\n')
-    return root
-
-
-def test_cub_as_mmpretrain_reads_it(birds, run_tool):
-    shown = run_tool(sys.executable, FOLDER / 'prepare_cub.py', birds).stdout
-    assert (birds / 'meta/classes.txt').read_text().split() == [
-        'Black_footed_Albatross', 'Laysan_Albatross']
-    known = mmpretrain.datasets.CUB(data_root=str(birds)).CLASSES
-    assert known[:2] == ('Black_footed_Albatross', 'Laysan_Albatross')
-    for split, count in (('train', 2), ('test', 3)):
-        theirs = mmpretrain.datasets.CUB(data_root=str(birds), split=split)
-        assert read(birds, split) == [
-            (one['img_path'], one['gt_label']) for one in map(
-                theirs.__getitem__, range(count))]
-        assert f'{split}.txt: {count} images\n' in shown
-    assert 'model = dict(num_classes=2)' in shown
-    assert "ann_file='meta/test.txt'" in shown
-    assert not list(birds.rglob('.*'))
-
-
-@pytest.mark.parametrize('inside', [True, False])
-def test_the_shown_settings_work(birds, run, inside, tmp_path):
-    shown = run(cub, birds, '--out', birds / 'meta' if inside else tmp_path / 'lists')
-    text = shown.split('For the config:\n')[1]
-    found = dict(train_pipeline=[], test_pipeline=[])
-    exec(text, found)  # the lines are Python, to be pasted into a config
-    for loader, count in (('train', 2), ('val', 3), ('test', 3)):
-        options = dict(found[f'{loader}_dataloader']['dataset'])
-        assert options.pop('_delete_') and options.pop('type') == 'CustomDataset'
-        dataset = mmpretrain.datasets.CustomDataset(**options)
-        assert len(dataset) == count and len(dataset.CLASSES) == 2
-        assert Path(dataset[0]['img_path']).is_file()
-
-
-@pytest.mark.parametrize('name, text, message', [
-    ('classes', None, 'classes.txt does not exist: give the folder CUB_200_2011'),
-    ('images', '', 'images.txt is empty'),
-    ('images', 'first a.jpg\n', "line 1: 'first a.jpg' is not a new number and a"),
-    ('images', '1 a.jpg\n1 b.jpg\n', 'line 2'),
-    ('image_class_labels', '1 1\n2 1\n', r'differ in 3 image numbers, as in \[3, 4, 5'),
-    ('train_test_split', '1 1\n2 1\n3 1\n4 0\n5 2\n', "train_test_split.txt has '2'"),
-    ('image_class_labels', '1 1\n2 1\n3 2\n4 2\n5 x\n', "labels.txt 'x'"),
-    ('classes', '1 001.a\n3 003.c\n', 'not numbered from 1 without a gap'),
-])
-def test_bad_cub(birds, name, text, message):
-    if text is None:
-        (birds / f'{name}.txt').unlink()
-    else:
-        (birds / f'{name}.txt').write_text(text)
-    with pytest.raises(DataError, match=message):
-        cub.read_cub(birds)
-
-
-def test_labels_beyond_the_classes_and_bad_images(birds, run):
-    (birds / 'classes.txt').write_text('1 001.Black_footed_Albatross\n')
-    bad = birds / 'images' / CUB_IMAGES[0][0]
-    bad.write_bytes(bad.read_bytes()[:-40])
-    (birds / 'images' / CUB_IMAGES[1][0]).unlink()
-    shown = run(cub, birds, ok=False)
-    assert '5 problems, 3 different' in shown
-    assert f'{bad}: is truncated or no image' in shown
-    assert f'{birds / "images" / CUB_IMAGES[1][0]}: is missing' in shown
-    assert 'label 1 is out of range: 0 to 0' in shown
-    assert not (birds / 'meta').exists()
-
-
-def test_skip_broken(birds, run, tmp_path):
-    bad = birds / 'images' / CUB_IMAGES[3][0]
-    bad.write_bytes(b'')
-    out = tmp_path / 'lists'
-    shown = run(cub, birds, '--skip-broken', '--out', out)
-    assert 'test.txt: 2 images, 1 left out' in shown
-    assert (out / 'test.txt').read_text().splitlines() == [
-        f'images/{CUB_IMAGES[1][0]} 0', f'images/{CUB_IMAGES[4][0]} 1']
-    assert (out / 'train.txt').read_text().count('\n') == 2
-    for path, _, train in CUB_IMAGES:
-        if train:
-            (birds / 'images' / path).unlink()
-    assert 'train: no image is left' in run(cub, birds, '--skip-broken', ok=False)
-
-
-CAR_NAMES = ['AM General Hummer SUV 2000', 'Ram C/V Cargo Van Minivan 2012', 'Smart']
-CARS = ((1, 0), (2, 0), (3, 0), (2, 1), (3, 1))  # class, test
-
-
-def car_struct(cars_of, *fields) -> np.ndarray:
+def struct(rows: list[dict], *fields: str) -> np.ndarray:
     """A MATLAB struct array as in the archives: 1 x N, each value a matrix."""
-    made = np.zeros((1, len(cars_of)), [(field, object) for field in fields])
-    for i, (number, (label, test)) in enumerate(cars_of):
-        values = dict(fname=f'{number:05d}.jpg', test=np.uint8(test),
-                      relative_im_path=f'car_ims/{number:06d}.jpg',
-                      bbox_x1=np.uint16(1), bbox_y1=np.uint16(1), bbox_x2=np.uint16(7),
-                      bbox_y2=np.uint16(5))
-        values['class'] = np.uint8(label)
-        for field in fields:
-            made[field][0, i] = values[field]
+    made = np.zeros((1, len(rows)), [
+        (field.replace('label', 'class'), object) for field in fields])
+    made[0] = [tuple(row[field] for field in fields) for row in rows]
     return made
 
 
-def names_cell() -> np.ndarray:
-    cell = np.zeros((1, len(CAR_NAMES)), object)
-    cell[0] = CAR_NAMES
-    return cell
+def test_the_shown_settings_work(images, run):
+    shown = run(folders, images, '--out', images.parent / 'lists', '--seed', '1')
+    text = shown.split('For the config:\n')[1]
+    found = dict(train_pipeline=[], test_pipeline=[])
+    exec(text, found)  # the lines are Python, to be pasted into a config
+    assert found['model'] == dict(num_classes=3)
+    for loader, count in (('train', 13), ('val', 3), ('test', 3)):
+        options = dict(found[f'{loader}_dataloader']['dataset'])
+        assert options.pop('_delete_') and options.pop('type') == 'CustomDataset'
+        dataset = mmpretrain.datasets.CustomDataset(**options)
+        assert len(dataset) == count and dataset.CLASSES == (
+            'cat', 'eel', 'wild dog')
+        assert Path(dataset[0]['img_path']).is_file()
 
 
-BOX = ('bbox_x1', 'bbox_y1', 'bbox_x2', 'bbox_y2')
-
-
-@pytest.fixture
-def one_file(tmp_path) -> Path:
-    """The older layout."""
-    root = tmp_path / 'cars'
-    numbered = list(enumerate(CARS, 1))
-    for number, _ in numbered:
-        picture(root / f'car_ims/{number:06d}.jpg')
-    savemat(root / 'cars_annos.mat', dict(
-        annotations=car_struct(numbered, 'relative_im_path', *BOX, 'class', 'test'),
-        class_names=names_cell()))
-    return root
-
-
-@pytest.fixture
-def devkit(tmp_path) -> Path:
-    """The layout with a devkit."""
-    root = tmp_path / 'cars'
-    (root / 'devkit').mkdir(parents=True)
-    for split, suffix, flag in (('train', '', 0), ('test', '_withlabels', 1)):
-        numbered = list(enumerate([one for one in CARS if one[1] == flag], 1))
-        for number, _ in numbered:
-            picture(root / f'cars_{split}/{number:05d}.jpg')
-        savemat(root / f'devkit/cars_{split}_annos{suffix}.mat', dict(
-            annotations=car_struct(numbered, *BOX, 'class', 'fname')))
-    savemat(root / 'devkit/cars_test_annos.mat', dict(
-        annotations=car_struct(numbered, *BOX, 'fname')))
-    savemat(root / 'devkit/cars_meta.mat', dict(class_names=names_cell()))
-    return root
-
-
-@pytest.mark.parametrize('layout', ['one_file', 'devkit'])
-def test_cars_as_mmpretrain_reads_them(layout, request, run):
-    root = request.getfixturevalue(layout)
-    shown = run(cars, root)
-    assert (root / 'meta/classes.txt').read_text().splitlines() == CAR_NAMES
-    assert 'num_classes=3' in shown
-    for split, flag in (('train', 0), ('test', 1)):
-        assert [label for _, label in read(root, split)] == [
-            label - 1 for label, test in CARS if test == flag]
-        theirs = mmpretrain.datasets.StanfordCars(data_root=str(root), split=split)
-        assert read(root, split) == [
-            (one['img_path'], one['gt_label']) for one in map(
-                theirs.__getitem__, range(len(theirs)))]
-
-
-def test_cars_with_the_test_labels_beside_the_devkit(devkit, run):
-    shutil.move(devkit / 'devkit/cars_test_annos_withlabels.mat', devkit)
-    run(cars, devkit)
-    assert len(read(devkit, 'test')) == 2
-
-
-def test_bad_cars(devkit, one_file, run, tmp_path):
-    assert 'neither cars_annos.mat nor cars_train' in run(cars, tmp_path, ok=False)
-    whole = (one_file / 'cars_annos.mat').read_bytes()
-    for content in (b'', b'no MATLAB file' * 20, whole[:200], whole[:-60],
-                    whole[:300] + bytes(40) + whole[340:]):
-        (one_file / 'cars_annos.mat').write_bytes(content)
-        shown = run(cars, one_file, ok=False)
-        assert 'cars_annos.mat' in shown and 'fetch it again' in shown
-    savemat(one_file / 'cars_annos.mat', dict(annotations=car_struct(
-        [(1, (1, 0))], 'relative_im_path', 'class', 'test')))
-    assert 'has no class_names' in run(cars, one_file, ok=False)
-    savemat(one_file / 'cars_annos.mat', dict(annotations=np.ones(3)))
-    assert 'no relative_im_path, class, test' in run(cars, one_file, ok=False)
-    (one_file / 'cars_annos.mat').unlink()  # both layouts are in the same folder here
-    shutil.copy(devkit / 'devkit/cars_test_annos.mat',
-                devkit / 'devkit/cars_test_annos_withlabels.mat')
-    assert 'the file without classes' in run(cars, devkit, ok=False)
-    (devkit / 'devkit/cars_test_annos_withlabels.mat').unlink()
-    assert 'withlabels.mat does not exist' in run(cars, devkit, ok=False)
+def test_broken_images_are_listed_or_left_out(images, run):
+    bad = images / 'train/cat/00 a.png'
+    bad.write_bytes(bad.read_bytes()[:-40])
+    (images / 'train/cat/01 a.png').write_bytes(b'')
+    (images / 'val').mkdir()
+    good = picture(images / 'val/cat/1.png')
+    shown = run(folders, images, ok=False)
+    assert '2 problems, 2 different' in shown
+    assert f'{bad}: is truncated or no image' in shown
+    assert not (images / 'meta').exists()
+    shown = run(folders, images, '--skip-broken')
+    assert 'train.txt: 14 images, 2 left out' in shown
+    assert str(bad) not in {path for path, _ in read(images, 'train')}
+    good.write_bytes(b'')
+    assert 'val: no image is left' in run(folders, images, '--skip-broken', ok=False)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ _COLOURS = (
     'SolarizeAdd', 'YOLOXHSVRandomAug')
 #: Transforms that leave every pixel where it is, but for the flip, which is followed.
 ALLOWED = (
-    'LoadImageFromFile', 'LoadCachedImage', 'LoadAnnotations',
+    'LoadImageFromFile', 'LoadAnnotations',
     'LoadPanopticAnnotations', 'FilterAnnotations', 'GenerateEdge', 'RandomFlip',
     'PackInputs', 'PackDetInputs', 'PackSegInputs', 'NoteTaskSize', 'PackTaskSize',
     *_COLOURS)
