@@ -1,20 +1,25 @@
-"""Everything that touches the inside of another package, and nothing else.
+"""Everything that touches the inside of another package.
 
-===================  ==========================================================
-part                 for which versions, and why
-===================  ==========================================================
-``mmcv_ops``         mmcv-lite 2.x: serves ``mmcv._ext`` through torchvision.
-``checkpoint``       mmengine 0.10: loads checkpoints with ``weights_only=True`` and
-                     an allow-list, for which torch must be 2.6 or later; writes local
-                     files beside and renames them.
-``config_packages``  mmengine 0.10: configs of this package by ``mmsr4ir::``.
-``mmagic_parts``     mmagic 1.2: imports what is asked for, not all of mmagic.
-``multimodal``       mmpretrain 1.2 with transformers >= 5: can be imported.
-``spandrel_call``    spandrel 0.4: calls a network so that it can be trained.
-``swinir``           mmagic 1.2: SwinIR in a graph for any size, while exporting.
-===================  ==========================================================
+=======================  ======================================================
+part                     for which versions, and why
+=======================  ======================================================
+``mmcv_ops``             mmcv-lite 2.x: serves ``mmcv._ext`` through torchvision.
+``checkpoint``           mmengine 0.10: loads checkpoints with ``weights_only=True``
+                         and an allow-list, for which torch must be 2.6 or later;
+                         writes local files beside and renames them.
+``config_packages``      mmengine 0.10: configs of this package by ``mmsr4ir::``.
+``mmengine_parts``       mmengine 0.10: state of its objects without a public name.
+``mmengine_visualizer``  mmengine 0.10: visualizers that draw in every process.
+``mmagic_parts``         mmagic 1.2: imports what is asked for, not all of mmagic.
+``multimodal``           mmpretrain 1.2 with transformers >= 5: can be imported.
+``spandrel_call``        spandrel 0.4: calls a network so that it can be trained.
+``swinir``               mmagic 1.2: SwinIR in a graph for any size, while exporting.
+``torch_parts``          torch 2.6 to 2.15: parts of modules and state dicts.
+=======================  ======================================================
 
-The tests in ``tests/test_compat`` show for each that it is still needed.
+The tests in ``tests/test_compat`` show for each that it is still needed. One of them
+scans the package for private names of others, and lists the methods that a base class
+keeps for its subclasses, which subclasses elsewhere in the package use.
 """
 from . import checkpoint, config_packages, mmagic_parts, mmcv_ops, multimodal
 

@@ -1,0 +1,64 @@
+"""State of MMEngine's objects that has no public name.
+
+MMEngine 0.10 and onedl-mmengine 0.10 tell neither whether a Runner resumes and from
+which file, nor what a config's ``randomness`` or ``accumulative_counts`` became.
+:class:`~mmengine.optim.AmpOptimWrapper` refuses a CPU in its constructor, although all
+that the constructor sets works there.
+"""
+import torch
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.runner import BaseLoop, Runner
+
+
+def is_resumed(runner: Runner) -> bool:
+    """Return whether a Runner resumes a training, and not just its weights."""
+    return runner._resume
+
+
+def loaded_from(runner: Runner) -> str | None:
+    """Return the checkpoint that a Runner starts from; None if there is none."""
+    return runner._load_from
+
+
+def differs_by_rank(runner: Runner) -> bool:
+    """Return whether each process has a seed of its own."""
+    return runner._randomness_cfg.get('diff_rank_seed', False)
+
+
+def is_training(runner: Runner) -> bool:
+    """Return whether a Runner has begun a training.
+
+    ``runner.train_loop`` builds the loop, and with it the training data, if there is
+    none yet.
+    """
+    return isinstance(runner._train_loop, BaseLoop)
+
+
+def accumulative_counts(wrapper: OptimWrapper) -> int:
+    """Return over how many iterations an optimizer accumulates gradients."""
+    return wrapper._accumulative_counts
+
+
+def set_inner_count(wrapper: OptimWrapper, count: int) -> None:
+    """Set from how many iterations the gradients of an optimizer are.
+
+    ``initialize_count_status`` sets the length of the training, too.
+    """
+    wrapper._inner_count = count
+
+
+def init_amp_on_cpu(wrapper: AmpOptimWrapper, scaler: torch.amp.GradScaler,
+                    dtype: torch.dtype, fixed_scale: float | None, **kwargs) -> None:
+    """Do what the constructor of ``AmpOptimWrapper`` does, which refuses a CPU.
+
+    Args:
+        wrapper: What is constructed.
+        scaler: Of the CPU.
+        dtype: In which the networks compute.
+        fixed_scale: The factor on the losses, if it never changes.
+        kwargs: Those of MMEngine's ``OptimWrapper``.
+    """
+    OptimWrapper.__init__(wrapper, **kwargs)
+    wrapper.loss_scaler = scaler
+    wrapper.cast_dtype = dtype
+    wrapper._scale_update_param = fixed_scale
