@@ -20,16 +20,15 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmsr4ir.analysis.logs import LogError, read_log
 from mmsr4ir.apis import inputs
-from mmsr4ir.cli import voc2coco as voc
 from mmsr4ir.cli.arguments import read_config
-from mmsr4ir.comparison.methods import BenchmarkError
+from mmsr4ir.comparison.methods import ComparisonError
 from mmsr4ir.comparison.runner import read_json
 from mmsr4ir.compat.checkpoint import (
     UnsafeCheckpointError,
     load_from_local,
     load_predictions,
 )
-from mmsr4ir.datasets import lr_dataset
+from mmsr4ir.datasets import lr_dataset, voc
 from mmsr4ir.datasets.checks.before_run import DataError, check_data, check_images
 from mmsr4ir.datasets.checks.images import scan_image, scan_mask
 from mmsr4ir.engine.resume import is_whole
@@ -126,7 +125,7 @@ def test_any_record_of_a_run_is_a_dict_or_refused(tmp_path, content):
     path.write_bytes(content)
     try:
         assert isinstance(read_json(path), dict)
-    except BenchmarkError as error:
+    except ComparisonError as error:
         assert str(path) in str(error)
 
 

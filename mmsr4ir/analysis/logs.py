@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 from mmengine.logging import print_log
 
+from mmsr4ir.utils.errors import SR4IRError
+
 _FILE = 'scalars.json'
 # What a log line says about itself, and what is no result of a validation.
 _ABOUT = ('step', 'iter', 'epoch')
 _NO_METRIC = (*_ABOUT, 'time', 'data_time', 'memory')
 
 
-class LogError(ValueError):
+class LogError(SR4IRError, ValueError):
     """A log cannot be read; the message says which and why."""
 
 

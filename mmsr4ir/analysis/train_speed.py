@@ -17,7 +17,8 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmsr4ir.cli.runs import use_exact_loops
+from mmsr4ir.compat.mmengine_parts import accumulative_counts
+from mmsr4ir.engine.exact_loops import use_exact_loops
 from mmsr4ir.engine.runner import SR4IRRunner
 from mmsr4ir.models.batch import Batch
 from mmsr4ir.models.distributed import unwrap
@@ -235,7 +236,7 @@ def run_parts(steps: Steps, data: dict, laps: Laps) -> None:
         ValueError: Gradients are accumulated, so that not every iteration has updates.
     """
     model, wrappers = steps.model, steps.runner.optim_wrapper
-    if any(wrapper._accumulative_counts > 1 for wrapper in wrappers.values()):
+    if any(accumulative_counts(wrapper) > 1 for wrapper in wrappers.values()):
         raise ValueError('the parts of an iteration are timed with an update in each: '
                          'set accumulative_counts=1 in optim_wrapper.sr and .task')
     steps.hold()
@@ -266,33 +267,32 @@ class _Parts:
                 stack.enter_context(frozen(getattr(self.model, name)))
             sr = None
             if set(self.losses) - {'task_hr'}:
-                sr = self.restore()
+                sr = self.super_resolve()
             if 'tdp' in self.losses:
                 self.compare_features(sr)
             for name in self.losses:
                 if name.startswith('task_'):
                     for image in name.removeprefix('task_').split('+'):
-                        self.learn(image, sr)
+                        self.learn(image)
             for name in self.phase.update:
                 self.laps.skip()
                 self.wrappers[name].step()
                 self.wrappers[name].zero_grad()
                 self.lap(f'optimizer of {name}')
 
-    def restore(self) -> Tensor:
+    def super_resolve(self) -> Tensor:
         """S, with its backward pass where it learns; returns a leaf (N, 3, H, W)."""
         if self.phase.reuse_sr:
             return self.batch.sr
         self.drop_gradients(self.model.sr)
         with self.precision(), torch.set_grad_enabled(self.teaches_sr):
-            sr = self.model.super_resolve(self.batch)
-            loss = self.model.compare_pixels(
-                sr, self.batch) if self.teaches_sr else None
+            self.batch.sr = sr = self.model.super_resolve_batch(self.batch)
+            loss = self.model.compare_pixels(self.batch) if self.teaches_sr else None
         if self.teaches_sr:
             loss.backward()
         self.lap('S forward, pixel loss, backward' if self.teaches_sr else 'S forward')
-        self.batch.sr = sr.detach()
-        return sr.detach().requires_grad_(self.teaches_sr)
+        self.batch.sr = sr.detach().requires_grad_(self.teaches_sr)
+        return self.batch.sr
 
     def compare_features(self, sr: Tensor) -> None:
         """TDP: T's features of HR; those of SR with the way back to the image."""
@@ -303,16 +303,17 @@ class _Parts:
                 hr_features = model.features(batch.inputs)
             self.lap('TDP features of HR')
             with self.precision():
-                loss = model.compare_features(
-                    model.features(model.to_input(sr, batch)), hr_features, batch)
+                loss = model.tdp(
+                    model.features(model.to_input(sr, batch)), hr_features,
+                    batch.task_sizes or batch.sizes, batch.task_full)
             loss.backward()
             self.lap('TDP features of SR, backward')
 
-    def learn(self, image: str, sr: Tensor | None) -> None:
+    def learn(self, image: str) -> None:
         """T's loss on an image, backward to its weights or to S."""
         self.drop_gradients(self.model.task)
         with self.precision():
-            inputs = self.model.task_inputs(image, self.batch, sr)
+            inputs = self.model.task_inputs(image, self.batch)
             if image == 'mix':
                 self.lap('patch mix')
             losses = self.model.network('task')(inputs, self.batch.samples, mode='loss')

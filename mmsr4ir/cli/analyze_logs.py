@@ -1,12 +1,13 @@
 """Draw the logs of trainings, or compute their time an iteration."""
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
 
 from mmsr4ir.analysis.curves import draw_curves, save_figure
-from mmsr4ir.analysis.logs import Log, LogError, epoch_times, read_log
+from mmsr4ir.analysis.logs import Log, epoch_times, read_log
+
+from .command import command
 
 _LOGS = ('work dir of a training (its newest run, with those that it was resumed '
          'from), or one scalars.json')
@@ -49,7 +50,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def train_time(log: Log, include_outliers: bool) -> str:
-    """The times of one run as text."""
+    """Return the times of one run as text."""
     times = epoch_times(log, include_outliers)
     slowest, fastest = max(times, key=times.get), min(times, key=times.get)
     seconds = np.array(list(times.values()))
@@ -60,22 +61,20 @@ def train_time(log: Log, include_outliers: bool) -> str:
             f'  mean: {seconds.mean():.4f} s/iter')
 
 
+@command
 def main() -> None:
     args = parse_args()
-    try:
-        names = getattr(args, 'legend', None) or [None] * len(args.logs)
-        logs = [read_log(path, name)
-                for path, name in zip(args.logs, names, strict=True)]
-        if len({log.name for log in logs}) < len(logs):  # work dirs of the same name
-            logs = [read_log(path, str(path)) for path in args.logs]
-        for log in logs:
-            print(f'{log.name}: iterations {log.train[0]["step"]} to '
-                  f'{log.train[-1]["step"]}, {len(log.val)} validations, from '
-                  f'{len(log.files)} run(s)')
-        if args.task == 'plot_curve':
-            save_figure(draw_curves(logs, args.keys, args.title), args.out)
-            print(f'{args.out} written')
-        else:
-            print(*(train_time(log, args.include_outliers) for log in logs), sep='\n')
-    except (LogError, OSError) as error:
-        sys.exit(f'error: {error}')
+    names = getattr(args, 'legend', None) or [None] * len(args.logs)
+    logs = [read_log(path, name)
+            for path, name in zip(args.logs, names, strict=True)]
+    if len({log.name for log in logs}) < len(logs):  # work dirs of the same name
+        logs = [read_log(path, str(path)) for path in args.logs]
+    for log in logs:
+        print(f'{log.name}: iterations {log.train[0]["step"]} to '
+              f'{log.train[-1]["step"]}, {len(log.val)} validations, from '
+              f'{len(log.files)} run(s)')
+    if args.task == 'plot_curve':
+        save_figure(draw_curves(logs, args.keys, args.title), args.out)
+        print(f'{args.out} written')
+    else:
+        print(*(train_time(log, args.include_outliers) for log in logs), sep='\n')

@@ -23,6 +23,7 @@ from mmsr4ir.utils.files import image_path, write_whole
 from mmsr4ir.visualization.drawing import build_annotator, write_png
 
 from .arguments import ConfigOptions, merge_options, positive, read_config
+from .command import command
 
 _KIND_OF_SCOPE = dict(
     mmdet='pred_instances', mmseg='pred_sem_seg', mmpretrain='pred_score')
@@ -82,6 +83,7 @@ def remove_pictures(folder: Path) -> None:
             path.unlink()
 
 
+@command
 def main() -> None:
     args = parse_args()
     cfg = read_config(args.config)

@@ -14,10 +14,10 @@ from mmengine.registry import init_default_scope
 from mmsr4ir.analysis.complexity import complexity
 from mmsr4ir.comparison import METHODS, plan_parts, run_parts, write_report
 from mmsr4ir.comparison.display import Display
-from mmsr4ir.comparison.methods import BenchmarkError
 from mmsr4ir.comparison.report import check_metric_group, main_metric
 
 from .arguments import ConfigOptions, merge_options, read_config
+from .command import command
 from .runs import check_before_run
 
 
@@ -77,6 +77,7 @@ def run(config: str, args: argparse.Namespace) -> bool:
                for run in row['runs'].values())
 
 
+@command
 def main() -> None:
     args = parse_args()
     # So that the trainings are ended with it.
@@ -85,8 +86,6 @@ def main() -> None:
     try:
         for config in args.configs:
             complete &= run(config, args)
-    except BenchmarkError as error:
-        sys.exit(f'error: {error}')
     except KeyboardInterrupt:
         sys.exit('\nstopped; the same command goes on from here')
     except OSError as error:

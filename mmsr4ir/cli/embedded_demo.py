@@ -15,6 +15,8 @@ from pathlib import Path
 
 from mmsr4ir.utils.configs import CONFIGS
 
+from .command import command
+
 EXAMPLES = dict(
     det='sr4ir/faster-rcnn_edsr_tiny.py',
     seg='sr4ir/deeplabv3_edsr_tiny.py',
@@ -54,6 +56,7 @@ def test_metrics(work_dir: Path) -> dict[str, float]:
     return json.loads(newest.read_text())
 
 
+@command
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(

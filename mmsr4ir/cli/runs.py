@@ -15,13 +15,16 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from mmsr4ir.compat.torch_parts import leave_group
 from mmsr4ir.datasets.checks.before_run import DataError, check_data, datasets_of
 from mmsr4ir.datasets.checks.pairs import check_pairs
 from mmsr4ir.engine.runner import SR4IRRunner
-from mmsr4ir.models.weights import WeightsError
 from mmsr4ir.utils.configs import type_name
+from mmsr4ir.utils.errors import ConfigError
 
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
+
+
 def _end_with_launcher() -> None:
     if 'TORCHELASTIC_RUN_ID' in os.environ and sys.platform == 'linux':
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -60,13 +63,14 @@ def start_dist(cfg: Config) -> None:
 def build_runner(cfg: Config) -> Runner:
     """Build MMEngine's Runner, and with it data, networks and metrics.
 
-    Exits with a message where a file of weights or a package that the config asks for
-    is missing.
+    Raises:
+        WeightsError: If a file of weights is missing or does not fit.
+        ConfigError: If a package that the config asks for is missing.
     """
     try:
         return SR4IRRunner.from_cfg(cfg)
-    except (WeightsError, ImportError) as error:
-        sys.exit(f'error: {error}')
+    except ImportError as error:
+        raise ConfigError(str(error)) from error
 
 
 def end_dist(model: nn.Module) -> None:
@@ -82,27 +86,8 @@ def end_dist(model: nn.Module) -> None:
     # still frees a tensor. After a barrier they have had the time to.
     torch.distributed.barrier()
     for wrapper in filter(is_model_wrapper, model.modules()):
-        for name in ('process_group', 'reducer', 'logger'):
-            wrapper.__dict__.pop(name, None)
+        leave_group(wrapper)
     torch.distributed.destroy_process_group()
-
-
-def use_exact_loops(cfg: Config) -> None:
-    """Put the loops that resume exactly in the place of MMEngine's two.
-
-    A loop of another type stays, so that a config can still choose its own.
-    """
-    loop = cfg.train_cfg
-    kinds = dict(EpochBasedTrainLoop='mmsr4ir.ExactEpochLoop',
-                 IterBasedTrainLoop='mmsr4ir.ExactIterLoop')
-    if 'by_epoch' in loop:  # MMEngine's short way to say it
-        loop.type = ('EpochBasedTrainLoop' if loop.pop('by_epoch') else
-                     'IterBasedTrainLoop')
-    loop.type = kinds.get(loop.type.removeprefix('mmengine.'), loop.type)
-    if cfg.get('default_hooks', {}).get('checkpoint', {}).get('max_keep_ckpts') == 1:
-        sys.exit('error: with default_hooks.checkpoint.max_keep_ckpts=1 MMEngine '
-                 'removes the only checkpoint before it writes the next; a run that '
-                 'dies between loses everything. Set it to 2 or more')
 
 
 def warn_of_padding(cfg: Config, splits: tuple[str, ...]) -> None:
@@ -126,15 +111,16 @@ def warn_of_padding(cfg: Config, splits: tuple[str, ...]) -> None:
 def set_amp(cfg: Config, dtype: str | None) -> None:
     """Switch every optimizer to mixed precision, with dynamic loss scaling.
 
-    Exits with a message on a CPU where no ``dtype`` is given.
-
     Args:
         cfg: The whole config.
         dtype: ``'float16'``, the default on a GPU, or ``'bfloat16'``.
+
+    Raises:
+        ConfigError: If ``dtype`` is None on a CPU.
     """
     if dtype is None and get_device() == 'cpu':
-        sys.exit('error: --amp on a CPU needs --amp-dtype: bfloat16, or float16, which '
-                 'is many times slower there')
+        raise ConfigError('--amp on a CPU needs --amp-dtype: bfloat16, or float16, '
+                          'which is many times slower there')
     dtype = dtype or 'float16'
     wrappers = [
         wrapper for name, wrapper in cfg.optim_wrapper.items() if name in ('sr', 'task')

@@ -1,10 +1,9 @@
 """What the converters of published SR networks share."""
 import argparse
-import sys
 from collections.abc import Callable
 
 from mmsr4ir.deployment.convert import (
-    ConvertError,
+    about,
     as_text,
     check_out,
     find_state_dict,
@@ -20,8 +19,6 @@ def convert_sr(args: argparse.Namespace, keys: tuple[str, ...],
                original_name: Callable[[str, dict], str]) -> None:
     """Convert a file, print what it holds and the config to use it with.
 
-    Exits with a message where the file cannot be converted.
-
     Args:
         args: The command line, see :func:`sr_parser`.
         keys: As for :func:`find_state_dict`.
@@ -30,8 +27,11 @@ def convert_sr(args: argparse.Namespace, keys: tuple[str, ...],
             mmagic's network has as settings.
         original_name: From mmagic's name and the network's config to the original
             name.
+
+    Raises:
+        ConvertError: If the file cannot be converted.
     """
-    try:
+    with about(args.source):
         key, state_dict = find_state_dict(read_checkpoint(args.source), keys)
         state_dict = dict(state_dict)
         network, settings = describe(state_dict)
@@ -43,8 +43,6 @@ def convert_sr(args: argparse.Namespace, keys: tuple[str, ...],
             dict(meta=dict(converted_from=args.source.name), state_dict={
                 f'{args.prefix}{name}': value for name, value in converted.items()
             }), args.out)
-    except (ConvertError, OSError) as error:
-        sys.exit(f'error: {args.source}: {error}')
     numbers = sum(value.numel() for value in converted.values())
     where = f' under {key!r}' if key else ''
     print(f'{args.source}{where}: {len(converted)} tensors, {numbers:,} numbers')

@@ -1,13 +1,14 @@
 """Test a checkpoint: task metric, image quality, predictions and pictures."""
 import argparse
 import os
-import sys
 
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from mmsr4ir.engine.tta import use_tta
+from mmsr4ir.utils.errors import ConfigError
 
 from .arguments import add_run_arguments, load_config
+from .command import command
 from .runs import build_runner, check_before_run, end_dist, start_dist
 
 
@@ -32,6 +33,7 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+@command
 @record  # of several processes, the launcher then shows the error of the first to fail
 def main() -> None:
     args = parse_args()
@@ -40,13 +42,13 @@ def main() -> None:
     cfg.resume = False
     if args.show_dir:
         if 'picture_grid' not in cfg.default_hooks:
-            sys.exit('error: --show-dir needs the hook mmsr4ir.PictureGridHook as '
-                     'default_hooks.picture_grid in the config')
+            raise ConfigError('--show-dir needs the hook mmsr4ir.PictureGridHook as '
+                              'default_hooks.picture_grid in the config')
         cfg.default_hooks.picture_grid.out_dir = args.show_dir
     if not args.no_data_check:
         check_before_run(cfg, ('test', ))
     if '://' not in args.checkpoint and not os.path.isfile(args.checkpoint):
-        sys.exit(f'error: checkpoint {args.checkpoint} does not exist')
+        raise ConfigError(f'checkpoint {args.checkpoint} does not exist')
     start_dist(cfg)
     if args.tta:
         use_tta(cfg)

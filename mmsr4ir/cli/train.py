@@ -2,22 +2,21 @@
 import argparse
 import gc
 import os
-import sys
 
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from mmsr4ir.apis.process_memory import keep_freed_memory
-from mmsr4ir.engine.resume import ResumeError, resume_point
-from mmsr4ir.models.weights import WeightsError
+from mmsr4ir.engine.exact_loops import use_exact_loops
+from mmsr4ir.engine.resume import resume_point
+from mmsr4ir.utils.errors import ConfigError
 
 from .arguments import add_run_arguments, load_config
+from .command import command
 from .runs import (
     build_runner,
     check_before_run,
     end_dist,
     set_amp,
     start_dist,
-    use_exact_loops,
 )
 
 
@@ -48,27 +47,24 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+@command
 @record  # of several processes, the launcher then shows the error of the first to fail
 def main() -> None:
     args = parse_args()
-    keep_freed_memory()
     cfg = load_config(args)
     use_exact_loops(cfg)
     if args.amp:
         set_amp(cfg, args.amp_dtype)
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-            sys.exit('error: --auto-scale-lr needs '
-                     'auto_scale_lr=dict(base_batch_size=...) in the config')
+            raise ConfigError('--auto-scale-lr needs '
+                              'auto_scale_lr=dict(base_batch_size=...) in the config')
         cfg.auto_scale_lr.enable = True
     wish = args.resume
     if wish is None and cfg.get('resume'):
         wish = cfg.get('load_from') or 'auto'
     if wish is not None:
-        try:
-            found = resume_point(cfg.work_dir, wish)
-        except ResumeError as error:
-            sys.exit(f'error: {error}')
+        found = resume_point(cfg.work_dir, wish)
         cfg.resume = found is not None  # else load_from is where the training starts
         cfg.load_from = found or cfg.get('load_from')
         if not found and os.environ.get('RANK', '0') == '0':
@@ -87,8 +83,6 @@ def main() -> None:
     gc.freeze()
     try:
         runner.train()
-    except WeightsError as error:
-        sys.exit(f'error: {error}')
     finally:
         gc.unfreeze()  # else triton, which looks at the end, reports leaks
     end_dist(runner.model)

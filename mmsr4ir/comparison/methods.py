@@ -7,6 +7,7 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from mmsr4ir.utils.configs import CONFIGS
+from mmsr4ir.utils.errors import SR4IRError
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ METHODS = dict(
 PREPARATIONS = dict(s=Method('S'))
 
 
-class BenchmarkError(ValueError):
+class ComparisonError(SR4IRError, ValueError):
     """A benchmark cannot be run; the message names the reason and the mend."""
 
 
@@ -92,25 +93,25 @@ def plan_parts(cfg: Config, methods: Sequence[str], seeds: Sequence[int], out: P
         out: Folder of the benchmark.
 
     Raises:
-        BenchmarkError: The config is no SR4IR config, or a method is unknown.
+        ComparisonError: The config is no SR4IR config, or a method is unknown.
     """
     model = cfg.get('model') or {}
     if model.get('type') != 'mmsr4ir.SR4IR':
-        raise BenchmarkError(
+        raise ComparisonError(
             f'{cfg.filename}: model is {model.get("type")!r}; the benchmark takes '
             'a config whose model is mmsr4ir.SR4IR and derives the other methods')
     if cfg.get('load_from'):
-        raise BenchmarkError(
+        raise ComparisonError(
             f'{cfg.filename}: load_from would replace the networks that a method takes '
             'from another one (S→T, T→S): give each network its file by '
             "model.<network>.init_cfg=dict(type='Pretrained', checkpoint=...)")
     unknown = set(methods) - set(METHODS)
     if unknown:
-        raise BenchmarkError(
+        raise ComparisonError(
             f'unknown methods {sorted(unknown)}; there are {list(METHODS)}')
     unknown = set(cfg.get('benchmark') or {}) - set(METHODS | PREPARATIONS)
     if unknown:
-        raise BenchmarkError(
+        raise ComparisonError(
             f'{cfg.filename}: benchmark has settings for unknown methods '
             f'{sorted(unknown)}; there are {list(METHODS | PREPARATIONS)}')
     parts = []

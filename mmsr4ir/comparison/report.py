@@ -15,7 +15,7 @@ from mmengine.registry import METRICS
 from mmsr4ir.utils.configs import as_list, registered_class
 from mmsr4ir.utils.files import write_whole
 
-from .methods import METHODS, BenchmarkError
+from .methods import METHODS, ComparisonError
 from .pictures import bar_chart, stack_pictures
 from .runner import PANELS, Progress, read_json
 
@@ -30,18 +30,18 @@ def main_metric(cfg: Config) -> str:
     """The key of the task metric by which a config's methods are compared.
 
     Raises:
-        BenchmarkError: The config tests no task metric, or one that is not known here.
+        ComparisonError: The config tests no task metric, or one that is not known here.
     """
     tested = [one for one in as_list(cfg.get('test_evaluator'))
               if not one['type'].endswith('SRQuality')]
     if not tested:
-        raise BenchmarkError(
+        raise ComparisonError(
             f'{cfg.filename}: test_evaluator holds no task metric, so that there is '
             'nothing to compare: add that of the task, such as '
             "dict(type='CocoMetric', ann_file=...), IoUMetric or Accuracy")
     kind = tested[0]['type'].split('.')[-1]
     if kind not in _MAIN_METRIC:
-        raise BenchmarkError(
+        raise ComparisonError(
             f'{cfg.filename}: name the number that {kind} gives by --metric, as it '
             'stands in the log of a test')
     what = tested[0].get('metric', 'bbox')
@@ -55,7 +55,7 @@ def check_metric_group(cfg: Config, metric: str) -> None:
     from the first test.
 
     Raises:
-        BenchmarkError: Nothing does.
+        ComparisonError: Nothing does.
     """
     groups = []
     for evaluator in as_list(cfg.get('test_evaluator')):
@@ -68,7 +68,7 @@ def check_metric_group(cfg: Config, metric: str) -> None:
                for group in groups):
         starts = sorted({f'{group}/...' if group else 'a name without /'
                          for group in groups})
-        raise BenchmarkError(
+        raise ComparisonError(
             f'--metric {metric}: the numbers that test_evaluator of {cfg.filename} '
             f'gives are called {" or ".join(starts)}')
 
@@ -82,7 +82,7 @@ def collect(works: Sequence[Progress], methods: Sequence[str], metric: str) -> d
         metric: Key of the task metric.
 
     Raises:
-        BenchmarkError: No test gave a usable number for this metric.
+        ComparisonError: No test gave a usable number for this metric.
     """
     tests = {id(work): read_json(work.part.folder / 'tested.json')
              for work in works if work.state == 'done' and work.part.method in methods}
@@ -134,18 +134,18 @@ def check_metric(tests: Iterable[Mapping], metric: str) -> None:
     where nothing was detected.
 
     Raises:
-        BenchmarkError: There are tests, and none gave one.
+        ComparisonError: There are tests, and none gave one.
     """
     tests = list(tests)
     if not tests or any(is_usable(metrics, metric) for metrics in tests):
         return
     found = [metrics[metric] for metrics in tests if metric in metrics]
     if found:
-        raise BenchmarkError(
+        raise ComparisonError(
             f'{metric} is {found[0]} in all tests, so the test data have no ground '
             'truth for it: set ann_file, data_prefix or the classes of '
             'test_dataloader')
-    raise BenchmarkError(
+    raise ComparisonError(
         f'no test gave a metric {metric!r}; there are {sorted({*chain(*tests)})}: '
         'choose one by --metric; or train longer, if that is the right one and nothing '
         'was detected')

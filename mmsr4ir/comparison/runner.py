@@ -16,9 +16,10 @@ from uuid import uuid4
 
 import torch
 
+from mmsr4ir.utils.errors import SR4IRError
 from mmsr4ir.utils.files import load_json, whole_file, write_json, write_whole
 
-from .methods import BenchmarkError, Part
+from .methods import ComparisonError, Part
 
 # The panels of a test's pictures, of which the picture grids are stacked.
 PANELS = ('sr', 'prediction', 'truth')
@@ -26,7 +27,7 @@ PANELS = ('sr', 'prediction', 'truth')
 COMMANDS = dict(train=['-m', 'mmsr4ir', 'train'], test=['-m', 'mmsr4ir', 'test'])
 
 
-class PartError(RuntimeError):
+class PartError(SR4IRError, RuntimeError):
     """A part's command has failed; the message is its last line."""
 
 
@@ -74,7 +75,7 @@ def run_parts(parts: Sequence[Part], out: Path, jobs: int = 1, images: int = 8,
         list: The progress of each part, all of them ended.
 
     Raises:
-        BenchmarkError: Another benchmark works in ``out``, or a part there was
+        ComparisonError: Another benchmark works in ``out``, or a part there was
             trained with other settings or from networks that are gone, or the
             tests do not give ``metric``.
     """
@@ -184,7 +185,7 @@ class Team:
         MMDetection's does where nothing is detected.
 
         Raises:
-            BenchmarkError: It does not; all is stopped.
+            ComparisonError: It does not; all is stopped.
         """
         metrics = read_json(part.folder / 'tested.json')['metrics']
         kind = self.metric.rpartition('/')[0]
@@ -195,7 +196,7 @@ class Team:
             return
         if there and self.metric not in there:
             self.stop()
-            raise BenchmarkError(
+            raise ComparisonError(
                 f'the test of {part.title} has no metric {self.metric!r}; there are '
                 f'{sorted(there)}: choose one by --metric. Started again, the '
                 'benchmark goes on from here')
@@ -260,7 +261,7 @@ def write_settings(part: Part, parts: Sequence[Part]) -> None:
         parts: All, among them those that need it.
 
     Raises:
-        BenchmarkError: It had another one.
+        ComparisonError: It had another one.
     """
     path = part.folder / 'config.py'
     text = part.cfg.pretty_text
@@ -268,7 +269,7 @@ def write_settings(part: Part, parts: Sequence[Part]) -> None:
         if path.read_text() != text:
             folders = [part.folder, *(
                 other.folder for other in parts if part in other.needs.values())]
-            raise BenchmarkError(
+            raise ComparisonError(
                 f'{path} is from an earlier start with other settings: choose another '
                 f'--out, or remove {" and ".join(map(str, folders))} to train '
                 f'{part.title} anew' + (', and what takes its network over'
@@ -292,7 +293,7 @@ def check_origins(part: Part) -> None:
     """See that the networks that a training took over are still those that are there.
 
     Raises:
-        BenchmarkError: One was trained anew since, or is about to be.
+        ComparisonError: One was trained anew since, or is about to be.
     """
     path = part.folder / 'needs.json'
     if not (part.is_trained or path.exists()):
@@ -300,7 +301,7 @@ def check_origins(part: Part) -> None:
     now, then = origins(part), read_json(path)
     for network, need in part.needs.items():
         if not need.is_trained or now.get(network) != then.get(network):
-            raise BenchmarkError(
+            raise ComparisonError(
                 f'{part.title} was trained from another {need.title} than that of '
                 f'{need.folder}: remove {part.folder} to train it anew too')
 
@@ -310,14 +311,14 @@ def locked(folder: Path) -> Iterator[int]:
     """Hold a folder for this benchmark and its processes alone.
 
     Raises:
-        BenchmarkError: Others hold it.
+        ComparisonError: Others hold it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / '.lock').open('w') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BenchmarkError(
+            raise ComparisonError(
                 f'a benchmark, or a training that outlived it, is at work in {folder}: '
                 'wait for it or stop it') from None
         yield file.fileno()
@@ -327,14 +328,14 @@ def read_json(path: Path) -> dict:
     """A JSON file's content, {} where there is no such file.
 
     Raises:
-        BenchmarkError: It holds anything else than a dict.
+        ComparisonError: It holds anything else than a dict.
     """
     try:
         content = load_json(path) if path.exists() else {}
     except ValueError as error:
-        raise BenchmarkError(f'{error}: remove it') from error
+        raise ComparisonError(f'{error}: remove it') from error
     if not isinstance(content, dict):
-        raise BenchmarkError(f'{path} holds no JSON object: remove it')
+        raise ComparisonError(f'{path} holds no JSON object: remove it')
     return content
 
 

@@ -40,6 +40,7 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.utils import digit_version
 
+from mmsr4ir.utils.errors import SR4IRError
 from mmsr4ir.utils.files import write_whole
 
 if digit_version(torch.__version__) < digit_version('2.6'):
@@ -84,7 +85,7 @@ def _statistic(owner: type, name: str) -> Callable:
         f'Unsupported global: GLOBAL {getattr(owner, "__name__", owner)}.{name}')
 
 
-class UnsafeCheckpointError(RuntimeError):
+class UnsafeCheckpointError(SR4IRError, RuntimeError):
     """A checkpoint holds a class that is not on the allow-list."""
 
 

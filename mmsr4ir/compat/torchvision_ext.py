@@ -12,11 +12,13 @@ import torchvision
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmsr4ir.utils.errors import SR4IRError
+
 _kernels = torch.ops.torchvision
 assert torchvision  # registers the kernels
 
 
-class MissingOpError(NotImplementedError):
+class MissingOpError(SR4IRError, NotImplementedError):
     """An op of ``mmcv.ops`` that has no backing without the compiled mmcv."""
 
     def __init__(self, name: str) -> None:

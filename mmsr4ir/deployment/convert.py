@@ -1,8 +1,9 @@
-"""What the command lines in ``tools/model_converters/`` share."""
+"""What the converters of checkpoints share: reading, renaming, saving."""
 import io
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,28 @@ import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
+from mmsr4ir.compat.torch_parts import module_versions, set_module_versions
 from mmsr4ir.models.weights import mismatch
 from mmsr4ir.utils.configs import config_values
+from mmsr4ir.utils.errors import SR4IRError
 from mmsr4ir.utils.files import write_whole
 
-_MEAN_SHIFT = ('sub_mean.weight', 'sub_mean.bias', 'add_mean.weight', 'add_mean.bias')
+
+class ConvertError(SR4IRError, ValueError):
+    """A file cannot be converted; the message says why, and names the fix."""
 
 
-class ConvertError(ValueError):
-    """A file cannot be converted; the message says why, and names the mend."""
+@contextmanager
+def about(what: str | Path) -> Iterator[None]:
+    """Put what an error is about before its message.
+
+    Raises:
+        ConvertError: If the block raises a ValueError or an OSError.
+    """
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise ConvertError(f'{what}: {error}') from error
 
 
 def read_checkpoint(path: Path) -> dict:
@@ -97,10 +111,10 @@ def select(state_dict: Mapping[str, Tensor], prefix: str, new: str = ''
     part = OrderedDict(
         (new + name.removeprefix(prefix), value) for name, value in state_dict.items()
         if name.startswith(prefix))
-    versions = getattr(state_dict, '_metadata', {})
-    part._metadata = OrderedDict(
-        ((new + f'{name}.'.removeprefix(prefix))[:-1], version)
-        for name, version in versions.items() if f'{name}.'.startswith(prefix))
+    set_module_versions(part, {
+        (new + f'{name}.'.removeprefix(prefix))[:-1]: version
+        for name, version in module_versions(state_dict).items()
+        if f'{name}.'.startswith(prefix)})
     return part
 
 
@@ -141,50 +155,6 @@ def rename(state_dict: Mapping[str, Tensor], own: Mapping[str, Tensor],
     if found:
         raise ConvertError(f'another network than {network}: tensors {found}')
     return {name: state_dict[original_name(name)] for name in own}
-
-
-def take_mean(state_dict: dict[str, Tensor]) -> tuple[list[float], int]:
-    """Take out EDSR's 1x1 convolutions that subtract the mean and add it again.
-
-    Args:
-        state_dict: The tensors of an original EDSR; those of the mean are removed.
-
-    Returns:
-        tuple: The mean, and 255 or 1: the end of the range of its images.
-
-    Raises:
-        ConvertError: If they do something else.
-    """
-    for name in _MEAN_SHIFT:
-        shape(state_dict, name, dims=4 if name.endswith('weight') else 1)
-    sub_weight, sub, add_weight, add = (state_dict.pop(name) for name in _MEAN_SHIFT)
-    unit = torch.eye(3).view(3, 3, 1, 1)
-    if not (all(w.shape == unit.shape and torch.equal(w.float(), unit)
-                for w in (sub_weight, add_weight))
-            and sub.shape == (3, ) and torch.equal(sub, -add)):
-        raise ConvertError(
-            'sub_mean and add_mean do more than to subtract a mean and to add it '
-            'again, which mmagic.EDSRNet cannot do')
-    # Four digits are what the means were given with; more is float32's noise.
-    mean = [round(value, 4) for value in add.tolist()]
-    # A mean above 1 is that of images in [0, 255].
-    return mean, 255 if max(mean) > 1 else 1
-
-
-def edsr_name(name: str, num_blocks: int) -> str:
-    """From the name that ``mmagic.EDSRNet`` has for a tensor to the original one."""
-    name = name.replace('conv_first.', 'head.0.')
-    name = name.replace('conv_after_body.', f'body.{num_blocks}.')
-    name = re.sub(r'^body\.(\d+)\.conv([12])\.',
-                  lambda m: f'body.{m[1]}.body.{2 * int(m[2]) - 2}.', name)
-    name = re.sub(r'^upsample\.(\d+)\.upsample_conv\.',
-                  lambda m: f'tail.0.{2 * int(m[1])}.', name)
-    return name.replace('conv_last.', 'tail.1.')
-
-
-def swinir_name(name: str) -> str:
-    """From the name that ``mmagic.SwinIRNet`` has for a tensor to the original one."""
-    return name.replace('conv_hr.', 'conv_HR.')
 
 
 def read_config(text: str) -> dict:

@@ -17,13 +17,14 @@ from torch.nn import functional as F
 
 from mmsr4ir.compat.swinir import any_size
 from mmsr4ir.models.sr4ir import SR4IR
+from mmsr4ir.utils.errors import SR4IRError
 
 PARTS = ('sr', 'pipeline', 'dense')
 INPUT = 'lr'
 _PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
 
 
-class ExportError(ValueError):
+class ExportError(SR4IRError, ValueError):
     """Something cannot be exported; the message says what, why, and what can be."""
 
 
@@ -58,7 +59,7 @@ class ExportPart(nn.Module):
 
     def forward(self, lr: Tensor) -> dict[str, Tensor]:
         """Compute the outputs by name from (N, 3, h, w), RGB, [0, 1]."""
-        sr = self.restore(lr)
+        sr = self.super_resolve(lr)
         if self.outputs is None:
             return dict(sr=sr)
         if self.resize is not None:
@@ -75,7 +76,7 @@ class ExportPart(nn.Module):
             outputs['logits'] = crop(outputs['logits'], height, width)
         return outputs
 
-    def restore(self, lr: Tensor) -> Tensor:
+    def super_resolve(self, lr: Tensor) -> Tensor:
         """As :meth:`SR4IR.super_resolve`, without a branch on the size."""
         if self.window == 1:
             return self.sr(lr * self.sr_range) / self.sr_range

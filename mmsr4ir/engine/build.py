@@ -11,6 +11,7 @@ from mmsr4ir.compat.checkpoint import load_from_local
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.registry import MODELS
 from mmsr4ir.utils.configs import config_values
+from mmsr4ir.utils.errors import ConfigError
 
 from .resume import last_checkpoint
 from .runner import move_resize
@@ -32,7 +33,8 @@ def build_model(cfg: Config, checkpoint: str | None = None) -> SR4IR:
         or None.
 
     Raises:
-        ValueError: The config's model is no SR4IR, or the checkpoint is of another.
+        ConfigError: If the model of the config is no SR4IR or cannot be built, or if
+            the checkpoint does not fit it.
     """
     move_resize(cfg)
     init_default_scope(cfg.get('default_scope') or 'mmengine')
@@ -42,9 +44,9 @@ def build_model(cfg: Config, checkpoint: str | None = None) -> SR4IR:
     try:
         model = MODELS.build(model_cfg) if model_cfg.get('type') else None
     except (ImportError, KeyError, TypeError) as error:
-        raise ValueError(f'the model cannot be built: {error.args[0]}') from error
+        raise ConfigError(f'the model cannot be built: {error.args[0]}') from error
     if not isinstance(model, SR4IR):
-        raise ValueError(
+        raise ConfigError(
             f'the config has no mmsr4ir.SR4IR as its model but {model_cfg.get("type")}')
     model.dataset_meta = None
     if checkpoint is not None:
@@ -52,7 +54,7 @@ def build_model(cfg: Config, checkpoint: str | None = None) -> SR4IR:
             content = load_checkpoint(
                 model, checkpoint, map_location='cpu', strict=True)
         except RuntimeError as error:
-            raise ValueError(
+            raise ConfigError(
                 f'{checkpoint} does not fit the config: {error}') from error
         model.dataset_meta = content.get('meta', {}).get('dataset_meta')
     return model.eval()
@@ -69,13 +71,13 @@ def find_run(model: Path, weights: str | Path | None) -> tuple[Config, Path | No
         weights: The checkpoint, if it is not to be looked for.
 
     Raises:
-        ValueError: There is no such file, or none in the folder.
+        ConfigError: If there is no such file, or none in the folder.
     """
     if model.is_file():
         return Config.fromfile(model), weights
     configs = newest(model, '*.py')
     if not configs:
-        raise ValueError(
+        raise ConfigError(
             f'{model} is neither a config nor a work directory with one (*.py)')
     if weights is None:
         named = last_checkpoint(model) or None
@@ -124,12 +126,12 @@ def build_loader(cfg: Config, split: str, batch_size: int | None = None,
         workers: Whether to have the config's worker processes or none.
 
     Raises:
-        ValueError: The config has no such dataloader, or its data cannot be read.
+        ConfigError: If the config has no such dataloader, or its data cannot be read.
     """
     move_resize(cfg)
     options = cfg.get(f'{split}_dataloader')
     if options is None:
-        raise ValueError(f'the config has no {split}_dataloader')
+        raise ConfigError(f'the config has no {split}_dataloader')
     init_default_scope(cfg.get('default_scope') or 'mmengine')
     options = ConfigDict(options)
     if not workers:
@@ -141,4 +143,4 @@ def build_loader(cfg: Config, split: str, batch_size: int | None = None,
     try:
         return Runner.build_dataloader(options, seed=0)
     except NO_DATA as error:
-        raise ValueError(f'{split}_dataloader: {error}') from error
+        raise ConfigError(f'{split}_dataloader: {error}') from error

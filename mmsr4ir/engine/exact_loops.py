@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.dist import (
     all_gather_object,
     broadcast_object_list,
@@ -28,6 +29,7 @@ from torch.utils.data import DataLoader
 
 from mmsr4ir.compat.mmengine_parts import differs_by_rank
 from mmsr4ir.registry import LOOPS
+from mmsr4ir.utils.errors import ConfigError
 from mmsr4ir.utils.out_of_memory import explain_out_of_memory
 
 from .optim_wrapper_constructor import AccumulatingOptimWrappers
@@ -286,3 +288,25 @@ class ExactIterLoop(_Exact, IterBasedTrainLoop):
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
         return self.runner.model
+
+
+def use_exact_loops(cfg: Config) -> None:
+    """Put the loops that resume exactly in the place of MMEngine's two.
+
+    A loop of another type stays, so that a config can still choose its own.
+
+    Raises:
+        ConfigError: If the run would keep one checkpoint alone.
+    """
+    loop = cfg.train_cfg
+    kinds = dict(EpochBasedTrainLoop='mmsr4ir.ExactEpochLoop',
+                 IterBasedTrainLoop='mmsr4ir.ExactIterLoop')
+    if 'by_epoch' in loop:  # MMEngine's short way to say it
+        loop.type = ('EpochBasedTrainLoop' if loop.pop('by_epoch') else
+                     'IterBasedTrainLoop')
+    loop.type = kinds.get(loop.type.removeprefix('mmengine.'), loop.type)
+    if cfg.get('default_hooks', {}).get('checkpoint', {}).get('max_keep_ckpts') == 1:
+        raise ConfigError(
+            'with default_hooks.checkpoint.max_keep_ckpts=1 MMEngine removes the only '
+            'checkpoint before it writes the next; a run that dies between loses '
+            'everything. Set it to 2 or more')

@@ -5,8 +5,10 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from mmsr4ir.utils.errors import SR4IRError
 
-class ResumeError(RuntimeError):
+
+class ResumeError(SR4IRError, RuntimeError):
     """The checkpoint to go on from is damaged, or there is none."""
 
 

@@ -11,9 +11,10 @@ from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from mmsr4ir.datasets.checks.images import scan_image, scan_mask
+from mmsr4ir.utils.errors import SR4IRError
 
 
-class UnreadableImageError(RuntimeError):
+class UnreadableImageError(SR4IRError, RuntimeError):
     """An image of the training cannot be read; the message has its path."""
 
 

@@ -1,10 +1,10 @@
 """Test-time augmentation: predictions on an image and its mirror image, merged."""
 import copy
-import sys
 
 from mmengine.config import Config, ConfigDict
 
 from mmsr4ir.utils.configs import type_name
+from mmsr4ir.utils.errors import ConfigError
 
 # What merges the predictions where a config has no `tta_model`, as in the libraries'
 # own test.py.
@@ -24,15 +24,16 @@ def use_tta(cfg: Config) -> None:
     and its mirror image, merged by the library's own class. The image itself is the
     first version, so that labels and pictures are those of the image.
 
-    Exits with a message where the library has no such class, or the test is one on LR
-    images.
+    Raises:
+        ConfigError: If the library has no such class, or the test is one on LR images.
     """
     library = cfg.get('default_scope')
     if type_name(cfg.get('test_cfg') or {}) == 'LRTestLoop':
-        sys.exit('error: --tta is for tests that make their LR images; test_cfg is an '
-                 'LRTestLoop')
+        raise ConfigError('--tta is for tests that make their LR images; test_cfg is '
+                          'an LRTestLoop')
     if 'tta_model' not in cfg and library not in _MODELS:
-        sys.exit(f'error: --tta: give tta_model; {library} has none that is known here')
+        raise ConfigError(
+            f'--tta: give tta_model; {library} has none that is known here')
     dataset = cfg.test_dataloader.dataset
     while 'dataset' in dataset:
         dataset = dataset.dataset

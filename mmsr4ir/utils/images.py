@@ -15,12 +15,13 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmsr4ir.datasets.checks.images import BROKEN, COMMON_FORMATS, EXIF_ORIENTATION
+from mmsr4ir.utils.errors import SR4IRError
 
 #: More than this many pixels are refused, unless asked for.
 MAX_PIXELS = 100_000_000
 
 
-class ImageError(ValueError):
+class ImageError(SR4IRError, ValueError):
     """An input cannot be used; the message says why."""
 
 

@@ -4,11 +4,13 @@ from contextlib import contextmanager
 
 import torch
 
+from mmsr4ir.utils.errors import SR4IRError
+
 # A CPU's allocator has no exception of its own.
 _CPU_MESSAGES = ("can't allocate memory", 'not enough memory')
 
 
-class OutOfMemoryError(RuntimeError):
+class OutOfMemoryError(SR4IRError, RuntimeError):
     """The memory is full; the message names the settings to lower."""
 
 

@@ -33,8 +33,8 @@ from mmengine.runner import Runner
 from mmengine.runner import runner as runner_module
 
 import mmsr4ir  # noqa: F401
-from mmsr4ir.cli.runs import use_exact_loops
 from mmsr4ir.compat.checkpoint import load_from_local
+from mmsr4ir.engine.exact_loops import use_exact_loops
 from mmsr4ir.engine.resume import resume_point
 from mmsr4ir.models.distributed import unwrap
 from toys import toy_config

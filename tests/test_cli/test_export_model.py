@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from mmsr4ir.cli import export_model as tool
+from mmsr4ir.deployment import export_file
 from mmsr4ir.deployment.export import ExportPart
 from mmsr4ir.engine.build import build_model
 from toys import toy_config
@@ -105,13 +106,13 @@ def test_one_size(toy, tmp_path, capsys):
 
 
 def test_a_file_that_differs_is_not_kept(toy, tmp_path, monkeypatch):
-    load = tool.load_onnx
+    load = export_file.load_onnx
 
     def wrong(path):
         run = load(path)
         return lambda lr: {name: 1.01 * value for name, value in run(lr).items()}
 
-    monkeypatch.setattr(tool, 'load_onnx', wrong)
+    monkeypatch.setattr(export_file, 'load_onnx', wrong)
     out = tmp_path / 'sr.onnx'
     with pytest.raises(SystemExit, match=r'difference of 1.0e-02 is above --tolerance'):
         export(*toy, '--part', 'sr', '--out', out)

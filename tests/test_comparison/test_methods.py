@@ -2,7 +2,7 @@
 import pytest
 from mmengine.config import Config
 
-from mmsr4ir.comparison.methods import METHODS, BenchmarkError, plan_parts
+from mmsr4ir.comparison.methods import METHODS, ComparisonError, plan_parts
 from mmsr4ir.comparison.report import check_metric_group, main_metric
 
 CONFIG = 'configs/sr4ir/resnet18_edsr_tiny.py'
@@ -63,16 +63,16 @@ def test_settings_of_a_method_alone(cfg, tmp_path):
 
 
 def test_what_cannot_be_compared_is_refused(cfg, tmp_path):
-    with pytest.raises(BenchmarkError, match=r"unknown methods \['x2y'\].*'h2t'"):
+    with pytest.raises(ComparisonError, match=r"unknown methods \['x2y'\].*'h2t'"):
         plan_parts(cfg, ['x2y'], [0], tmp_path)
     cfg.benchmark = dict(h2l={})
-    with pytest.raises(BenchmarkError, match=r"benchmark.*unknown methods \['h2l'\]"):
+    with pytest.raises(ComparisonError, match=r"benchmark.*unknown methods \['h2l'\]"):
         plan_parts(cfg, ['h2t'], [0], tmp_path)
     cfg.load_from = 'a.pth'
-    with pytest.raises(BenchmarkError, match='load_from would replace .*init_cfg'):
+    with pytest.raises(ComparisonError, match='load_from would replace .*init_cfg'):
         plan_parts(cfg, ['h2t'], [0], tmp_path)
     cfg.model = dict(type='ImageClassifier')
-    with pytest.raises(BenchmarkError, match='ImageClassifier.*must|takes a config'):
+    with pytest.raises(ComparisonError, match='ImageClassifier.*must|takes a config'):
         plan_parts(cfg, ['h2t'], [0], tmp_path)
 
 
@@ -86,11 +86,11 @@ def test_the_metric_that_ranks(config, key):
     assert main_metric(cfg) == key
     check_metric_group(cfg, key)
     check_metric_group(cfg, 'sr/PSNR')
-    with pytest.raises(BenchmarkError, match='--metric cocco/bbox_mAP: .*sr/'):
+    with pytest.raises(ComparisonError, match='--metric cocco/bbox_mAP: .*sr/'):
         check_metric_group(cfg, 'cocco/bbox_mAP')
     cfg.test_evaluator = [e for e in cfg.test_evaluator if 'SRQuality' in e.type]
-    with pytest.raises(BenchmarkError, match='no task metric.*nothing to compare'):
+    with pytest.raises(ComparisonError, match='no task metric.*nothing to compare'):
         main_metric(cfg)
     cfg.test_evaluator = dict(type='OwnMetric')
-    with pytest.raises(BenchmarkError, match='--metric'):
+    with pytest.raises(ComparisonError, match='--metric'):
         main_metric(cfg)

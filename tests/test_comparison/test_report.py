@@ -12,7 +12,7 @@ from mmengine.config import Config
 from rich.console import Console
 
 from mmsr4ir.comparison.display import Display, position
-from mmsr4ir.comparison.methods import BenchmarkError, Part
+from mmsr4ir.comparison.methods import ComparisonError, Part
 from mmsr4ir.comparison.report import write_report
 from mmsr4ir.comparison.runner import PANELS, Progress
 from mmsr4ir.utils.files import write_json
@@ -195,7 +195,7 @@ def test_what_times_depend_on_is_that_of_their_trainings(works, tmp_path):
 
 def test_an_unknown_metric_is_named(works, tmp_path):
     with pytest.raises(
-            BenchmarkError, match=r"'mAcc'.*\['mIoU', 'sr/PSNR'\].*--metric"):
+            ComparisonError, match=r"'mAcc'.*\['mIoU', 'sr/PSNR'\].*--metric"):
         write_report(works, cfg(), METHODS, 'mAcc', SIZES, tmp_path)
 
 
@@ -203,7 +203,7 @@ def test_no_ground_truth_gives_no_number(works, tmp_path):
     for value in (float('nan'), -1.0):
         for work in works:
             write_json(work.part.folder / 'tested.json', dict(metrics={'mIoU': value}))
-        with pytest.raises(BenchmarkError, match='no ground truth'):
+        with pytest.raises(ComparisonError, match='no ground truth'):
             write(works, tmp_path)
 
 

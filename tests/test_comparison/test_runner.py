@@ -8,7 +8,7 @@ import pytest
 from mmengine.config import Config
 
 from mmsr4ir.comparison import plan_parts, run_parts, runner
-from mmsr4ir.comparison.methods import BenchmarkError
+from mmsr4ir.comparison.methods import ComparisonError
 
 # They leave the files of the real tools, and a line in a diary for each call.
 TRAIN = '''
@@ -137,10 +137,10 @@ def test_another_number_of_images_is_drawn_by_another_test(straw, tmp_path):
 
 def test_other_settings_are_not_mixed_with_finished_parts(straw):
     straw(['l2t'])
-    with pytest.raises(BenchmarkError, match='other settings.*--out'):
+    with pytest.raises(ComparisonError, match='other settings.*--out'):
         straw(['l2t'], options=dict(train_cfg=dict(max_epochs=9)))
     straw(['t2s'])
-    with pytest.raises(BenchmarkError, match=(
+    with pytest.raises(ComparisonError, match=(
             'remove .*/h2t/seed_0 and .*/t2s/seed_0 to train H→T seed 0 anew, and')):
         straw(['t2s'], options=dict(train_cfg=dict(max_epochs=9)))
 
@@ -154,7 +154,7 @@ def test_what_took_over_a_network_is_not_left_stale(straw, tmp_path):
         if trained:
             part, = [part for part in parts_of(['s2t'], out) if part.method == 's']
             run_parts([part], out)
-        with pytest.raises(BenchmarkError, match=(
+        with pytest.raises(ComparisonError, match=(
                 'S→T seed 0 was trained from another S seed 0 .*remove .*/s2t/seed')):
             straw(['s2t', 'l2t'])
     shutil.rmtree(out / 's2t/seed_0')
@@ -166,7 +166,7 @@ def test_what_took_over_a_network_is_not_left_stale(straw, tmp_path):
 def test_a_training_that_was_cut_off_keeps_its_networks(straw, tmp_path):
     straw(['s2t'], broken=['s2t'])
     shutil.rmtree(tmp_path / 'out/s/seed_0')
-    with pytest.raises(BenchmarkError, match='remove .*/s2t/seed_0 to train it anew'):
+    with pytest.raises(ComparisonError, match='remove .*/s2t/seed_0 to train it anew'):
         straw(['s2t'])
 
 
@@ -183,13 +183,13 @@ def test_results_of_early_versions_are_taken(straw, tmp_path):
 
 
 def test_a_misspelt_metric_is_named_after_the_first_test(straw, tmp_path):
-    with pytest.raises(BenchmarkError, match=(
+    with pytest.raises(ComparisonError, match=(
             r"H→T seed 0 has no metric 'mIou'; there are \['mIoU'\]: .*--metric")):
         straw(['h2t', 'l2t', 's2t'], metric='mIou')
     assert (tmp_path / 'diary.txt').read_text() == (
         'train s\ntrain h2t\ntest h2t\n')
     # The same without a training where that test was of an earlier start.
-    with pytest.raises(BenchmarkError, match="no metric 'mIou'"):
+    with pytest.raises(ComparisonError, match="no metric 'mIou'"):
         straw(['h2t', 'l2t', 's2t'], metric='mIou')
     assert (tmp_path / 'diary.txt').read_text() == ''
     works, _ = straw(['h2t', 'l2t', 's2t'], metric='mIoU')
@@ -212,7 +212,7 @@ def test_only_a_metric_that_is_surely_misspelt_stops(metric, metrics, known, tmp
         metrics=dict.fromkeys(metrics, 0.5))))
     team = runner.Team([part], 1, 8, 0, metric)
     if not known:
-        with pytest.raises(BenchmarkError, match='there are'):
+        with pytest.raises(ComparisonError, match='there are'):
             team.check_metric(part)
     else:
         team.check_metric(part)
@@ -229,12 +229,12 @@ def test_one_benchmark_at_a_time(straw, tmp_path):
     out = tmp_path / 'out'
     out.mkdir()
     with runner.locked(out) as lock:
-        with pytest.raises(BenchmarkError, match='is at work in'):
+        with pytest.raises(ComparisonError, match='is at work in'):
             straw(['l2t'])
         # A training that outlives its benchmark holds the folder too.
         child = subprocess.Popen(
             [sys.executable, '-c', 'input()'], stdin=subprocess.PIPE, pass_fds=[lock])
-    with pytest.raises(BenchmarkError, match='is at work in'):
+    with pytest.raises(ComparisonError, match='is at work in'):
         straw(['l2t'])
     child.communicate(b'\n')
     works, _ = straw(['l2t'])

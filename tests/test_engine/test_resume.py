@@ -9,9 +9,10 @@ from mmengine.config import Config
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.runner import save_checkpoint
 
-from mmsr4ir.cli.runs import use_exact_loops
 from mmsr4ir.engine.build import find_run
+from mmsr4ir.engine.exact_loops import use_exact_loops
 from mmsr4ir.engine.resume import ResumeError, is_whole, resume_point
+from mmsr4ir.utils.errors import ConfigError
 
 
 def work_dir(path, names=('epoch_1', 'epoch_2', 'epoch_3'), noted=None):
@@ -150,7 +151,7 @@ def test_the_exact_loops_take_the_place_of_mmengines(loop, kind):
 
 
 def test_one_kept_checkpoint_is_too_few():
-    with pytest.raises(SystemExit, match='removes the only checkpoint'):
+    with pytest.raises(ConfigError, match='removes the only checkpoint'):
         use_exact_loops(Config(dict(
             train_cfg=dict(by_epoch=True, max_epochs=1),
             default_hooks=dict(checkpoint=dict(max_keep_ckpts=1)))))

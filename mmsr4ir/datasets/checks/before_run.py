@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from mmengine.registry import DATASETS, DefaultScope
 
 from mmsr4ir.utils.configs import type_name
+from mmsr4ir.utils.errors import SR4IRError
 from mmsr4ir.utils.files import load_json
 
 from .images import image_problem
@@ -27,7 +28,7 @@ _NEEDED = dict(
                      bbox=list, area=int | float))
 
 
-class DataError(ValueError):
+class DataError(SR4IRError, ValueError):
     """Something is wrong with the data; the message names the file and the mend."""
 
 

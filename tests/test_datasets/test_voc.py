@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools.coco import COCO
 
-from mmsr4ir.cli import voc2coco as voc
+from mmsr4ir.datasets import voc
 
 TOOL = Path(__file__).parents[2] / 'tools/dataset_converters/voc2coco.py'
 
