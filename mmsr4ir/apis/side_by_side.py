@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mmsr4ir.compat.torch_parts import with_child
 from mmsr4ir.evaluation import SRQuality
 from mmsr4ir.models.degradations.paired_lr import PairedLR
 from mmsr4ir.models.image_space import to_uint8
@@ -63,9 +64,8 @@ class SideBySide:
         self.can_degrade = not isinstance(inferencer.model.degradation, PairedLR)
         # The same networks, but for S; their weights are not copied.
         self.interpolation = copy.copy(inferencer)
-        model = self.interpolation.model = copy.copy(inferencer.model)
-        model._modules = dict(
-            model._modules, sr=InterpolateUpsampler(self.scale, 'bilinear'))
+        self.interpolation.model = with_child(
+            inferencer.model, 'sr', InterpolateUpsampler(self.scale, 'bilinear'))
 
     def __call__(self, image: np.ndarray, factor: int | None) -> Comparison:
         """Compare.

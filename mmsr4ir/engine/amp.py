@@ -9,6 +9,7 @@ from mmengine.optim import AmpOptimWrapper as _AmpOptimWrapper
 from mmengine.optim import OptimWrapper
 from torch import nn
 
+from mmsr4ir.compat.mmengine_parts import init_amp_on_cpu
 from mmsr4ir.registry import OPTIM_WRAPPERS
 
 
@@ -47,12 +48,10 @@ class AmpOptimWrapper(_AmpOptimWrapper):
         if not hasattr(torch.amp, 'GradScaler'):
             raise RuntimeError('mixed precision on a CPU needs torch 2.3 or later, '
                                f'got {torch.__version__}')
-        # MMEngine's own constructor refuses a CPU.
-        OptimWrapper.__init__(self, **kwargs)
         options = dict(enabled=True)
-        self._scale_update_param = None
+        fixed_scale = None
         if isinstance(loss_scale, float):
-            self._scale_update_param = options['init_scale'] = loss_scale
+            fixed_scale = options['init_scale'] = loss_scale
         elif isinstance(loss_scale, dict):
             options.update(loss_scale)
         if dtype == 'bfloat16':
@@ -60,8 +59,8 @@ class AmpOptimWrapper(_AmpOptimWrapper):
         else:
             warnings.warn("float16 is slow on a CPU: dtype='bfloat16' is for training "
                           'there', stacklevel=2)
-        self.loss_scaler = torch.amp.GradScaler('cpu', **options)
-        self.cast_dtype = getattr(torch, dtype)
+        init_amp_on_cpu(self, torch.amp.GradScaler('cpu', **options),
+                        getattr(torch, dtype), fixed_scale, **kwargs)
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:

@@ -9,8 +9,9 @@ from datetime import timedelta
 
 import torch
 from mmengine.dist import all_gather_object, all_reduce_dict, get_world_size
-from mmengine.runner import BaseLoop, LogProcessor, Runner
+from mmengine.runner import LogProcessor, Runner
 
+from mmsr4ir.compat.mmengine_parts import is_training
 from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.models.recipes import Phase, active_phases
 from mmsr4ir.registry import LOG_PROCESSORS
@@ -126,7 +127,7 @@ class PhaseLogProcessor(LogProcessor):
         """What the line is about, and in a training when."""
         if mode == 'test':
             return 'Test'
-        if mode == 'val' and not isinstance(runner._train_loop, BaseLoop):
+        if mode == 'val' and not is_training(runner):
             return 'Val'  # not within a training
         at = (f'epoch {count(self._get_epoch(runner, mode), runner.max_epochs)}'
               if self.by_epoch else f'iter {count(runner.iter, runner.max_iters)}')

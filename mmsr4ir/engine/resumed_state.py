@@ -7,6 +7,7 @@ from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 
+from mmsr4ir.compat.mmengine_parts import loaded_from
 from mmsr4ir.utils.configs import config_values
 
 #: Parts of a config that a training depends on.
@@ -23,7 +24,8 @@ def check_state(runner: Runner, checkpoint: Mapping) -> None:
         ValueError: It has weights alone, updates other networks, or has averaged
             weights that nothing would take up.
     """
-    start = (f'To start from its weights: --cfg-options load_from={runner._load_from}, '
+    path = loaded_from(runner)
+    start = (f'To start from its weights: --cfg-options load_from={path}, '
              'without --resume')
     meta = checkpoint.get('meta')
     parts = dict(
@@ -36,19 +38,19 @@ def check_state(runner: Runner, checkpoint: Mapping) -> None:
     missing = [key for key, there in parts.items() if not there]
     if missing:
         raise ValueError(
-            f'checkpoint {runner._load_from} is not that of a training to go on with: '
+            f'checkpoint {path} is not that of a training to go on with: '
             f'it lacks {missing}, as a best_*.pth does and what was published. {start}')
     if isinstance(runner.optim_wrapper, OptimWrapperDict):
         found, own = set(checkpoint['optimizer']), set(runner.optim_wrapper.keys())
         if found != own:
             raise ValueError(
-                f'checkpoint {runner._load_from} is of a training that updates '
+                f'checkpoint {path} is of a training that updates '
                 f'{sorted(found)}, and the recipe of the config updates {sorted(own)}. '
                 f'{start}')
     if 'ema_state_dict' in checkpoint and not any(
             isinstance(hook, EMAHook) for hook in runner.hooks):
         raise ValueError(
-            f'the weights of checkpoint {runner._load_from} are averages (EMAHook), '
+            f'the weights of checkpoint {path} are averages (EMAHook), '
             'which a training without that hook would go on from: put the hook back '
             f'into the config. {start}')
 

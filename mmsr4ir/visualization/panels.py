@@ -1,17 +1,14 @@
 """The panels that a picture of one image is made of."""
-import inspect
-import types
 from collections.abc import Mapping, Sequence
-from functools import cache
 
 import cv2
 import numpy as np
 import torch
-from mmengine.dist import master_only
 from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 from torch import Tensor, nn
 
+from mmsr4ir.compat.mmengine_visualizer import in_every_process
 from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.models.image_space import extend_edges
 from mmsr4ir.models.sr4ir import SR4IR
@@ -19,8 +16,6 @@ from mmsr4ir.models.sr4ir import SR4IR
 from .drawing import Annotator, titled, zoom_to
 
 PANELS = ('hr', 'lr', 'sr', 'prediction', 'truth', 'error', 'tdp')
-# What a method that only the first process runs consists of.
-_FIRST_PROCESS_ONLY = master_only(print).__code__
 
 
 def error_map(sr: np.ndarray, hr: np.ndarray) -> np.ndarray:
@@ -175,26 +170,3 @@ def copy_without_backends(runner: Runner, metainfo: dict | None) -> Visualizer:
         name='picture_grid', vis_backends=None, **cfg)
     visualizer.dataset_meta = metainfo
     return visualizer
-
-
-@cache
-def in_every_process(visualizer: type) -> type:
-    """Make a visualizer that draws in each process of a distributed run.
-
-    MMEngine's draws in the first process only and returns None in the others.
-    """
-    def free(function):
-        restricted = getattr(function, '__code__', None) is _FIRST_PROCESS_ONLY
-        return function.__wrapped__ if restricted else function
-
-    freed = {}
-    for name in dir(visualizer):
-        member = inspect.getattr_static(visualizer, name)
-        if isinstance(member, property):
-            freed[name] = property(free(member.fget), free(member.fset))
-        elif isinstance(member, staticmethod):
-            freed[name] = staticmethod(free(member.__func__))
-        elif free(member) is not member:
-            freed[name] = free(member)
-    return types.new_class(
-        visualizer.__name__, (visualizer, ), exec_body=lambda ns: ns.update(freed))

@@ -11,7 +11,6 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS, MODELS
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
-from mmengine.visualization import Visualizer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import Dataset
 
@@ -20,7 +19,6 @@ from mmsr4ir.engine.hooks.picture_grid_hook import PictureGridHook, choose_image
 from mmsr4ir.visualization.panels import (
     colour_map,
     error_map,
-    in_every_process,
     judged_image,
     tdp_map,
 )
@@ -273,24 +271,6 @@ def test_colours_and_errors():
     black, middle, bright = colour_map(np.array([[0, 1.5, 3]]))[0].sum(-1).astype(int)
     assert black < 20 < middle < bright and bright > 400
     assert colour_map(np.zeros((2, 2))).max() < 20
-
-
-def test_a_visualizer_draws_in_the_other_processes_too(monkeypatch):
-    import mmengine.dist.utils
-    monkeypatch.setattr(mmengine.dist.utils, 'is_main_process', lambda: False)
-    image = np.zeros((20, 30, 3), np.uint8)
-    box = torch.tensor([[5, 5, 20, 15]])
-    plain, everywhere = Visualizer(), in_every_process(Visualizer)(name='mine')
-    for visualizer in (plain, everywhere):
-        visualizer.dataset_meta = dict(classes=('a', ))
-        visualizer.set_image(image)
-        visualizer.draw_bboxes(box, edge_colors='r')
-    assert plain.get_image() is None and plain.dataset_meta is None
-    assert everywhere.dataset_meta == dict(classes=('a', ))
-    drawn = everywhere.get_image()
-    assert drawn.shape == image.shape and drawn[..., 0].max() > 100
-    features = everywhere.draw_featmap(torch.rand(3, 4, 4))
-    assert features.shape == (4, 4, 3)
 
 
 CONFIG = """

@@ -4,6 +4,7 @@ from mmengine.logging import print_log
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import IterBasedTrainLoop, Runner
 
+from mmsr4ir.compat.mmengine_parts import accumulative_counts
 from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.models.recipes import active_phases
 from mmsr4ir.registry import HOOKS
@@ -63,7 +64,7 @@ class AlternateTrainingHook(Hook):
                     f'recipe phase {phase.name!r} updates {sorted(missing)}, which has '
                     'no optimizer: give optim_wrapper=dict(constructor='
                     "'mmsr4ir.PerNetworkOptimWrapperConstructor', sr=..., task=...)")
-            counts = {name: wrappers[name]._accumulative_counts
+            counts = {name: accumulative_counts(wrappers[name])
                       for name in phase.update}
             if len(set(counts.values())) > 1:  # one backward pass serves them all
                 raise ValueError(

@@ -5,6 +5,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from mmsr4ir.compat.mmengine_parts import is_resumed
 from mmsr4ir.engine.resumed_state import check_state, config_changes, keep_to_own_best
 from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.models.weights import mismatch
@@ -38,7 +39,7 @@ class CheckpointMatchHook(Hook):
         if not isinstance(checkpoint, dict):
             raise ValueError(f'the file holds a {type(checkpoint).__name__} and is no '
                              'checkpoint')
-        if runner._resume:
+        if is_resumed(runner):
             check_state(runner, checkpoint)
             keep_to_own_best(runner, checkpoint)
             changes = config_changes(runner, checkpoint)

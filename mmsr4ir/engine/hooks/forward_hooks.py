@@ -101,7 +101,7 @@ def find_part(model: SR4IR, name: str) -> nn.Module:
     try:
         if network not in NETWORKS:
             raise AttributeError(f'it is in none of {list(NETWORKS)}')
-        part = unwrap(model._modules[network]).get_submodule(inner)
+        part = unwrap(model.get_submodule(network)).get_submodule(inner)
     except AttributeError as error:
         raise ValueError(f'modules: the model has no {name!r}: {error}') from error
     tapped = model.features and model.features.module

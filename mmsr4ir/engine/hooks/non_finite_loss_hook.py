@@ -7,6 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import MessageHub, print_log
 from mmengine.runner import Runner, find_latest_checkpoint
 
+from mmsr4ir.compat.mmengine_parts import is_resumed, loaded_from
 from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.registry import HOOKS
 
@@ -61,8 +62,8 @@ class NonFiniteLossHook(Hook):
                       'current', logging.WARNING)
             return
         last = find_latest_checkpoint(runner.work_dir)
-        if last is None and runner._resume:  # into another folder
-            last = runner._load_from
+        if last is None and is_resumed(runner):  # into another folder
+            last = loaded_from(runner)
         raise FloatingPointError(
             f'{where}. Training stopped and this state was not saved. '
             + (f'The last good checkpoint is {last}.' if last else
