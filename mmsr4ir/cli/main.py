@@ -2,6 +2,8 @@
 import importlib
 import sys
 
+from .command import command
+
 #: The module in :mod:`mmsr4ir.cli` and what it does, by the name of the command.
 COMMANDS = {
     'train': ('train', 'train the networks of a config'),
@@ -14,6 +16,7 @@ COMMANDS = {
     'web': ('web_demo', 'serve a page to drop an image on'),
     'demo': ('embedded_demo', 'train, test and draw on the embedded data'),
     'make-textured-shapes': ('make_textured_shapes', 'write the embedded data'),
+    'run': ('run', 'run a tool of another package, such as mmdet::test.py'),
     'print-config': ('print_config', 'print a config with all that it inherits'),
     'flops': ('get_flops', 'count parameters and FLOPs'),
     'benchmark-train': ('benchmark_train', 'time a training iteration'),
@@ -26,6 +29,7 @@ COMMANDS = {
 }
 
 
+@command
 def main() -> None:
     """Run the command that the first argument names, with the rest as its own."""
     if len(sys.argv) < 2 or sys.argv[1] in ('-h', '--help'):

@@ -4,6 +4,7 @@ from mmengine.dist import all_reduce, get_world_size
 from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
 from torch import nn
 
+from mmsr4ir.compat.mmengine_parts import set_inner_count
 from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
@@ -33,7 +34,7 @@ class AccumulatingOptimWrappers(OptimWrapperDict):
             accumulated = state.pop('accumulated', None)
             if accumulated:
                 wrapper = self[name]
-                wrapper._inner_count = accumulated['count']
+                set_inner_count(wrapper, accumulated['count'])
                 for parameter, gradient in zip(
                         _parameters(wrapper), accumulated['gradients'], strict=True):
                     parameter.grad = None if gradient is None else gradient.to(
@@ -66,6 +67,10 @@ def _parameters(wrapper: OptimWrapper) -> list[nn.Parameter]:
             for parameter in group['params']]
 
 
+# Settings of mixed precision.
+_SHARED = ('type', 'loss_scale', 'dtype')
+
+
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class PerNetworkOptimWrapperConstructor:
     """Build one optimizer for each named child of the model.
@@ -73,7 +78,8 @@ class PerNetworkOptimWrapperConstructor:
     Each entry is a full ``optim_wrapper`` config, taken as it stands in the task
     library's own config: with ``paramwise_cfg``, ``clip_grad`` and a ``constructor``
     of its own, such as layer-wise decay. A network that the model's recipe never
-    updates gets no optimizer, so that one config serves every recipe.
+    updates gets no optimizer, so that one config serves every recipe. ``type``,
+    ``loss_scale`` and ``dtype`` beside the networks are for each of them.
 
     Args:
         optim_wrapper_cfg: Config by the name of the network.
@@ -89,7 +95,13 @@ class PerNetworkOptimWrapperConstructor:
             raise ValueError(
                 'paramwise_cfg stands beside the networks: put it into the entry of '
                 f'the network that it is for ({list(optim_wrapper_cfg)})')
-        self.cfg = optim_wrapper_cfg
+        # OpenMMLab's tools set these beside the networks for --amp: they are for each.
+        shared = {key: optim_wrapper_cfg[key] for key in _SHARED
+                  if key in optim_wrapper_cfg}
+        if shared.get('type') == 'AmpOptimWrapper':
+            shared['type'] = 'mmsr4ir.AmpOptimWrapper'
+        self.cfg = {name: dict(cfg, **shared) for name, cfg in optim_wrapper_cfg.items()
+                    if name not in _SHARED}
 
     def __call__(self, model: nn.Module) -> AccumulatingOptimWrappers:
         """Build the optimizers of a model, wrapped for distribution or not."""

@@ -264,3 +264,19 @@ def test_a_checkpoint_of_another_architecture_is_refused(
         PYTHON, 'tools/test.py', CONFIG, tmp_path / 'none.pth', '--work-dir', tmp_path,
         *tiny_options(coco_root), ok=False)
     assert process.stdout.endswith('none.pth does not exist\n')
+
+
+@pytest.mark.slow
+def test_a_tool_of_mmdet_tests_a_checkpoint(trained, tmp_path, coco_root, tiny_options,
+                                            run_tool):
+    """mmdet's test.py imports mmcv.ops before it reads custom_imports."""
+    code = ("import sys; sys.argv[0] = 'mmsr4ir'; "
+            'from mmsr4ir.cli.main import main; main()')
+    text = run_tool(
+        PYTHON, '-c', code, 'run', 'mmdet::test.py', CONFIG,
+        trained[0] / 'epoch_2.pth', '--work-dir', tmp_path,
+        *tiny_options(coco_root), fresh=True).stdout
+    assert 'Test | coco/bbox_mAP: ' in text and 'sr/PSNR: ' in text
+    text = run_tool(
+        PYTHON, '-c', code, 'run', 'mmdet::nothing.py', ok=False, fresh=True).stdout
+    assert text.splitlines()[-1].startswith('error: there is no script ')

@@ -10,7 +10,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import nn
 from torch.nn import functional as F
 
-from mmsr4ir.engine import AmpOptimWrapper
+from mmsr4ir.engine import AmpOptimWrapper, PerNetworkOptimWrapperConstructor
 from mmsr4ir.models import sr4ir
 from mmsr4ir.models.updates import PhaseUpdate
 from mmsr4ir.registry import MODELS
@@ -202,6 +202,16 @@ def test_a_nan_in_one_loss_of_several_takes_the_whole_phase_back(bad):
         assert torch.equal(parameter.grad, gradient)
     after = snapshot(model)
     assert all(torch.equal(after[k], before[k]) for k in before if 'task.' in k)
+
+
+def test_mixed_precision_beside_the_networks_is_for_each():
+    """As OpenMMLab's tools set it for --amp."""
+    optimizer = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))
+    wrappers = PerNetworkOptimWrapperConstructor(dict(
+        type='AmpOptimWrapper', loss_scale='dynamic', sr=optimizer, task=optimizer,
+    ))(build())
+    assert {name: type(wrapper) for name, wrapper in wrappers.items()} == dict(
+        sr=AmpOptimWrapper, task=AmpOptimWrapper)
 
 
 def test_a_scale_is_not_looked_for_in_a_checkpoint_without_one():
