@@ -1,0 +1,70 @@
+"""Errors that a user can fix, and what the command lines make of them."""
+import ast
+import builtins
+import faulthandler
+import json
+from pathlib import Path
+
+import pytest
+from torch.distributed.elastic.multiprocessing.errors import record
+
+import mmsr4ir
+from mmsr4ir.cli.command import command
+from mmsr4ir.utils.errors import ConfigError
+
+
+def test_every_error_is_one_of_ours_and_a_builtin_one():
+    found = {}
+    for path in Path(mmsr4ir.__file__).parent.rglob('*.py'):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and node.name.endswith('Error'):
+                found[node.name] = [ast.unparse(base) for base in node.bases]
+    assert found.pop('SR4IRError') == ['Exception'] and len(found) > 12
+    for name, bases in found.items():
+        if name.startswith('_'):  # leaves a forward pass, and meets no user
+            assert bases == ['Exception']
+        else:
+            ours, builtin = bases
+            assert ours == 'SR4IRError' and issubclass(getattr(builtins, builtin),
+                                                       Exception), name
+
+
+@pytest.mark.parametrize('error, message', [
+    (ConfigError('recipe: add one'), 'error: recipe: add one'),
+    (FileNotFoundError(2, 'No such file', 'a.py'),
+     "error: [Errno 2] No such file: 'a.py'")])
+def test_a_command_says_in_one_line_what_a_user_can_fix(error, message):
+    @command
+    def main(number: int) -> int:
+        if number:
+            raise error
+        return 7
+
+    assert main(0) == 7
+    with pytest.raises(SystemExit) as end:
+        main(number=1)
+    assert end.value.code == message
+
+
+def test_a_bug_keeps_its_traceback():
+    @command
+    def main() -> None:
+        raise ValueError('of no user')
+
+    with pytest.raises(ValueError, match='of no user'):
+        main()
+
+
+def test_the_launcher_of_several_processes_is_told_as_well(tmp_path, monkeypatch):
+    monkeypatch.setattr(faulthandler, 'enable', lambda **_: None)  # of this process
+    monkeypatch.setenv('TORCHELASTIC_ERROR_FILE', str(tmp_path / 'error.json'))
+
+    @command
+    @record
+    def main() -> None:
+        raise ConfigError('recipe: add one')
+
+    with pytest.raises(SystemExit, match='^error: recipe: add one$'):
+        main()
+    told = json.loads((tmp_path / 'error.json').read_text())['message']['message']
+    assert told == 'ConfigError: recipe: add one'
