@@ -12,7 +12,7 @@ class DumpPredictions(DumpResults):
     """
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keep everything of each sample but ``images``."""
+        """Keep everything of each sample except ``images``."""
         super().process(data_batch, [
             {key: value for key, value in sample.items() if key != 'images'}
             for sample in data_samples

@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
+from mmsr4ir.models.image_space import image_size
 from mmsr4ir.models.weights import WeightsError
 from mmsr4ir.registry import METRICS
 
@@ -44,12 +45,12 @@ class SRQuality(BaseMetric):
         prefix: As in :class:`mmengine.evaluator.BaseMetric`.
 
     Raises:
-        ValueError: A metric or ``convert_to`` is unknown, an image is too small, or
-            there is no HR image (the input is LR), which all but NIQE need.
-        WeightsError: LPIPS is asked for and AlexNet's weights can neither be found nor
-            fetched. That is known before a training starts.
-        ImportError: If a metric but LPIPS is asked for and mmagic is not installed, or
-            LPIPS and the package ``lpips`` is not.
+        ValueError: If a metric or ``convert_to`` is unknown, an image is too small, or
+            there is no HR image (the input is LR), which all metrics except NIQE need.
+        WeightsError: If ``metrics`` has LPIPS, and AlexNet's weights can neither be
+            found nor fetched. That is known before a training starts.
+        ImportError: If ``metrics`` has LPIPS and the package ``lpips`` is not
+            installed, or another metric and mmagic is not.
     """
 
     default_prefix = 'sr'
@@ -88,15 +89,15 @@ class SRQuality(BaseMetric):
                     f'SRQuality: there is no HR image to compare with for {needing}: '
                     "the input is LR (LRTestLoop). Set metrics=['NIQE'], or leave "
                     'SRQuality out of test_evaluator')
-            self.check_size(*sr.shape[-2:])
+            self.check_size(*image_size(sr))
             values = self.measure(sr, hr)
             self.results.append(tuple(values[name] for name in self.metrics))
 
     def check_size(self, height: int, width: int) -> None:
-        """See that enough of an image is left after the crop.
+        """Check that enough of an image is left after the crop.
 
         Raises:
-            ValueError: It is not.
+            ValueError: If an image of this size is too small for one of the metrics.
         """
         left = [max(0, length - 2 * self.crop_border) for length in (height, width)]
         for name in self.metrics:
@@ -115,25 +116,31 @@ class SRQuality(BaseMetric):
         """Measure one image.
 
         Args:
-            sr: (3, H, W), uint8, RGB, as ``hr``, which NIQE does without.
+            sr: (3, H, W), uint8, RGB.
+            hr: (3, H, W), uint8, RGB; None if NIQE is the only metric.
 
         Returns:
             dict[str, float]: The metrics by name; NIQE is NaN where it has none.
         """
-        psnr, ssim, niqe = map(self.functions.get, ('psnr', 'ssim', 'niqe'))
         border = self.crop_border
-        images = [image.permute(1, 2, 0).cpu().numpy() for image in (sr, hr)
-                  if image is not None]
-        how = dict(crop_border=border, convert_to=self.convert_to, channel_order='rgb')
-        functions = dict(
-            PSNR=lambda: min(psnr(*images, **how), 100.0),
-            SSIM=lambda: ssim(*images, **how),
-            LPIPS=lambda: lpips_distance(self.lpips, *(
-                image[:, border:image.shape[1] - border, border:image.shape[2] - border]
-                for image in (sr, hr))),
-            NIQE=lambda: _or_nan(partial(
-                niqe, images[0][..., ::-1], border, convert_to='gray')))
-        return {name: float(functions[name]()) for name in self.metrics}
+        pair = [image for image in (sr, hr) if image is not None]
+        images = [image.permute(1, 2, 0).cpu().numpy() for image in pair]
+        values = {}
+        for name in self.metrics:
+            if name == 'LPIPS' and self.lpips is not None:
+                height, width = image_size(sr)
+                value = lpips_distance(self.lpips, *(
+                    image[:, border:height - border, border:width - border]
+                    for image in pair))
+            elif name == 'NIQE':
+                value = _or_nan(partial(self.functions['niqe'], images[0][..., ::-1],
+                                        border, convert_to='gray'))
+            else:
+                value = self.functions[name.lower()](
+                    *images, crop_border=border, convert_to=self.convert_to,
+                    channel_order='rgb')
+            values[name] = min(float(value), 100.0) if name == 'PSNR' else float(value)
+        return values
 
     def compute_metrics(self, results: list[tuple[float, ...]]) -> dict[str, float]:
         """Average over the images, by the names of the metrics.
@@ -171,10 +178,11 @@ def mmagic_functions(names: Sequence[str]) -> dict[str, Callable]:
 
 
 def lpips_network() -> nn.Module:
-    """The network of LPIPS: AlexNet's features and how much each channel counts.
+    """Build the network of LPIPS: AlexNet's features and a weight of each channel.
 
     Raises:
-        WeightsError: AlexNet's weights are neither in torch's cache nor to be fetched.
+        WeightsError: If AlexNet's weights are not in torch's cache and cannot be
+            fetched.
         ImportError: If the package ``lpips`` is not installed.
     """
     try:
@@ -202,13 +210,19 @@ def lpips_network() -> nn.Module:
 
 
 def lpips_distance(network: nn.Module, sr: Tensor, hr: Tensor) -> float:
-    """LPIPS of two images, both (3, H, W), uint8, RGB, on the device they are on."""
+    """Compute LPIPS of two images on the device that they are on.
+
+    Args:
+        network: As :func:`lpips_network` builds it.
+        sr: (3, H, W), uint8, RGB.
+        hr: (3, H, W), uint8, RGB.
+    """
     sr, hr = (image[None].float() / 127.5 - 1 for image in (sr, hr))
     return network.to(sr.device)(sr, hr).item()
 
 
 def _or_nan(niqe) -> float:
-    """NIQE, or NaN where fewer than two blocks of the image have statistics."""
+    """Return NIQE, or NaN where fewer than two blocks have statistics."""
     with warnings.catch_warnings(), np.errstate(all='ignore'):
         warnings.simplefilter('ignore', RuntimeWarning)
         try:

@@ -8,7 +8,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from .degradations.degradation import ImageByImage
-from .image_space import extend_edges
+from .image_space import extend_edges, image_size
 from .losses import valid_mask
 
 _ENLARGED = 1.05  # less is rounding
@@ -21,7 +21,8 @@ class Batch:
     Attributes:
         inputs: (N, 3, H', W'), the task network's normalised HR input; H' = H and
             W' = W without ``model.task_resize``.
-        samples: The task's data samples, as ``inputs`` have them.
+        samples: The task's data samples, as ``inputs`` have them; None if a prediction
+            is made without any.
         sizes: (height, width) of each image before padding, in pixels.
         hr: (N, 3, H, W), RGB, [0, 1]; the padding repeats the edge pixels.
         lr: (N, 3, ceil(H / scale), ceil(W / scale)), RGB, [0, 1].
@@ -30,7 +31,7 @@ class Batch:
     """
 
     inputs: Tensor
-    samples: list
+    samples: Sequence | None
     sizes: list[tuple[int, int]]
     hr: Tensor
     lr: Tensor
@@ -40,12 +41,12 @@ class Batch:
     @property
     def full(self) -> tuple[int, int]:
         """(height, width) with padding, in pixels."""
-        return tuple(self.hr.shape[-2:])
+        return image_size(self.hr)
 
     @property
     def task_full(self) -> tuple[int, int]:
         """(height, width) of what the task network gets, with padding, in pixels."""
-        return tuple(self.inputs.shape[-2:])
+        return image_size(self.inputs)
 
     @cached_property
     def mask(self) -> Tensor | None:
@@ -54,7 +55,7 @@ class Batch:
 
     @cached_property
     def task_mask(self) -> Tensor | None:
-        """The same of what the task network gets."""
+        """(N, 1, H', W'), the same of what the task network gets."""
         return valid_mask(
             self.task_sizes or self.sizes, self.task_full, self.inputs)
 
@@ -74,9 +75,9 @@ def make_batch(model, inputs: Tensor, samples: Sequence | None) -> Batch:
         model.checked_sizes = True
         warn_of_enlarged(samples or ())
     inputs = inputs.contiguous(memory_format=model.memory_format)
-    full = tuple(inputs.shape[-2:])
-    sizes = [tuple(s.metainfo.get('img_shape', full)[:2])
-             for s in samples] if samples else [full] * len(inputs)
+    full = image_size(inputs)
+    sizes = [shown_size(sample, full) for sample in samples
+             ] if samples else [full] * len(inputs)
     hr = model.image_space.to_image(inputs)
     if model.task_resize:  # the padding of T is added after its resize
         hr = hr[..., :max(h for h, _ in sizes), :max(w for _, w in sizes)]
@@ -84,7 +85,7 @@ def make_batch(model, inputs: Tensor, samples: Sequence | None) -> Batch:
     extended = extend_edges(
         hr, sizes, model.degradation.scale, mirror=model.count_padding)
     if model.task_resize:
-        full = tuple(extended.shape[-2:])
+        full = image_size(extended)
     # Some degradations draw for each image, and must not see its padding.
     each = (sizes, samples or ()) if isinstance(model.degradation, ImageByImage) else ()
     lr = model.degradation(extended, *each)
@@ -94,17 +95,31 @@ def make_batch(model, inputs: Tensor, samples: Sequence | None) -> Batch:
     return model.task_resize(batch, model.training) if model.task_resize else batch
 
 
-def correct_sizes(preprocessor: nn.Module, args: tuple) -> None:
-    """See that each sample's ``img_shape`` is the size of its image.
+def shown_size(sample, default: tuple[int, int]) -> tuple[int, int]:
+    """Return the size of a data sample's image without padding.
 
-    Not all transforms keep it up to date, such as torchvision's in mmpretrain, and what
-    lies beyond it is taken for padding. A hook to be run before a preprocessor.
+    Args:
+        sample: A data sample of the task.
+        default: The size where the sample does not tell its ``img_shape``.
+
+    Returns:
+        tuple[int, int]: (height, width) in pixels.
+    """
+    height, width = sample.metainfo.get('img_shape', default)[:2]
+    return height, width
+
+
+def correct_sizes(preprocessor: nn.Module, args: tuple) -> None:
+    """Set each sample's ``img_shape`` to the size of its image.
+
+    Some transforms do not update it, such as torchvision's in mmpretrain, and whatever
+    lies beyond it is taken for padding. This is a forward pre-hook of a preprocessor.
     """
     data = args[0]
     for image, sample in zip(data['inputs'], data.get('data_samples') or (),
                              strict=False):
-        size = tuple(image.shape[-2:])
-        if tuple(sample.metainfo.get('img_shape', size)[:2]) != size:
+        size = image_size(image)
+        if shown_size(sample, size) != size:
             sample.set_metainfo(dict(img_shape=size))
 
 

@@ -10,8 +10,8 @@ from mmengine.model import (
 )
 from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmsr4ir.compat.torch_parts import BatchNorm
 from mmsr4ir.registry import MODEL_WRAPPERS
 
 
@@ -39,16 +39,16 @@ class SeparateDistributedDataParallel(MMSeparateDistributedDataParallel):
 
     def train_step(self, data: dict, optim_wrapper: OptimWrapperDict
                    ) -> dict[str, Tensor]:
-        """One iteration of the model, see its ``train_step``."""
+        """Run one iteration of the model, see :meth:`SR4IR.train_step`."""
         logs = super().train_step(data, optim_wrapper)
         all_reduce_params(running_statistics(self.module), op='mean')
         return logs
 
 
 def running_statistics(network: nn.Module) -> Iterator[Tensor]:
-    """The running means and variances that a training changes."""
+    """Yield the running means and variances that a training changes."""
     for module in network.modules():
-        if isinstance(module, _BatchNorm) and module.training:
+        if isinstance(module, BatchNorm) and module.training:
             yield from (buffer for buffer in module.buffers()
                         if torch.is_floating_point(buffer))
 
@@ -80,5 +80,5 @@ def _add_wrapper(wrapper: nn.Module, state_dict: dict, prefix: str, *args) -> No
 def unwrap(network: nn.Module) -> nn.Module:
     """Return a network without the wrappers of distributed training and of TTA."""
     while is_model_wrapper(network) or isinstance(network, BaseTTAModel):
-        network = network.module
+        network = network.get_submodule('module')
     return network

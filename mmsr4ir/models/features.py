@@ -2,6 +2,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmsr4ir.utils.errors import SR4IRError
@@ -30,10 +31,10 @@ class FeatureTap:
         layer: Dotted name of a module in it.
 
     Raises:
-        ValueError: The network has no such module.
+        ValueError: If the task network has no module called ``layer``.
     """
 
-    def __init__(self, task: nn.Module, layer: str) -> None:
+    def __init__(self, task: BaseModel, layer: str) -> None:
         self.task = task
         self.layer = layer
         modules = dict(task.named_modules())
@@ -54,7 +55,8 @@ class FeatureTap:
             tuple[Tensor, ...]: The outputs, level by level.
 
         Raises:
-            NotReachedError: ``extract_feat`` does not come through the module.
+            NotReachedError: If ``extract_feat`` of the task network does not call the
+                module.
         """
 
         def stop(module, args, output):
@@ -80,7 +82,9 @@ class FeatureTap:
 def frozen(network: nn.Module, keep_mode: bool = False) -> Iterator[None]:
     """Put a network in eval mode without gradients, and back to what it was.
 
-    With ``keep_mode`` its mode stays as it is.
+    Args:
+        network: The network.
+        keep_mode: Whether its mode stays as it is.
 
     Every parameter's ``requires_grad`` and every module's mode are restored one by
     one, also after an exception, so that a backbone's frozen stages stay frozen.

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from mmengine.model import BaseDataPreprocessor
+from torch import Tensor
 
 
 class ImageSpace:
@@ -20,17 +21,24 @@ class ImageSpace:
             the preprocessor turns RGB into BGR.
     """
 
-    def __init__(self, preprocessor: nn.Module, cfg: dict) -> None:
+    def __init__(self, preprocessor: BaseDataPreprocessor, cfg: dict) -> None:
         self.preprocessor = preprocessor
         self.is_rgb = bool(cfg.get('bgr_to_rgb') or cfg.get('to_rgb'))
         self._checked = False
         self._loads_rgb = bool(cfg.get('rgb_to_bgr'))
 
     def to_image(self, inputs: Tensor) -> Tensor:
-        """Turn normalised inputs (N, 3, H, W) into RGB images in [0, 1].
+        """Turn normalised inputs into images.
+
+        Args:
+            inputs: (N, 3, H, W), normalised as the task network expects.
+
+        Returns:
+            Tensor: (N, 3, H, W), RGB, [0, 1].
 
         Raises:
-            ValueError: The first inputs are no images, see :func:`check_range`.
+            ValueError: If the first inputs do not have the values of images, see
+                :func:`check_range`.
         """
         if self._normalises:
             inputs = inputs * self.preprocessor.std + self.preprocessor.mean
@@ -52,27 +60,43 @@ class ImageSpace:
         return (image if self._loads_rgb else image.flip(0)) * 255
 
     def from_loaded(self, pixels: Tensor) -> Tensor:
-        """Turn pixels (3, H, W) as they are loaded, 0 to 255, into (1, 3, H, W) inputs.
+        """Turn one loaded image into normalised inputs.
+
+        Args:
+            pixels: (3, H, W), 0 to 255, in the order of the channels of a loaded image.
+
+        Returns:
+            Tensor: (1, 3, H, W).
         """
         return self.to_input(self.loaded_to_image(pixels)[None])
 
     def loaded_to_image(self, pixels: Tensor) -> Tensor:
-        """Undo :meth:`to_loaded`: RGB, [0, 1]."""
+        """Undo :meth:`to_loaded`: return (3, H, W), RGB, [0, 1]."""
         return (pixels if self._loads_rgb else pixels.flip(0)) / 255
 
     @property
     def _normalises(self) -> bool:
-        return getattr(self.preprocessor, '_enable_normalize', False)
+        return hasattr(self.preprocessor, 'mean')
+
+
+def image_size(image: Tensor) -> tuple[int, int]:
+    """Return (height, width) of images (..., H, W), in pixels."""
+    height, width = image.shape[-2:]
+    return height, width
 
 
 def check_range(images: Tensor) -> None:
-    """See that images have the values 0 to 255, here divided by 255.
+    """Check that images have the values 0 to 255, here divided by 255.
 
     Augmentations may overshoot, and an image may be black: only fractions of the first
     three of the 256 values cannot be an image.
 
+    Args:
+        images: (N, 3, H, W), which should be in [0, 1].
+
     Raises:
-        ValueError: The pipeline has normalised the images already, or divided by 255.
+        ValueError: If the pipeline has normalised the images already, or divided them
+            by 255.
     """
     values = images.detach() * 255
     if values.abs().amax() < 3 and (values - values.round()).abs().amax() > 0.05:
@@ -88,8 +112,8 @@ def extend_edges(images: Tensor, sizes: Sequence[tuple[int, int]] = (),
                  multiple: int = 1, least: int = 1, mirror: bool = False) -> Tensor:
     """Fill the padding with each image's own edge pixels.
 
-    What stands in the padding would otherwise bleed into the image at its border, when
-    it is down-sampled and restored.
+    The values in the padding would otherwise bleed into the image at its border when
+    the image is down-sampled and restored.
 
     Args:
         images: (N, C, H, W).
@@ -129,5 +153,5 @@ def _mirror(image: Tensor, height: int, width: int) -> Tensor:
 
 
 def to_uint8(image: Tensor) -> Tensor:
-    """Round an image in [0, 1] to the values that a file can hold."""
+    """Round an image (..., H, W) in [0, 1] to uint8, the values of a file."""
     return (image.detach().clamp(0, 1) * 255).round().to(torch.uint8)

@@ -33,8 +33,8 @@ def valid_mask(sizes: Sequence[tuple[int, int]], full: tuple[int, int], x: Tenso
 
     def inside(length: int, axis: int) -> Tensor:
         # A cell that an image covers in part belongs to the image.
-        ends = [-(-size[axis] * length // full[axis]) for size in sizes]
-        ends = torch.tensor(ends, device=x.device)
+        ends = torch.tensor([-(-size[axis] * length // full[axis]) for size in sizes],
+                            device=x.device)
         return torch.arange(length, device=x.device) < ends[:, None]
 
     rows, columns = inside(x.shape[-2], 0), inside(x.shape[-1], 1)
@@ -42,7 +42,7 @@ def valid_mask(sizes: Sequence[tuple[int, int]], full: tuple[int, int], x: Tenso
 
 
 def image_mean(x: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean over each image's valid part, then over the batch.
+    """Average over each image's valid part, then over the batch.
 
     Args:
         x: (N, C, h, w), or (N, ...) without a mask.
@@ -58,7 +58,7 @@ def image_mean(x: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def _full(x: Tensor) -> Tensor:
-    """In single precision at least: half would round the differences away."""
+    """Convert to single precision at least: half would round the differences away."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
@@ -75,6 +75,9 @@ class PixelLoss(nn.Module):
 
     Args:
         criterion: ``'l1'`` (the paper's) or ``'l2'`` (squared).
+
+    Raises:
+        ValueError: If ``criterion`` is none of the two.
     """
 
     def __init__(self, criterion: str = 'l1') -> None:
@@ -82,7 +85,16 @@ class PixelLoss(nn.Module):
         self.distance = _distance(criterion)
 
     def forward(self, sr: Tensor, hr: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Compare ``sr`` with ``hr``, both (N, 3, H, W), RGB, [0, 1]."""
+        """Compare SR images with HR images.
+
+        Args:
+            sr: (N, 3, H, W), RGB, [0, 1] except for overshoots.
+            hr: (N, 3, H, W), RGB, [0, 1].
+            mask: (N, 1, H, W), 1 on the images and 0 on padding; None without any.
+
+        Returns:
+            Tensor: A scalar.
+        """
         return image_mean(self.distance(sr, hr), mask)
 
 
@@ -111,7 +123,8 @@ class TDPLoss(nn.Module):
             network in training is the judge.
 
     Raises:
-        ValueError: No level, or another number of weights than of levels.
+        ValueError: If ``levels`` is empty, ``weights`` does not have as many entries
+            as ``levels``, or ``criterion`` or ``teacher`` is none of the above.
     """
 
     def __init__(self, layer: str = 'backbone', levels: Sequence[int] = (-1, ),
@@ -139,14 +152,14 @@ class TDPLoss(nn.Module):
                 'the checkpoint of a run of H->T')
 
     def check_levels(self, outputs: Sequence[Tensor | None]) -> None:
-        """See that every level exists.
+        """Check that every level exists.
 
         Args:
             outputs: The outputs of the layer.
 
         Raises:
-            ValueError: A level is out of range, or no tensor in eval mode, as the
-                auxiliary output of Inception.
+            ValueError: If a level is out of range, or its output is no tensor in eval
+                mode, such as the auxiliary output of Inception.
         """
         num_outputs = len(outputs)
         missing = [
@@ -179,15 +192,20 @@ class TDPLoss(nn.Module):
         Returns:
             Tensor: The weighted sum over the levels, a scalar.
         """
-        total = 0
+        losses = []
         for weight, distance in self.distances(sr_features, hr_features):
             mask = valid_mask(sizes, full, distance) if distance.dim() == 4 else None
-            total = total + weight * image_mean(distance, mask)
-        return total
+            losses.append(weight * image_mean(distance, mask))
+        return sum(losses[1:], losses[0])
 
     def distances(self, sr_features: Sequence[Tensor], hr_features: Sequence[Tensor]
                   ) -> Iterator[tuple[float, Tensor]]:
-        """Yield the weight of each level and its distances, in the features' shape."""
+        """Yield the weight of each level and its distances, in the features' shape.
+
+        Args:
+            sr_features: As in :meth:`forward`.
+            hr_features: As in :meth:`forward`.
+        """
         for level, weight in zip(self.levels, self.weights, strict=True):
             sr, hr = (_full(features[level])
                       for features in (sr_features, hr_features))
@@ -200,7 +218,8 @@ class TDPLoss(nn.Module):
         """Say where two images differ for the task network.
 
         Args:
-            sr_features: As in :meth:`forward`, as ``hr_features``.
+            sr_features: As in :meth:`forward`.
+            hr_features: As in :meth:`forward`.
             size: (height, width) of the map, in pixels.
 
         Returns:
@@ -209,15 +228,16 @@ class TDPLoss(nn.Module):
             covers the same number of pixels and nothing is padded.
 
         Raises:
-            ValueError: The features have no positions, as those after a pooling.
+            ValueError: If the features have no positions, such as those after a
+                pooling.
         """
-        total = 0
+        maps = []
         for weight, distance in self.distances(sr_features, hr_features):
             if distance.dim() != 4:
                 raise ValueError(
                     f'the outputs of tdp.layer {self.layer!r} have no positions (their '
                     f'shape is {tuple(distance.shape)}), so no map can be drawn of '
                     'them; name a layer before the pooling, or draw no map')
-            total = total + weight * nn.functional.interpolate(
-                distance.mean(1, keepdim=True), size, mode='nearest')
-        return total[:, 0]
+            maps.append(weight * nn.functional.interpolate(
+                distance.mean(1, keepdim=True), size, mode='nearest'))
+        return sum(maps[1:], maps[0])[:, 0]

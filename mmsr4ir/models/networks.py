@@ -76,8 +76,12 @@ def set_num_classes(task: dict, num_classes: int | None) -> dict:
     stay as they are.
 
     Raises:
-        ValueError: A part has things and stuff, or weights that differ by class.
+        ValueError: If a part tells things from stuff, or has weights that differ by
+            class.
     """
+    task = copy.deepcopy(task)
+    if num_classes is None:
+        return task
 
     def walk(node, before: int | None = None) -> None:
         if isinstance(node, dict):
@@ -102,14 +106,12 @@ def set_num_classes(task: dict, num_classes: int | None) -> dict:
             for value in node:
                 walk(value, before)
 
-    task = copy.deepcopy(task)
-    if num_classes is not None:
-        walk(task)
+    walk(task)
     return task
 
 
 def _class_weights(weights: Sequence[float], before: int, after: int) -> list[float]:
-    """Weights for another count of classes; a last one more is the background's."""
+    """Return weights for another count of classes; one more is the background's."""
     if len(weights) - after in (0, 1) or len(weights) - before not in (0, 1):
         return list(weights)
     if len(set(weights[:before])) > 1:
@@ -121,24 +123,33 @@ def _class_weights(weights: Sequence[float], before: int, after: int) -> list[fl
 
 
 def check_parts(recipe: tuple[Phase, ...], sr: nn.Module, task: nn.Module,
-                degradation: nn.Module, sr_range: float, tdp: TDPLoss | None,
+                scale: int, sr_range: float, tdp: TDPLoss | None,
                 features: FeatureTap | None) -> None:
     """Check that the parts of a model fit each other and its recipe.
 
+    Args:
+        recipe: The phases.
+        sr: The SR network.
+        task: The task network.
+        scale: Of the degradation.
+        sr_range: Factor on images before the SR network.
+        tdp: The TDP loss, if the model has one.
+        features: What computes the features for it.
+
     Raises:
-        ValueError: If one of the checks below finds that they do not.
+        ValueError: If one of the checks below finds that the parts do not fit.
     """
     check_updates(recipe, dict(sr=sr, task=task))
     check_batched(recipe, task)
-    check_scale(sr, degradation, sr_range)
+    check_scale(sr, scale, sr_range)
     check_tdp(recipe, tdp, features)
 
 
 def check_updates(recipe: tuple[Phase, ...], networks: dict[str, nn.Module]) -> None:
-    """See that every phase has parameters to update.
+    """Check that every phase has parameters to update.
 
     Raises:
-        ValueError: A network that a phase updates has none that can be trained.
+        ValueError: If a network that a phase updates has no trainable parameter.
     """
     for phase in recipe:
         for name in phase.update:
@@ -150,11 +161,11 @@ def check_updates(recipe: tuple[Phase, ...], networks: dict[str, nn.Module]) -> 
 
 
 def check_batched(recipe: tuple[Phase, ...], task: nn.Module) -> None:
-    """See that a task network may take several images of a recipe in one batch.
+    """Check that a task network may take several images of a recipe in one batch.
 
     Raises:
-        ValueError: It normalises over the batch, so that SR, HR and mix would share
-            their statistics.
+        ValueError: If the task network normalises over the batch, so that SR, HR and
+            mix would share their statistics.
     """
     wanted = [(phase.name, term.name) for phase in recipe for term in phase.losses
               if len(term.images) > 1]
@@ -173,12 +184,18 @@ def check_batched(recipe: tuple[Phase, ...], task: nn.Module) -> None:
 
 
 @torch.no_grad()
-def check_scale(sr: nn.Module, degradation: nn.Module, sr_range: float) -> None:
+def check_scale(sr: nn.Module, scale: int, sr_range: float) -> None:
     """Check that the SR network restores the size that the degradation takes away.
 
+    Args:
+        sr: The SR network.
+        scale: Of the degradation.
+        sr_range: Factor on images before the SR network.
+
     Raises:
-        ValueError: If their scales differ, or if ``sr_range`` is set for a network of
-            spandrel, which multiplies its images itself.
+        ValueError: If the network has another scale than the degradation, or if
+            ``sr_range`` is set for a network of spandrel, which multiplies its images
+            itself.
     """
     if isinstance(sr, Spandrel) and sr_range != 1:
         raise ValueError(f'model.sr_range={sr_range:g}: networks of mmsr4ir.Spandrel '
@@ -187,24 +204,29 @@ def check_scale(sr: nn.Module, degradation: nn.Module, sr_range: float) -> None:
     lr = torch.zeros(1, 3, _PROBE_LR, _PROBE_LR, device=device)
     with frozen(sr):
         shape = tuple(sr(lr * sr_range).shape)
-    want = _PROBE_LR * degradation.scale
+    want = _PROBE_LR * scale
     if shape != (1, 3, want, want):
         raise ValueError(
             f'model.sr makes {shape} of an LR image {tuple(lr.shape)}, a scale of '
             f'{shape[-1] / _PROBE_LR:g}, but model.degradation has scale '
-            f'{degradation.scale}: set both to the same scale')
+            f'{scale}: set both to the same scale')
 
 
 @torch.no_grad()
 def check_tdp(recipe: tuple[Phase, ...], tdp: TDPLoss | None,
               features: FeatureTap | None) -> None:
-    """See that the task network has the features that the TDP loss compares.
+    """Check that the task network has the features that the TDP loss compares.
+
+    Args:
+        recipe: The phases.
+        tdp: The TDP loss, if the model has one.
+        features: What computes the features for it; None where ``tdp`` is None.
 
     Raises:
-        ValueError: The recipe wants a TDP loss that is not given, or a level is
-            missing.
+        ValueError: If the recipe has the loss ``'tdp'`` and the model has none, or a
+            level of it does not exist.
     """
-    if tdp is None:
+    if tdp is None or features is None:
         for phase in recipe:
             if any(term.name == 'tdp' for term in phase.losses):
                 raise ValueError(
@@ -234,7 +256,7 @@ def check_tdp(recipe: tuple[Phase, ...], tdp: TDPLoss | None,
 
 
 def _own_sizes(task: nn.Module) -> list[tuple[int, int]]:
-    """(height, width) that parts of a network say they are made for, in pixels."""
+    """Return (height, width), in pixels, that parts of a network are made for."""
     found = (getattr(module, 'img_size', None) for module in task.modules())
     sizes = {(size, size) if isinstance(size, int) else tuple(size)
              for size in found if isinstance(size, int | list | tuple)}

@@ -16,8 +16,8 @@ def patch_mix(sr: Tensor, hr: Tensor, mask: Tensor) -> Tensor:
     """Put together an image from the cells of two.
 
     Args:
-        sr: (N, C, H, W).
-        hr: (N, C, H, W).
+        sr: (N, C, H, W), in any colours and range.
+        hr: (N, C, H, W), in the same.
         mask: (N, 1, rows, columns); 1 takes a cell from ``sr``, 0 from ``hr``.
 
     Returns:
@@ -43,7 +43,7 @@ class CrossQualityPatchMix(BaseTransform):
         p: Probability that a cell is taken from the SR image, in [0, 1].
 
     Raises:
-        ValueError: The grid is no positive integer or ``p`` is outside [0, 1].
+        ValueError: If ``grid`` is not a positive integer, or ``p`` is outside [0, 1].
     """
 
     def __init__(self, grid: int = 8, p: float = 0.5) -> None:
@@ -55,7 +55,15 @@ class CrossQualityPatchMix(BaseTransform):
         self.p = p
 
     def draw_mask(self, sr: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Draw which cells come from SR: (N, 1, grid, grid) of 0 and 1."""
+        """Draw which cells come from SR.
+
+        Args:
+            sr: (N, C, H, W).
+            generator: Source of the random cells; torch's global one by default.
+
+        Returns:
+            Tensor: (N, 1, grid, grid) of 0 and 1, of the type of ``sr``.
+        """
         draw = torch.rand(
             sr.shape[0], 1, self.grid, self.grid, device=sr.device, generator=generator)
         return (draw < self.p).to(sr)
@@ -65,15 +73,16 @@ class CrossQualityPatchMix(BaseTransform):
         """Mix two batches.
 
         Args:
-            sr: (N, C, H, W); every image of the batch gets cells of its own.
-            hr: (N, C, H, W).
+            sr: (N, C, H, W), RGB, [0, 1]; every image of the batch gets cells of its
+                own.
+            hr: (N, C, H, W), RGB, [0, 1].
             generator: Source of the random cells; torch's global one by default.
 
         Returns:
             Tensor: (N, C, H, W).
 
         Raises:
-            ValueError: The grid has more cells than the image has pixels a side.
+            ValueError: If the grid has more cells than the image has pixels a side.
         """
         if min(sr.shape[-2:]) < self.grid:
             raise ValueError(

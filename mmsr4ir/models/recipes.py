@@ -93,7 +93,7 @@ class Phase:
     sr_in_train_mode: bool = False
 
     def active_losses(self, stage: str) -> list[LossTerm]:
-        """The losses that count in a stage."""
+        """Return the losses that count in a stage."""
         return [term for term in self.losses if term.during in ('all', stage)]
 
 
@@ -104,7 +104,7 @@ def active_phases(recipe: Iterable[Phase], stage: str) -> list[Phase]:
 
 def parse_recipe(cfg: Mapping, images: tuple[str, ...] = ('hr', 'sr', 'mix')
                  ) -> tuple[Phase, ...]:
-    """Read a recipe and see that every part of it can work.
+    """Read a recipe and check that every part of it can work.
 
     Args:
         cfg: Phases by name, see the module's text.
@@ -114,12 +114,12 @@ def parse_recipe(cfg: Mapping, images: tuple[str, ...] = ('hr', 'sr', 'mix')
         tuple[Phase, ...]: The phases in order.
 
     Raises:
-        ValueError: Phases that are not in the order of their names, or none for the
-            main stage; a phase that updates nothing or a network twice, an unknown
-            key, network, loss or stage, a weight that is not finite, a loss on an
-            image that the model does not make, a loss that no updated network can
-            change, or SR images to be reused that S is to learn from or that no phase
-            made.
+        ValueError: If the phases are not in the order of their names, or none of them
+            runs in the main stage; if a phase updates nothing, or a network twice; if a
+            key, network, loss or stage is unknown; if a weight is not finite; if a loss
+            looks at an image that the model does not make, or changes with no updated
+            network; or if a phase reuses SR images and updates the SR network, or no
+            phase before it makes SR images.
     """
     if not cfg:
         raise ValueError('the recipe has no phase: give at least one')

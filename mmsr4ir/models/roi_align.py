@@ -9,14 +9,14 @@ from torch import Tensor
 def sparse_roi_align(features: Tensor, rois: Tensor, output_size: tuple[int, int],
                      spatial_scale: float, sampling_ratio: int, aligned: bool
                      ) -> Tensor:
-    """RoIAlign by average (Mask R-CNN, He et al., ICCV 2017, section 3).
+    """Pool features by RoIAlign (Mask R-CNN, He et al., ICCV 2017, section 3).
 
-    What ``torchvision.ops.roi_align`` gives, to float rounding. There, each gradient of
-    a bin goes to each of its samples' cells, channel by channel. Here, the samples of a
-    bin are first joined into one weight for each cell, and a cell's channels lie side
-    by side, so that both ways are sums of whole rows (``embedding_bag``). The price is
-    memory: the features with their channels last, and the list of weights, which is as
-    long as the boxes are large.
+    The result is that of ``torchvision.ops.roi_align``, to float rounding. There, each
+    gradient of a bin goes to each of its samples' cells, channel by channel. Here, the
+    samples of a bin are first joined into one weight for each cell, and a cell's
+    channels lie side by side, so that both ways are sums of whole rows
+    (``embedding_bag``). The price is memory: the features with their channels last, and
+    the list of weights, which is as long as the boxes are large.
 
     Args:
         features: (N, C, H, W), floating point.
@@ -83,7 +83,7 @@ def sparse_roi_align(features: Tensor, rois: Tensor, output_size: tuple[int, int
 
 def _bins(start: Tensor, extent: Tensor, bins: int, cells: int, sampling_ratio: int
           ) -> tuple[Tensor, Tensor, Tensor]:
-    """What each cell counts in each bin, along one axis.
+    """Compute how much each cell counts in each bin, along one axis.
 
     Args:
         start: (R,), where the RoIs begin, in cells.

@@ -56,15 +56,15 @@ class Spandrel(nn.Module):
     def __init__(self, checkpoint: str | None = None, arch: str | None = None,
                  **settings: Any) -> None:
         super().__init__()
-        if (checkpoint is None) == (arch is None) or (checkpoint and settings):
+        if checkpoint is not None and arch is None and not settings:
+            described = _read(checkpoint)
+            self.network = described.model
+        elif arch is not None and checkpoint is None:
+            self.network, described = _build(arch, settings)
+        else:
             raise ValueError(
                 'mmsr4ir.Spandrel takes a file, or an architecture with its settings: '
                 "give checkpoint='hat.safetensors', or arch='HAT', upscale=4, ...")
-        if checkpoint:
-            described = _read(checkpoint)
-            self.network = described.model
-        else:
-            self.network, described = _build(arch, settings)
         name = described.architecture.id
         channels = (described.input_channels, described.output_channels)
         if getattr(described, 'purpose', '') != 'SR' or channels != (3, 3):
@@ -98,7 +98,7 @@ class Spandrel(nn.Module):
             lr: (N, 3, h, w), RGB, [0, 1].
 
         Returns:
-            Tensor: (N, 3, h * scale, w * scale), RGB, [0, 1] but for overshoots.
+            Tensor: (N, 3, h * scale, w * scale), RGB, [0, 1] except for overshoots.
         """
         height, width = lr.shape[-2:]
         bottom, right = (
@@ -126,8 +126,9 @@ class Spandrel(nn.Module):
             for self.network in (other.eval(), own.eval()):
                 results.append(self(lr))
         own.train(was_training)
-        return results[0].shape == results[1].shape and torch.allclose(
-            *results, rtol=1e-3, atol=1e-3)
+        theirs, ours = results
+        return theirs.shape == ours.shape and torch.allclose(
+            theirs, ours, rtol=1e-3, atol=1e-3)
 
 
 def _spandrel() -> Any:
@@ -159,7 +160,7 @@ def _read(path: str) -> Any:
 
 def _build(arch: str, settings: dict) -> tuple[nn.Module, Any]:
     """Build a class of spandrel; describe what was built by its state dict."""
-    classes = {}
+    classes: dict[str, tuple[Any, Any]] = {}
     for support in _spandrel().MAIN_REGISTRY:
         module = import_module(type(support.architecture).__module__)
         classes |= {name: (getattr(module, name), support.architecture)

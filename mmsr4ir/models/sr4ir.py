@@ -53,8 +53,7 @@ class SR4IR(BaseModel):
         num_classes: Set as every ``num_classes`` in ``task``, if given.
         sr_range: Factor on images before the SR network, divided out after it: 255 for
             networks, such as the published EDSR, that work on [0, 255].
-        test_on: The image that predictions are made on: ``'sr'``, ``'hr'`` or ``'lr'``
-            (enlarged bilinearly).
+        test_on: Predict on ``'sr'``, ``'hr'`` or ``'lr'`` (enlarged bilinearly).
         task_resize: The task network's own resize, after the SR network, see
             :class:`~.task_resize.TaskResize`; ``'pipeline'`` in a config moves that of
             its pipelines here.
@@ -121,17 +120,17 @@ class SR4IR(BaseModel):
         self.task_resize = TaskResize(
             rules, self.data_preprocessor, self.image_space) if rules else None
         judge = network
-        if tdp and self.tdp.teacher:
+        if self.tdp and self.tdp.teacher:
             self.teacher = judge = build_network('task', task).eval()
             self.teacher.requires_grad_(False)
             self.weights['teacher'] = self.tdp.teacher
-        self.features = FeatureTap(judge, self.tdp.layer) if tdp else None
+        self.features = FeatureTap(judge, self.tdp.layer) if self.tdp else None
         self.register_state_dict_post_hook(drop_wrappers)
         self.memory_format = torch.contiguous_format
         if channels_last:
             self.memory_format = torch.channels_last
             self.to(memory_format=self.memory_format)
-        check_parts(self.recipe, self.sr, self.task, self.degradation, sr_range,
+        check_parts(self.recipe, self.sr, self.task, self.degradation.scale, sr_range,
                     self.tdp, self.features)
 
     def __getattr__(self, name: str):
@@ -159,7 +158,7 @@ class SR4IR(BaseModel):
         The same seed gives the same weights in every memory format.
 
         Raises:
-            WeightsError: A file is missing or holds another network.
+            WeightsError: If a file is missing or holds another network.
         """
         self.to(memory_format=torch.contiguous_format)  # drawn in the order of memory
         super().init_weights()
@@ -174,11 +173,9 @@ class SR4IR(BaseModel):
         """Train on one batch: run the active phases of the recipe in their order.
 
         Args:
-            data: A batch of the task's own dataloader: ``inputs``, images (3, H, W),
-                BGR or RGB as the task's preprocessor expects, uint8 in [0, 255]; and
-                ``data_samples``.
-            optim_wrapper: One optimizer for each network, with the keys ``sr`` and
-                ``task``.
+            data: A batch of the task's own dataloader: ``data_samples``, and as
+                ``inputs`` images (3, H, W), uint8, BGR or RGB as the task expects.
+            optim_wrapper: One optimizer for each network, ``sr`` and ``task``.
 
         Returns:
             dict[str, Tensor]: The losses, scalars, weighted, as ``<phase>/<loss>``;
@@ -191,7 +188,7 @@ class SR4IR(BaseModel):
         check_optimizers(optim_wrapper)
         data = self.data_preprocessor(data, training=True)
         batch = self.prepare(data['inputs'], data['data_samples'])
-        logs = {}
+        logs: dict[str, Tensor] = {}
         for phase in active_phases(self.recipe, self.stage):
             terms = phase.active_losses(self.stage)
             with PhaseUpdate(phase, dict(sr=self.sr, task=self.task), optim_wrapper,
@@ -204,8 +201,9 @@ class SR4IR(BaseModel):
             if update.skipped:
                 break
         # Hooks of the task libraries, such as CheckInvalidLossHook, ask for one loss.
-        totals = (logs.get(f'{phase.name}/loss', 0) for phase in self.recipe)
-        return logs | dict(loss=sum(totals))
+        totals = [logs[key] for phase in self.recipe
+                  if (key := f'{phase.name}/loss') in logs]
+        return logs | dict(loss=sum(totals, batch.hr.new_zeros(())))
 
     @torch.no_grad()
     def prepare(self, inputs: Tensor, samples: Sequence | None) -> Batch:
@@ -232,8 +230,7 @@ class SR4IR(BaseModel):
 
         Returns:
             Tensor | None: (N, 3, H, W), RGB, [0, 1] except for overshoots, with
-            gradients if the phase updates the SR network. If no loss looks at it,
-            what was there.
+            gradients if the phase updates S; ``batch.sr`` if no loss needs others.
         """
         needed = any(term.images != ('hr', )
                      for term in phase.active_losses(self.stage))
@@ -278,6 +275,7 @@ class SR4IR(BaseModel):
         The judge, the task network or its teacher, is frozen in eval mode and looks at
         HR (without gradients) and at SR, (N, 3, H, W) each, in its own normalisation.
         """
+        assert self.tdp and self.features and batch.sr is not None  # see check_tdp
         with frozen(self.features.task):
             with torch.no_grad():
                 hr_features = self.features(batch.inputs)
@@ -285,8 +283,7 @@ class SR4IR(BaseModel):
         sizes = () if self.count_padding else batch.task_sizes or batch.sizes
         return self.tdp(sr_features, hr_features, sizes, batch.task_full)
 
-    def task_batch(self, images: Sequence[str], batch: Batch
-                   ) -> tuple[Tensor, Sequence]:
+    def task_batch(self, images: Sequence[str], batch: Batch) -> tuple[Tensor, list]:
         """Collect the task network's inputs for several images, one after the other.
 
         Args:
@@ -298,13 +295,15 @@ class SR4IR(BaseModel):
         """
         # Copies, since some task networks change their samples, and what those hold.
         return torch.cat([self.task_inputs(image, batch) for image in images]), [
-            copy.deepcopy(sample) for _ in images for sample in batch.samples]
+            copy.deepcopy(sample) for _ in images for sample in batch.samples or ()]
 
     def task_inputs(self, image: str, batch: Batch) -> Tensor:
         """Return the task network's input (N, 3, H', W') for one image, normalised."""
         if image == 'hr':
             return batch.inputs
+        assert batch.sr is not None  # phase_sr has made it
         if image == 'mix':
+            assert self.patch_mix is not None  # parse_recipe refuses 'mix' without it
             return self.to_input(self.patch_mix.mix(batch.sr, batch.hr), batch)
         return self.to_input(batch.sr, batch)
 
@@ -320,7 +319,7 @@ class SR4IR(BaseModel):
             padding is that of the HR input.
         """
         inputs = self.image_space.to_input(image)
-        if batch.task_sizes is not None:
+        if self.task_resize is not None:
             inputs = self.task_resize.images(inputs, batch, self.training)
         mask = batch.task_mask
         return inputs if mask is None else torch.where(
@@ -359,7 +358,7 @@ class SR4IR(BaseModel):
         return getattr(unwrap(self.sr), 'window_size', 1)
 
     def network(self, name: str) -> nn.Module:
-        """A network, with its wrapper only where gradients are to be synchronised.
+        """Return a network, in its wrapper only where gradients are synchronised.
 
         The wrapper of distributed training waits for the gradients of every forward
         pass with gradients that it sees; a frozen network has none to give.
@@ -379,8 +378,7 @@ class SR4IR(BaseModel):
                 set, which are then restored as they are, see
                 :func:`~mmsr4ir.models.prediction.lr_input.predict_lr`.
             data_samples: The task's data samples.
-            mode: ``'predict'``; or ``'tensor'`` for the SR image itself. The losses
-                belong to :meth:`train_step`, which also updates.
+            mode: ``'predict'``, or ``'tensor'`` for the SR image itself.
 
         Returns:
             list: The data samples with predictions. Each also gets ``images``, a dict
@@ -388,7 +386,7 @@ class SR4IR(BaseModel):
             on), (3, height, width), RGB, without padding.
 
         Raises:
-            ValueError: Another mode.
+            ValueError: If ``mode`` is neither of the two.
         """
         if mode == 'tensor':
             return self.super_resolve_batch(self.prepare(inputs, data_samples))
@@ -396,5 +394,6 @@ class SR4IR(BaseModel):
             raise ValueError(
                 f"mode {mode!r}: use 'predict' or 'tensor'; train_step gives losses")
         if self.lr_input is not None:
+            assert data_samples is not None  # LRTestLoop and the inferencer give them
             return predict_lr(self, inputs, data_samples, self.lr_input)
         return predict_hr(self, inputs, data_samples)

@@ -9,10 +9,12 @@ predictions in the pixels of the file, since it divides them by ``scale_factor``
 import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmengine.model import BaseDataPreprocessor
 from mmengine.registry import TRANSFORMS
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import Tensor, nn
@@ -20,7 +22,7 @@ from torch import Tensor, nn
 from mmsr4ir.utils.configs import as_list
 
 from .batch import Batch
-from .image_space import ImageSpace
+from .image_space import ImageSpace, image_size
 
 #: Meta key of a sample with a :class:`TaskSize` of its own, as each version of an image
 #: in test-time augmentation has one.
@@ -99,7 +101,8 @@ class SizeRule:
 
     def ask(self, image: tuple[int, int]) -> TaskSize:
         """Run the library's own transforms on an image without content."""
-        results = dict(img=np.zeros(image, np.uint8), img_shape=image, ori_shape=image)
+        results: dict[str, Any] = dict(
+            img=np.zeros(image, np.uint8), img_shape=image, ori_shape=image)
         size = image
         for transform in self.transforms:
             if type(transform).__name__ == 'Pad':
@@ -109,9 +112,9 @@ class SizeRule:
                 size = results['img'].shape[:2]
         canvas = results['img'].shape[:2]
         if canvas == size:
-            return TaskSize(tuple(size), tuple(size))
-        return TaskSize(tuple(size), tuple(canvas), tuple(
-            float(value) for value in results['img'][-1, -1]))
+            return TaskSize(size, size)
+        first, second, third = map(float, results['img'][-1, -1])
+        return TaskSize(size, canvas, (first, second, third))
 
 
 def task_rules(cfg: Mapping | Sequence[Mapping] | None, task: nn.Module
@@ -161,8 +164,8 @@ class TaskResize:
         image_space: How it normalises.
     """
 
-    def __init__(self, rules: Mapping[bool, SizeRule], preprocessor: nn.Module,
-                 image_space: ImageSpace) -> None:
+    def __init__(self, rules: Mapping[bool, SizeRule],
+                 preprocessor: BaseDataPreprocessor, image_space: ImageSpace) -> None:
         self.rules = rules
         self.preprocessor = preprocessor
         self.image_space = image_space
@@ -187,11 +190,13 @@ class TaskResize:
         rule = self.rules[training]
         metas = [sample.metainfo for sample in batch.samples or ()] or [
             {}] * len(batch.sizes)
-        to = [meta.get(TASK_SIZE) or rule.size(tuple(size))
+        to = [meta.get(TASK_SIZE) or rule.size(size)
               for size, meta in zip(batch.sizes, metas, strict=True)]
         divisor, least, value = self.padding[training]
-        full = tuple(-(-max(least[axis], *(one.canvas[axis] for one in to)) // divisor)
-                     * divisor for axis in (0, 1))
+        height, width = (
+            -(-max(least[axis], *(one.canvas[axis] for one in to)) // divisor) * divisor
+            for axis in (0, 1))
+        full = height, width
         samples = [
             self.sample(sample, size, one, full, labels=training)
             for sample, size, one in zip(
@@ -208,12 +213,30 @@ class TaskResize:
             batch, inputs=inputs, samples=samples, task_sizes=task_sizes)
 
     def images(self, inputs: Tensor, batch: Batch, training: bool) -> Tensor:
-        """Resize normalised images (N, 3, H, W) of a batch as its HR images were."""
+        """Resize images of a batch as its HR images were.
+
+        Args:
+            inputs: (N, 3, H, W), normalised.
+            batch: The batch, after :meth:`__call__`.
+            training: Whether the rule of the training holds.
+
+        Returns:
+            Tensor: (N, 3, H', W'), of the size of ``batch.inputs``.
+        """
+        if batch.task_sizes is None:  # they had their size already
+            return inputs
         return resize_images(inputs, batch.sizes, batch.task_sizes, batch.task_full,
                              self.rules[training].mode)
 
     def image(self, sr: Tensor) -> Tensor:
-        """Resize RGB images (N, 3, H, W) of one size for a test, in a graph, too."""
+        """Resize images of one size for a test, in a graph, too.
+
+        Args:
+            sr: (N, 3, H, W), RGB, [0, 1].
+
+        Returns:
+            Tensor: (N, 3, H', W'), RGB, [0, 1].
+        """
         rule, (height, width) = self.rules[False], sr.shape[-2:]
         corners = dict(align_corners=False) if rule.mode in _CORNERS else {}
         if self.is_fixed():
@@ -242,12 +265,16 @@ class TaskResize:
         return self.is_fixed() or self.rules[False].ratio_scale is not None
 
     def loaded(self, image: Tensor, sample) -> tuple[Tensor, BaseDataElement]:
-        """Resize one image (3, H, W) that the preprocessor has not seen, for a test.
+        """Resize one image that the preprocessor has not seen, for a test.
+
+        Args:
+            image: (3, H, W), 0 to 255, in the order of the channels of a loaded image.
+            sample: Its data sample.
 
         Returns:
             tuple: The image and its data sample, whose labels stay as they are.
         """
-        size = tuple(image.shape[-2:])
+        size = image_size(image)
         to = self.rules[False].size(size)
         image = resize_images(
             image[None], [size], [to.size], to.canvas, self.rules[False].mode)[0]
@@ -265,8 +292,7 @@ class TaskResize:
             full: (height, width) of the batch that it will be in.
             labels: Whether boxes, masks, key points and maps follow.
         """
-        factors = tuple(new / old for new, old in zip(
-            reversed(to.size), reversed(size), strict=True))  # of width and height
+        factors = to.size[1] / size[1], to.size[0] / size[0]  # of width and height
         before = sample.metainfo.get('scale_factor', (1.0, 1.0))
         beside = (0, full[1] - to.size[1], 0, full[0] - to.size[0])
         sample = sample.new(metainfo=dict(
@@ -295,22 +321,27 @@ class TaskResize:
         return sample
 
     def _fill(self, image: Tensor, one: TaskSize, value: float) -> None:
-        """Fill what stands beside an image (3, H, W), as pipeline and preprocessor do.
-        """
+        """Fill what stands beside an image (3, H, W), as without a task resize."""
         fill = image.new_tensor(one.fill)[:, None, None]
         fill_beside(image, one.size, self.image_space.from_loaded(fill)[0])
         fill_beside(image, one.canvas, value)
 
 
 def fill_beside(image: Tensor, size: tuple[int, int], value: Tensor | float) -> None:
-    """Fill what stands at the right of and below (height, width), in place."""
+    """Fill what stands at the right of and below an image, in place.
+
+    Args:
+        image: (C, H, W).
+        size: (height, width) of what stays as it is, in pixels.
+        value: One number, or a tensor (C, 1, 1).
+    """
     image[:, size[0]:] = value
     image[:, :, size[1]:] = value
 
 
-def batch_padding(preprocessor: nn.Module, training: bool
+def batch_padding(preprocessor: BaseDataPreprocessor, training: bool
                   ) -> tuple[int, tuple[int, int], float]:
-    """What a task network's preprocessor pads a batch to.
+    """Return what a task network's preprocessor pads a batch to.
 
     Returns:
         tuple: Height and width become multiples of the first and are at least the
@@ -331,14 +362,14 @@ def resize_images(images: Tensor, sizes: Sequence[tuple[int, int]],
     """Resize each image of a batch without what is padded beside it.
 
     Args:
-        images: (N, C, H, W).
+        images: (N, C, H, W), in any colours and range.
         sizes: (height, width) of each image before padding, in pixels.
         to: (height, width) that each gets.
         full: (height, width) of the result; zeros stand beside the images.
         mode: Of ``interpolate``; without antialiasing, as OpenCV's.
 
     Returns:
-        Tensor: (N, C, *full).
+        Tensor: ``(N, C, *full)``.
     """
     corners = dict(align_corners=False) if mode in _CORNERS else {}
     if all(tuple(size) == images.shape[-2:] for size in sizes) and len(set(to)) == 1:
@@ -355,7 +386,15 @@ def resize_images(images: Tensor, sizes: Sequence[tuple[int, int]],
 
 
 def nearest(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize label maps (C, H, W); the rounding is OpenCV's, to the last pixel."""
+    """Resize label maps; the rounding is OpenCV's, to the last pixel.
+
+    Args:
+        maps: (C, H, W).
+        size: (height, width) of the result, in pixels.
+
+    Returns:
+        Tensor: ``(C, *size)``.
+    """
     for axis, new in ((1, size[0]), (2, size[1])):
         old = maps.shape[axis]
         index = torch.arange(new, dtype=torch.float64) * (1 / (new / old))

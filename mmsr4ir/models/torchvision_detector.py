@@ -2,15 +2,19 @@
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torchvision.models.detection
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from mmsr4ir.registry import MODELS
 
+from .batch import shown_size
+from .image_space import image_size
 from .task_resize import SizeRule, TaskSize
 from .torchvision_networks import TorchvisionNetwork
 
@@ -26,6 +30,7 @@ class TorchvisionDetector(TorchvisionNetwork):
     family = torchvision.models.detection
     library = 'mmdet'
     preprocessor = dict(type='mmdet.DetDataPreprocessor', bgr_to_rgb=True)
+    network: Any  # torchvision's detectors share parts, but no annotated class
 
     def __init__(self, arch: str, *args, **options) -> None:
         super().__init__(arch, *args, **options)
@@ -47,7 +52,7 @@ class TorchvisionDetector(TorchvisionNetwork):
         return super()._build(arch, num_classes + 1, options)  # 0 is the background
 
     def _preprocessor_cfg(self, network: nn.Module) -> dict:
-        transform = network.transform
+        transform: GeneralizedRCNNTransform = network.transform
         return dict(self.preprocessor,
                     mean=[255 * value for value in transform.image_mean],
                     std=[255 * value for value in transform.image_std],
@@ -60,8 +65,13 @@ class TorchvisionDetector(TorchvisionNetwork):
     def tensor(self, inputs: Tensor, data_samples: Sequence | None = None) -> tuple:
         """Detect in the images as they are.
 
+        Args:
+            inputs: (N, 3, H, W), normalised.
+            data_samples: Tell the size of each image without padding.
+
         Returns:
-            tuple: (boxes, scores, labels) of all images, one after the other.
+            tuple: Boxes (M, 4), x1, y1, x2, y2 in pixels of the input; scores (M, ) in
+            [0, 1]; and labels (M, ); of all images, one after the other.
         """
         found = self._run(inputs, data_samples)
         return tuple(torch.cat([one[key] for one in found])
@@ -99,9 +109,11 @@ class TorchvisionDetector(TorchvisionNetwork):
         return list(data_samples)
 
     def _run(self, inputs: Tensor, data_samples: Sequence | None,
-             targets: list[dict] | None = None) -> dict | list:
-        sizes = [tuple(sample.metainfo['img_shape'][:2]) for sample in data_samples
-                 ] if data_samples else [tuple(inputs.shape[-2:])] * len(inputs)
+             targets: list[dict] | None = None) -> Any:
+        """Return the losses by name, or without targets what is found in each image."""
+        full = image_size(inputs)
+        sizes = [shown_size(sample, full) for sample in data_samples
+                 ] if data_samples else [full] * len(inputs)
         self.network.transform.batch = ImageList(inputs, sizes)
         # Of these it only asks for the number.
         return self.network(list(inputs), targets)
@@ -115,7 +127,7 @@ class TransformSize(SizeRule):
         training: Whether it draws one of several sizes.
     """
 
-    def __init__(self, transform: nn.Module, training: bool) -> None:
+    def __init__(self, transform: GeneralizedRCNNTransform, training: bool) -> None:
         super().__init__(None)
         self.transform = transform.train(training)
         self.draws = training and len(transform.min_size) > 1
@@ -123,14 +135,14 @@ class TransformSize(SizeRule):
 
     def ask(self, image: tuple[int, int]) -> TaskSize:
         """Run the detector's transform on an image without content."""
-        resized = tuple(self.transform.resize(torch.zeros(1, *image))[0].shape[-2:])
+        resized = image_size(self.transform.resize(torch.zeros(1, *image))[0])
         return TaskSize(resized, resized)
 
 
 class _AsItIs(nn.Module):
     """In the place of a detector's transform: the images are ready for its backbone."""
 
-    def __init__(self, transform: nn.Module) -> None:
+    def __init__(self, transform: GeneralizedRCNNTransform) -> None:
         super().__init__()
         self.batch: ImageList | None = None
         self.postprocess_to = transform.eval().postprocess

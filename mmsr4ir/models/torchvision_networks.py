@@ -153,11 +153,19 @@ class TorchvisionNetwork(BaseModel):
 
     def backbone_body(self) -> nn.Module:
         """Return the part that a classifier of torchvision has, too."""
-        return self.network.backbone
+        return self.network.get_submodule('backbone')
 
-    def extract_feat(self, inputs: Tensor) -> Mapping[str, Tensor]:
-        """Compute the backbone's features of (N, 3, H, W)."""
-        return self.network.backbone(inputs)
+    def extract_feat(self, inputs: Tensor) -> Tensor | Mapping[str, Tensor]:
+        """Compute the backbone's features.
+
+        Args:
+            inputs: (N, 3, H, W), normalised.
+
+        Returns:
+            Mapping[str, Tensor]: Each (N, C, h, w), by name. A classifier returns its
+            logits.
+        """
+        return self.network.get_submodule('backbone')(inputs)
 
     def forward(self, inputs: Tensor, data_samples: Sequence | None = None,
                 mode: str = 'tensor') -> dict | list | Tensor:
@@ -167,6 +175,9 @@ class TorchvisionNetwork(BaseModel):
             inputs: (N, 3, H, W), normalised.
             data_samples: Of the task library.
             mode: ``'loss'``, ``'predict'`` or ``'tensor'``.
+
+        Returns:
+            dict | list | Tensor: What the method of that name returns.
         """
         if mode == 'tensor':
             return self.tensor(inputs, data_samples)
@@ -192,7 +203,9 @@ class TorchvisionClassifier(TorchvisionNetwork):
         """Compute the logits (N, classes)."""
         return self.network(inputs)
 
-    extract_feat = tensor  # all features are on the way to them
+    def extract_feat(self, inputs: Tensor) -> Tensor:
+        """Compute the logits (N, classes): all features are on the way to them."""
+        return self.network(inputs)
 
     def loss(self, inputs: Tensor, data_samples: Sequence) -> dict[str, Tensor]:
         """Compute the cross entropy.

@@ -4,9 +4,9 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 from mmengine.dist import all_reduce
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from .distributed import unwrap
 from .features import frozen
@@ -49,7 +49,7 @@ class PhaseUpdate:
         self.skip_non_finite = skip_non_finite
         self.skipped = False
         self.logs: dict[str, Tensor] = {}
-        self._total: Tensor | float = 0.0
+        self._total: Tensor | None = None
         self._is_last = True
         self._frozen, self._forward = ExitStack(), ExitStack()
 
@@ -80,8 +80,9 @@ class PhaseUpdate:
         with ExitStack() as local:
             if self.one_by_one and not is_last:
                 for name in self.wrappers:
-                    if is_model_wrapper(self.networks[name]):
-                        local.enter_context(self.networks[name].no_sync())
+                    network = self.networks[name]
+                    if isinstance(network, DistributedDataParallel):
+                        local.enter_context(network.no_sync())
             yield
 
     def add(self, losses: dict[str, Tensor], weight: float) -> None:
@@ -92,17 +93,18 @@ class PhaseUpdate:
                 such as an accuracy, is only logged.
             weight: The factor of the parts.
         """
-        total = 0.0
+        parts = []
         for name, value in losses.items():
             if 'loss' in name:
                 value = weight * value
-                total = total + value
+                parts.append(value)
             self.logs[f'{self.phase.name}/{name}'] = value.detach()
+        total = sum(parts[1:], parts[0])
         if self.one_by_one and not self._is_last:
             for wrapper in self.wrappers.values():
                 accumulate(wrapper, total)
             total = total.detach()
-        self._total = self._total + total
+        self._total = total if self._total is None else self._total + total
 
     def step(self) -> dict[str, Tensor]:
         """Make the update.
@@ -114,6 +116,7 @@ class PhaseUpdate:
         """
         self._forward.close()  # backward passes are not under autocast
         loss = self._total
+        assert loss is not None  # parse_recipe refuses a phase without losses
         self.logs[f'{self.phase.name}/loss'] = loss.detach()
         if self.skip_non_finite and not finite_everywhere(loss):
             self.skipped = True
@@ -129,7 +132,7 @@ def check_optimizers(optim_wrapper: OptimWrapper | OptimWrapperDict) -> None:
     """Check that each network has an optimizer of its own.
 
     Raises:
-        TypeError: If there is one optimizer for all.
+        TypeError: If ``optim_wrapper`` is one optimizer for both networks.
     """
     if not isinstance(optim_wrapper, OptimWrapperDict):
         raise TypeError(
@@ -161,10 +164,10 @@ def step(wrappers: Sequence[OptimWrapper], loss: Tensor) -> None:
         # All gradients have the scale of the lead; each scaler takes its own off.
         own = loss_scale(wrapper)
         if own != scale:
-            torch._foreach_mul_([
-                parameter.grad for group in wrapper.optimizer.param_groups
-                for parameter in group['params'] if parameter.grad is not None],
-                own / scale)
+            for group in wrapper.optimizer.param_groups:
+                for parameter in group['params']:
+                    if parameter.grad is not None:
+                        parameter.grad.mul_(own / scale)
     for wrapper in wrappers:
         wrapper.step()
         wrapper.zero_grad()
@@ -199,15 +202,15 @@ def saved_state(network: nn.Module):
     def restore() -> None:
         for buffer, before in buffers:
             buffer.copy_(before)
-        for parameter, before in gradients:
-            parameter.grad = before
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
 
     return restore
 
 
 @torch.no_grad()
 def finite_everywhere(loss: Tensor) -> bool:
-    """Whether a loss is a finite number on all processes."""
+    """Return whether a loss, a scalar, is a finite number on all processes."""
     finite = torch.isfinite(loss.detach()).float()
     all_reduce(finite, 'min')
     return bool(finite)

@@ -17,7 +17,7 @@ class InterpolateUpsampler(nn.Module):
             ``'nearest'``.
 
     Raises:
-        ValueError: The mode is none of these.
+        ValueError: If ``mode`` is none of the three.
     """
 
     def __init__(self, scale: int = 4, mode: str = 'bilinear',
@@ -37,4 +37,5 @@ class InterpolateUpsampler(nn.Module):
             lr, scale_factor=self.scale, mode=self.mode, align_corners=align_corners)
 
     def extra_repr(self) -> str:
+        """Return the settings for ``repr``."""
         return f'scale={self.scale}, mode={self.mode!r}'

@@ -1,7 +1,7 @@
 """Weights of one network from a file, checked: S->T and T->S start from another run.
 
 MMEngine's ``init_cfg=dict(type='Pretrained', ...)`` loads what fits and only warns of
-the rest, so that a wrong file starts a training from nothing. For the networks as a
+the rest, so that a wrong file starts a training from scratch. For the networks as a
 whole (``model.sr.init_cfg``, ``model.task.init_cfg``) this module is stricter.
 """
 import os
@@ -18,7 +18,7 @@ _KEYS = {'type', 'checkpoint', 'prefix', 'source', 'strict', 'map_location', '_s
 
 
 class WeightsError(SR4IRError, ValueError):
-    """Weights cannot be used; the message names the file, the reason and the mend."""
+    """Weights cannot be used; the message names the file, the reason and the fix."""
 
 
 def take_init_cfg(cfg: dict) -> tuple[dict, dict | None]:
@@ -32,7 +32,7 @@ def take_init_cfg(cfg: dict) -> tuple[dict, dict | None]:
         tuple: A copy of the config without it, and the ``init_cfg`` or None.
 
     Raises:
-        ValueError: The ``init_cfg`` has an unknown key or no ``checkpoint``.
+        ValueError: If the ``init_cfg`` has an unknown key or no ``checkpoint``.
     """
     init_cfg = cfg.get('init_cfg')
     if not isinstance(init_cfg, Mapping) or init_cfg.get('type') != 'Pretrained':
@@ -62,8 +62,8 @@ def load_weights(part: str, network: nn.Module, init_cfg: Mapping) -> None:
             rest, as the layers for other classes, stays as it was initialised.
 
     Raises:
-        WeightsError: The file is missing, cannot be read, or holds another network; if
-            not ``strict``, nothing of it fits.
+        WeightsError: If the file is missing, cannot be read or holds another network;
+            with ``strict=False``, if nothing of it fits.
     """
     path = init_cfg['checkpoint']
     where = f'model.{part}.init_cfg.checkpoint {path}'
@@ -106,11 +106,11 @@ def load_weights(part: str, network: nn.Module, init_cfg: Mapping) -> None:
                   f'{len(loaded) - len(fits)}', 'current')
         return
     if found:
-        starts = sorted({name.split('.')[0] + '.' for name in state_dict})[:6]
+        parents = sorted({name.split('.')[0] + '.' for name in state_dict})[:6]
         raise WeightsError(
             f'{where} holds another network than {type(network).__name__}: tensors '
             f'{found}. Use the file that belongs to this config, or select a part of '
-            f'it by init_cfg.prefix (its names begin with {", ".join(starts)}).'
+            f'it by init_cfg.prefix (its names begin with {", ".join(parents)}).'
             + (' To start from what fits, as for other classes, set '
                'init_cfg.strict=False.' if init_cfg.get('strict', True) else '') + hint)
     network.load_state_dict(loaded)
@@ -137,9 +137,10 @@ def mismatch(own: Mapping, loaded: Mapping) -> str:
 
 
 def drop_prefix(module: nn.Module, state_dict: dict, prefix: str, *more: Any) -> None:
-    """Name the tensors of ``module.network`` as that names them: a hook of a module.
+    """Leave ``network.`` out of the names of a module's tensors.
 
-    A network of another package keeps the names of its files so.
+    This is a hook of a module. It keeps the names that files of the other package's
+    network have.
     """
     inner = f'{prefix}network.'
     for name in [name for name in state_dict if name.startswith(inner)]:

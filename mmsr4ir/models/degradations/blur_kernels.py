@@ -13,7 +13,7 @@ KINDS = ('iso', 'aniso', 'generalized_iso', 'generalized_aniso', 'plateau_iso',
 
 def gaussian_kernel(size: int, sigma_x: float, sigma_y: float, angle: float = 0.0,
                     shape: str = 'gaussian', beta: float = 1.0) -> Tensor:
-    """A kernel with elliptic contours.
+    """Make a kernel with elliptic contours.
 
     Args:
         size: Odd edge length in pixels.
@@ -39,7 +39,7 @@ def gaussian_kernel(size: int, sigma_x: float, sigma_y: float, angle: float = 0.
 
 
 def sinc_kernel(size: int, cutoff: float) -> Tensor:
-    """A low-pass filter that rings, as sharpening and strong compression do.
+    """Make a low-pass filter that rings, as sharpening and strong compression do.
 
     Args:
         size: Odd edge length in pixels.
@@ -59,12 +59,11 @@ def sinc_kernel(size: int, cutoff: float) -> Tensor:
 def blur(image: Tensor, kernel: Tensor) -> Tensor:
     """Correlate an image with a kernel; the image is mirrored at its edges.
 
-    Done by Fourier transforms, ten times as fast as a convolution of 41 x 41 pixels on
-    a CPU, and in double precision: so that no rounding tells devices and numbers of
-    threads apart.
+    Fourier transforms do it, ten times as fast as a convolution of 41 x 41 pixels on a
+    CPU, in double precision, so that devices and numbers of threads make no difference.
 
     Args:
-        image: (C, H, W); it may be smaller than the kernel.
+        image: (C, H, W), in any colours and range; it may be smaller than the kernel.
         kernel: (size, size), ``size`` odd.
 
     Returns:
@@ -87,7 +86,7 @@ def _grid(size: int) -> tuple[Tensor, Tensor]:
 
 
 def _mirrored(length: int, pad: int) -> Tensor:
-    """Indices of a line and ``pad`` more on both sides, mirrored as often as needed."""
+    """Return the indices of a line with ``pad`` mirrored ones more on both sides."""
     period = max(2 * (length - 1), 1)
     index = torch.arange(-pad, length + pad).remainder(period)
     return torch.minimum(index, period - index) if length > 1 else index

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmsr4ir.models.image_space import extend_edges, to_uint8
+from mmsr4ir.models.image_space import extend_edges, image_size, to_uint8
 from mmsr4ir.registry import MODELS
 
 from .steps import Draw, build_steps, parse_kernel, resize, run_steps
@@ -18,7 +18,7 @@ class BicubicDownsample(nn.Module):
 
     The published trainer calls ``F.interpolate`` without an anti-aliasing filter; so
     does this class by default. MATLAB's bicubic, as in most SR papers, is
-    ``antialias=True``, but for the outermost two LR pixels: beyond its edge MATLAB
+    ``antialias=True``, except for the outermost two LR pixels: beyond its edge MATLAB
     mirrors the image, and here the edge is repeated, as in the padding of a batch.
 
     Args:
@@ -27,7 +27,7 @@ class BicubicDownsample(nn.Module):
         quantize: Whether to round to the 256 values an image file can hold.
 
     Raises:
-        ValueError: The scale is no positive integer.
+        ValueError: If ``scale`` is not a positive integer.
     """
 
     def __init__(self, scale: int = 4, antialias: bool = False,
@@ -59,6 +59,7 @@ class BicubicDownsample(nn.Module):
         return lr.clamp(0, 1)
 
     def extra_repr(self) -> str:
+        """Return the settings for ``repr``."""
         return (f'scale={self.scale}, antialias={self.antialias}, '
                 f'quantize={self.quantize}')
 
@@ -88,11 +89,11 @@ class ImageByImage(nn.Module):
             Tensor: lr (N, 3, H / scale, W / scale), RGB, [0, 1].
 
         Raises:
-            ValueError: The scale does not divide H or W.
+            ValueError: If the scale does not divide H or W.
         """
         full = lr_size(hr.shape[-2:], self.scale)
-        if (full[0] * self.scale, full[1] * self.scale) != tuple(hr.shape[-2:]):
-            raise ValueError(f'images of {tuple(hr.shape[-2:])} cannot be degraded by '
+        if (full[0] * self.scale, full[1] * self.scale) != image_size(hr):
+            raise ValueError(f'images of {image_size(hr)} cannot be degraded by '
                              f'{self.scale}: the scale must divide their size')
         inner = [lr_size(size, self.scale) for size in sizes] or [full] * len(hr)
         lr = hr.new_zeros(*hr.shape[:2], *full)
@@ -105,7 +106,16 @@ class ImageByImage(nn.Module):
         return extend_edges(lr, inner)
 
     def degrade(self, image: Tensor, size: tuple[int, int], sample=None) -> Tensor:
-        """Degrade one image (3, H, W), RGB, [0, 1], to (3, *size)."""
+        """Degrade one image.
+
+        Args:
+            image: (3, H, W), RGB, [0, 1]; the scale divides H and W.
+            size: (height, width) of the LR image, in pixels.
+            sample: The task's data sample of the image.
+
+        Returns:
+            Tensor: ``(3, *size)``, RGB, [0, 1].
+        """
         raise NotImplementedError
 
 
@@ -129,8 +139,8 @@ class Degradation(ImageByImage):
         seed: Of the images in eval mode.
 
     Raises:
-        ValueError: A setting is out of its range.
-        KeyError: A step's type is unknown.
+        ValueError: If a setting is out of its range.
+        KeyError: If the ``type`` of a step is unknown.
     """
 
     def __init__(self, scale: int = 4, steps: Sequence[dict] = (),
@@ -144,35 +154,50 @@ class Degradation(ImageByImage):
         self.seed = seed
 
     def degrade(self, image: Tensor, size: tuple[int, int], sample=None) -> Tensor:
-        """Degrade one image (3, H, W), RGB, [0, 1], to (3, *size)."""
+        """Degrade one image.
+
+        Args:
+            image: (3, H, W), RGB, [0, 1]; the scale divides H and W.
+            size: (height, width) of the LR image, in pixels.
+            sample: The task's data sample of the image.
+
+        Returns:
+            Tensor: ``(3, *size)``, RGB, [0, 1].
+        """
         draw = Draw(None if self.training else torch.Generator().manual_seed(
             image_seed(image, self.seed)))
         image = run_steps(self.steps, image, size, draw)
         return to_uint8(resize(image, size, self.kernel)).to(image) / 255
 
     def extra_repr(self) -> str:
+        """Return the settings for ``repr``."""
         names = ', '.join(type(step).__name__ for step in self.steps)
         return f'scale={self.scale}, steps=[{names}], seed={self.seed}'
 
 
 def lr_size(size: Sequence[int], scale: int) -> tuple[int, int]:
-    """(height, width) of the LR image of an HR image, rounded up."""
+    """Return (height, width) of the LR image of an HR image, rounded up."""
     height, width = size
     return -(-height // scale), -(-width // scale)
 
 
 def image_seed(image: Tensor, seed: int) -> int:
-    """A seed from an image's size and its pixels (3, H, W), rounded to 8 bits."""
+    """Compute a seed from an image's size and its pixels, rounded to 8 bits.
+
+    Args:
+        image: (3, H, W), [0, 1].
+        seed: Another number that the result depends on.
+    """
     digest = hashlib.blake2b(f'{seed} {tuple(image.shape)} '.encode(), digest_size=8)
-    digest.update(to_uint8(image).cpu().contiguous().numpy())
+    digest.update(to_uint8(image).cpu().contiguous().numpy().data)
     return int.from_bytes(digest.digest(), 'big') >> 1  # for 63 bits and a sign
 
 
 def parse_scale(scale: int) -> int:
-    """The scale of a degradation.
+    """Check the scale of a degradation and return it.
 
     Raises:
-        ValueError: It is no positive integer.
+        ValueError: If ``scale`` is not a positive integer.
     """
     if not isinstance(scale, int) or scale < 1:
         raise ValueError(

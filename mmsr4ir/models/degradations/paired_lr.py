@@ -20,7 +20,7 @@ _FLIPPED = dict(horizontal=(-1, ), vertical=(-2, ), diagonal=(-2, -1))
 
 @MODELS.register_module()
 class PairedLR(ImageByImage):
-    """Takes the LR image that belongs to an HR image, from a folder of its own.
+    """Take the LR image that belongs to an HR image, from a folder of its own.
 
     The file has the same path below ``lr_root`` as the HR image has below ``hr_root``,
     up to the suffix. It is flipped as the HR image was. Nothing else that changes the
@@ -35,7 +35,7 @@ class PairedLR(ImageByImage):
             has the size of its HR image divided by this, rounded up.
 
     Raises:
-        ValueError: The scale is no positive integer.
+        ValueError: If ``scale`` is not a positive integer.
     """
 
     def __init__(self, hr_root: str, lr_root: str, scale: int = 4) -> None:
@@ -49,7 +49,7 @@ class PairedLR(ImageByImage):
         """The LR images, by their paths below ``lr_root`` without suffix.
 
         Raises:
-            DataError: There is no such folder.
+            DataError: If the folder ``lr_root`` does not exist.
         """
         if not os.path.isdir(self.lr_root):
             raise DataError(f'model.degradation.lr_root={self.lr_root!r} is no folder')
@@ -63,10 +63,13 @@ class PairedLR(ImageByImage):
         return dict(files)
 
     def find(self, img_path: str) -> str:
-        """The LR image of an HR image.
+        """Return the path of an HR image's LR image.
+
+        Args:
+            img_path: The HR image.
 
         Raises:
-            DataError: The HR image is not in ``hr_root``, or it has no LR image or
+            DataError: If the HR image is not in ``hr_root``, or has no LR image or
                 several.
         """
         path, root = (Path(os.path.abspath(p)) for p in (img_path, self.hr_root))
@@ -96,10 +99,10 @@ class PairedLR(ImageByImage):
             Tensor: (3, h, w), uint8, RGB.
 
         Raises:
-            DataError: It is missing, cannot be read or has another size; or the scale
-                does not divide an edge that is flipped. The last pixels of the LR image
-                then reach over the edge of the HR image, and after a flip the two
-                would not lie on each other.
+            DataError: If the LR image is missing, cannot be read or has another size;
+                or if the scale does not divide an edge that is flipped. The last pixels
+                of the LR image then reach over the edge of the HR image, and after a
+                flip the two would not lie on each other.
         """
         path = self.find(img_path)
         try:
@@ -121,11 +124,19 @@ class PairedLR(ImageByImage):
         return lr.flip(edges)
 
     def degrade(self, image: Tensor, size: tuple[int, int], sample=None) -> Tensor:
-        """Read the LR image (3, *size), RGB, [0, 1], of one data sample.
+        """Read the LR image of one data sample.
+
+        Args:
+            image: (3, H, W), the HR image; its type and device are those of the result.
+            size: (height, width) of the LR image, in pixels.
+            sample: The task's data sample, which names the file.
+
+        Returns:
+            Tensor: ``(3, *size)``, RGB, [0, 1].
 
         Raises:
-            DataError: See :meth:`read`; or the sample does not tell the file, or has
-                been resized or cropped.
+            DataError: If :meth:`read` cannot read the LR image, or the sample does not
+                tell the file or has been resized or cropped.
         """
         meta = sample.metainfo if sample is not None else {}
         if 'img_path' not in meta or 'img_shape' not in meta:
@@ -143,5 +154,6 @@ class PairedLR(ImageByImage):
         return self.read(meta['img_path'], shown, flip).to(image) / 255
 
     def extra_repr(self) -> str:
+        """Return the settings for ``repr``."""
         return (f'hr_root={self.hr_root!r}, lr_root={self.lr_root!r}, '
                 f'scale={self.scale}')

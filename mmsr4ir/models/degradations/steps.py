@@ -4,7 +4,7 @@ A step is called as ``step(image, lr_size, draw)`` with an image (3, H, W), RGB,
 [0, 1], in float32 or float64, the (height, width) that the LR image will have, and a
 :class:`Draw`, from which it takes all of its random numbers. It returns an image
 (3, H', W'); values beyond [0, 1] are cut off afterwards. Everything runs on the
-image's device but JPEG, which is the real one.
+image's device except JPEG, which is the real one.
 
 mmagic's ``RandomBlur``, ``RandomResize``, ``RandomNoise`` and
 ``RandomJPEGCompression`` do the same to arrays in the dataloader. They cannot serve
@@ -21,7 +21,7 @@ from torch import Tensor
 from torchvision.io import decode_jpeg, encode_jpeg
 from torchvision.transforms.functional import rgb_to_grayscale
 
-from mmsr4ir.models.image_space import to_uint8
+from mmsr4ir.models.image_space import image_size, to_uint8
 from mmsr4ir.registry import MODELS
 
 from .blur_kernels import KINDS, blur, gaussian_kernel, sinc_kernel
@@ -42,32 +42,41 @@ class Draw:
         self.generator = generator
 
     def uniform(self, low: float, high: float) -> float:
-        """A number in [low, high)."""
+        """Draw a number in [low, high)."""
         number = torch.rand((), dtype=torch.float64, generator=self.generator)
         return low + (high - low) * number.item()
 
     def choose(self, weights: Sequence[float]) -> int:
-        """The index of one of the weights, by its share of their sum."""
-        return torch.multinomial(
-            torch.tensor(weights, dtype=torch.float64), 1, generator=self.generator
-        ).item()
+        """Draw the index of one of the weights, by its share of their sum."""
+        return int(torch.multinomial(
+            torch.tensor(weights, dtype=torch.float64), 1, generator=self.generator))
 
     def normal(self, like: Tensor) -> Tensor:
-        """Independent numbers with mean 0 and variance 1, as many as ``like`` has."""
+        """Draw independent numbers with mean 0 and variance 1, in a tensor's shape."""
         device = like.device if self.generator is None else 'cpu'
         return torch.randn(
             like.shape, dtype=like.dtype, device=device, generator=self.generator
         ).to(like.device)
 
     def poisson(self, rates: Tensor) -> Tensor:
-        """Numbers of events, for the expected ones."""
+        """Draw numbers of events, in the shape of the expected ones."""
         here = rates if self.generator is None else rates.cpu()
         return torch.poisson(here, self.generator).to(rates.device)
 
 
 def run_steps(steps: Sequence, image: Tensor, lr_size: tuple[int, int], draw: Draw
               ) -> Tensor:
-    """Call steps one after the other; each result is cut off to [0, 1]."""
+    """Call steps one after the other; each result is cut off to [0, 1].
+
+    Args:
+        steps: As :func:`build_steps` makes them.
+        image: (3, H, W), RGB, [0, 1].
+        lr_size: (height, width) that the LR image will have, in pixels.
+        draw: Source of their random numbers.
+
+    Returns:
+        Tensor: (3, H', W'), RGB, [0, 1].
+    """
     for step in steps:
         image = step(image, lr_size, draw).clamp(0, 1)
     return image
@@ -77,8 +86,8 @@ def build_steps(steps: Sequence[dict], owner: str) -> list:
     """Build steps from their configs.
 
     Raises:
-        TypeError: ``steps`` is no list of configs.
-        KeyError: A step's type is unknown.
+        TypeError: If ``steps`` is not a list of configs.
+        KeyError: If the ``type`` of a step is unknown.
     """
     if not isinstance(steps, list | tuple):
         raise TypeError(f'{owner} must be a list of configs of steps, got {steps!r}')
@@ -87,10 +96,17 @@ def build_steps(steps: Sequence[dict], owner: str) -> list:
 
 def parse_range(name: str, value: float | Sequence[float], low: float,
                 high: float = math.inf) -> tuple[float, float]:
-    """A number, or the lowest and highest one to draw from, as a pair.
+    """Read a number, or the lowest and highest one to draw from, as a pair.
+
+    Args:
+        name: The setting, for the message.
+        value: The number or the pair.
+        low: Smallest number that is possible.
+        high: Largest one.
 
     Raises:
-        ValueError: It is something else, in the wrong order or outside [low, high].
+        ValueError: If ``value`` is something else, in the wrong order or outside
+            [low, high].
     """
     pair = tuple(value) if isinstance(value, list | tuple) else (value, value)
     if (len(pair) != 2 or not all(isinstance(number, int | float) for number in pair)
@@ -102,10 +118,14 @@ def parse_range(name: str, value: float | Sequence[float], low: float,
 
 
 def parse_kernel(name: str, kernel: str) -> str:
-    """The kernel of a resizing.
+    """Check the kernel of a resizing and return it.
+
+    Args:
+        name: The setting, for the message.
+        kernel: The kernel.
 
     Raises:
-        ValueError: There is no such kernel.
+        ValueError: If ``kernel`` is not ``'area'``, ``'bilinear'`` or ``'bicubic'``.
     """
     if kernel not in _RESIZE_KERNELS:
         raise ValueError(f'{name}: {kernel!r} is none of {list(_RESIZE_KERNELS)}')
@@ -129,7 +149,7 @@ class RandomBlur:
             Real-ESRGAN, (1/3, 1) below 13 pixels and (1/5, 1) from there on.
 
     Raises:
-        ValueError: A setting is out of its range, or a kind is unknown.
+        ValueError: If a setting is out of its range, or a kind is unknown.
     """
 
     def __init__(self, kernel: int | Sequence[int] = 21,
@@ -138,11 +158,12 @@ class RandomBlur:
                  beta_generalized: float | Sequence[float] = (0.5, 4.0),
                  beta_plateau: float | Sequence[float] = (1.0, 2.0),
                  cutoff: float | Sequence[float] | None = None) -> None:
-        self.kernels = list(kernel) if isinstance(kernel, list | tuple) else [kernel]
-        for size in self.kernels or [None]:
-            if not isinstance(size, int) or size < 1 or size % 2 == 0:
-                raise ValueError(
-                    f'RandomBlur.kernel must be odd numbers of pixels, got {kernel!r}')
+        self.kernels = list(kernel) if isinstance(kernel, Sequence) else [kernel]
+        odd = [isinstance(size, int) and size > 0 and size % 2 == 1
+               for size in self.kernels]
+        if not odd or not all(odd):
+            raise ValueError(
+                f'RandomBlur.kernel must be odd numbers of pixels, got {kernel!r}')
         self.sigma = parse_range('RandomBlur.sigma', sigma, 0.01)
         self.kinds = dict(iso=1.0) if kinds is None else dict(kinds)
         if not set(self.kinds) <= set(KINDS):
@@ -162,14 +183,14 @@ class RandomBlur:
         return blur(image, self.draw_kernel(draw))
 
     def draw_kernel(self, draw: Draw) -> Tensor:
-        """A kernel (size, size) with the sum 1."""
+        """Draw a kernel (size, size) with the sum 1."""
         size = self.kernels[draw.choose([1] * len(self.kernels))]
         kind = list(self.kinds)[draw.choose(list(self.kinds.values()))]
         if kind == 'sinc':
             cutoff = self.cutoff or (1 / 3 if size < 13 else 1 / 5, 1)
             return sinc_kernel(size, math.pi * draw.uniform(*cutoff))
-        *shape, contour = kind.split('_')
-        shape = shape[0] if shape else 'gaussian'
+        *given, contour = kind.split('_')
+        shape = given[0] if given else 'gaussian'
         beta = self._draw_beta(shape, draw) if shape in self.betas else 1
         sigma_x = sigma_y = draw.uniform(*self.sigma)
         angle = 0.0
@@ -199,7 +220,8 @@ class RandomResize:
             The last two do not smooth before they shrink, as in OpenCV.
 
     Raises:
-        ValueError: A setting is out of its range, or both factors are given.
+        ValueError: If a setting is out of its range, or both ``factor`` and
+            ``divisor`` are given.
     """
 
     def __init__(self, factor: float | Sequence[float] | None = None,
@@ -234,9 +256,18 @@ class RandomResize:
 
 
 def resize(image: Tensor, size: Sequence[int], kernel: str) -> Tensor:
-    """Resize an image (3, H, W); the image itself where it has the size."""
+    """Resize an image.
+
+    Args:
+        image: (3, H, W), in any colours and range.
+        size: (height, width) of the result, in pixels.
+        kernel: ``'area'``, ``'bilinear'`` or ``'bicubic'``.
+
+    Returns:
+        Tensor: ``(3, *size)``; the image itself where it has the size.
+    """
     size = tuple(size)
-    if tuple(image.shape[-2:]) == size:
+    if image_size(image) == size:
         return image
     options = {} if kernel == 'area' else dict(align_corners=False)
     return F.interpolate(image[None], size=size, mode=kernel, **options)[0]
@@ -251,7 +282,7 @@ class GaussianNoise:
         gray: Probability that the three channels get the same noise.
 
     Raises:
-        ValueError: A setting is out of its range.
+        ValueError: If a setting is out of its range.
     """
 
     def __init__(self, level: float | Sequence[float] = (0.0, 10.0), gray: float = 0.0
@@ -279,7 +310,7 @@ class PoissonNoise:
             that of the gray image.
 
     Raises:
-        ValueError: A setting is out of its range.
+        ValueError: If a setting is out of its range.
     """
 
     def __init__(self, scale: float | Sequence[float] = (0.05, 3.0), gray: float = 0.0
@@ -307,7 +338,7 @@ class JPEGCompression:
         quality: 1 to 100; whole numbers are drawn, both ends included.
 
     Raises:
-        ValueError: The quality is out of its range or has fractions.
+        ValueError: If the quality is out of its range, or not a whole number.
     """
 
     def __init__(self, quality: int | Sequence[int] = (50, 100)) -> None:
@@ -333,7 +364,7 @@ class OneOf:
         weights: Share of each; equal by default.
 
     Raises:
-        ValueError: There are no options, or not as many weights as options.
+        ValueError: If there is no option, or there are not as many weights as options.
     """
 
     def __init__(self, options: Sequence[Sequence[dict]],

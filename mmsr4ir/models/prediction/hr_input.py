@@ -9,13 +9,13 @@ from mmsr4ir.models.degradations.degradation import lr_size
 from mmsr4ir.models.image_space import to_uint8
 
 
-def predict_hr(model, inputs: Tensor, samples: Sequence) -> list:
+def predict_hr(model, inputs: Tensor, samples: Sequence | None) -> list:
     """Predict on the image that ``model.test_on`` says.
 
     Args:
         model: A :class:`SR4IR`.
         inputs: (N, 3, H, W), normalised HR images.
-        samples: The task's data samples.
+        samples: The task's data samples; None for a task network that needs none.
 
     Returns:
         list: The data samples with predictions, and ``images``, see
@@ -26,7 +26,8 @@ def predict_hr(model, inputs: Tensor, samples: Sequence) -> list:
     task_input = batch.inputs if model.test_on == 'hr' else model.to_input(
         restored, batch)
     predictions = model.network('task')(task_input, batch.samples, mode='predict')
-    if model.task_resize:  # give them the meta information of the image in the file
+    if model.task_resize and samples:
+        # Give them the meta information of the image in the file.
         predictions = [
             prediction.new(metainfo=sample.metainfo)
             for prediction, sample in zip(predictions, samples, strict=True)]

@@ -12,7 +12,8 @@ import torch
 from mmengine.model import ImgDataPreprocessor
 from torch import Tensor
 
-from mmsr4ir.models.image_space import to_uint8
+from mmsr4ir.models.batch import shown_size
+from mmsr4ir.models.image_space import image_size, to_uint8
 
 from .tiles import check_tiles, super_resolve_tiled
 
@@ -31,7 +32,8 @@ class LRInput:
         overlap: See :func:`~mmsr4ir.models.prediction.tiles.spans`, in LR pixels.
 
     Raises:
-        ValueError: One of them cannot be.
+        ValueError: If ``coordinates`` is none of :data:`COORDINATES`, or tiles of this
+            size and overlap do not cover an image.
     """
 
     coordinates: str = 'lr'
@@ -60,9 +62,9 @@ def predict_lr(model, inputs: Tensor, samples: Sequence, how: LRInput) -> list:
         list: See :func:`recognise`.
     """
     images = model.image_space.to_image(inputs)
-    lr = [image[:, :height, :width] for image, (height, width) in zip(
-        images, (s.metainfo.get('img_shape', images.shape[-2:])[:2] for s in samples),
-        strict=True)]
+    sizes = [shown_size(sample, image_size(images)) for sample in samples]
+    lr = [image[:, :height, :width]
+          for image, (height, width) in zip(images, sizes, strict=True)]
     sr = super_resolve_all(model, lr, how)
     return recognise(model, lr, sr, samples, how.coordinates)
 
@@ -74,23 +76,22 @@ def super_resolve_all(model, lr: Sequence[Tensor], how: LRInput) -> list[Tensor]
     Args:
         model: A :class:`SR4IR`.
         lr: Images (3, h, w), RGB, [0, 1].
+        how: Its tiles.
 
     Returns:
-        list[Tensor]: (3, h * scale, w * scale), RGB, [0, 1] but for overshoots.
+        list[Tensor]: (3, h * scale, w * scale), RGB, [0, 1] except for overshoots.
     """
-    restored = [None] * len(lr)
+    restored: dict[int, Tensor] = {}
     for indices in same_size(lr):
-        height, width = lr[indices[0]].shape[-2:]
-        if how.tile is not None and max(height, width) > how.tile:
+        if how.tile is not None and max(image_size(lr[indices[0]])) > how.tile:
             for i in indices:
                 restored[i] = super_resolve_tiled(
                     model.super_resolve, lr[i], model.degradation.scale, how.tile,
                     how.overlap, model.window)
         else:
-            for i, sr in zip(indices, model.super_resolve(
-                    torch.stack([lr[i] for i in indices])), strict=True):
-                restored[i] = sr
-    return restored
+            sr = model.super_resolve(torch.stack([lr[i] for i in indices]))
+            restored |= zip(indices, sr, strict=True)
+    return [restored[i] for i in range(len(lr))]
 
 
 @torch.no_grad()
@@ -104,7 +105,7 @@ def recognise(model, lr: Sequence[Tensor], sr: Sequence[Tensor], samples: Sequen
     Args:
         model: A :class:`SR4IR`.
         lr: (3, h, w), RGB, [0, 1].
-        sr: (3, h * scale, w * scale), RGB, [0, 1].
+        sr: (3, h * scale, w * scale), RGB, [0, 1] except for overshoots.
         samples: The task's data samples, with the meta information of the LR images.
         coordinates: One of :data:`COORDINATES`. With ``'sr'`` a map has the size of
             the true one, where there is one: HR need not be a multiple of LR.
@@ -116,7 +117,7 @@ def recognise(model, lr: Sequence[Tensor], sr: Sequence[Tensor], samples: Sequen
         predictions belong to.
 
     Raises:
-        ValueError: The model is to be tested on anything but SR images.
+        ValueError: If ``model.test_on`` is not ``'sr'``.
     """
     if model.test_on != 'sr':
         raise ValueError(
@@ -124,8 +125,8 @@ def recognise(model, lr: Sequence[Tensor], sr: Sequence[Tensor], samples: Sequen
             "model.test_on='sr' (for interpolation instead of S, "
             "model.sr=dict(type='mmsr4ir.InterpolateUpsampler'))")
     pads = isinstance(model.data_preprocessor, ImgDataPreprocessor)
-    inputs = [model.image_space.to_loaded(image) for image in sr]
-    enlarged_samples = [
+    inputs: Sequence[Tensor] = [model.image_space.to_loaded(image) for image in sr]
+    enlarged_samples: Sequence = [
         enlarged(sample, image, model.degradation.scale, coordinates)
         for sample, image in zip(samples, sr, strict=True)]
     if model.task_resize:
@@ -152,16 +153,22 @@ def enlarged(sample, sr: Tensor, scale: int, coordinates: str):
 
     The task network divides by ``scale_factor`` to get to the coordinates of an image
     of ``ori_shape``.
+
+    Args:
+        sample: The data sample of the LR image.
+        sr: (3, h * scale, w * scale), the restored image.
+        scale: Of the SR network.
+        coordinates: One of :data:`COORDINATES`.
     """
     meta = sample.metainfo
-    size, factor = tuple(sr.shape[-2:]), tuple(meta.get('scale_factor', (1.0, 1.0)))
+    size, factor = image_size(sr), tuple(meta.get('scale_factor', (1.0, 1.0)))
     given = tuple(meta.get('ori_shape', (size[0] // scale, size[1] // scale)))[:2]
     if coordinates == 'lr':
         factor = tuple(value * scale for value in factor)
     else:
         truth = sample.get('gt_sem_seg')
-        given = tuple(side * scale for side in given) if truth is None else tuple(
-            truth.data.shape[-2:])
+        given = tuple(side * scale for side in given) if (
+            truth is None) else image_size(truth.data)
     return sample.new(metainfo=dict(
         meta, img_shape=size, pad_shape=size, ori_shape=given, scale_factor=factor))
 
@@ -169,7 +176,7 @@ def enlarged(sample, sr: Tensor, scale: int, coordinates: str):
 def same_size(images: Sequence[Tensor]) -> Iterator[list[int]]:
     """Yield the indices of the images of each size."""
     def size(i: int) -> tuple[int, int]:
-        return tuple(images[i].shape[-2:])
+        return image_size(images[i])
 
     for _, indices in groupby(sorted(range(len(images)), key=size), key=size):
         yield list(indices)

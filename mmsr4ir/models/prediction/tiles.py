@@ -36,7 +36,12 @@ class Span:
     fade_out: int
 
     def weights(self) -> np.ndarray:
-        """(high - low, ), in (0, 1]; those of all tiles add up to 1 everywhere."""
+        """Return the weight of each pixel in the SR image.
+
+        Returns:
+            np.ndarray: (high - low, ), in (0, 1]; those of all tiles add up to 1
+            everywhere.
+        """
         weights = np.ones(self.high - self.low)
         ramp = _ramp(max(self.fade_in, self.fade_out))
         if self.fade_in:
@@ -47,10 +52,15 @@ class Span:
 
 
 def check_tiles(tile: int, overlap: int, multiple: int = 1) -> None:
-    """See that tiles of this size can be laid, see :func:`spans`.
+    """Check that tiles of this size cover an image, see :func:`spans`.
+
+    Args:
+        tile: Edge of a tile, in LR pixels.
+        overlap: LR pixels of which two neighbours each cover half.
+        multiple: Tiles start at multiples of this.
 
     Raises:
-        ValueError: They cannot.
+        ValueError: If ``overlap`` is negative, or ``tile`` is too small for it.
     """
     if overlap < 0:
         raise ValueError(f'overlap={overlap} is negative')
@@ -74,7 +84,7 @@ def spans(length: int, scale: int, tile: int, overlap: int, multiple: int = 1
             in the whole image.
 
     Raises:
-        ValueError: The tile is too small.
+        ValueError: If :func:`check_tiles` refuses the tile.
     """
     check_tiles(tile, overlap, multiple)
     shift = (tile - overlap - BLEND) // multiple * multiple
@@ -96,8 +106,8 @@ def spans(length: int, scale: int, tile: int, overlap: int, multiple: int = 1
 
 @torch.no_grad()
 def super_resolve_blocks(network: Callable[[Tensor], Tensor], lr: Tensor, scale: int,
-                    tile: int, overlap: int, multiple: int = 1
-                    ) -> Iterator[tuple[int, int, Tensor]]:
+                         tile: int, overlap: int, multiple: int = 1
+                         ) -> Iterator[tuple[int, int, Tensor]]:
     """Restore an image and yield it in blocks, from the top left to the bottom right.
 
     Besides ``lr``, memory is needed for one tile and for one line of SR pixels as high
@@ -107,13 +117,17 @@ def super_resolve_blocks(network: Callable[[Tensor], Tensor], lr: Tensor, scale:
         network: Turns a part of ``lr``, (1, C, h, w), into (1, 3, h * scale,
             w * scale), in float, on any device.
         lr: (C, height, width), of any type.
+        scale: Of the network.
+        tile: Largest edge of a tile, in LR pixels.
+        overlap: See :func:`spans`, in LR pixels.
+        multiple: See :func:`spans`.
 
     Yields:
         tuple: Row and column of the block's first pixel, and (3, h, w), in float, on
         the network's device. The blocks cover each pixel of the SR image once.
 
     Raises:
-        ValueError: The tile is too small.
+        ValueError: If :func:`check_tiles` refuses the tile.
     """
     height, width = lr.shape[-2:]
     columns = spans(width, scale, tile, overlap, multiple)
@@ -127,13 +141,13 @@ def super_resolve_blocks(network: Callable[[Tensor], Tensor], lr: Tensor, scale:
                                column.low - column.start * scale:
                                column.high - column.start * scale]
             sr = sr * sr.new_tensor(column.weights())
-            if column.fade_in:
+            if side is not None:
                 sr[..., :column.fade_in] += side
             side = sr[..., sr.shape[-1] - column.fade_out:].clone()
             sr = sr[..., :sr.shape[-1] - column.fade_out]
             sr = sr * sr.new_tensor(row.weights())[:, None]
             left, right = column.low, column.low + sr.shape[-1]
-            if row.fade_in:
+            if line is not None:
                 sr[:, :row.fade_in] += line[..., left:right]
             if row.fade_out:
                 if bottom is None:
@@ -145,23 +159,32 @@ def super_resolve_blocks(network: Callable[[Tensor], Tensor], lr: Tensor, scale:
 
 def super_resolve_tiled(network: Callable[[Tensor], Tensor], lr: Tensor, scale: int,
                         tile: int, overlap: int, multiple: int = 1) -> Tensor:
-    """Restore an image tile by tile, see :func:`super_resolve_blocks`.
+    """Restore an image tile by tile.
+
+    Args:
+        network: See :func:`super_resolve_blocks`.
+        lr: (3, height, width), RGB, [0, 1].
+        scale: Of the network.
+        tile: Largest edge of a tile, in LR pixels.
+        overlap: See :func:`spans`, in LR pixels.
+        multiple: See :func:`spans`.
 
     Returns:
         Tensor: (3, height * scale, width * scale), RGB, [0, 1] except for overshoots.
 
     Raises:
-        ValueError: The tile is too small.
+        ValueError: If :func:`check_tiles` refuses the tile.
     """
-    sr = None
+    sr: Tensor | None = None
     for row, column, block in super_resolve_blocks(
             network, lr, scale, tile, overlap, multiple):
         if sr is None:
             sr = block.new_empty(3, lr.shape[-2] * scale, lr.shape[-1] * scale)
         sr[:, row:row + block.shape[1], column:column + block.shape[2]] = block
+    assert sr is not None  # the smallest image has one block
     return sr
 
 
 def _ramp(length: int) -> np.ndarray:
-    """From just above 0 to just below 1."""
+    """Return ``length`` even steps from just above 0 to just below 1."""
     return (np.arange(length) + 0.5) / max(length, 1)
