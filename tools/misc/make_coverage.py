@@ -221,19 +221,20 @@ def main() -> None:
 def page(rows: list[str], failed: int) -> str:
     """The Markdown page."""
     return '\n'.join([
-        '# What was tried', '',
-        'Made by `python tools/misc/make_coverage.py` with random weights, on '
+        '# Coverage: networks that were trained for one step', '',
+        '`python tools/misc/make_coverage.py` wrote this page, with random weights, on '
         f'Python {platform.python_version()} and torch {torch.__version__}, CPU. Each '
         'row is one train step of SR4IR (both phases, TDP loss and patch mix included) '
-        'and one val step on two images: all losses were finite, both networks moved, '
-        'predictions and SR images came out in the right size. The task networks are '
-        "their library's own configs at full size with a small EDSR; the SR networks "
-        f'work with {_TASK[0].split("/")[1]}. Those of spandrel (`mmsr4ir.Spandrel`) '
-        'have the sizes that its classes have by themselves, at x4. The losses (pixel, '
-        'TDP, task) only show that there were some.', '',
-        'Tiles: how much an image of 96 x 104 LR pixels differs at most, in steps of 8 '
-        f'bits, if S restores it in tiles of {_TILE[0]} with an overlap of {_TILE[1]} '
-        'pixels. Where attention or a mean goes over more than the overlap, it does.',
+        'and one val step on two images. A row passed if all losses were finite, both '
+        'networks changed, and predictions and SR images had the right size. The task '
+        "networks are their library's own configs at full size with a small EDSR. The "
+        f'SR networks were trained with {_TASK[0].split("/")[1]}. Those of spandrel '
+        '(`mmsr4ir.Spandrel`) have the default sizes of its classes, at x4. The losses '
+        '(pixel, TDP, task) only show that there were some.', '',
+        'The column of tiles has the largest difference, in steps of 8 bits, between '
+        'an image of 96 x 104 LR pixels that the SR network restores at once and the '
+        f'same image in tiles of {_TILE[0]} with an overlap of {_TILE[1]} pixels. It is '
+        'large if attention or a mean reaches further than the overlap.',
         '', "spandrel's SeemoRe and IPT take one image at a time and cannot be "
         'validated here.', '',
         f'{len(rows) - failed} of {len(rows)} passed.', '',
