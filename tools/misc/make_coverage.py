@@ -233,8 +233,8 @@ def page(rows: list[str], failed: int) -> str:
         '(pixel, TDP, task) only show that there were some.', '',
         'The column of tiles has the largest difference, in steps of 8 bits, between '
         'an image of 96 x 104 LR pixels that the SR network restores at once and the '
-        f'same image in tiles of {_TILE[0]} with an overlap of {_TILE[1]} pixels. It is '
-        'large if attention or a mean reaches further than the overlap.',
+        f'same image in tiles of {_TILE[0]} with an overlap of {_TILE[1]} pixels. It '
+        'is large if attention or a mean reaches further than the overlap.',
         '', "spandrel's SeemoRe and IPT take one image at a time and cannot be "
         'validated here.', '',
         f'{len(rows) - failed} of {len(rows)} passed.', '',
