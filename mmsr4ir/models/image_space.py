@@ -49,14 +49,28 @@ class ImageSpace:
         return image if self.is_rgb else image.flip(1)
 
     def to_input(self, image: Tensor) -> Tensor:
-        """Turn RGB images (N, 3, H, W) in [0, 1] into normalised inputs."""
+        """Turn images into normalised inputs.
+
+        Args:
+            image: (N, 3, H, W), RGB, [0, 1].
+
+        Returns:
+            Tensor: (N, 3, H, W), normalised as the task network expects.
+        """
         inputs = (image if self.is_rgb else image.flip(1)) * 255
         if self._normalises:
             inputs = (inputs - self.preprocessor.mean) / self.preprocessor.std
         return inputs
 
     def to_loaded(self, image: Tensor) -> Tensor:
-        """Turn an RGB image (3, H, W) in [0, 1] into what the preprocessor takes."""
+        """Turn an image into what the preprocessor takes.
+
+        Args:
+            image: (3, H, W), RGB, [0, 1].
+
+        Returns:
+            Tensor: (3, H, W), 0 to 255, in the order of the channels of a loaded image.
+        """
         return (image if self._loads_rgb else image.flip(0)) * 255
 
     def from_loaded(self, pixels: Tensor) -> Tensor:

@@ -155,7 +155,7 @@ class TDPLoss(nn.Module):
         """Check that every level exists.
 
         Args:
-            outputs: The outputs of the layer.
+            outputs: The outputs of the layer in eval mode, each (N, C, h, w) or (N, C).
 
         Raises:
             ValueError: If a level is out of range, or its output is no tensor in eval

@@ -16,13 +16,14 @@ import torch
 import torch.nn.functional as F
 from mmengine.model import BaseDataPreprocessor
 from mmengine.registry import TRANSFORMS
-from mmengine.structures import BaseDataElement, InstanceData, PixelData
+from mmengine.structures import BaseDataElement, PixelData
 from torch import Tensor, nn
 
 from mmsr4ir.utils.configs import as_list
 
 from .batch import Batch
 from .image_space import ImageSpace, image_size
+from .resizing import CORNERS, fill_beside, nearest, resize_images, resize_instances
 
 #: Meta key of a sample with a :class:`TaskSize` of its own, as each version of an image
 #: in test-time augmentation has one.
@@ -33,7 +34,6 @@ RESIZES = frozenset((
     'ResizeEdge', 'ResizeShortestEdge', 'ResizeToMultiple'))
 # The interpolations of OpenCV and Pillow that torch has under the same name.
 _MODES = ('bilinear', 'bicubic', 'area', 'nearest')
-_CORNERS = ('bilinear', 'bicubic')  # the modes with align_corners
 _MOST_KNOWN = 4096  # sizes that need not be asked for again
 _INSTANCES = ('gt_instances', 'ignored_instances', 'proposals')
 
@@ -238,7 +238,7 @@ class TaskResize:
             Tensor: (N, 3, H', W'), RGB, [0, 1].
         """
         rule, (height, width) = self.rules[False], sr.shape[-2:]
-        corners = dict(align_corners=False) if rule.mode in _CORNERS else {}
+        corners = dict(align_corners=False) if rule.mode in CORNERS else {}
         if self.is_fixed():
             to = rule.size((64, 64))
         elif rule.ratio_scale:
@@ -307,7 +307,7 @@ class TaskResize:
         for name in sample.keys():
             value = sample.get(name)
             if name in _INSTANCES:
-                sample.set_data({name: _resize_instances(
+                sample.set_data({name: resize_instances(
                     value, size, to.size, factors,
                     full if getattr(self.preprocessor, 'pad_mask', False) else None)})
             elif isinstance(value, PixelData):  # mmseg's has `data`, mmdet's `sem_seg`
@@ -327,18 +327,6 @@ class TaskResize:
         fill_beside(image, one.canvas, value)
 
 
-def fill_beside(image: Tensor, size: tuple[int, int], value: Tensor | float) -> None:
-    """Fill what stands at the right of and below an image, in place.
-
-    Args:
-        image: (C, H, W).
-        size: (height, width) of what stays as it is, in pixels.
-        value: One number, or a tensor (C, 1, 1).
-    """
-    image[:, size[0]:] = value
-    image[:, :, size[1]:] = value
-
-
 def batch_padding(preprocessor: BaseDataPreprocessor, training: bool
                   ) -> tuple[int, tuple[int, int], float]:
     """Return what a task network's preprocessor pads a batch to.
@@ -354,78 +342,3 @@ def batch_padding(preprocessor: BaseDataPreprocessor, training: bool
           if training else getattr(preprocessor, 'test_cfg', None) or {})
     return (of.get('size_divisor') or 1, tuple(of.get('size') or (1, 1)),
             getattr(preprocessor, 'pad_val', 0))
-
-
-def resize_images(images: Tensor, sizes: Sequence[tuple[int, int]],
-                  to: Sequence[tuple[int, int]], full: tuple[int, int],
-                  mode: str = 'bilinear') -> Tensor:
-    """Resize each image of a batch without what is padded beside it.
-
-    Args:
-        images: (N, C, H, W), in any colours and range.
-        sizes: (height, width) of each image before padding, in pixels.
-        to: (height, width) that each gets.
-        full: (height, width) of the result; zeros stand beside the images.
-        mode: Of ``interpolate``; without antialiasing, as OpenCV's.
-
-    Returns:
-        Tensor: ``(N, C, *full)``.
-    """
-    corners = dict(align_corners=False) if mode in _CORNERS else {}
-    if all(tuple(size) == images.shape[-2:] for size in sizes) and len(set(to)) == 1:
-        parts = [F.interpolate(images, to[0], mode=mode, **corners)]
-    else:
-        parts = [
-            F.interpolate(image[None, :, :height, :width], size, mode=mode, **corners)
-            for image, (height, width), size in zip(images, sizes, to, strict=True)]
-    return torch.cat([
-        F.pad(part, (0, full[1] - part.shape[-1], 0, full[0] - part.shape[-2]))
-        for part in parts]).contiguous(
-            memory_format=torch.channels_last if images.is_contiguous(
-                memory_format=torch.channels_last) else torch.contiguous_format)
-
-
-def nearest(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize label maps; the rounding is OpenCV's, to the last pixel.
-
-    Args:
-        maps: (C, H, W).
-        size: (height, width) of the result, in pixels.
-
-    Returns:
-        Tensor: ``(C, *size)``.
-    """
-    for axis, new in ((1, size[0]), (2, size[1])):
-        old = maps.shape[axis]
-        index = torch.arange(new, dtype=torch.float64) * (1 / (new / old))
-        index = index.floor().long().clamp(max=old - 1).to(maps.device)
-        maps = maps.index_select(axis, index)
-    return maps
-
-
-def _resize_instances(instances: InstanceData, size: tuple[int, int],
-                      to: tuple[int, int], factors: tuple[float, float],
-                      full: tuple[int, int] | None) -> InstanceData:
-    """Resize boxes, key points and masks; with ``full``, pad the masks to that."""
-    instances = instances.clone()  # which is shallow
-    if 'bboxes' in instances:
-        if isinstance(instances.bboxes, Tensor):
-            instances.bboxes = instances.bboxes * instances.bboxes.new_tensor(
-                factors).repeat(instances.bboxes.shape[-1] // 2)
-        else:
-            instances.bboxes = instances.bboxes.clone()
-            instances.bboxes.rescale_(factors)
-    if 'keypoints' in instances:
-        instances.keypoints = instances.keypoints * torch.cat([
-            instances.keypoints.new_tensor(factors),
-            instances.keypoints.new_ones(instances.keypoints.shape[-1] - 2)])
-    if 'masks' in instances:
-        # Without what they were padded with, as they were cut from their image.
-        masks = instances.masks
-        if hasattr(masks, 'to_bitmap'):  # polygons
-            masks = type(masks)(masks.masks, *size)
-        else:
-            masks = type(masks)(masks.masks[:, :size[0], :size[1]], *size)
-        masks = masks.resize(to)
-        instances.masks = masks.pad(full) if full else masks
-    return instances

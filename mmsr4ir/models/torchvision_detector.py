@@ -78,7 +78,15 @@ class TorchvisionDetector(TorchvisionNetwork):
                      for key in ('boxes', 'scores', 'labels'))
 
     def loss(self, inputs: Tensor, data_samples: Sequence) -> dict[str, Tensor]:
-        """Compute torchvision's losses; also in eval mode, as of a frozen network."""
+        """Compute torchvision's losses; also in eval mode, as of a frozen network.
+
+        Args:
+            inputs: (N, 3, H, W), normalised.
+            data_samples: N, with their boxes, labels and masks.
+
+        Returns:
+            dict[str, Tensor]: Scalars.
+        """
         targets = []
         for sample in data_samples:
             truth = sample.gt_instances
@@ -94,7 +102,12 @@ class TorchvisionDetector(TorchvisionNetwork):
                 for name, value in losses.items()}
 
     def predict(self, inputs: Tensor, data_samples: Sequence) -> list:
-        """Put boxes, in the pixels of the file, into the data samples."""
+        """Put boxes, in the pixels of the file, into the data samples.
+
+        Args:
+            inputs: (N, 3, H, W), normalised.
+            data_samples: N, changed in place.
+        """
         sizes, files = ([sample.metainfo[key][:2] for sample in data_samples]
                         for key in ('img_shape', 'ori_shape'))
         results = self.network.transform.postprocess_to(
@@ -110,7 +123,7 @@ class TorchvisionDetector(TorchvisionNetwork):
 
     def _run(self, inputs: Tensor, data_samples: Sequence | None,
              targets: list[dict] | None = None) -> Any:
-        """Return the losses by name, or without targets what is found in each image."""
+        """Return the losses by name; without targets, what is found in each image."""
         full = image_size(inputs)
         sizes = [shown_size(sample, full) for sample in data_samples
                  ] if data_samples else [full] * len(inputs)

@@ -200,7 +200,7 @@ class TorchvisionClassifier(TorchvisionNetwork):
         return self.network
 
     def tensor(self, inputs: Tensor, data_samples: Sequence | None = None) -> Tensor:
-        """Compute the logits (N, classes)."""
+        """Compute the logits (N, classes) of normalised images (N, 3, H, W)."""
         return self.network(inputs)
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
@@ -212,6 +212,13 @@ class TorchvisionClassifier(TorchvisionNetwork):
 
         That of the auxiliary outputs of GoogLeNet and Inception is added 0.3 times
         (Szegedy et al., CVPR 2015, section 5).
+
+        Args:
+            inputs: (N, 3, H, W), normalised.
+            data_samples: N, with their labels.
+
+        Returns:
+            dict[str, Tensor]: Scalars.
         """
         if 'gt_score' in data_samples[0]:  # of mixed images
             labels = torch.stack([sample.gt_score for sample in data_samples]).float()
@@ -224,7 +231,12 @@ class TorchvisionClassifier(TorchvisionNetwork):
             for i, output in enumerate(auxiliary)}
 
     def predict(self, inputs: Tensor, data_samples: Sequence) -> list:
-        """Put scores and the class with the highest one into the data samples."""
+        """Put scores and the class with the highest one into the data samples.
+
+        Args:
+            inputs: (N, 3, H, W), normalised.
+            data_samples: N, changed in place.
+        """
         for sample, scores in zip(
                 data_samples, self.network(inputs).softmax(1), strict=True):
             sample.set_pred_score(scores).set_pred_label(scores.argmax().detach())
@@ -258,11 +270,19 @@ class TorchvisionSegmentor(TorchvisionNetwork):
         return super()._build(arch, num_classes, options)
 
     def tensor(self, inputs: Tensor, data_samples: Sequence | None = None) -> Tensor:
-        """Compute the logits (N, classes, H, W)."""
+        """Compute the logits (N, classes, H, W) of normalised images (N, 3, H, W)."""
         return self.network(inputs)['out']
 
     def loss(self, inputs: Tensor, data_samples: Sequence) -> dict[str, Tensor]:
-        """Compute the cross entropy of the output, and half of the auxiliary head's."""
+        """Compute the cross entropy of the output, and half of the auxiliary head's.
+
+        Args:
+            inputs: (N, 3, H, W), normalised.
+            data_samples: N, with their label maps (1, H, W).
+
+        Returns:
+            dict[str, Tensor]: Scalars.
+        """
         maps = torch.cat([sample.gt_sem_seg.data for sample in data_samples])
         outputs, losses = self.network(inputs), {}
         for name, weight in (('out', 1.0), ('aux', 0.5)):
@@ -272,7 +292,12 @@ class TorchvisionSegmentor(TorchvisionNetwork):
         return losses
 
     def predict(self, inputs: Tensor, data_samples: Sequence) -> list:
-        """Put logits and classes, in the size of the file, into the data samples."""
+        """Put logits and classes, in the size of the file, into the data samples.
+
+        Args:
+            inputs: (N, 3, H, W), normalised.
+            data_samples: N, changed in place.
+        """
         from mmseg.models import BaseSegmentor
         return BaseSegmentor.postprocess_result(
             self, self.network(inputs)['out'], data_samples)

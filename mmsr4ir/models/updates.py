@@ -174,7 +174,7 @@ def step(wrappers: Sequence[OptimWrapper], loss: Tensor) -> None:
 
 
 def accumulate(wrapper: OptimWrapper, loss: Tensor) -> None:
-    """Add the gradients of a loss to those of the step that comes later."""
+    """Add the gradients of a loss, a scalar, to those of the step that comes later."""
     scaler = getattr(wrapper, 'loss_scaler', None)
     scaled = wrapper.scale_loss(loss)
     with torch.autocast(loss.device.type, enabled=False):

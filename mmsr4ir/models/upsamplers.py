@@ -31,7 +31,14 @@ class InterpolateUpsampler(nn.Module):
         self.align_corners = align_corners
 
     def forward(self, lr: Tensor) -> Tensor:
-        """Enlarge ``lr`` (N, C, h, w) to (N, C, h * scale, w * scale)."""
+        """Enlarge images.
+
+        Args:
+            lr: (N, C, h, w), in any colours and range.
+
+        Returns:
+            Tensor: (N, C, h * scale, w * scale); bicubic ones overshoot the range.
+        """
         align_corners = None if self.mode == 'nearest' else self.align_corners
         return F.interpolate(
             lr, scale_factor=self.scale, mode=self.mode, align_corners=align_corners)

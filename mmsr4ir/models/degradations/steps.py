@@ -52,14 +52,14 @@ class Draw:
             torch.tensor(weights, dtype=torch.float64), 1, generator=self.generator))
 
     def normal(self, like: Tensor) -> Tensor:
-        """Draw independent numbers with mean 0 and variance 1, in a tensor's shape."""
+        """Draw normal numbers, mean 0 and variance 1, in the shape of ``like``."""
         device = like.device if self.generator is None else 'cpu'
         return torch.randn(
             like.shape, dtype=like.dtype, device=device, generator=self.generator
         ).to(like.device)
 
     def poisson(self, rates: Tensor) -> Tensor:
-        """Draw numbers of events, in the shape of the expected ones."""
+        """Draw numbers of events in the shape of ``rates``, which are expected."""
         here = rates if self.generator is None else rates.cpu()
         return torch.poisson(here, self.generator).to(rates.device)
 
@@ -119,10 +119,6 @@ def parse_range(name: str, value: float | Sequence[float], low: float,
 
 def parse_kernel(name: str, kernel: str) -> str:
     """Check the kernel of a resizing and return it.
-
-    Args:
-        name: The setting, for the message.
-        kernel: The kernel.
 
     Raises:
         ValueError: If ``kernel`` is not ``'area'``, ``'bilinear'`` or ``'bicubic'``.

@@ -174,7 +174,7 @@ def enlarged(sample, sr: Tensor, scale: int, coordinates: str):
 
 
 def same_size(images: Sequence[Tensor]) -> Iterator[list[int]]:
-    """Yield the indices of the images of each size."""
+    """Yield the indices of the images (..., H, W) of each size."""
     def size(i: int) -> tuple[int, int]:
         return image_size(images[i])
 
