@@ -13,7 +13,6 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.utils import import_modules_from_strings
 from torch import Tensor
 
-from mmsr4ir.apis.process_memory import keep_freed_memory
 from mmsr4ir.cli.arguments import merge_options
 from mmsr4ir.engine.build import build_loader, build_model
 from mmsr4ir.models.batch import Batch
@@ -225,7 +224,6 @@ def _peak(cfg: dict, iterations: int, stage: str) -> float:
     build_model(cfg)  # loads the packages
     reset_peak_memory()
     before = 0.0 if torch.cuda.is_available() else peak_memory()['mib']
-    keep_freed_memory()  # not before: the model that is gone would be used again
     with tempfile.TemporaryDirectory(prefix='mmsr4ir_') as folder:
         steps = Steps(cfg, Path(folder), stage)
         for data in itertools.islice(

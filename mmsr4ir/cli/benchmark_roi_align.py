@@ -5,7 +5,6 @@ import torch
 from torch.utils.benchmark import Compare, Timer
 from torchvision.ops import roi_align
 
-from mmsr4ir.apis.process_memory import keep_freed_memory
 from mmsr4ir.models.roi_align import sparse_roi_align
 
 STRIDE = 4
@@ -47,7 +46,6 @@ def draw(count: int, height: int, width: int, longest: int) -> torch.Tensor:
 
 def main() -> None:
     args = parse_args()
-    keep_freed_memory()
     torch.manual_seed(0)
     found = []
     for name, (height, width, longest) in CASES.items():

@@ -19,7 +19,6 @@ from mmsr4ir.analysis.train_speed import (
     time_parts,
 )
 from mmsr4ir.analysis.train_variants import VARIANTS, measure_memory, time_variants
-from mmsr4ir.apis.process_memory import keep_freed_memory
 from mmsr4ir.utils.files import write_whole
 
 from .arguments import add_timing_arguments, merge_options, positive, read_config
@@ -149,7 +148,6 @@ def worst(losses: dict[str, list[float]]) -> str:
 
 def main() -> None:
     args = parse_args()
-    keep_freed_memory()  # as tools/train.py
     cfg = read_config(args.config)
     merge_options(cfg, args.cfg_options)
     if args.batch_size:
