@@ -12,7 +12,7 @@ from mmsr4ir.visualization.drawing import encode_png
 
 
 def is_multi_label(task: nn.Module) -> bool:
-    """Whether a task network is a classifier that gives any number of labels."""
+    """Return whether a task network is a classifier with any number of labels."""
     head = type(getattr(task, 'head', None))
     return 'MultiLabelClsHead' in {base.__name__ for base in head.__mro__}
 
@@ -37,7 +37,7 @@ def plain(sample, classes: Sequence[str] = (), multi_label: bool = False) -> dic
           ``multi_label`` the first three are lists, and empty where no class is found.
 
     Raises:
-        ValueError: It holds no prediction of these kinds.
+        ValueError: If the sample holds no prediction of these kinds.
     """
     size = dict(size=[int(side) for side in sample.metainfo['ori_shape'][:2]])
 

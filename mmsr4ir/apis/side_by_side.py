@@ -77,7 +77,7 @@ class SideBySide:
                 the bottom. None: it is LR as it is.
 
         Raises:
-            ImageError: The image is too small to be degraded, or the networks refuse
+            ImageError: If the image is too small to be degraded, or the networks refuse
                 it; the message says why.
         """
         hr = lr = image

@@ -39,7 +39,7 @@ PREPARATIONS = dict(s=Method('S'))
 
 
 class ComparisonError(SR4IRError, ValueError):
-    """A benchmark cannot be run; the message names the reason and the mend."""
+    """A comparison cannot be run; the message names the reason and the fix."""
 
 
 @dataclass
@@ -93,7 +93,7 @@ def plan_parts(cfg: Config, methods: Sequence[str], seeds: Sequence[int], out: P
         out: Folder of the benchmark.
 
     Raises:
-        ComparisonError: The config is no SR4IR config, or a method is unknown.
+        ComparisonError: If the config is no SR4IR config, or a method is unknown.
     """
     model = cfg.get('model') or {}
     if model.get('type') != 'mmsr4ir.SR4IR':

@@ -27,10 +27,10 @@ _QUALITY = dict(PSNR='.2f', SSIM='.3f', LPIPS='.3f', NIQE='.2f')
 
 
 def main_metric(cfg: Config) -> str:
-    """The key of the task metric by which a config's methods are compared.
+    """Return the key of the task metric by which a config's methods are compared.
 
     Raises:
-        ComparisonError: The config tests no task metric, or one that is not known here.
+        ComparisonError: If the config tests no task metric, or an unknown one.
     """
     tested = [one for one in as_list(cfg.get('test_evaluator'))
               if not one['type'].endswith('SRQuality')]
@@ -49,13 +49,13 @@ def main_metric(cfg: Config) -> str:
 
 
 def check_metric_group(cfg: Config, metric: str) -> None:
-    """See that something in ``test_evaluator`` gives numbers of a metric's group.
+    """Check that something in ``test_evaluator`` gives numbers of a metric's group.
 
     The group is what stands before the first ``/``. What numbers it holds is known
     from the first test.
 
     Raises:
-        ComparisonError: Nothing does.
+        ComparisonError: If nothing gives such numbers.
     """
     groups = []
     for evaluator in as_list(cfg.get('test_evaluator')):
@@ -82,7 +82,7 @@ def collect(works: Sequence[Progress], methods: Sequence[str], metric: str) -> d
         metric: Key of the task metric.
 
     Raises:
-        ComparisonError: No test gave a usable number for this metric.
+        ComparisonError: If no test gave a usable number for this metric.
     """
     tests = {id(work): read_json(work.part.folder / 'tested.json')
              for work in works if work.state == 'done' and work.part.method in methods}
@@ -123,18 +123,19 @@ def collect(works: Sequence[Progress], methods: Sequence[str], metric: str) -> d
 
 
 def is_usable(metrics: Mapping, metric: str) -> bool:
-    """Whether a test gave a number for a metric; -1 is pycocotools' word for none."""
+    """Return whether a test gave a number for a metric; pycocotools gives -1 for none.
+    """
     return _finite(metrics.get(metric, -1)) not in (None, -1)
 
 
 def check_metric(tests: Iterable[Mapping], metric: str) -> None:
-    """See that at least one test gave a number by which methods can be compared.
+    """Check that at least one test gave a number by which methods can be compared.
 
     One without is a method that fails: MMDetection's ``CocoMetric`` gives no number
     where nothing was detected.
 
     Raises:
-        ComparisonError: There are tests, and none gave one.
+        ComparisonError: If there are tests, and none gave a number.
     """
     tests = list(tests)
     if not tests or any(is_usable(metrics, metric) for metrics in tests):
@@ -227,7 +228,7 @@ def fairness(works: Sequence[Progress], cfg: Config) -> list[str]:
 
 
 def markdown(report: dict) -> str:
-    """The table with what is needed to read it."""
+    """Return the table with what is needed to read it."""
     methods = report['methods']
     quality = [name for name in _QUALITY
                if any(name in row for row in methods.values())]
@@ -286,7 +287,7 @@ def _taken(times: Sequence[Mapping]) -> str:
 
 
 def table_csv(report: dict) -> str:
-    """One row for each method and seed, the raw numbers."""
+    """Return the raw numbers, one row for each method and seed."""
     columns = ['method', 'seed', 'state', 'task', 'gap_closed', *_QUALITY, 'iter_time']
     sizes = [(network, what) for what in ('params', 'flops')
              for network in ('sr', 'task')]
@@ -324,7 +325,7 @@ def write_report(works: Sequence[Progress], cfg: Config, methods: Sequence[str],
         dict: What the JSON file holds.
 
     Raises:
-        OSError: A file cannot be written.
+        OSError: If a file cannot be written.
     """
     complexity = {  # what could not be counted is NaN
         network: {key: _finite(value) for key, value in row.items()}

@@ -75,7 +75,7 @@ def run_parts(parts: Sequence[Part], out: Path, jobs: int = 1, images: int = 8,
         list: The progress of each part, all of them ended.
 
     Raises:
-        ComparisonError: Another benchmark works in ``out``, or a part there was
+        ComparisonError: If another comparison works in ``out``, or a part there was
             trained with other settings or from networks that are gone, or the
             tests do not give ``metric``.
     """
@@ -179,13 +179,13 @@ class Team:
             self.check_metric(part)
 
     def check_metric(self, part: Part) -> None:
-        """See that a test knows the metric, before all others have run.
+        """Check that a test knows the metric, before all others have run.
 
         One that gives nothing of the metric's kind says nothing about it, as
         MMDetection's does where nothing is detected.
 
         Raises:
-            ComparisonError: It does not; all is stopped.
+            ComparisonError: If the test does not; all is stopped.
         """
         metrics = read_json(part.folder / 'tested.json')['metrics']
         kind = self.metric.rpartition('/')[0]
@@ -205,7 +205,7 @@ class Team:
         """Run one of the package's tools for a part.
 
         Raises:
-            PartError: It failed.
+            PartError: If the tool failed.
         """
         slot = self.slots.get()
         log = part.folder / f'{name}.log'
@@ -254,14 +254,14 @@ def slot_settings(slot: int, jobs: int) -> dict[str, str]:
 
 
 def write_settings(part: Part, parts: Sequence[Part]) -> None:
-    """Write a part's config; see that an earlier start had the same.
+    """Write a part's config; check that an earlier start had the same.
 
     Args:
         part: The one.
         parts: All, among them those that need it.
 
     Raises:
-        ComparisonError: It had another one.
+        ComparisonError: If an earlier start had another config.
     """
     path = part.folder / 'config.py'
     text = part.cfg.pretty_text
@@ -279,7 +279,7 @@ def write_settings(part: Part, parts: Sequence[Part]) -> None:
 
 
 def origins(part: Part) -> dict[str, str]:
-    """The runs that a part's networks come from, by network.
+    """Return the runs that a part's networks come from, by network.
 
     A training has a name of its own, which a repeated one does not have again. Those
     of early versions have none and are left out.
@@ -290,10 +290,10 @@ def origins(part: Part) -> dict[str, str]:
 
 
 def check_origins(part: Part) -> None:
-    """See that the networks that a training took over are still those that are there.
+    """Check that the networks that a training took over are still there.
 
     Raises:
-        ComparisonError: One was trained anew since, or is about to be.
+        ComparisonError: If a network was trained anew since, or is about to be.
     """
     path = part.folder / 'needs.json'
     if not (part.is_trained or path.exists()):
@@ -311,7 +311,7 @@ def locked(folder: Path) -> Iterator[int]:
     """Hold a folder for this benchmark and its processes alone.
 
     Raises:
-        ComparisonError: Others hold it.
+        ComparisonError: If another comparison holds the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / '.lock').open('w') as file:
@@ -325,10 +325,10 @@ def locked(folder: Path) -> Iterator[int]:
 
 
 def read_json(path: Path) -> dict:
-    """A JSON file's content, {} where there is no such file.
+    """Return a JSON file's content, {} if there is no such file.
 
     Raises:
-        ComparisonError: It holds anything else than a dict.
+        ComparisonError: If the file holds anything else than a dict.
     """
     try:
         content = load_json(path) if path.exists() else {}
@@ -340,7 +340,7 @@ def read_json(path: Path) -> dict:
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log that says something, where errors stand."""
+    """Return the last line of a log that says something, where errors stand."""
     lines = [line.strip() for line in log.read_text(errors='replace').splitlines()]
     lines = [line for line in lines if line]
     errors = [line for line in lines if line.startswith('error: ')]

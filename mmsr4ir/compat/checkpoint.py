@@ -50,7 +50,7 @@ if digit_version(torch.__version__) < digit_version('2.6'):
 
 
 def allowed_globals() -> list:
-    """What a checkpoint may hold beside tensors and plain Python containers.
+    """Return what a checkpoint may hold beside tensors and plain Python containers.
 
     Returns:
         list: Classes and functions for ``torch.serialization.safe_globals``.
@@ -77,7 +77,7 @@ def _statistic(owner: type, name: str) -> Callable:
     """Stand in for ``getattr``, which a HistoryBuffer's own methods are pickled with.
 
     Raises:
-        pickle.UnpicklingError: Anything else is asked for.
+        pickle.UnpicklingError: If anything else is asked for.
     """
     if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
         return getattr(owner, name)
@@ -112,10 +112,10 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
         dict: The checkpoint.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        UnsafeCheckpointError: The file names a class that is not allowed; the class
+        FileNotFoundError: If the file does not exist.
+        UnsafeCheckpointError: If the file names a class that is not allowed; the class
             is in the message, and nothing of it was run.
-        RuntimeError: The file is truncated or no checkpoint.
+        RuntimeError: If the file is truncated or no checkpoint.
     """
     filename = os.path.expanduser(filename)
     if not os.path.isfile(filename):
@@ -175,8 +175,9 @@ def load_from_url(url: str, map_location: Any = None) -> dict:
         map_location: As in :func:`torch.load`.
 
     Raises:
-        RuntimeError: It cannot be fetched; the message says where to put it by hand.
-        UnsafeCheckpointError: See :func:`load_from_local`.
+        RuntimeError: If the file cannot be fetched; the message says where to put it
+            by hand.
+        UnsafeCheckpointError: If the file names a class that is not allowed.
     """
     name = os.path.basename(urlparse(url).path)
     digest = re.search(r'-([0-9a-f]{8})\.\w+$', name)
@@ -226,8 +227,9 @@ def load_predictions(path: str | Path) -> Any:
     """Read what ``tools/test.py --out`` wrote, without running code hidden in it.
 
     Raises:
-        UnsafeCheckpointError: Another class is in it, which is named.
-        Exception: It is no pickle, or a broken one, which can raise nearly anything.
+        UnsafeCheckpointError: If the file names a class that is not allowed.
+        Exception: If the file is no pickle or a broken one, which can raise nearly any
+            exception.
     """
     with open(path, 'rb') as file:
         return _Predictions(file).load()

@@ -48,7 +48,7 @@ def install() -> None:
 
 
 def backing() -> str:
-    """What serves ``mmcv.ops``.
+    """Return what serves ``mmcv.ops``.
 
     Returns:
         str: ``'mmcv (compiled)'``, ``'torchvision'``, or ``'none'`` where there is no

@@ -235,7 +235,7 @@ def modulated_deform_conv_forward(input, weight, bias, ones, offset, mask, outpu
 def modulated_deform_conv_backward(
         input, weight, bias, ones, offset, mask, columns, grad_input, grad_weight,
         grad_bias, grad_offset, grad_mask, grad_output, *, with_bias, **shape) -> None:
-    """All gradients of v2."""
+    """Compute all gradients of v2."""
     offset = _moved_out(offset, *(
         (shape[f'{name}_h'], shape[f'{name}_w'])
         for name in ('kernel', 'stride', 'pad', 'dilation')), shape['deformable_group'])

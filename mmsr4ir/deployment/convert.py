@@ -39,8 +39,8 @@ def read_checkpoint(path: Path) -> dict:
     """Load a local checkpoint without running any code that is hidden in it.
 
     Raises:
-        ConvertError: The file is missing, damaged, holds a class that could run code,
-            or is no dict.
+        ConvertError: If the file is missing, damaged, holds a class that could run
+            code, or is no dict.
     """
     if not path.is_file():
         raise ConvertError('there is no such file')
@@ -68,7 +68,7 @@ def find_state_dict(checkpoint: Mapping, keys: tuple[str, ...]
         tuple: The key or None, and the tensors by name.
 
     Raises:
-        ConvertError: There is something else than tensors.
+        ConvertError: If there is anything else than tensors.
     """
     key = next((key for key in keys if key in checkpoint), None)
     state_dict = checkpoint if key is None else checkpoint[key]
@@ -81,14 +81,14 @@ def find_state_dict(checkpoint: Mapping, keys: tuple[str, ...]
 
 
 def find_weights(checkpoint: Mapping, which: str | None) -> Mapping[str, Tensor]:
-    """The tensors of the checkpoint of a training.
+    """Return the tensors of the checkpoint of a training.
 
     Args:
         checkpoint: What the file holds.
         which: ``'average'``, ``'last'`` or None, see ``--weights``.
 
     Raises:
-        ConvertError: There are none, or not those that are asked for.
+        ConvertError: If the file has no tensors, or not those that are asked for.
     """
     if which and 'ema_state_dict' not in checkpoint:
         raise ConvertError(
@@ -104,7 +104,7 @@ def find_weights(checkpoint: Mapping, which: str | None) -> Mapping[str, Tensor]
 
 def select(state_dict: Mapping[str, Tensor], prefix: str, new: str = ''
            ) -> 'OrderedDict[str, Tensor]':
-    """The tensors whose names have a prefix, with another one in its place.
+    """Return the tensors whose names have a prefix, with another one in its place.
 
     The versions of the modules, by which some networks read old files, go along.
     """
@@ -120,10 +120,10 @@ def select(state_dict: Mapping[str, Tensor], prefix: str, new: str = ''
 
 def shape(state_dict: Mapping[str, Tensor], name: str, dims: int = 4
           ) -> tuple[int, ...]:
-    """The shape of a tensor of the network that the file should hold.
+    """Return the shape of a tensor of the network that the file should hold.
 
     Raises:
-        ConvertError: It is not there, or has not so many dimensions.
+        ConvertError: If the tensor is missing or has another number of dimensions.
     """
     if name not in state_dict or state_dict[name].ndim != dims:
         what = f'{name} with {dims} dimensions'
@@ -134,7 +134,7 @@ def shape(state_dict: Mapping[str, Tensor], name: str, dims: int = 4
 
 
 def count(state_dict: Mapping[str, Tensor], pattern: str) -> int:
-    """The number of names that match a regular expression as a whole."""
+    """Count the names that match a regular expression as a whole."""
     return sum(bool(re.fullmatch(pattern, name)) for name in state_dict)
 
 
@@ -161,7 +161,7 @@ def read_config(text: str) -> dict:
     """Read the config that a checkpoint holds, as data.
 
     Raises:
-        ConvertError: There is something else than values.
+        ConvertError: If the config holds anything else than values.
     """
     try:
         return config_values(text)
@@ -192,9 +192,9 @@ def save_checkpoint(checkpoint: dict, path: Path) -> None:
     """Save, whole or not at all.
 
     Raises:
-        OSError: The file cannot be written. (For a file that it opens itself, torch
-            tells a full disk as an error of its own.)
+        OSError: If the file cannot be written.
     """
+    # To a file that it opens itself, torch tells a full disk as an error of its own.
     content = io.BytesIO()
     torch.save(checkpoint, content)
     write_whole(path, content.getvalue())

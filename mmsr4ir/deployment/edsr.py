@@ -21,7 +21,7 @@ def describe_edsr(state_dict: dict[str, Tensor]) -> tuple[dict, dict]:
         tuple: Config of the network, and the settings of SR4IR that go with it.
 
     Raises:
-        ConvertError: The tensors are no EDSR's.
+        ConvertError: If the tensors are no EDSR's.
     """
     features = shape(state_dict, 'head.0.weight')[0]
     shape(state_dict, 'body.0.body.0.weight')
@@ -47,7 +47,7 @@ def take_mean(state_dict: dict[str, Tensor]) -> tuple[list[float], int]:
         tuple: The mean, and 255 or 1: the end of the range of its images.
 
     Raises:
-        ConvertError: If they do something else.
+        ConvertError: If the convolutions do anything else.
     """
     for name in _MEAN_SHIFT:
         shape(state_dict, name, dims=4 if name.endswith('weight') else 1)
@@ -66,7 +66,7 @@ def take_mean(state_dict: dict[str, Tensor]) -> tuple[list[float], int]:
 
 
 def edsr_name(name: str, num_blocks: int) -> str:
-    """From the name that ``mmagic.EDSRNet`` has for a tensor to the original one."""
+    """Return the original name of a tensor of ``mmagic.EDSRNet``."""
     name = name.replace('conv_first.', 'head.0.')
     name = name.replace('conv_after_body.', f'body.{num_blocks}.')
     name = re.sub(r'^body\.(\d+)\.conv([12])\.',

@@ -16,7 +16,7 @@ def describe_swinir(state_dict: dict[str, Tensor]) -> tuple[dict, dict]:
         tuple: Config of the network, and no further settings of SR4IR.
 
     Raises:
-        ConvertError: The tensors are no SwinIR's, or of one that enlarges nothing.
+        ConvertError: If the tensors are no SwinIR's, or of one that enlarges nothing.
     """
     dim, channels = shape(state_dict, 'conv_first.weight')[:2]
     block = 'layers.{}.residual_group.blocks.0.'
@@ -52,10 +52,10 @@ def describe_swinir(state_dict: dict[str, Tensor]) -> tuple[dict, dict]:
 
 
 def find_upsampler(state_dict: dict[str, Tensor], channels: int) -> tuple[str, int]:
-    """The kind of the last part, and the scale.
+    """Find the kind of the last part, and the scale.
 
     Raises:
-        ConvertError: The network enlarges nothing.
+        ConvertError: If the network enlarges nothing.
     """
     if 'conv_up1.weight' in state_dict:
         return 'nearest+conv', 4 if 'conv_up2.weight' in state_dict else 2
@@ -70,5 +70,5 @@ def find_upsampler(state_dict: dict[str, Tensor], channels: int) -> tuple[str, i
 
 
 def swinir_name(name: str) -> str:
-    """From the name that ``mmagic.SwinIRNet`` has for a tensor to the original one."""
+    """Return the original name of a tensor of ``mmagic.SwinIRNet``."""
     return name.replace('conv_hr.', 'conv_HR.')

@@ -11,6 +11,7 @@ from torch import nn
 
 from mmsr4ir.compat.mmengine_parts import init_amp_on_cpu
 from mmsr4ir.registry import OPTIM_WRAPPERS
+from mmsr4ir.utils.errors import ConfigError
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -27,15 +28,14 @@ class AmpOptimWrapper(_AmpOptimWrapper):
         kwargs: Those of MMEngine's ``OptimWrapper``.
 
     Raises:
-        ValueError: Another ``dtype``.
-        TypeError: Another ``loss_scale``.
-        RuntimeError: Torch is too old for it on a CPU.
+        ConfigError: If ``dtype`` is another one.
+        TypeError: If ``loss_scale`` is of another type.
     """
 
     def __init__(self, dtype: str = 'bfloat16',
                  loss_scale: str | float | dict = 'dynamic', **kwargs) -> None:
         if dtype not in ('bfloat16', 'float16'):
-            raise ValueError(f"dtype must be 'bfloat16' or 'float16', got {dtype!r}")
+            raise ConfigError(f"dtype must be 'bfloat16' or 'float16', got {dtype!r}")
         if isinstance(loss_scale, int):
             loss_scale = float(loss_scale)  # MMEngine refuses it
         if loss_scale != 'dynamic' and not isinstance(loss_scale, (float, dict)):
@@ -45,9 +45,6 @@ class AmpOptimWrapper(_AmpOptimWrapper):
         if not self.on_cpu:
             super().__init__(loss_scale=loss_scale, dtype=dtype, **kwargs)
             return
-        if not hasattr(torch.amp, 'GradScaler'):
-            raise RuntimeError('mixed precision on a CPU needs torch 2.3 or later, '
-                               f'got {torch.__version__}')
         options = dict(enabled=True)
         fixed_scale = None
         if isinstance(loss_scale, float):
@@ -64,7 +61,7 @@ class AmpOptimWrapper(_AmpOptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """As MMEngine's, whose autocast knows only bfloat16 on a CPU."""
+        """Compute in the type; MMEngine's autocast knows only bfloat16 on a CPU."""
         if not self.on_cpu:
             with super().optim_context(model):
                 yield
@@ -74,7 +71,7 @@ class AmpOptimWrapper(_AmpOptimWrapper):
             yield
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """As MMEngine's; a checkpoint without a scale has none to take up."""
+        """Load a state as MMEngine does, also one that has no loss scale."""
         if not state_dict.get('loss_scaler'):
             state_dict.pop('loss_scaler', None)
         super().load_state_dict(state_dict)

@@ -110,7 +110,7 @@ def saved_config(weights: str | Path | None, name: Path) -> Config | None:
 
 
 def newest(folder: Path, pattern: str) -> list[Path]:
-    """The files of a folder that match, the newest first."""
+    """Return the files of a folder that match, the newest first."""
     return sorted(folder.glob(pattern), key=lambda path: path.stat().st_mtime,
                   reverse=True)
 

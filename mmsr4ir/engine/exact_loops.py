@@ -86,7 +86,7 @@ class ExactLoader(DataLoader):
             multiprocessing_context=plain.multiprocessing_context,
             prefetch_factor=plain.prefetch_factor,
             persistent_workers=plain.persistent_workers)
-        # Torch has None beside a batch sampler; PreciseBNHook of mmpretrain asks for it.
+        # None beside a batch sampler; PreciseBNHook of mmpretrain asks for it.
         vars(self)['batch_size'] = getattr(plain.batch_sampler, 'batch_size', None)
 
     def __iter__(self) -> Iterator:
@@ -104,7 +104,7 @@ class _Exact:
         kwargs: Those of MMEngine's loop.
 
     Raises:
-        ValueError: The processes would get different numbers of images, or an epoch
+        ConfigError: If the processes would get different numbers of images, or an epoch
             has no whole batch.
     """
 
@@ -118,7 +118,7 @@ class _Exact:
                 diff_rank_seed=differs_by_rank(runner))
         check_shares(dataloader)
         if not len(dataloader):
-            raise ValueError(
+            raise ConfigError(
                 f'an epoch has no batch: the {len(dataloader.dataset)} images make no '
                 f'whole one for each of {get_world_size()} processes, and drop_last '
                 'leaves the rest out. Lower train_dataloader.batch_size')
@@ -129,7 +129,7 @@ class _Exact:
         """Take up the seed of the run, and a validation that the cut left out.
 
         Raises:
-            ValueError: The cut was within an epoch that had other batches.
+            ConfigError: If the run was cut within an epoch that had other batches.
         """
         found = dict(enumerate(self.info.get('unreadable_by_rank', [])))
         self.dataloader.dataset.unreadable = found.get(get_rank(), [])
@@ -143,7 +143,7 @@ class _Exact:
         batches = len(self.dataloader)
         before = self.info.get('batches_in_epoch', batches)
         if self.done_in_epoch and before != batches:
-            raise ValueError(
+            raise ConfigError(
                 f'the checkpoint lies within an epoch, {self.done_in_epoch} of '
                 f'{before} batches on, and the epochs of this run have {batches}: go '
                 'on with the batch size, number of processes and images it was trained '
@@ -183,7 +183,7 @@ class _Exact:
         self.save_checkpoint(*args, **kwargs)
 
     def run_iter(self, *args) -> None:
-        """One iteration, with random numbers that are its own."""
+        """Run one iteration, with random numbers that are its own."""
         # Each process draws for its own images.
         seed_all(self.runner.seed, self._iter, get_rank())
         with explain_out_of_memory(args[-1]):
@@ -204,14 +204,14 @@ class _Exact:
 
 
 def check_shares(dataloader: DataLoader) -> None:
-    """See that no process runs out of images while the others wait for its gradients.
+    """Check that no process runs out of images while others wait for its gradients.
 
     Raises:
-        ValueError: They get different numbers of images.
+        ConfigError: If the processes get different numbers of images.
     """
     shares = all_gather_object(len(dataloader.batch_sampler.sampler))
     if len(set(shares)) > 1:
-        raise ValueError(
+        raise ConfigError(
             f'the {len(shares)} processes would train on different numbers of images '
             f'in an epoch: {shares}. Set train_dataloader.sampler.round_up=True: a few '
             'images then come twice')

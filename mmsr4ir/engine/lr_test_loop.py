@@ -5,6 +5,7 @@ from mmengine.runner import TestLoop
 from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.models.prediction.lr_input import LRInput
 from mmsr4ir.registry import LOOPS
+from mmsr4ir.utils.errors import ConfigError
 
 
 @LOOPS.register_module()
@@ -27,8 +28,8 @@ class LRTestLoop(TestLoop):
             :class:`~mmsr4ir.models.prediction.lr_input.LRInput`.
 
     Raises:
-        ValueError: The pipeline would change the size of the LR images, or one of the
-            settings cannot be.
+        ConfigError: If the pipeline would change the size of the LR images, or a
+            setting is impossible.
     """
 
     def __init__(self, runner, dataloader, evaluator, fp16: bool = False,
@@ -52,12 +53,12 @@ def check_pipeline(pipeline: Compose | None) -> None:
     """See that LR images reach the model in their own size.
 
     Raises:
-        ValueError: A transform resizes or crops.
+        ConfigError: If a transform resizes or crops.
     """
     changing = [
         type(transform).__name__ for transform in getattr(pipeline, 'transforms', ())
         if any(word in type(transform).__name__ for word in ('Resize', 'Crop'))]
     if changing:
-        raise ValueError(
+        raise ConfigError(
             f'the pipeline of test_dataloader has {changing}, but LR images are to be '
             'restored as they are: take them out of it for a test with LRTestLoop')

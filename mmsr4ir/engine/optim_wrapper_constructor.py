@@ -7,6 +7,7 @@ from torch import nn
 from mmsr4ir.compat.mmengine_parts import set_inner_count
 from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from mmsr4ir.utils.errors import ConfigError
 
 
 class AccumulatingOptimWrappers(OptimWrapperDict):
@@ -19,7 +20,7 @@ class AccumulatingOptimWrappers(OptimWrapperDict):
     """
 
     def state_dict(self) -> dict:
-        """The state of each optimizer, with gradients where there are any."""
+        """Return the state of each optimizer, with gradients where there are any."""
         states = super().state_dict()
         for name, wrapper in self.items():
             gradients = [parameter.grad for parameter in _parameters(wrapper)]
@@ -86,13 +87,13 @@ class PerNetworkOptimWrapperConstructor:
         paramwise_cfg: Not supported here; belongs into an entry.
 
     Raises:
-        ValueError: ``paramwise_cfg`` is given, or the model has no such network.
+        ConfigError: If ``paramwise_cfg`` is given, or the model has no such network.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None
                  ) -> None:
         if paramwise_cfg:
-            raise ValueError(
+            raise ConfigError(
                 'paramwise_cfg stands beside the networks: put it into the entry of '
                 f'the network that it is for ({list(optim_wrapper_cfg)})')
         # OpenMMLab's tools set these beside the networks for --amp: they are for each.
@@ -109,7 +110,7 @@ class PerNetworkOptimWrapperConstructor:
         children = dict(model.named_children())
         missing = set(self.cfg) - set(children)
         if missing:
-            raise ValueError(
+            raise ConfigError(
                 f'optim_wrapper has {sorted(missing)}, but the networks are '
                 f"{[name for name in ('sr', 'task') if name in children]}: settings "
                 'are those of one network (optim_wrapper.task.optimizer.lr); a config '

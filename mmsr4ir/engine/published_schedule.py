@@ -9,6 +9,7 @@ from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import INF
 
 from mmsr4ir.registry import PARAM_SCHEDULERS
+from mmsr4ir.utils.errors import ConfigError
 
 
 @PARAM_SCHEDULERS.register_module()
@@ -29,14 +30,14 @@ class RampCosineRestartLR(LRSchedulerMixin, _ParamScheduler):
         by_epoch: Must be False once the scheduler is built.
 
     Raises:
-        ValueError: If ``by_epoch`` is True and ``convert_to_iter_based`` is not.
+        ConfigError: If ``by_epoch`` is True and ``convert_to_iter_based`` is not.
     """
 
     def __init__(self, optimizer: Any, periods: Sequence[int], eta_min: float,
                  ramp: int = 0, end: int = INF, last_step: int = -1,
                  by_epoch: bool = True, verbose: bool = False) -> None:
         if by_epoch:
-            raise ValueError(
+            raise ConfigError(
                 'mmsr4ir.RampCosineRestartLR changes the rate with each iteration: set '
                 'convert_to_iter_based=True, or by_epoch=False and give iterations')
         self.periods = list(periods)

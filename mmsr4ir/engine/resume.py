@@ -28,8 +28,8 @@ def resume_point(work_dir: str, wish: str) -> str | None:
         str | None: Its path; None for ``'auto'`` where nothing was written yet.
 
     Raises:
-        ResumeError: The checkpoint is damaged; the message names it and the one before
-            it. Or there is none.
+        ResumeError: If the checkpoint is damaged or does not exist; the message names
+            it and the whole one before it.
     """
     if wish not in ('auto', 'previous'):
         if '://' in wish:
@@ -55,7 +55,7 @@ def resume_point(work_dir: str, wish: str) -> str | None:
 
 
 def last_folder(work_dir: Path) -> Path:
-    """Where the run's checkpoints are: ``CheckpointHook.out_dir`` may be elsewhere.
+    """Return where a run's checkpoints are, which ``CheckpointHook.out_dir`` may set.
 
     In a copy of a work dir the note names the original, which is another run by now.
     """
@@ -66,14 +66,15 @@ def last_folder(work_dir: Path) -> Path:
 
 
 def _is_before(name: str, other: str) -> bool:
-    """Whether a checkpoint is of an earlier epoch, or iteration, than another."""
+    """Return whether a checkpoint is of an earlier epoch, or iteration, than another.
+    """
     one, two = (re.fullmatch(r'(epoch|iter)_(\d+)\.pth', text)
                 for text in (name, other))
     return bool(one and two and one[1] == two[1] and int(one[2]) < int(two[2]))
 
 
 def last_checkpoint(work_dir: Path) -> str:
-    """What MMEngine's note of the last checkpoint says; empty where there is none.
+    """Return what MMEngine's note of the last checkpoint says; empty without a note.
 
     A run may have died while it wrote the note, so that anything can stand there.
     """
@@ -82,7 +83,7 @@ def last_checkpoint(work_dir: Path) -> str:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a run in the order in which they were written."""
+    """Return the checkpoints of a run in the order in which they were written."""
     return sorted(
         (path for path in folder.glob('*.pth')
          if re.fullmatch(r'(epoch|iter)_\d+\.pth', path.name)),
@@ -100,7 +101,7 @@ def is_whole(path: str | Path) -> bool:
 
 
 def damaged(path: str | Path, found: list[Path]) -> str:
-    """The message for a damaged checkpoint."""
+    """Return the message for a damaged checkpoint."""
     whole = [other for other in found if other != Path(path) and is_whole(other)]
     return (f'checkpoint {path} is truncated or damaged. '
             + (f'To go on from the one before it: --resume {whole[-1]} (or --resume '

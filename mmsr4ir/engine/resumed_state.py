@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 
 from mmsr4ir.compat.mmengine_parts import loaded_from
 from mmsr4ir.utils.configs import config_values
+from mmsr4ir.utils.errors import ConfigError
 
 #: Parts of a config that a training depends on.
 _COMPARED = ('model', 'optim_wrapper', 'param_scheduler', 'train_cfg',
@@ -18,11 +19,11 @@ _SPEED = {'num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor'}
 
 
 def check_state(runner: Runner, checkpoint: Mapping) -> None:
-    """See that a checkpoint is that of a training with the same recipe.
+    """Check that a checkpoint is that of a training with the same recipe.
 
     Raises:
-        ValueError: It has weights alone, updates other networks, or has averaged
-            weights that nothing would take up.
+        ConfigError: If the checkpoint has weights alone, is of a training that updates
+            other networks, or has averaged weights that nothing would take up.
     """
     path = loaded_from(runner)
     start = (f'To start from its weights: --cfg-options load_from={path}, '
@@ -37,26 +38,26 @@ def check_state(runner: Runner, checkpoint: Mapping) -> None:
         del parts['param_schedulers']
     missing = [key for key, there in parts.items() if not there]
     if missing:
-        raise ValueError(
+        raise ConfigError(
             f'checkpoint {path} is not that of a training to go on with: '
             f'it lacks {missing}, as a best_*.pth does and what was published. {start}')
     if isinstance(runner.optim_wrapper, OptimWrapperDict):
         found, own = set(checkpoint['optimizer']), set(runner.optim_wrapper.keys())
         if found != own:
-            raise ValueError(
+            raise ConfigError(
                 f'checkpoint {path} is of a training that updates '
                 f'{sorted(found)}, and the recipe of the config updates {sorted(own)}. '
                 f'{start}')
     if 'ema_state_dict' in checkpoint and not any(
             isinstance(hook, EMAHook) for hook in runner.hooks):
-        raise ValueError(
+        raise ConfigError(
             f'the weights of checkpoint {path} are averages (EMAHook), '
             'which a training without that hook would go on from: put the hook back '
             f'into the config. {start}')
 
 
 def config_changes(runner: Runner, checkpoint: Mapping) -> list[str]:
-    """How the config differs from the one that a checkpoint was trained with.
+    """List how the config differs from the one that a checkpoint was trained with.
 
     Returns:
         list[str]: Such as ``'train_cfg.max_epochs: 4 -> 8'``; of the parts that a
@@ -78,7 +79,7 @@ def config_changes(runner: Runner, checkpoint: Mapping) -> list[str]:
 
 
 def _leaves(value: Any, name: str = '') -> Iterator[tuple[str, Any]]:
-    """The values in a nested config by their dotted names."""
+    """Yield the values in a nested config by their dotted names."""
     items = value.items() if isinstance(value, Mapping) else (
         enumerate(value) if isinstance(value, list | tuple) else ())
     if not items or not len(value):

@@ -58,8 +58,8 @@ class TrainingSamples(Dataset):
         """Load a sample.
 
         Raises:
-            UnreadableImageError: Its image or label map cannot be read, and no more
-                may be replaced.
+            UnreadableImageError: If its image or label map cannot be read, and no more
+                samples may be replaced.
         """
         index, key = item
         seed_all(*key)
@@ -88,7 +88,7 @@ class TrainingSamples(Dataset):
             super().__setattr__(name, value)
 
     def _problem(self, index: int) -> str | None:
-        """What is wrong with a sample's files; None where the fault is not theirs."""
+        """Return what is wrong with a sample's files, or None."""
         if not hasattr(self.dataset, 'get_data_info'):
             return None
         info = self.dataset.get_data_info(index)

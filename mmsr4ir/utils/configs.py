@@ -30,7 +30,7 @@ def config_values(text: str) -> dict:
     anywhere.
 
     Raises:
-        ValueError: There is something else than values.
+        ValueError: If the config holds anything else than values.
     """
     config = {}
     try:
@@ -45,19 +45,19 @@ def config_values(text: str) -> dict:
 
 
 def type_name(cfg: Mapping) -> str:
-    """The bare class name in ``type``, which may be a class or have a scope before it.
+    """Return the bare class name in ``type``, which may be a class or have a scope.
     """
     kind = cfg.get('type')
     return getattr(kind, '__name__', str(kind)).rpartition('.')[2]
 
 
 def as_list(value) -> list:
-    """What a config gives as one dict or a list of them, or not at all."""
+    """Return what a config gives as one dict, as a list of dicts or not, as a list."""
     return list(value) if isinstance(value, list | tuple) else [value] if value else []
 
 
 def registered_class(registry: Registry, cfg: Mapping, scope: str) -> type | None:
-    """The class that a config names, if there is one; ``scope`` is the default one."""
+    """Return the class that a config names, or None; ``scope`` is the default scope."""
     scope = cfg.get('_scope_') or scope
     kind = cfg.get('type')
     if not isinstance(kind, str):

@@ -40,8 +40,8 @@ def load_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        ValueError: It is none, or one that no program writes: nested beyond measure, or
-            with numbers of thousands of digits. The message names the file.
+        ValueError: If the file is no JSON, or one that no program writes: nested beyond
+            measure, or with numbers of thousands of digits. The message names the file.
     """
     try:
         return json.loads(Path(path).read_text(encoding='utf-8'))
@@ -50,7 +50,7 @@ def load_json(path: str | Path) -> Any:
 
 
 def image_path(dataset: Dataset, index: int) -> Path:
-    """The file of an image, or its index where it comes from no file of its own."""
+    """Return the file of an image, or its index if it comes from no file of its own."""
     info = dataset.get_data_info(index) if hasattr(dataset, 'get_data_info') else {}
     return Path(info.get('img_path') or f'{index:06d}')
 

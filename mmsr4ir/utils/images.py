@@ -22,7 +22,7 @@ MAX_PIXELS = 100_000_000
 
 
 class ImageError(SR4IRError, ValueError):
-    """An input cannot be used; the message says why."""
+    """An image cannot be used; the message says why."""
 
 
 def read_image(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -37,7 +37,7 @@ def read_image(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         np.ndarray: (height, width, 3), RGB, uint8.
 
     Raises:
-        ImageError: It is empty, truncated, no image or too large.
+        ImageError: If the file is empty, truncated, no image or too large.
     """
     if not content:
         raise ImageError('is empty (0 bytes)')
@@ -62,10 +62,14 @@ def read_image(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
 
 def check_array(image: np.ndarray, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """See that an array is an image; grey becomes RGB.
+    """Check that an array is an image; return it as RGB.
+
+    Args:
+        image: (height, width, 3), RGB, or (height, width); uint8.
+        max_pixels: Largest number of pixels allowed.
 
     Raises:
-        ImageError: It is none.
+        ImageError: If the array is no image of this kind, or too large.
     """
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (
             image.ndim == 3 and image.shape[2] != 3) or not image.size:
@@ -77,10 +81,10 @@ def check_array(image: np.ndarray, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
 
 def check_pixels(width: int, height: int, max_pixels: int) -> None:
-    """See that an image is not larger than is wanted.
+    """Check that an image is not larger than is wanted.
 
     Raises:
-        ImageError: It is.
+        ImageError: If the image has more pixels.
     """
     if width * height > max_pixels:
         raise ImageError(

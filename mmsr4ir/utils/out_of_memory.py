@@ -15,7 +15,7 @@ class OutOfMemoryError(SR4IRError, RuntimeError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that a GPU's or the CPU's memory is full."""
+    """Return whether an error means that a GPU's or the CPU's memory is full."""
     return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or (
         isinstance(error, RuntimeError)
         and any(text in str(error) for text in _CPU_MESSAGES))
@@ -29,7 +29,7 @@ def explain_out_of_memory(batch: dict) -> Iterator[None]:
         batch: The batch that did not fit.
 
     Raises:
-        OutOfMemoryError: The memory is full.
+        OutOfMemoryError: If the block fills the memory.
     """
     try:
         yield

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import VISUALIZERS
 from mmengine.visualization import Visualizer
 
+from mmsr4ir.utils.errors import ConfigError
 from mmsr4ir.utils.files import write_whole
 
 _BAR, _FONT = 22, cv2.FONT_HERSHEY_SIMPLEX
@@ -65,11 +66,11 @@ def build_annotator(cfg: Config, dataset_meta: Mapping, score_thr: float = 0.3
         score_thr: Predictions below this score are not drawn.
 
     Raises:
-        ValueError: The config has no visualizer.
+        ConfigError: If the config has no visualizer.
     """
     if not (cfg.get('visualizer') or {}).get('type'):
-        raise ValueError('the config has no visualizer: set it to the task '
-                         "library's, as dict(type='mmdet.DetLocalVisualizer')")
+        raise ConfigError('the config has no visualizer: set it to the task '
+                          "library's, as dict(type='mmdet.DetLocalVisualizer')")
     visualizer = VISUALIZERS.build(dict(
         cfg.visualizer, vis_backends=None, name=f'annotator_{next(_numbers)}'))
     visualizer.dataset_meta = dict(dataset_meta)
@@ -82,7 +83,7 @@ def enlarge(image: np.ndarray, zoom: int) -> np.ndarray:
 
 
 def zoom_to(size: tuple[int, int], min_size: int) -> int:
-    """The whole factor that brings the shorter edge to about ``min_size`` pixels."""
+    """Return the whole factor that makes the shorter edge about ``min_size`` pixels."""
     return max(1, round(min_size / min(size)))
 
 
@@ -116,16 +117,19 @@ def write_png(path: Path, picture: np.ndarray) -> None:
     """Write a picture (height, width, 3), RGB, uint8, whole or not at all.
 
     Raises:
-        ValueError: It is too long for OpenCV.
+        ValueError: If an edge is too long for OpenCV.
     """
     write_whole(path, encode_png(picture[..., ::-1]))
 
 
 def encode_png(picture: np.ndarray) -> bytes:
-    """The content of a PNG file; (height, width) or (height, width, 3), BGR, uint8.
+    """Return the content of a PNG file.
+
+    Args:
+        picture: (height, width) or (height, width, 3), BGR, uint8.
 
     Raises:
-        ValueError: It is too long for OpenCV.
+        ValueError: If an edge is too long for OpenCV.
     """
     done, content = cv2.imencode('.png', picture)
     if not done:

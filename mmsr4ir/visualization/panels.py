@@ -12,6 +12,7 @@ from mmsr4ir.compat.mmengine_visualizer import in_every_process
 from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.models.image_space import extend_edges
 from mmsr4ir.models.sr4ir import SR4IR
+from mmsr4ir.utils.errors import ConfigError
 
 from .drawing import Annotator, titled, zoom_to
 
@@ -25,7 +26,7 @@ def error_map(sr: np.ndarray, hr: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def tdp_map(model: SR4IR, sr: Tensor, hr: Tensor) -> np.ndarray:
-    """Where the task network's features of two images differ.
+    """Compute where the task network's features of two images differ.
 
     Args:
         model: With ``features`` and ``tdp``.
@@ -69,7 +70,7 @@ class Painter:
             pixels.
 
     Raises:
-        ValueError: A panel cannot be drawn.
+        ConfigError: If a panel cannot be drawn.
     """
 
     def __init__(self, runner: Runner, metainfo: dict | None, panels: Sequence[str],
@@ -81,22 +82,22 @@ class Painter:
         self.check_panels()
 
     def check_panels(self) -> None:
-        """See that each panel can be drawn.
+        """Check that each panel can be drawn.
 
         Raises:
-            ValueError: One cannot; the message says what it needs.
+            ConfigError: If a panel cannot; the message says what it needs.
         """
         visualizer = type(self.annotator.visualizer)
         drawn = {'prediction', 'truth'} & set(self.panels)
         if drawn and self.annotator.has_places and (
                 visualizer.__mro__[1].add_datasample is Visualizer.add_datasample):
-            raise ValueError(
+            raise ConfigError(
                 f'picture_grid: {visualizer.__name__} draws no predictions; set '
                 "visualizer to the task library's own, as "
                 "dict(type='mmdet.DetLocalVisualizer'), or leave 'prediction' and "
                 "'truth' out of picture_grid.panels")
         if 'tdp' in self.panels and self.model.features is None:
-            raise ValueError(
+            raise ConfigError(
                 "picture_grid: the panel 'tdp' shows the features of the TDP loss, "
                 'which the model has not; leave it out of picture_grid.panels, or say '
                 "which features: model.tdp=dict(type='mmsr4ir.TDPLoss', layer=...)")
@@ -156,7 +157,8 @@ class Painter:
 
 
 def judged_image(model: SR4IR) -> str:
-    """What the images ``sr`` of a prediction are: SR, or what ``test_on`` says."""
+    """Return what the images ``sr`` of a prediction are: SR, or what ``test_on`` says.
+    """
     return 'LR, enlarged' if model.test_on == 'lr' else model.test_on.upper()
 
 

@@ -8,6 +8,7 @@ from mmsr4ir.compat.mmengine_parts import accumulative_counts
 from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.models.recipes import active_phases
 from mmsr4ir.registry import HOOKS
+from mmsr4ir.utils.errors import ConfigError
 
 
 @HOOKS.register_module()
@@ -28,21 +29,22 @@ class AlternateTrainingHook(Hook):
 
     def __init__(self, warmup: int = 0, by_epoch: bool = True) -> None:
         if warmup < 0:
-            raise ValueError(f'warmup cannot be negative, got {warmup}')
+            raise ConfigError(f'warmup cannot be negative, got {warmup}')
         self.warmup = warmup
         self.by_epoch = by_epoch
         self._logged_stage = None
 
     def before_train(self, runner: Runner) -> None:
-        """See that the warm-up can end and each phase has the optimizers it needs.
+        """Check that the warm-up can end and each phase has the optimizers it needs.
 
         Raises:
-            ValueError: The warm-up counts epochs and the loop has none. Or a phase has
-                no optimizer, or two that share a loss accumulate differently.
+            ConfigError: If the warm-up counts epochs and the loop has none, if a phase
+                has no optimizer, or if two optimizers that share a loss accumulate
+                differently.
         """
         if self.warmup and self.by_epoch and isinstance(
                 runner.train_loop, IterBasedTrainLoop):
-            raise ValueError(
+            raise ConfigError(
                 f'a warm-up of {self.warmup} epochs never ends in a training that '
                 'counts iterations: set default_hooks.alternate.by_epoch=False and '
                 'default_hooks.alternate.warmup to iterations')
@@ -60,21 +62,21 @@ class AlternateTrainingHook(Hook):
         for phase in recipe:
             missing = set(phase.update) - set(names)
             if missing:
-                raise ValueError(
+                raise ConfigError(
                     f'recipe phase {phase.name!r} updates {sorted(missing)}, which has '
                     'no optimizer: give optim_wrapper=dict(constructor='
                     "'mmsr4ir.PerNetworkOptimWrapperConstructor', sr=..., task=...)")
             counts = {name: accumulative_counts(wrappers[name])
                       for name in phase.update}
             if len(set(counts.values())) > 1:  # one backward pass serves them all
-                raise ValueError(
+                raise ConfigError(
                     f'recipe phase {phase.name!r} updates both networks with one loss, '
                     f'but accumulative_counts is {counts} in optim_wrapper: set both '
                     'to the same number')
             # A network that another phase trains alone counts on by itself meanwhile.
             if len(phase.update) > 1 and max(counts.values()) > 1 and any(
                     set(other.update) != set(phase.update) for other in recipe):
-                raise ValueError(
+                raise ConfigError(
                     f'recipe phase {phase.name!r} updates both networks with one loss '
                     'and another phase updates one alone, so they would accumulate '
                     'out of step: set accumulative_counts=1 in optim_wrapper')

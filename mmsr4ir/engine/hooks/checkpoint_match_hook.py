@@ -10,6 +10,7 @@ from mmsr4ir.engine.resumed_state import check_state, config_changes, keep_to_ow
 from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.models.weights import mismatch
 from mmsr4ir.registry import HOOKS
+from mmsr4ir.utils.errors import ConfigError
 
 
 @HOOKS.register_module()
@@ -33,12 +34,12 @@ class CheckpointMatchHook(Hook):
         """Compare the names and shapes of all tensors, and what else is resumed.
 
         Raises:
-            ValueError: They differ; or, if not ``strict``, nothing fits. Or a training
-                cannot go on from it.
+            ConfigError: If a tensor differs; if not ``strict``, if no tensor fits. Or
+                if a training cannot go on from the checkpoint.
         """
         if not isinstance(checkpoint, dict):
-            raise ValueError(f'the file holds a {type(checkpoint).__name__} and is no '
-                             'checkpoint')
+            raise ConfigError(f'the file holds a {type(checkpoint).__name__} and is no '
+                              'checkpoint')
         if is_resumed(runner):
             check_state(runner, checkpoint)
             keep_to_own_best(runner, checkpoint)
@@ -56,7 +57,7 @@ class CheckpointMatchHook(Hook):
         if not self.strict:
             if not any(name in loaded and loaded[name].shape == value.shape
                        for name, value in own.items()):
-                raise ValueError(
+                raise ConfigError(
                     'no tensor of the checkpoint fits the model, although '
                     'checkpoint_match.strict=False: its names begin with '
                     f'{sorted({name.split(".")[0] for name in loaded})[:5]}. The file '
@@ -65,7 +66,7 @@ class CheckpointMatchHook(Hook):
             return
         found = mismatch(own, loaded)
         if found:
-            raise ValueError(
+            raise ConfigError(
                 'the checkpoint holds another architecture than the config: tensors '
                 f'{found}. Use the config it was trained with; to load '
                 'only one network, set model.sr.init_cfg or model.task.init_cfg; to '

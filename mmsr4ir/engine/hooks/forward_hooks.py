@@ -18,6 +18,7 @@ from mmsr4ir.models.recipes import NETWORKS
 from mmsr4ir.models.roi_align import sparse_roi_align
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.registry import HOOKS
+from mmsr4ir.utils.errors import ConfigError
 
 
 class _ForwardHook(Hook):
@@ -65,16 +66,17 @@ class _NamedPartsHook(_ForwardHook):
 
     def __init__(self, modules: Sequence[str]) -> None:
         if isinstance(modules, str) or not modules:
-            raise ValueError(f'{type(self).__name__}: modules must be a list of names, '
-                             f"as ['sr', 'task.backbone'], got {modules!r}")
+            raise ConfigError(
+                f'{type(self).__name__}: modules must be a list of names, '
+                f"as ['sr', 'task.backbone'], got {modules!r}")
         self.names = tuple(modules)
 
     def find(self, model: SR4IR) -> list[nn.Module]:
         """The modules that the names stand for.
 
         Raises:
-            ValueError: The model has no such part, or the TDP loss takes its features
-                from inside of one.
+            ConfigError: If the model has no such part, or the TDP loss takes its
+                features from inside of one.
         """
         return [module for name in self.names
                 for module in self.parts(find_part(model, name))]
@@ -91,11 +93,11 @@ class _NamedPartsHook(_ForwardHook):
 
 
 def find_part(model: SR4IR, name: str) -> nn.Module:
-    """A part of S or T by its dotted name, whether they are distributed or not.
+    """Find a part of a network by its dotted name, distributed or not.
 
     Raises:
-        ValueError: There is none, or the layer of the TDP loss lies inside of it, where
-            the forward pass is left by force.
+        ConfigError: If the model has no such part, or the layer of the TDP loss lies
+            inside of it, where the forward pass is left by force.
     """
     network, _, inner = name.partition('.')
     try:
@@ -103,10 +105,10 @@ def find_part(model: SR4IR, name: str) -> nn.Module:
             raise AttributeError(f'it is in none of {list(NETWORKS)}')
         part = unwrap(model.get_submodule(network)).get_submodule(inner)
     except AttributeError as error:
-        raise ValueError(f'modules: the model has no {name!r}: {error}') from error
+        raise ConfigError(f'modules: the model has no {name!r}: {error}') from error
     tapped = model.features and model.features.module
     if any(module is tapped for module in part.modules() if module is not part):
-        raise ValueError(
+        raise ConfigError(
             f'modules: {name!r} holds the layer of the TDP loss ({model.tdp.layer!r}), '
             'at which its forward pass is cut off; name the parts beside that layer')
     return part
@@ -151,15 +153,15 @@ class ActivationCheckpointHook(_NamedPartsHook):
         """The modules that the names stand for.
 
         Raises:
-            ValueError: As for :class:`CompileHook`; or T is frozen for the TDP loss and
-                thawed before the part is run again.
+            ConfigError: As for :class:`CompileHook`; or if T is frozen for the TDP loss
+                and thawed before the part is run again.
         """
         thawed = model.tdp and not model.tdp.teacher and any(
             'task' in phase.update and term.name == 'tdp'
             for phase in model.recipe for term in phase.losses)
         for name in self.names:
             if thawed and name.startswith('task'):
-                raise ValueError(
+                raise ConfigError(
                     f'modules: {name!r} cannot be run again where a phase that updates '
                     'T has the TDP loss; leave it out, or give tdp a teacher')
         return super().find(model)
@@ -214,18 +216,19 @@ class SparseRoIAlignHook(_ForwardHook):
         """T's RoIAlign layers.
 
         Raises:
-            ValueError: T has none, or one takes the maximum of its samples.
+            ConfigError: If the task network has no RoIAlign, or one that takes the
+                maximum of its samples.
         """
         from mmcv.ops import RoIAlign  # all of mmcv.ops: not at the start of each tool
         layers = [module for module in model.task.modules()
                   if isinstance(module, RoIAlign)
                   and type(module).forward is RoIAlign.forward]
         if not layers:
-            raise ValueError(
+            raise ConfigError(
                 'SparseRoIAlignHook: task has no RoIAlign layer; leave the hook out')
         for layer in layers:
             if layer.pool_mode != 'avg':
-                raise ValueError(
+                raise ConfigError(
                     f'SparseRoIAlignHook: RoIAlign with pool_mode={layer.pool_mode!r} '
                     "is no weighted sum; leave the hook out, or set pool_mode='avg'")
         return layers

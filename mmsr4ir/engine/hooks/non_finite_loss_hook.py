@@ -10,6 +10,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from mmsr4ir.compat.mmengine_parts import is_resumed, loaded_from
 from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.registry import HOOKS
+from mmsr4ir.utils.errors import ConfigError
 
 
 @HOOKS.register_module()
@@ -27,7 +28,7 @@ class NonFiniteLossHook(Hook):
 
     def __init__(self, max_skipped: int = 0) -> None:
         if max_skipped < 0:
-            raise ValueError(f'max_skipped cannot be negative, got {max_skipped}')
+            raise ConfigError(f'max_skipped cannot be negative, got {max_skipped}')
         self.max_skipped = max_skipped
 
     def before_train(self, runner: Runner) -> None:

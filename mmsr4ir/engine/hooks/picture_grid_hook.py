@@ -9,6 +9,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader, Dataset
 
 from mmsr4ir.registry import HOOKS
+from mmsr4ir.utils.errors import ConfigError
 from mmsr4ir.utils.files import image_path, unique_names
 from mmsr4ir.visualization.drawing import write_png
 from mmsr4ir.visualization.panels import PANELS, Painter
@@ -54,7 +55,8 @@ class PictureGridHook(Hook):
             pixels.
 
     Raises:
-        ValueError: A panel is unknown or cannot be drawn, or a file name is unknown.
+        ConfigError: If a panel is unknown or cannot be drawn, or a file name is
+            unknown.
     """
 
     priority = 'LOW'
@@ -65,13 +67,13 @@ class PictureGridHook(Hook):
                  score_thr: float = 0.3, min_size: int = 256) -> None:
         unknown = [panel for panel in panels if panel not in PANELS]
         if unknown or not panels:
-            raise ValueError(
+            raise ConfigError(
                 f'picture_grid.panels={list(panels)}: name one or more of '
                 f'{list(PANELS)}')
         val_images = [val_images] if isinstance(val_images, str) else val_images or 0
         if (val_images < 0 if isinstance(val_images, int)
                 else not all(isinstance(name, str) for name in val_images)):
-            raise ValueError(
+            raise ConfigError(
                 f'picture_grid.val_images={val_images}: give a number of images or a '
                 'list of file names (with the suffix where they are all digits)')
         self.out_dir = out_dir
@@ -167,7 +169,7 @@ def choose_images(dataset: Dataset, wanted: int | Sequence[str]) -> dict[int, st
         dict[int, str]: A different name for each chosen index.
 
     Raises:
-        ValueError: No image has such a file name.
+        ConfigError: If no image has such a file name.
     """
     length = len(dataset)
     if isinstance(wanted, int):
@@ -182,7 +184,7 @@ def choose_images(dataset: Dataset, wanted: int | Sequence[str]) -> dict[int, st
         if not found:
             missing.append(name)
     if missing:
-        raise ValueError(
+        raise ConfigError(
             f'picture_grid.val_images: the validation set has no images {missing}; '
             f'its {length} images have names as {paths[0].name}')
     return unique_names(chosen)
