@@ -19,6 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mmsr4ir.apis.side_by_side import Comparison, SideBySide, write_comparison
+from mmsr4ir.compat.gradio_upload import is_address, store_upload, uploads_only
 from mmsr4ir.utils.images import ImageError, read_image
 
 #: Largest file, in bytes, unless asked for.
@@ -129,28 +130,6 @@ def build_page(compare: SideBySide, name: str, max_pixels: int = MAX_PIXELS
     return page
 
 
-def is_address(text: str | Path | None) -> bool:
-    """Whether Gradio would take a text for an address in the web."""
-    return str(text).startswith(('http://', 'https://'))
-
-
-def uploads_only(file: gr.File) -> gr.File:
-    """Keep Gradio from fetching an address that is given in the place of an upload.
-
-    It would be asked from this machine, and read without regard to any limit. (A
-    subclass would do, but Gradio writes a ``.pyi`` file beside the code of each.)
-    """
-    move = file.async_move_resource_to_block_cache
-
-    async def take(path: str | Path | None) -> str | None:
-        if is_address(path):
-            raise ValueError(f'{path} is an address and was not uploaded')
-        return await move(path)
-
-    file.async_move_resource_to_block_cache = take
-    return file
-
-
 def serve(page: gr.Blocks, host: str, port: int, max_bytes: int = MAX_BYTES) -> None:
     """Serve a page until the process is interrupted.
 
@@ -168,12 +147,9 @@ def serve(page: gr.Blocks, host: str, port: int, max_bytes: int = MAX_BYTES) -> 
         given = form.get('files')
         if not isinstance(given, UploadFile):
             return PlainTextResponse('There is no file.', 400)
-        path = Path(page.GRADIO_CACHE) / uuid.uuid4().hex / 'upload'
-        path.parent.mkdir(parents=True)
-        path.write_bytes(await given.read())
+        path = store_upload(page, await given.read())
         await form.close()
-        page.upload_file_set.add(str(path))  # to be deleted
-        return JSONResponse([str(path)])
+        return JSONResponse([path])
 
     # Mounted into an app of ours, Gradio has let a request name any file.
     page.queue(max_size=20, api_open=False).launch(

@@ -8,6 +8,7 @@ part                     for which versions, and why
                          and an allow-list, for which torch must be 2.6 or later;
                          writes local files beside and renames them.
 ``config_packages``      mmengine 0.10: configs of this package by ``mmsr4ir::``.
+``gradio_upload``        gradio 6: fetches no address in the place of an upload.
 ``mmengine_parts``       mmengine 0.10: state of its objects without a public name.
 ``mmengine_visualizer``  mmengine 0.10: visualizers that draw in every process.
 ``mmagic_parts``         mmagic 1.2: imports what is asked for, not all of mmagic.

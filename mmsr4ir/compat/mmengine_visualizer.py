@@ -18,7 +18,7 @@ _RESTRICTED = master_only(print).__code__
 @cache
 def in_every_process(visualizer: type) -> type:
     """Make a subclass of a visualizer whose methods and properties run everywhere."""
-    freed = {}
+    freed: dict[str, Any] = {}
     for name in dir(visualizer):
         member = inspect.getattr_static(visualizer, name)
         if isinstance(member, property):

@@ -53,4 +53,4 @@ def module_versions(state_dict: Mapping[str, Tensor]) -> dict[str, dict]:
 def set_module_versions(state_dict: 'OrderedDict[str, Tensor]',
                         versions: Mapping[str, dict]) -> None:
     """Give a state dict the versions of its modules."""
-    state_dict._metadata = OrderedDict(versions)
+    state_dict._metadata = OrderedDict(versions)  # type: ignore[attr-defined]

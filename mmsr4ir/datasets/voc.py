@@ -184,8 +184,8 @@ class Converter:
         self.ignore_unknown = ignore_unknown
         self.skip_difficult = skip_difficult
         self.keep_difficult = keep_difficult
-        self.notes = Counter()
-        self.first_met = {}
+        self.notes: Counter[str] = Counter()
+        self.first_met: dict[str, Path] = {}
 
     def _note(self, text: str, path: Path) -> None:
         self.notes[text] += 1
@@ -204,7 +204,7 @@ class Converter:
         """
         coco = dict(images=[], annotations=[], categories=[
             dict(id=i, name=name) for name, i in self.ids.items()])
-        owners = {}
+        owners: dict[Path, Path] = {}
         for image_id, path in enumerate(files, 1):
             annotation = read_xml(path)
             image = find_image(self.root, path, annotation, self.image_dir)

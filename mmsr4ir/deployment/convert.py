@@ -35,7 +35,7 @@ def about(what: str | Path) -> Iterator[None]:
         raise ConvertError(f'{what}: {error}') from error
 
 
-def read_checkpoint(path: Path) -> dict:
+def read_checkpoint(path: Path) -> Mapping:
     """Load a local checkpoint without running any code that is hidden in it.
 
     Raises:
@@ -56,7 +56,7 @@ def read_checkpoint(path: Path) -> dict:
 
 
 def find_state_dict(checkpoint: Mapping, keys: tuple[str, ...]
-                    ) -> tuple[str | None, dict[str, Tensor]]:
+                    ) -> tuple[str | None, Mapping[str, Tensor]]:
     """Find the tensors in a checkpoint.
 
     Args:

@@ -1,5 +1,4 @@
 """The page in a headless Chromium, as a person uses it, and what is kept from it."""
-import asyncio
 import http.client
 import json
 import os
@@ -12,22 +11,17 @@ import subprocess
 import sys
 import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
-import gradio as gr
 import numpy as np
 import pytest
-from gradio import processing_utils
 from lr_models import save_run
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 from skimage.metrics import peak_signal_noise_ratio
-
-from mmsr4ir.cli.web_page import uploads_only
 
 WAIT = 120_000  # ms, for a machine that is busy
 CHROMIUM = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic',
@@ -358,24 +352,6 @@ def test_what_is_not_the_pages_is_not_there(server, method, path):
     connection.request(method, path, b'{}', {'Content-Type': 'application/json'})
     answer = connection.getresponse()
     assert (answer.status, answer.read()) == (404, b'There is nothing here.')
-
-
-def test_gradio_is_not_asked_to_fetch(monkeypatch):
-    """Its own check refuses addresses of this machine, but none of the internet."""
-    async def download(*args, **kwargs):
-        return 'fetched'
-
-    monkeypatch.setattr(processing_utils, 'async_ssrf_protected_download', download)
-    plain, ours = gr.File(), uploads_only(gr.File())
-    address = 'https://example.org/a.png'
-    with ThreadPoolExecutor(1) as pool:  # Playwright's loop is in this thread
-        def take(file: gr.File) -> str:
-            return pool.submit(
-                asyncio.run, file.async_move_resource_to_block_cache(address)).result()
-
-        assert take(plain) == 'fetched'
-        with pytest.raises(ValueError, match='was not uploaded'):
-            take(ours)
 
 
 def test_errors_of_gradio_are_not_told(server):
