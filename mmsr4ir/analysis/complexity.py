@@ -1,44 +1,26 @@
-"""Parameters and FLOPs of the two networks, counted by MMEngine."""
+"""Parameters and FLOPs of the two networks, counted by torch."""
+import logging
 import math
-from functools import partial
+from collections.abc import Callable
 
 import torch
-from mmengine.analysis import FlopAnalyzer, parameter_count
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from mmsr4ir.engine.build import NO_DATA, build_loader, build_model
 from mmsr4ir.models.sr4ir import SR4IR
-
-_LEVEL = 30  # logging.WARNING
-# Operations without multiply-adds worth a count may stay uncounted; these would make
-# the sum wrong. Python functions (compiled ops of mmcv) are judged by their name.
-_HEAVY = frozenset(
-    f'aten::{name}' for name in (
-        '_native_multi_head_attention', '_transformer_encoder_layer_fwd', 'addbmm',
-        'addmv', 'bilinear', 'cdist', '_cdist_forward', 'dot', 'gru', 'inner', 'lstm',
-        'mv', 'outer', 'rnn_relu', 'rnn_tanh', 'fft_fft', 'fft_fft2', 'fft_rfft',
-        'fft_rfft2', 'fft_irfft', 'fft_irfft2', 'fft_ifft2'))
-_LIGHT_FUNCTIONS = ('nms', 'roialign', 'roipool')
+from mmsr4ir.utils.errors import ConfigError
 
 
 def complexity(cfg: Config, shape: tuple[int, int] | None = None
                ) -> dict[str, dict[str, float]]:
-    """Count parameters and FLOPs of S, of T and of both for one test image.
+    """Count parameters and FLOPs of both networks for one test image.
 
-    S is run on the LR image and T on the restored one, padded as in a test and up to
-    the outputs of its heads (of a segmentor: without auxiliary heads, which only
-    train). Parameters are all that the network has. The weights are random, which
-    matters only to detectors with proposals: their second stage costs what their
-    number of proposals costs.
-
-    One multiply-add counts as one FLOP, so other tools may say twice as much. Counted
-    are convolutions (deformable ones are not), matrix products, attention,
-    normalisation layers, adaptive average pooling and interpolation; not counted are
-    biases, activations, sums and products of elements, softmax, other pooling,
-    RoIAlign and NMS.
+    The weights are random, which matters only to detectors with proposals: their
+    second stage costs what their number of proposals costs.
 
     Args:
         cfg: The whole config.
@@ -46,33 +28,34 @@ def complexity(cfg: Config, shape: tuple[int, int] | None = None
             the first image of ``test_dataloader``.
 
     Returns:
-        dict: ``params`` and ``flops`` for each of ``sr``, ``task`` and ``sum``. FLOPs
-        that cannot be counted are NaN; the log says why.
+        dict: See :func:`count`.
 
     Raises:
-        ValueError: The model is no SR4IR, or without ``shape`` there is no test image.
+        ConfigError: If the model is no SR4IR, or if there is no test image and no
+            ``shape``.
     """
     model = build_model(cfg)
-    return count(model, *network_inputs(model, *sample_image(cfg, model, shape)))
+    return count(model, *sample_image(cfg, model, shape))
 
 
 def sample_image(cfg: Config, model: SR4IR, shape: tuple[int, int] | None = None
-               ) -> tuple[Tensor, list]:
-    """One preprocessed test image (1, 3, H, W) with its data sample.
+                 ) -> tuple[Tensor, list]:
+    """Return one preprocessed test image (1, 3, H', W') with its data sample.
 
     Raises:
-        ValueError: Without ``shape``, there is none.
+        ConfigError: If there is no test image and no ``shape``, or if ``shape`` is not
+            positive.
     """
     if shape is None:
         try:
             data = next(iter(build_loader(cfg, 'test', batch_size=1)))
         except (*NO_DATA, StopIteration) as error:
-            raise ValueError(
+            raise ConfigError(
                 'the first image of test_dataloader cannot be read, so give the size '
                 f'of the image (--shape HEIGHT WIDTH): {error}') from error
     else:
         if min(shape) < 1:
-            raise ValueError(f'shape must be positive, got {tuple(shape)}')
+            raise ConfigError(f'shape must be positive, got {tuple(shape)}')
         sample = BaseDataElement(metainfo=dict(
             img_shape=tuple(shape), ori_shape=tuple(shape), pad_shape=tuple(shape),
             scale_factor=(1.0, 1.0)))
@@ -85,100 +68,75 @@ def sample_image(cfg: Config, model: SR4IR, shape: tuple[int, int] | None = None
 
 
 @torch.no_grad()
-def network_inputs(model: SR4IR, inputs: Tensor, samples: list
-                   ) -> tuple[Tensor, Tensor, list]:
-    """What S gets (1, 3, h, w), and T (1, 3, H, W) with its data samples."""
+def count(model: SR4IR, inputs: Tensor, samples: list) -> dict[str, dict[str, float]]:
+    """Count both networks, padded as in a test.
+
+    S is run on the LR image, T on the restored one, up to the outputs of its heads (of
+    a segmentor: without auxiliary heads, which only train).
+
+    Args:
+        model: The model, in eval mode.
+        inputs: (1, 3, H', W'), normalised as T expects.
+        samples: The data sample of the image.
+
+    Returns:
+        dict: ``params`` and ``flops`` for each of ``sr``, ``task`` and ``sum``, see
+        :func:`count_flops`; NaN, with a warning in the log, for a network that cannot
+        be run like this. Of ``sr`` and ``task`` also ``pixels``: (height, width) of
+        what the network gets.
+    """
+    batch = model.prepare(inputs, samples)
     seen = []
     handle = model.sr.register_forward_pre_hook(
         lambda module, arguments: seen.append(arguments[0]))
     try:
-        batch = model.prepare(inputs, samples)
         restored = model.super_resolve_batch(batch)
     finally:
         handle.remove()
-    return seen[0], model.to_input(restored, batch), batch.samples
-
-
-def count(model: SR4IR, sr_input: Tensor, task_input: Tensor, samples: list
-          ) -> dict[str, dict[str, float]]:
-    """Count both networks, see :func:`complexity` and :func:`network_inputs`."""
+    given = model.to_input(restored, batch)
     result = dict(
-        sr=_count_one('S', model.sr, sr_input),
-        task=_count_one('T', model.task, task_input, data_samples=samples,
+        sr=_count_one('S', model.sr, seen[0]),
+        task=_count_one('T', model.task, given, data_samples=batch.samples,
                         mode='tensor'))
     result['sum'] = {
         key: result['sr'][key] + result['task'][key] for key in ('params', 'flops')}
     return result
 
 
-def _count_one(name: str, network: nn.Module, inputs: Tensor, **options
-               ) -> dict[str, float]:
-    flops, reason = math.nan, None
-    analyzer = FlopAnalyzer(network, (inputs, ))
-    analyzer.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    analyzer.tracer_warnings('none').set_op_handle(**_HANDLES)
-    # The fused attention of an eval pass is one operation that cannot be looked into.
+def _count_one(name: str, network: nn.Module, inputs: Tensor, **options) -> dict:
+    try:
+        flops = float(count_flops(lambda: network(inputs, **options)))
+    except Exception as error:  # whatever a network raises without post-processing
+        flops = math.nan
+        print_log(f'FLOPs of {name} ({type(network).__name__}) cannot be counted: '
+                  f'{type(error).__name__}: {error}', 'current', logging.WARNING)
+    return dict(params=sum(one.numel() for one in network.parameters()), flops=flops,
+                pixels=tuple(inputs.shape[-2:]))
+
+
+def count_flops(run: Callable[[], object]) -> int:
+    """Count the FLOPs of all that is run, two for each multiply-add.
+
+    Counted are convolutions, matrix products and attention, forward and backward;
+    everything else (normalisation, activations, interpolation, RoIAlign, NMS) is not.
+    torch counts the gradient of a grouped convolution's weights as if it had one group.
+
+    Args:
+        run: Called once.
+    """
+    counter = FlopCounterMode(display=False, custom_mapping={
+        torch.ops.torchvision.deform_conv2d: _deform_conv_flops})
+    # The fused attention of an eval pass is one operation that torch does not count.
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
-    network.forward = partial(network.forward, **options)
     try:
-        with torch.no_grad():
-            flops = float(analyzer.total())
-    except Exception as error:  # whatever a network raises when it is traced
-        reason = f'{type(error).__name__}: {error}'
-    else:
-        missing = sorted(op for op in analyzer.unsupported_ops() if _is_heavy(op))
-        if missing:
-            flops = math.nan
-            reason = f'there is no count for {", ".join(missing)}'
-        elif math.isnan(flops):
-            reason = 'there is no count for a function that is scripted'
+        with counter:
+            run()
     finally:
-        del network.forward
         torch.backends.mha.set_fastpath_enabled(fast)
-    if reason:
-        print_log(f'FLOPs of {name} ({type(network).__name__}) cannot be counted: '
-                  f'{reason}', logger='current', level=_LEVEL)
-    return dict(params=parameter_count(network)[''], flops=flops)
+    return counter.get_total_flops()
 
 
-def _is_heavy(op: str) -> bool:
-    """Whether a sum without this operation would be wrong."""
-    space, _, name = op.partition('::')
-    if space == 'aten':
-        return op in _HEAVY
-    return not any(light in name.lower().replace('_', '') for light in _LIGHT_FUNCTIONS)
-
-
-def _sizes(value) -> list[int]:
-    return value.type().sizes()
-
-
-def _product(inputs: list, outputs: list, left: int = 0) -> int:
-    """Of a matrix product, batches that are broadcast included."""
-    return math.prod(_sizes(outputs[0])) * _sizes(inputs[left])[-1]
-
-
-def _attention(inputs: list, outputs: list) -> int:
-    """Queries (..., L, E) with keys (..., S, E), and these weights with the values."""
-    query, key, value = (_sizes(one) for one in inputs[:3])
-    return math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
-
-
-def _bicubic(inputs: list, outputs: list) -> int:
-    return 16 * math.prod(_sizes(outputs[0]))
-
-
-def _scripted(inputs: list, outputs: list) -> float:
-    """0 for NMS, which torchvision scripts in a trace; what else it is, is unknown."""
-    return 0 if 'nms' in inputs[0].node().s('name') else math.nan
-
-
-# MMEngine's count of `matmul` takes the batches of the left matrix for all.
-_HANDLES = {
-    'aten::matmul': _product,
-    'prim::CallFunction': _scripted,
-    'aten::baddbmm': partial(_product, left=1),
-    'aten::scaled_dot_product_attention': _attention,
-    'aten::upsample_bicubic2d': _bicubic,
-}
+def _deform_conv_flops(inputs: torch.Size, weight: torch.Size, *args,
+                       out_shape: torch.Size, **options) -> int:
+    return conv_flop_count(inputs, weight, out_shape)

@@ -5,21 +5,20 @@ import math
 import sys
 from pathlib import Path
 
-from mmsr4ir.analysis.complexity import count, network_inputs, sample_image
-from mmsr4ir.engine.build import build_model
+from mmsr4ir.analysis.complexity import complexity
 from mmsr4ir.utils.files import write_whole
 
 from .arguments import ConfigOptions, merge_options, read_config
+from .command import command
 
 _TITLES = dict(sr='S', task='T', sum='sum')
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog='One multiply-add is one FLOP. Biases, activations '
-        'and other work on single elements, softmax, RoIAlign and NMS are not counted. '
-        'A network that cannot be counted shows "nan" and a warning with the reason; '
-        'the exit code is 1 then.')
+        description=__doc__, epilog='One multiply-add counts as 2 FLOPs. Counted are '
+        'convolutions, matrix products and attention. A network that cannot be counted '
+        'shows "nan" and a warning with the reason; the exit code is 1 then.')
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--shape', type=int, nargs='+', metavar='PIXELS',
@@ -44,27 +43,18 @@ def short(number: float) -> str:
     return f'{number:.0f}'
 
 
+@command
 def main() -> None:
     args = parse_args()
     cfg = read_config(args.config)
     merge_options(cfg, args.cfg_options)
-    shape = (args.shape * 2)[:2] if args.shape else None
-    try:
-        model = build_model(cfg)
-        inputs = network_inputs(model, *sample_image(cfg, model, shape))
-    except ValueError as error:
-        sys.exit(f'error: {error}')
-    counts = count(model, *inputs)
-    for name, image in (('LR image', inputs[0]), ("T's input", inputs[1])):
-        print(f'{name}: {image.shape[-2]} x {image.shape[-1]} pixels, with padding')
+    counts = complexity(cfg, (args.shape * 2)[:2] if args.shape else None)
+    for name, title in (('sr', 'LR image'), ('task', "T's input")):
+        height, width = counts[name]['pixels']
+        print(f'{title}: {height} x {width} pixels, with padding')
     print(f'{"network":10}{"parameters":>14}{"FLOPs":>14}')
-    for key, title in _TITLES.items():
-        print(f'{title:10}{short(counts[key]["params"]):>14}'
-              f'{short(counts[key]["flops"]):>14}')
+    for name, row in counts.items():
+        print(f'{_TITLES[name]:10}{short(row["params"]):>14}{short(row["flops"]):>14}')
     if args.out:
-        shapes = dict(lr=list(inputs[0].shape[-2:]), task=list(inputs[1].shape[-2:]))
-        try:
-            write_whole(args.out, json.dumps(dict(counts, pixels=shapes), indent=1))
-        except OSError as error:
-            sys.exit(f'error: {error}')
+        write_whole(args.out, json.dumps(counts, indent=1))
     sys.exit(math.isnan(counts['sum']['flops']))
