@@ -6,5 +6,5 @@ sr4ir_model = dict(
     # what S restores. The Resize of the pipelines moves there.
     task_resize='pipeline',
     # Published: two FPN levels with equal weights.
-    tdp=dict(type='mmsr4ir.TDPLoss', layer='neck', levels=(0, 1), weights=(0.5, 0.5)),
+    tdp=dict(type='mmsr4ir.TDPLoss', layer=('neck', 'backbone')),
     patch_mix=dict(type='mmsr4ir.CrossQualityPatchMix', grid=8, p=0.5))

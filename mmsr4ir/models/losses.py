@@ -7,10 +7,12 @@ batches is the mean over the whole batch.
 from collections.abc import Iterator, Sequence
 
 import torch
+from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmsr4ir.registry import MODELS
 
+from .features import FeatureTap
 from .weights import take_init_cfg
 
 _DISTANCES = {'l1': lambda a, b: (a - b).abs(), 'l2': lambda a, b: (a - b).square()}
@@ -98,6 +100,10 @@ class PixelLoss(nn.Module):
         return image_mean(self.distance(sr, hr), mask)
 
 
+def _is_neck(layer: str) -> bool:
+    return layer.rpartition('.')[2] == 'neck'
+
+
 @MODELS.register_module()
 class TDPLoss(nn.Module):
     """Task-driven perceptual loss (SR4IR, section 3.1).
@@ -108,9 +114,11 @@ class TDPLoss(nn.Module):
     Args:
         layer: Dotted name of the module in the task network whose output is compared:
             ``'backbone'``, ``'neck'`` or one deeper inside, as ``'backbone.layer3'``.
-        levels: Which of the layer's outputs, by index; -1 is the last. The paper
-            takes the last backbone stage for segmentation and classification, and
-            two FPN outputs for detection (section 4).
+            Of several names, the first that the task network has.
+        levels: Which of the layer's outputs, by index; -1 is the last. By default the
+            first two of a neck, or its only one, and the last of any other layer: the
+            paper takes two FPN outputs for detection, and the last backbone stage for
+            segmentation and classification (section 4).
         weights: One for each level; by default equal ones with the sum 1.
         criterion: ``'l1'`` (the paper's) or ``'l2'`` (squared).
         normalize: Whether to scale the feature vector of each position to length 1
@@ -127,22 +135,22 @@ class TDPLoss(nn.Module):
             as ``levels``, or ``criterion`` or ``teacher`` is none of the above.
     """
 
-    def __init__(self, layer: str = 'backbone', levels: Sequence[int] = (-1, ),
+    def __init__(self, layer: str | Sequence[str] = 'backbone',
+                 levels: Sequence[int] | None = None,
                  weights: Sequence[float] | None = None,
                  criterion: str = 'l1', normalize: bool = False,
                  teacher: dict | None = None) -> None:
         super().__init__()
-        if not levels:
+        if levels is not None and not levels:
             raise ValueError('tdp.levels is empty: name at least one level')
-        if weights is None:
-            weights = [1 / len(levels)] * len(levels)
-        if len(weights) != len(levels):
-            raise ValueError(
-                f'tdp has {len(levels)} levels and {len(weights)} weights: '
-                'give one weight for each level')
-        self.layer = layer
-        self.levels = tuple(levels)
-        self.weights = tuple(weights)
+        self.layers = (layer, ) if isinstance(layer, str) else tuple(layer)
+        self.layer = self.layers[0]
+        self.weights = tuple(weights or ())
+        self.levels: tuple[int, ...] = ()
+        if levels is None and not any(map(_is_neck, self.layers)):
+            levels = (-1, )
+        if levels:  # else those that the neck turns out to have
+            self.set_levels(levels)
         self.distance = _distance(criterion)
         self.normalize = normalize
         self.teacher = take_init_cfg(dict(init_cfg=teacher))[1]
@@ -151,8 +159,29 @@ class TDPLoss(nn.Module):
                 f"tdp.teacher {teacher}: give dict(type='Pretrained', checkpoint=...), "
                 'the checkpoint of a run of H->T')
 
+    def tap(self, task: BaseModel) -> FeatureTap:
+        """Tap the first of the layers that a task network has, or else the last."""
+        has = dict(task.named_modules())
+        self.layer = next((name for name in self.layers if name in has),
+                          self.layers[-1])
+        return FeatureTap(task, self.layer)
+
+    def set_levels(self, levels: Sequence[int]) -> None:
+        """Set the levels, with equal weights if there are none yet.
+
+        Raises:
+            ValueError: If there are not as many weights as levels.
+        """
+        self.levels = tuple(levels)
+        if not self.weights:
+            self.weights = (1 / len(self.levels), ) * len(self.levels)
+        if len(self.weights) != len(self.levels):
+            raise ValueError(
+                f'tdp has {len(self.levels)} levels and {len(self.weights)} weights: '
+                'give one weight for each level')
+
     def check_levels(self, outputs: Sequence[Tensor | None]) -> None:
-        """Check that every level exists.
+        """Choose the levels, if none are set, and check that every one exists.
 
         Args:
             outputs: The outputs of the layer in eval mode, each (N, C, h, w) or (N, C).
@@ -162,6 +191,9 @@ class TDPLoss(nn.Module):
                 mode, such as the auxiliary output of Inception.
         """
         num_outputs = len(outputs)
+        if not self.levels:
+            self.set_levels(
+                range(min(2, num_outputs)) if _is_neck(self.layer) else (-1, ))
         missing = [
             level for level in self.levels if not -num_outputs <= level < num_outputs
         ]

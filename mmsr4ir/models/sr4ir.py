@@ -17,7 +17,7 @@ from mmsr4ir.registry import MODELS
 
 from .batch import Batch, correct_sizes, make_batch
 from .distributed import drop_wrappers, unwrap
-from .features import FeatureTap, frozen
+from .features import frozen
 from .image_space import ImageSpace, extend_edges
 from .networks import build_network, check_parts, set_num_classes
 from .prediction.hr_input import predict_hr
@@ -124,7 +124,7 @@ class SR4IR(BaseModel):
             self.teacher = judge = build_network('task', task).eval()
             self.teacher.requires_grad_(False)
             self.weights['teacher'] = self.tdp.teacher
-        self.features = FeatureTap(judge, self.tdp.layer) if self.tdp else None
+        self.features = self.tdp.tap(judge) if self.tdp else None
         self.register_state_dict_post_hook(drop_wrappers)
         self.memory_format = torch.contiguous_format
         if channels_last:

@@ -5,8 +5,10 @@ import pytest
 import torch
 from mmengine.config import ConfigDict
 from mmengine.hub import get_config
+from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.structures import BaseDataElement
+from torch import nn
 
 from mmsr4ir.models.image_space import check_range
 from mmsr4ir.models.losses import TDPLoss
@@ -128,6 +130,28 @@ def test_num_classes_of_mask_transformers(config, keys):
     task = set_num_classes(get_config(config).model.to_dict(), 5)
     assert [task[part][key] for part, key in keys.items()] == [5] * len(keys)
     assert task[next(iter(keys))]['loss_cls']['class_weight'] == [1.0] * 5 + [0.1]
+
+
+class Plain(BaseModel):
+    def forward(self, *args):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize('neck, outputs, layer, levels', [
+    ('FPN', 5, 'neck', (0, 1)), ('ChannelMapper', 1, 'neck', (0, )),
+    (None, 4, 'backbone', (-1, ))])
+def test_the_default_layer_of_the_tdp_loss_fits_the_network(
+        neck, outputs, layer, levels):
+    """Faster R-CNN has an FPN, DETR one level, CornerNet and Mask2Former no neck."""
+    tdp = TDPLoss(layer=('neck', 'backbone'))
+    parts = dict(backbone=nn.Identity()) | (dict(neck=nn.Identity()) if neck else {})
+    task = Plain()
+    for name, part in parts.items():
+        task.add_module(name, part)
+    task.extract_feat = lambda x: task.get_submodule(layer)((x, ) * outputs)
+    tdp.check_levels(tdp.tap(task)(torch.rand(1, 3, 4, 4)))
+    assert (tdp.layer, tdp.levels) == (layer, levels)
+    assert tdp.weights == (1 / len(levels), ) * len(levels)
 
 
 @pytest.mark.parametrize('config', [

@@ -13,6 +13,7 @@ model = dict(
     frozen_batch_norm=True, frozen=[f'backbone.body.{i}' for i in range(7)])
 sr4ir_model = dict(
     task_resize=None,
-    tdp=dict(layer='network.backbone'))  # two levels of its FPN
+    # Two levels of its FPN.
+    tdp=dict(layer='network.backbone', levels=(0, 1), weights=(0.5, 0.5)))
 # The mirrored edges of smaller images count in both losses.
 published = dict(count_padding=True)
