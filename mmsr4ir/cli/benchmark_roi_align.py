@@ -7,6 +7,8 @@ from torchvision.ops import roi_align
 
 from mmsr4ir.models.roi_align import sparse_roi_align
 
+from .command import command
+
 STRIDE = 4
 #: Height and width of the features, and the longest side of a box, in cells.
 CASES = {'published detector': (8, 10, 4), 'COCO, small boxes': (200, 304, 28),
@@ -44,6 +46,7 @@ def draw(count: int, height: int, width: int, longest: int) -> torch.Tensor:
     return torch.cat([index, torch.cat([start, start + extent], 1) * STRIDE], 1)
 
 
+@command
 def main() -> None:
     args = parse_args()
     torch.manual_seed(0)

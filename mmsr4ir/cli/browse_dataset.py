@@ -10,6 +10,7 @@ from mmsr4ir.analysis.browse import browse
 from mmsr4ir.visualization.drawing import write_png
 
 from .arguments import ConfigOptions, merge_options, positive, read_config
+from .command import command
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,6 +36,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@command
 def main() -> None:
     args = parse_args()
     cfg = read_config(args.config)

@@ -1,6 +1,7 @@
 """Restore small, blurred or compressed images and recognise what is in them."""
 import argparse
 
+from .command import command
 from .inference_arguments import add_inference_arguments, start_inference, tell_failures
 
 
@@ -24,6 +25,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@command
 def main() -> None:
     args = parse_args()
     inferencer, options = start_inference(args)

@@ -11,6 +11,7 @@ from mmsr4ir.datasets.lr_dataset import folder_images, split_images
 from mmsr4ir.visualization.drawing import write_png
 
 from .arguments import ConfigOptions, merge_options, read_config
+from .command import command
 
 
 def parse_args() -> argparse.Namespace:
@@ -70,6 +71,7 @@ def write_images(args: argparse.Namespace) -> list[str]:
     return problems
 
 
+@command
 def main() -> None:
     args = parse_args()
     set_random_seed(0)  # for a degradation of one's own that has no seed for an image

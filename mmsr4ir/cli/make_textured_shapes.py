@@ -6,7 +6,10 @@ from mmengine.utils import ProgressBar
 
 from mmsr4ir.datasets.textured_shapes import write_dataset
 
+from .command import command
 
+
+@command
 def main() -> None:
     parser = argparse.ArgumentParser(
         description='Make the embedded data set of textured shapes: COCO boxes and '

@@ -13,6 +13,7 @@ from mmsr4ir.datasets.class_lists import describe, notes_of, split_names
 from mmsr4ir.utils.files import write_whole
 
 from .arguments import add_check_arguments, share
+from .command import command
 
 
 def parse_args() -> argparse.Namespace:
@@ -62,6 +63,7 @@ def split_coco(content: dict, val_share: float, seed: int) -> dict[str, dict]:
     return sides
 
 
+@command
 def main() -> None:
     args = parse_args()
     out = args.out or args.annotations.parent

@@ -14,6 +14,7 @@ from mmsr4ir.datasets.class_lists import (
 )
 
 from .arguments import add_list_arguments, share
+from .command import command
 
 _SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp')
 _EVALUATION = ('val', 'valid', 'validation', 'test')
@@ -86,6 +87,7 @@ def _images(folder: Path) -> list[Path]:
     return images
 
 
+@command
 def main() -> None:
     args = parse_args()
     try:

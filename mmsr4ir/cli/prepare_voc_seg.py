@@ -10,6 +10,7 @@ from mmsr4ir.datasets.checks.verify import Report, check_maps, check_occurrence
 from mmsr4ir.datasets.class_lists import check_splits, describe, notes_of
 
 from .arguments import add_workers
+from .command import command
 
 CLASSES = (
     'background', 'aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat',
@@ -67,6 +68,7 @@ def settings(root: Path, splits: list[str]) -> str:
     return '\n'.join([*lines, 'test_dataloader = val_dataloader'])
 
 
+@command
 def main() -> None:
     args = parse_args()
     try:

@@ -6,6 +6,7 @@ from pathlib import Path
 from mmsr4ir.utils.files import whole_file
 
 from .arguments import ConfigOptions, merge_options, read_config
+from .command import command
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,6 +25,7 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+@command
 def main() -> None:
     args = parse_args()
     cfg = read_config(args.config)

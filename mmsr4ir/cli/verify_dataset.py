@@ -31,6 +31,7 @@ from mmsr4ir.datasets.class_lists import holds_lists, notes_of
 from mmsr4ir.utils.files import write_whole
 
 from .arguments import ConfigOptions, add_workers, merge_options, read_config
+from .command import command
 
 _SPLITS = ('train', 'val', 'test')
 _SHOWN = 20
@@ -264,6 +265,7 @@ def compare(reports: list[Report], cfg: Config) -> None:
                                f'{where}={count}')
 
 
+@command
 def main() -> None:
     args = parse_args()
     if not os.path.exists(args.target) and '://' not in args.target:

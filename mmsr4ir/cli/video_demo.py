@@ -11,6 +11,7 @@ from mmsr4ir.apis.inputs import open_video
 from mmsr4ir.utils.files import whole_file
 from mmsr4ir.utils.images import ImageError
 
+from .command import command
 from .inference_arguments import add_inference_arguments, start_inference, tell_failures
 
 _CODECS = {'.mp4': 'mp4v', '.avi': 'MJPG'}
@@ -53,6 +54,7 @@ def write_video(path: Path, fps: float, frames: Iterable[np.ndarray]) -> int:
     return count
 
 
+@command
 def main() -> None:
     args = parse_args()
     try:

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from mmsr4ir.apis import SR4IRInferencer
 from mmsr4ir.apis.side_by_side import SideBySide
 
+from .command import command
 from .inference_arguments import add_model_arguments
 
 
@@ -27,6 +28,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@command
 def main() -> None:
     args = parse_args()
     try:
