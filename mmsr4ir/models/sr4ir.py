@@ -27,8 +27,8 @@ from .task_resize import TaskResize, task_rules
 from .updates import PhaseUpdate, check_optimizers
 from .weights import load_weights, take_init_cfg
 
-# What hooks of mmdet, mmsegmentation and mmpretrain call on the network they train.
-_HOOK_METHODS = ('set_epoch', )
+# What hooks and test-time augmentation of the task libraries ask their network for.
+_PASSED_ON = ('out_channels', 'set_epoch')
 
 
 @MODELS.register_module()
@@ -137,8 +137,8 @@ class SR4IR(BaseModel):
         """Return a part of the task network, such as ``bbox_head``, as if it were ours.
 
         Hooks of the three libraries reach for parts of the network that they train
-        (``YOLOXModeSwitchHook``) and call ``set_epoch``. Nothing else is passed on: the
-        model's own methods never turn into those of the task network.
+        (``YOLOXModeSwitchHook``), or ask for what :data:`_PASSED_ON` lists. Nothing else
+        is passed on: a method that the model lacks is not that of the task network.
         """
         try:
             return super().__getattr__(name)
@@ -148,7 +148,7 @@ class SR4IR(BaseModel):
                 raise
             task = unwrap(task)
             if name in dict(task.named_children()) or (
-                    name in _HOOK_METHODS and hasattr(task, name)):
+                    name in _PASSED_ON and hasattr(task, name)):
                 return getattr(task, name)
             raise
 

@@ -20,7 +20,7 @@ from mmengine.structures import InstanceData, PixelData
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
 from mmsr4ir.engine import PerNetworkOptimWrapperConstructor
 from mmsr4ir.models.networks import build_network
-from mmsr4ir.models.prediction.tiles import restore_tiled
+from mmsr4ir.models.prediction.tiles import super_resolve_tiled
 
 #: (config, TDP layer, height and width of the HR images in pixels)
 TASKS = (
@@ -168,7 +168,7 @@ def tiles_difference(sr: dict) -> float:
     torch.manual_seed(0)
     network = build_network('sr', dict(sr)).eval()
     lr = torch.rand(3, 96, 104)
-    tiled = restore_tiled(
+    tiled = super_resolve_tiled(
         network, lr, 4, *_TILE, multiple=getattr(network, 'window_size', 1))
     return 255 * (tiled - network(lr[None])[0]).abs().max().item()
 
