@@ -1,4 +1,6 @@
-"""Time the parts of a training iteration and of a test, each by itself."""
+"""Measure seconds and memory: what benchmarks share, and the parts of a test."""
+import itertools
+import platform
 import re
 import resource
 import statistics
@@ -9,13 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
 from mmengine.logging import MessageHub
-from mmengine.optim import OptimWrapperDict, build_optim_wrapper
 from torch.utils.data import DataLoader
 
-from mmsr4ir.models.prediction.hr_input import tested_image
 from mmsr4ir.models.sr4ir import SR4IR
+from mmsr4ir.utils.errors import ConfigError
+from mmsr4ir.utils.tables import markdown_table
 
 _STATUS = Path('/proc/self/status')  # Linux only
 
@@ -31,6 +33,7 @@ class Laps:
         self.seconds: dict[str, list[float]] = defaultdict(list)
         self.images: list[int] = []
         self._warmup = warmup
+        self._round: dict[str, float] = defaultdict(float)
         self._start = self._last = 0.0
 
     def start(self) -> None:
@@ -38,9 +41,9 @@ class Laps:
         self._start = self._last = _now()
 
     def lap(self, name: str) -> None:
-        """A part has come to its end."""
+        """Add the time since the last part, or since the start, to a part."""
         now = _now()
-        self._keep(name, now - self._last)
+        self._round[name] += now - self._last
         self._last = now
 
     def skip(self) -> None:
@@ -48,8 +51,8 @@ class Laps:
         self._last = _now()
 
     def whole(self, name: str) -> None:
-        """All parts since the start of the round, as one."""
-        self._keep(name, self._last - self._start)
+        """Take all the time since the start of the round as one part."""
+        self._round[name] = _now() - self._start
 
     def finish(self, images: int) -> None:
         """End a round in which so many images were worked on."""
@@ -59,10 +62,9 @@ class Laps:
                 torch.cuda.reset_peak_memory_stats()
         else:
             self.images.append(images)
-
-    def _keep(self, name: str, seconds: float) -> None:
-        if not self._warmup:
-            self.seconds[name].append(seconds)
+            for name, seconds in self._round.items():
+                self.seconds[name].append(seconds)
+        self._round.clear()
 
 
 def _now() -> float:
@@ -71,73 +73,34 @@ def _now() -> float:
     return time.perf_counter()
 
 
-def time_training(model: SR4IR, wrappers: OptimWrapperDict, loader: DataLoader,
-                  iterations: int, warmup: int, stage: str = 'main') -> Laps:
-    """Run train steps, part by part.
-
-    The learning rates are set to 0: an update costs the same, and weights that stay as
-    they are give every iteration the same work, detectors' proposals included.
-
-    Args:
-        model: The model, on its device.
-        wrappers: Its optimizers.
-        loader: Of training data; it is begun again where it ends.
-        iterations: Counted ones.
-        warmup: Iterations before them.
-        stage: Phases of the recipe that are active in this stage are run.
-    """
-    for wrapper in wrappers.values():
-        for group in wrapper.optimizer.param_groups:
-            group['lr'] = 0.0
-    model.train()
-    model.stage = stage
-    laps, batches = Laps(warmup), endless(loader)
-    for number in range(warmup + iterations):
-        tell_iteration(number)
-        laps.start()
-        data = next(batches)
-        laps.lap('waiting for data')
-        data = model.data_preprocessor(data, True)
-        batch = model.prepare(data['inputs'], data['data_samples'])
-        laps.lap('HR and LR images')
-        for phase in model.recipe:
-            if phase.during in ('all', stage):
-                model.train_phase(phase, batch, wrappers)
-                laps.lap(f'phase {phase.name}')
-        laps.whole('iteration')
-        laps.finish(len(batch.inputs))
-    return laps
-
-
 @torch.no_grad()
 def time_inference(model: SR4IR, loader: DataLoader, iterations: int, warmup: int
                    ) -> Laps:
-    """Run test steps, part by part, and once more as a whole.
+    """Time test steps, and in each of them both networks.
 
     Args:
-        model: The model, on its device.
-        loader: Of test data; it is begun again where it ends.
-        iterations: Counted ones.
-        warmup: Iterations before them.
+        model: The model, on its device, in eval mode.
+        loader: The test data; it starts again where it ends.
+        iterations: The number of timed steps.
+        warmup: The number of steps before them.
+
+    Returns:
+        Laps: ``SR network``, ``task network`` with its post-processing, and
+        ``test step``, which is everything but the waiting for data.
     """
-    model.eval()
-    laps, batches = Laps(warmup), endless(loader)
-    for _ in range(warmup + iterations):
+    laps = Laps(warmup)
+    handles = []
+    for network, name in ((model.sr, 'SR network'), (model.task, 'task network')):
+        handles += [
+            network.register_forward_pre_hook(lambda *_: laps.skip()),
+            network.register_forward_hook(lambda *_, name=name: laps.lap(name))]
+    for data in itertools.islice(endless(loader), warmup + iterations):
         laps.start()
-        loaded = next(batches)
-        laps.lap('waiting for data')
-        data = model.data_preprocessor(loaded, False)
-        batch = model.prepare(data['inputs'], data['data_samples'])
-        laps.lap('HR and LR images')
-        restored = tested_image(model, batch)
-        laps.lap('restore')
-        inputs = batch.inputs if model.test_on == 'hr' else model.to_input(
-            restored, batch)
-        model.network('task')(inputs, batch.samples, mode='predict')
-        laps.lap('recognise')
-        model.test_step(loaded)
-        laps.lap('test step')
-        laps.finish(len(batch.inputs))
+        model.test_step(data)
+        laps.whole('test step')
+        laps.finish(len(data['inputs']))
+    for handle in handles:
+        handle.remove()
     return laps
 
 
@@ -145,15 +108,15 @@ def endless(loader: DataLoader) -> Iterator[dict]:
     """Yield batches over and over.
 
     Raises:
-        ValueError: There is none.
+        ConfigError: If the loader gives no batch.
     """
     while True:
         count = 0
         for count, batch in enumerate(loader, 1):  # noqa: B007
             yield batch
         if not count:
-            raise ValueError('the dataloader gives no batch: the data set is empty, or '
-                             'smaller than a batch with drop_last')
+            raise ConfigError('the dataloader gives no batch: the data set is empty, '
+                              'or smaller than a batch with drop_last')
 
 
 def tell_iteration(number: int) -> None:
@@ -165,17 +128,6 @@ def tell_iteration(number: int) -> None:
     hub = MessageHub.get_current_instance()
     hub.update_info('iter', number)
     hub.update_info('epoch', 0)
-
-
-def build_wrappers(cfg: Config, model: SR4IR) -> OptimWrapperDict:
-    """Build the optimizers of a config.
-
-    Raises:
-        ValueError: The config has none.
-    """
-    if cfg.get('optim_wrapper') is None:
-        raise ValueError('the config has no optim_wrapper, so training cannot be timed')
-    return build_optim_wrapper(model, ConfigDict(cfg.optim_wrapper))
 
 
 def summary(laps: Laps) -> dict[str, dict[str, float]]:
@@ -202,18 +154,23 @@ def quartiles(values: list[float]) -> list[float]:
             if len(values) > 1 else values * 3)
 
 
-def table(title: str, rows: dict[str, dict[str, float]], whole: float) -> str:
-    """A summary as text, each part with its share of so many seconds."""
-    width = max(len(name) for name in (*rows, 'seconds')) + 2
-    lines = [f'{title}:',
-             f'{"seconds":{width}}{"median":>9}{"q1":>9}{"q3":>9}{"min":>9}{"max":>9}'
-             f'{"share":>8}{"images/s":>10}']
-    for name, row in rows.items():
-        lines.append(
-            f'{name:{width}}' + ''.join(
-                f'{row[key]:9.4f}' for key in ('median', 'q1', 'q3', 'min', 'max'))
-            + f'{row["median"] / whole:8.0%}{row["images_per_second"]:10.1f}')
-    return '\n'.join(lines)
+def table(rows: dict[str, dict[str, float]], whole: str) -> str:
+    """Write a summary as a Markdown table, each part with its share of a whole one."""
+    keys = ('median', 'q1', 'q3', 'min', 'max')
+    return markdown_table(['seconds', *keys, 'share', 'images/s'], [
+        [name, *(f'{row[key]:.4f}' for key in keys),
+         f'{row["median"] / rows[whole]["median"]:.0%}',
+         f'{row["images_per_second"]:.1f}'] for name, row in rows.items()])
+
+
+def describe_machine() -> dict[str, str | int]:
+    """Return what times depend on: the device, its name, threads, torch's version."""
+    device = get_device()
+    name = torch.cuda.get_device_name() if device == 'cuda' else (
+        f'{platform.machine()}, {torch.get_num_threads()} threads; no GPU found, so '
+        'nothing here says how fast one is')
+    return dict(device=device, device_name=name, threads=torch.get_num_threads(),
+                torch=torch.__version__)
 
 
 def peak_memory() -> dict[str, float | str]:

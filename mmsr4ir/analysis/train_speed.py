@@ -15,7 +15,6 @@ from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from mmsr4ir.compat.mmengine_parts import accumulative_counts
 from mmsr4ir.engine.exact_loops import use_exact_loops
@@ -25,6 +24,7 @@ from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.models.features import frozen
 from mmsr4ir.models.recipes import NETWORKS, Phase
 from mmsr4ir.models.sr4ir import SR4IR
+from mmsr4ir.utils.errors import ConfigError
 
 from .speed import Laps, endless
 
@@ -49,8 +49,8 @@ class Steps:
         stage: Stage of the recipe, ``'warmup'`` or ``'main'``.
 
     Raises:
-        ValueError: The config's loop is not one of MMEngine's two, or a part of the
-            config does not take or lacks an argument.
+        ConfigError: If the config's loop is not one of MMEngine's two, or a part of
+            the config does not take or lacks an argument.
     """
 
     def __init__(self, cfg: Config, folder: Path, stage: str = 'main') -> None:
@@ -60,7 +60,7 @@ class Steps:
             try:
                 self._start(cfg, stage)
             except (TypeError, KeyError) as error:
-                raise ValueError(f'the config cannot be built: {error}') from error
+                raise ConfigError(f'the config cannot be built: {error}') from error
         self.loop = self.runner.train_loop
         self.runner.call_hook('before_train_epoch')
         self.loop.start()
@@ -126,9 +126,9 @@ def _only_train(cfg: Config, folder: Path, stage: str) -> None:
     """Leave out of a config what is no part of an iteration."""
     use_exact_loops(cfg)
     if not cfg.train_cfg.type.startswith('mmsr4ir.Exact'):
-        raise ValueError(f'train_cfg.type {cfg.train_cfg.type!r}: only the loops of '
-                         'tools/train.py (EpochBasedTrainLoop, IterBasedTrainLoop) can '
-                         'be timed')
+        raise ConfigError(
+            f'train_cfg.type {cfg.train_cfg.type!r}: only the loops of tools/train.py '
+            '(EpochBasedTrainLoop, IterBasedTrainLoop) can be timed')
     settings = {
         'work_dir': str(folder), 'experiment_name': folder.name, 'resume': False,
         'default_hooks.checkpoint': None,
@@ -233,12 +233,13 @@ def run_parts(steps: Steps, data: dict, laps: Laps) -> None:
     on each image is a part of its own, also where the recipe makes one pass of several.
 
     Raises:
-        ValueError: Gradients are accumulated, so that not every iteration has updates.
+        ConfigError: If gradients are accumulated, so that not every iteration has
+            updates.
     """
     model, wrappers = steps.model, steps.runner.optim_wrapper
     if any(accumulative_counts(wrapper) > 1 for wrapper in wrappers.values()):
-        raise ValueError('the parts of an iteration are timed with an update in each: '
-                         'set accumulative_counts=1 in optim_wrapper.sr and .task')
+        raise ConfigError('the parts of an iteration are timed with an update in each: '
+                          'set accumulative_counts=1 in optim_wrapper.sr and .task')
     steps.hold()
     laps.start()
     data = model.data_preprocessor(data, True)
@@ -336,15 +337,3 @@ class _Parts:
 
     def lap(self, name: str) -> None:
         self.laps.lap(f'{self.phase.name}: {name}')
-
-
-def count_flops(steps: Steps, data: dict) -> int:
-    """Count the FLOPs of a train step, forward and backward.
-
-    Counted by torch: convolutions, matrix products and attention, two for each
-    multiply-add.
-    """
-    steps.hold()
-    with FlopCounterMode(display=False) as counter:
-        steps.model.train_step(data, steps.runner.optim_wrapper)
-    return counter.get_total_flops()

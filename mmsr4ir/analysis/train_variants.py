@@ -20,6 +20,7 @@ from mmsr4ir.models.features import FeatureTap
 from mmsr4ir.models.recipes import NETWORKS
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.registry import MODELS
+from mmsr4ir.utils.errors import ConfigError
 
 from .speed import Laps, endless, peak_memory, reset_peak_memory
 from .train_speed import Steps
@@ -145,7 +146,7 @@ def time_variants(cfg: Config, variants: Mapping[str, Mapping], iterations: int,
         that is compared. Weights are the same only in the first of them.
 
     Raises:
-        ValueError: A variant cannot be built.
+        ConfigError: If a variant cannot be built.
     """
     batches = endless(build_loader(cfg, 'train'))
     laps = Laps(checked)
@@ -157,7 +158,7 @@ def time_variants(cfg: Config, variants: Mapping[str, Mapping], iterations: int,
             try:
                 steps[name] = Steps(variant_config(cfg, name, options), folder, stage)
             except ValueError as error:
-                raise ValueError(f'{name}: {error}') from error
+                raise ConfigError(f'{name}: {error}') from error
         weights = steps['plain'].model.state_dict()
         for other in steps.values():
             other.model.load_state_dict(weights)

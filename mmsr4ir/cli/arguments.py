@@ -60,11 +60,10 @@ def add_timing_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='config file')
     parser.add_argument('--iterations', type=positive, default=20, metavar='N',
                         help='timed iterations (default: %(default)s)')
+    parser.add_argument('--warmup', type=positive, default=3, metavar='N',
+                        help='iterations before them (default: %(default)s)')
     parser.add_argument('--batch-size', type=positive, metavar='N',
                         help='images a batch (default: those of the config)')
-    parser.add_argument(
-        '--stage', choices=('main', 'warmup'), default='main',
-        help="stage of the training whose phases are timed (default: %(default)s)")
     parser.add_argument(
         '--out', type=new_file, metavar='FILE.json', help='write the numbers too')
     parser.add_argument(

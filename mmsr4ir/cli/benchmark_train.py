@@ -1,27 +1,26 @@
 """Time training: an iteration against its parts, or several ways to train."""
 import argparse
 import json
-import platform
-import sys
 import tempfile
 from pathlib import Path
 
-import torch
 from mmengine.config import Config, DictAction
-from mmengine.device import get_device
 
-from mmsr4ir.analysis.speed import peak_memory, quartiles, summary, table
-from mmsr4ir.analysis.train_speed import (
-    Steps,
-    count_flops,
-    ratios,
-    time_input,
-    time_parts,
+from mmsr4ir.analysis.complexity import count_flops
+from mmsr4ir.analysis.speed import (
+    describe_machine,
+    peak_memory,
+    quartiles,
+    summary,
+    table,
 )
+from mmsr4ir.analysis.train_speed import Steps, ratios, time_input, time_parts
 from mmsr4ir.analysis.train_variants import VARIANTS, measure_memory, time_variants
 from mmsr4ir.utils.files import write_whole
+from mmsr4ir.utils.tables import markdown_table
 
-from .arguments import add_timing_arguments, merge_options, positive, read_config
+from .arguments import add_timing_arguments, merge_options, read_config
+from .command import command
 
 
 def parse_args() -> argparse.Namespace:
@@ -43,8 +42,8 @@ def parse_args() -> argparse.Namespace:
         metavar=('NAME', 'KEY=VALUE'), help='a way to train for --compare, as settings '
         'of the config; may be given several times')
     parser.add_argument(
-        '--warmup', type=positive, default=3, metavar='N', help='iterations before '
-        'them; --compare takes the losses of these (default: %(default)s)')
+        '--stage', choices=('main', 'warmup'), default='main',
+        help='stage of the training whose phases are timed (default: %(default)s)')
     parser.add_argument(
         '--no-memory', action='store_true', help='with --compare, do not measure peak '
         'memory, which starts a process for each way')
@@ -85,15 +84,17 @@ def time_one(cfg: Config, args: argparse.Namespace) -> dict:
         loading = time_input(steps, batches, args.iterations, args.warmup)
         memory = peak_memory()  # of the training alone
         laps = time_parts(steps, batches, args.iterations)
-        flops = count_flops(steps, next(batches))
+        steps.hold()
+        flops = count_flops(lambda: steps.model.train_step(
+            next(batches), steps.runner.optim_wrapper))
     rows = summary(laps)
     share = quartiles(ratios(laps, steps, loading['waiting']))
     whole = rows['iteration']['median']
     speed = flops / whole / 1e12
-    title = f'stage {args.stage}, batches of {max(laps.images)}'
     peak = args.peak_tflops
     workers = steps.loop.dataloader.num_workers
-    print(f'\n{table(title, rows, whole)}\n'
+    print(f'\nstage {args.stage}, batches of {max(laps.images)}:\n\n'
+          f'{table(rows, "iteration")}\n\n'
           f'iteration with waiting for data / sum of its parts: {share[1]:.3f} '
           f'(quartiles {share[0]:.3f}, {share[2]:.3f})\n'
           f'peak memory: {memory["mib"]:.0f} MiB ({memory["of"]})\n'
@@ -122,20 +123,18 @@ def compare(cfg: Config, args: argparse.Namespace) -> dict:
         rows[name] = dict(
             seconds=seconds[name], ratio=dict(q1=q1, median=median, q3=q3),
             losses=differences.get(name, {}), memory=memory.get(name))
-    print(f'\nstage {args.stage}, batches of {max(laps.images)}; the last columns are '
-          'the largest relative difference of a loss from plain\n\n'
-          f'| way | seconds (quartiles) | times as fast as {base} (quartiles) | '
-          f'memory, MiB | iteration 1 | iterations 1 to {args.warmup} |\n'
-          '| --- | --- | --- | --- | --- | --- |')
+    cells = []
     for name, row in rows.items():
-        seconds, ratio = row['seconds'], row['ratio']
-        losses = row['losses']
-        first = {key: values[:1] for key, values in losses.items()}
-        print(f'| {name} | {seconds["median"]:.4f} ({seconds["q1"]:.4f}, '
-              f'{seconds["q3"]:.4f}) | {ratio["median"]:.2f} ({ratio["q1"]:.2f}, '
-              f'{ratio["q3"]:.2f}) | '
-              + (f'{row["memory"]:.0f}' if name in memory else '-')
-              + f' | {worst(first)} | {worst(losses)} |')
+        first = {key: values[:1] for key, values in row['losses'].items()}
+        cells.append([
+            name, '{median:.4f} ({q1:.4f}, {q3:.4f})'.format(**row['seconds']),
+            '{median:.2f} ({q1:.2f}, {q3:.2f})'.format(**row['ratio']),
+            f'{row["memory"]:.0f}' if memory else '-', worst(first),
+            worst(row['losses'])])
+    print(f'\nstage {args.stage}, batches of {max(laps.images)}; the last columns are '
+          'the largest relative difference of a loss from plain\n\n' + markdown_table([
+              'way', 'seconds (quartiles)', f'times as fast as {base} (quartiles)',
+              'memory, MiB', 'iteration 1', f'iterations 1 to {args.warmup}'], cells))
     return dict(batch=max(laps.images), variants=rows)
 
 
@@ -146,25 +145,18 @@ def worst(losses: dict[str, list[float]]) -> str:
     return f'{off:.1e} ({name})' if off else '0'
 
 
+@command
 def main() -> None:
     args = parse_args()
     cfg = read_config(args.config)
     merge_options(cfg, args.cfg_options)
     if args.batch_size:
         cfg.train_dataloader.batch_size = args.batch_size
-    device = get_device()
-    name = torch.cuda.get_device_name() if device == 'cuda' else (
-        f'{platform.machine()}, {torch.get_num_threads()} threads; no GPU found, so '
-        'nothing here says how fast one is')
-    print(f'{args.config} on {device} ({name}), torch {torch.__version__}, '
-          f'{args.iterations} iterations after {args.warmup} of warm-up')
-    try:
-        result = compare(cfg, args) if args.compare else time_one(cfg, args)
-        if args.out:
-            write_whole(args.out, json.dumps(dict(
-                result, config=args.config, device=device, device_name=name,
-                torch=torch.__version__, threads=torch.get_num_threads(),
-                stage=args.stage, iterations=args.iterations, warmup=args.warmup),
-                indent=1))
-    except (ValueError, OSError) as error:
-        sys.exit(f'error: {error}')
+    machine = describe_machine()
+    print('{} on {device} ({device_name}), torch {torch}, {} iterations after {} of '
+          'warm-up'.format(args.config, args.iterations, args.warmup, **machine))
+    result = compare(cfg, args) if args.compare else time_one(cfg, args)
+    if args.out:
+        write_whole(args.out, json.dumps(dict(
+            result, **machine, config=args.config, stage=args.stage,
+            iterations=args.iterations, warmup=args.warmup), indent=1))

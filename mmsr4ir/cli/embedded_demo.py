@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from mmsr4ir.utils.configs import CONFIGS
+from mmsr4ir.utils.tables import markdown_table
 
 from .command import command
 
@@ -100,12 +101,9 @@ def main() -> None:
         values = [metrics[key] for key in METRICS[args.task].values()]
         psnr = metrics['sr/PSNR']
         shown = '-' if test_on == 'hr' else f'{psnr:.2f}'
-        rows.append(f'| {title} | ' + ' | '.join(f'{v:.3f}' for v in values)
-                    + f' | {shown} |')
-    names = list(METRICS[args.task])
-    table = '\n'.join([
-        f'| the task network sees | {" | ".join(names)} | PSNR in dB |',
-        '| --- |' + ' ---: |' * (len(names) + 1), *rows])
+        rows.append([title, *(f'{value:.3f}' for value in values), shown])
+    table = markdown_table(
+        ['the task network sees', *METRICS[args.task], 'PSNR in dB'], rows)
     text = (f'{table}\n\nOne network, trained with SR4IR x4 in {trained:.0f} s; '
             f'the whole demo took {time.time() - start:.0f} s.\n')
     (out / 'results.md').write_text(text)

@@ -20,6 +20,7 @@ COMMANDS = {
     'print-config': ('print_config', 'print a config with all that it inherits'),
     'flops': ('get_flops', 'count parameters and FLOPs'),
     'benchmark-train': ('benchmark_train', 'time a training iteration'),
+    'benchmark-inference': ('benchmark_inference', 'time a test'),
     'analyze-logs': ('analyze_logs', 'draw or sum up the logs of trainings'),
     'analyze-results': ('analyze_results', 'draw the best and the worst predictions'),
     'export': ('export_model', 'write the networks as ONNX or as a torch program'),

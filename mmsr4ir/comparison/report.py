@@ -14,6 +14,7 @@ from mmengine.registry import METRICS
 
 from mmsr4ir.utils.configs import as_list, registered_class
 from mmsr4ir.utils.files import write_whole
+from mmsr4ir.utils.tables import markdown_table
 
 from .methods import METHODS, ComparisonError
 from .pictures import bar_chart, stack_pictures
@@ -235,7 +236,7 @@ def markdown(report: dict) -> str:
     head = ['method', report['metric'], 'gap closed in %',
             *({'PSNR': 'PSNR in dB'}.get(n, n) for n in quality), 's per iteration',
             'S: parameters', 'T: parameters', 'S: FLOPs', 'T: FLOPs']
-    lines = [f'| {" | ".join(head)} |', '| --- |' + ' ---: |' * (len(head) - 1)]
+    rows = []
     sizes = report['complexity']
     for method, row in methods.items():
         def show(key: str, form: str, factor: float = 1.0, row: dict = row) -> str:
@@ -257,7 +258,8 @@ def markdown(report: dict) -> str:
         for what in ('params', 'flops'):
             cells += [_short(sizes.get('sr', {}).get(what)) if restores else '0',
                       _short(sizes.get('task', {}).get(what))]
-        lines.append(f'| {row["title"]} | {" | ".join(cells)} |')
+        rows.append([row['title'], *cells])
+    lines = [markdown_table(head, rows)]
     lost = [f'- {row["title"]} seed {seed}: {run["state"]}: {run["reason"]}'
             for row in methods.values() for seed, run in row['runs'].items()
             if run['state'] != 'done']
@@ -269,8 +271,8 @@ def markdown(report: dict) -> str:
         '', f'`{report["config"]}`; seeds {seeds}'
         + ('; mean ± standard deviation over the seeds' if several else '')
         + '. Gap closed: (method - L→T) / (H→T - L→T), for each seed. The time of an '
-        'iteration is its median, with loading'
-        + _taken(report['times']) + '. FLOPs are those of one image.', '',
+        'iteration is its median, with loading' + _taken(report['times'])
+        + '. FLOPs are those of one image; a multiply-add counts as 2.', '',
         'What the methods had in common:', '', *(f'- {t}' for t in report['fairness'])]
     return '\n'.join(lines) + '\n'
 

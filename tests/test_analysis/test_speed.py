@@ -1,5 +1,4 @@
 """With a clock of our own, so that nothing depends on the machine."""
-import errno
 import importlib
 import itertools
 import json
@@ -9,11 +8,10 @@ import sys
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.logging import MessageHub
 
 import toys
 from mmsr4ir.analysis import speed
-from mmsr4ir.analysis.speed import Laps, endless, summary, time_inference, time_training
+from mmsr4ir.analysis.speed import Laps, endless, summary, time_inference
 from mmsr4ir.engine.build import build_model
 from mmsr4ir.registry import MODELS
 
@@ -40,110 +38,85 @@ def model(**changes):
     return build_model(Config(dict(model=cfg, default_scope='mmengine')))
 
 
-def wrappers(network):
-    sgd = dict(optimizer=dict(type='SGD', lr=0.5, weight_decay=0.1, momentum=0.9))
-    return speed.build_wrappers(Config(dict(optim_wrapper=dict(
-        constructor='mmsr4ir.PerNetworkOptimWrapperConstructor', sr=sgd, task=sgd))),
-        network)
-
-
 BATCHES = [toys.toy_data(), toys.toy_data(((16, 16), ), seed=1)]
 
 
-def test_training_by_parts(clock):
+def test_both_networks_and_the_whole_step(clock):
     network = model()
-    before = {k: v.clone() for k, v in network.named_parameters()}
-    laps = time_training(network, wrappers(network), BATCHES, iterations=3, warmup=2)
-    assert dict(laps.seconds) == {
-        'waiting for data': [1.0] * 3, 'HR and LR images': [1.0] * 3,
-        'phase sr': [1.0] * 3, 'phase task': [1.0] * 3, 'iteration': [4.0] * 3}
-    assert laps.images == [2, 1, 2]  # the batches come in turns, two are warm-up
-    hub = MessageHub.get_current_instance()  # which some parts of mmdet ask
-    assert (hub.get_info('epoch'), hub.get_info('iter')) == (0, 4)
-    # The phases were real ones, with gradients, but left the weights as they were.
-    assert network.training and network.task.head_calls == 5 * 3
-    for name, value in network.named_parameters():
-        assert torch.equal(value, before[name]), name
-    assert network.sr.norm.num_batches_tracked == 5
-
-
-def test_only_the_phases_of_the_stage_are_run(clock):
-    network = model(recipe=toys.RECIPES['S->T'], tdp=None, patch_mix=None)
-    for stage, phase in (('warmup', 'phase sr'), ('main', 'phase task')):
-        laps = time_training(
-            network, wrappers(network), BATCHES, iterations=1, warmup=0, stage=stage)
-        assert list(laps.seconds) == [
-            'waiting for data', 'HR and LR images', phase, 'iteration']
-
-
-def test_inference_by_parts(clock):
-    network = model()
+    network.sr.register_forward_hook(lambda *_: (speed._now(), None)[1])  # a second
     laps = time_inference(network, BATCHES, iterations=2, warmup=1)
-    assert dict(laps.seconds) == {name: [1.0] * 2 for name in (
-        'waiting for data', 'HR and LR images', 'restore', 'recognise', 'test step')}
-    assert laps.images == [1, 2]
-    # T was in eval mode, on the restored image, in the parts and as a whole.
-    assert network.task.head_calls == 2 * 3
+    assert laps.seconds == {
+        'SR network': [2.0] * 2, 'task network': [1.0] * 2, 'test step': [6.0] * 2}
+    assert laps.images == [1, 2]  # the batches come in turns, one is warm-up
+    # The task network was in eval mode, on the restored image.
+    assert network.task.head_calls == 3
     training, inputs = network.task.seen
     want = network.data_preprocessor(BATCHES[0], False)
     batch = network.prepare(want['inputs'], want['data_samples'])
     assert not training
-    assert torch.equal(inputs, network.to_input(network.super_resolve(batch), batch))
+    sr = network.super_resolve_batch(batch)
+    assert torch.equal(inputs, network.to_input(sr, batch))
+    before = dict(laps.seconds)
+    network.test_step(BATCHES[0])  # is no longer watched
+    assert laps.seconds == before
+
+
+def test_a_network_that_runs_twice_in_a_step_counts_twice(clock):
+    laps = Laps()
+    laps.start()
+    for _ in range(2):
+        laps.skip()
+        laps.lap('part')
+    laps.whole('step')
+    laps.finish(1)
+    assert laps.seconds == dict(part=[2.0], step=[5.0])
 
 
 def test_summary_by_hand():
-    laps = Laps(warmup=1)
-    for seconds, images in ((9.0, 4), (1.0, 4), (2.0, 4), (3.0, 4), (4.0, 2), (5.0, 4)):
-        laps._keep('part', seconds)
-        laps.finish(images)
-    row = summary(laps)['part']
+    rounds = [(9.0, 4), (1.0, 4), (2.0, 4), (3.0, 4), (4.0, 2), (5.0, 4)]
+    row = summary(rounds_of(rounds, warmup=1))['part']
     assert row == dict(median=3.0, min=1.0, max=5.0, q1=2.0, q3=4.0,
                        images_per_second=pytest.approx(4 / 3))
-    assert summary(_one(2.0))['part']['q1'] == 2.0
+    rows = summary(rounds_of([(2.0, 1)]))
+    assert rows['part']['q1'] == 2.0
+    assert speed.table(rows, 'part').splitlines() == [
+        '| seconds | median | q1 | q3 | min | max | share | images/s |',
+        '| --- |' + ' ---: |' * 7,
+        '| part | 2.0000 | 2.0000 | 2.0000 | 2.0000 | 2.0000 | 100% | 0.5 |']
 
 
-def _one(seconds):
-    laps = Laps()
-    laps._keep('part', seconds)
-    laps.finish(1)
+def rounds_of(rounds, warmup=0):
+    laps = Laps(warmup)
+    for seconds, images in rounds:
+        laps._round['part'] = seconds
+        laps.finish(images)
     return laps
 
 
 def test_no_batch_is_an_error():
     with pytest.raises(ValueError, match='gives no batch'):
         next(endless([]))
-    with pytest.raises(ValueError, match='no optim_wrapper'):
-        speed.build_wrappers(Config(dict()), model())
 
 
 def test_tool(run_tool, coco_root, tiny_options, tmp_path):
     out = tmp_path / 'speed.json'
     text = run_tool(
-        sys.executable, 'tools/analysis_tools/benchmark_speed.py',
+        sys.executable, 'tools/analysis_tools/benchmark_inference.py',
         'configs/sr4ir/faster-rcnn_edsr_tiny.py', '--iterations', 2, '--warmup', 1,
         '--out', out, *tiny_options(coco_root)).stdout
     result = json.loads(out.read_text())
-    assert set(result['training']['seconds']) == {
-        'waiting for data', 'HR and LR images', 'phase sr', 'phase task', 'iteration'}
-    assert set(result['inference']['seconds']) >= {'restore', 'recognise', 'test step'}
-    for part in ('training', 'inference'):
-        assert result[part]['batch'] == 2 and result[part]['memory']['mib'] > 1
-        for row in result[part]['seconds'].values():
-            assert row['min'] <= row['q1'] <= row['median'] <= row['q3'] <= row['max']
-    assert 'phase task' in text and 'peak memory' in text
+    assert result['batch'] == 2 and result['memory']['mib'] > 1
+    assert list(result['seconds']) == ['SR network', 'task network', 'test step']
+    *parts, whole = (row['median'] for row in result['seconds'].values())
+    assert 0 < sum(parts) < whole
+    for name, row in result['seconds'].items():
+        assert row['min'] <= row['q1'] <= row['median'] <= row['q3'] <= row['max']
+        each = 1000 / row['images_per_second']
+        assert f'\n| {name} | {each:.2f} | {1000 / each:.1f} | ' in text
+    assert 'peak memory' in text
 
 
-def test_which_tool_runs_hooks_is_said(run_tool):
-    text = ' '.join(run_tool(
-        sys.executable, 'tools/analysis_tools/benchmark_speed.py', '--help'
-    ).stdout.split())
-    assert 'No hook is run' in text and 'benchmark_train.py runs them' in text
-    for name in ('CompileHook', 'EMAHook', 'ActivationCheckpointHook',
-                 'SparseRoIAlignHook'):
-        assert name in text
-
-
-@pytest.fixture(scope='module', params=['benchmark_speed', 'benchmark_train'])
+@pytest.fixture(scope='module', params=['benchmark_inference', 'benchmark_train'])
 def tool(request):
     """Both tools that take times."""
     return importlib.import_module(f'mmsr4ir.cli.{request.param}')
@@ -160,20 +133,3 @@ def test_out_is_tried_before_anything_is_timed(
     with pytest.raises(SystemExit, match='2'):
         tool.main()
     assert re.search(f'error: argument --out: .*({message})', capsys.readouterr().err)
-
-
-def test_a_full_disk_is_an_error_line(tool, tmp_path, monkeypatch):
-    def full(path, content):
-        raise OSError(errno.ENOSPC, 'No space left on device', str(path))
-
-    for name, value in (('write_whole', full), ('read_config', lambda path: Config()),
-                        ('build_model', lambda cfg: torch.nn.Identity()),
-                        ('time_one', lambda cfg, args: {})):
-        monkeypatch.setattr(tool, name, value, raising=False)
-    monkeypatch.setattr(sys, 'argv', [
-        'tool', 'own.py', '--out', str(tmp_path / 'new' / 'out.json')])
-    args = tool.parse_args()
-    args.parts = []
-    monkeypatch.setattr(tool, 'parse_args', lambda: args)
-    with pytest.raises(SystemExit, match='^error: .*No space left on device'):
-        tool.main()

@@ -12,6 +12,7 @@ from mmengine.runner import EpochBasedTrainLoop
 
 import toys
 from mmsr4ir.analysis import speed, train_speed, train_variants
+from mmsr4ir.analysis.complexity import count_flops
 from mmsr4ir.analysis.speed import Laps, quartiles
 from mmsr4ir.analysis.train_speed import Steps
 from mmsr4ir.analysis.train_variants import (
@@ -187,8 +188,9 @@ def test_flops_by_hand(start):
     steps = start(run_config(
         recipe=dict(sr=dict(update='sr', losses=dict(pixel=1.0)))))
     lr_pixels, weights = 2 * 8 * 8, 3 * 9 * 12
-    assert train_speed.count_flops(steps, next(steps.batches())) == (
-        2 * 2 * lr_pixels * weights)
+    flops = count_flops(lambda: steps.model.train_step(
+        next(steps.batches()), steps.runner.optim_wrapper))
+    assert flops == 2 * 2 * lr_pixels * weights
 
 
 @LOOPS.register_module()
@@ -275,8 +277,8 @@ def test_published_way_does_more(start, monkeypatch):
     graphs, images = [], []
     steps.model.sr.register_forward_hook(
         lambda module, args, output: graphs.append(output.requires_grad))
-    make = PublishedSR4IR.super_resolve
-    monkeypatch.setattr(PublishedSR4IR, 'super_resolve', lambda self, batch: (
+    make = PublishedSR4IR.super_resolve_batch
+    monkeypatch.setattr(PublishedSR4IR, 'super_resolve_batch', lambda self, batch: (
         images.append((make(self, batch), batch.hr)) or images[-1][0]))
     items = []
     item = torch.Tensor.item
