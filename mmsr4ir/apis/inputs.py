@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import cv2
+import mmcv
 import numpy as np
 from mmengine.logging import print_log
 
@@ -134,32 +134,26 @@ def read_video(path: str, max_pixels: int = MAX_PIXELS) -> Iterator[np.ndarray]:
     Raises:
         ImageError: It cannot be opened, or ends before the length that it states.
     """
-    video = open_video(path)
-    try:
-        check_pixels(int(video.get(cv2.CAP_PROP_FRAME_WIDTH)),
-                     int(video.get(cv2.CAP_PROP_FRAME_HEIGHT)), max_pixels)
-        stated, count = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0
-        there, frame = video.read()
-        while there:
+    count = 0
+    with open_video(path) as video:
+        check_pixels(video.width, video.height, max_pixels)
+        for frame in video:
             count += 1
             yield check_array(np.ascontiguousarray(frame[..., ::-1]), max_pixels)
-            there, frame = video.read()
-    finally:
-        video.release()
-    if count < stated or not count:
-        raise ImageError(f'ends after {count} of {stated} frames')
+    if count < video.frame_cnt or not count:
+        raise ImageError(f'ends after {count} of {video.frame_cnt} frames')
 
 
-def open_video(path: str) -> cv2.VideoCapture:
+def open_video(path: str) -> mmcv.VideoReader:
     """Open a video.
 
     Raises:
-        ImageError: It cannot be opened.
+        ImageError: If it cannot be opened.
     """
     if not os.path.isfile(path):
         raise ImageError('is missing')
-    video = cv2.VideoCapture(path)
-    if not video.isOpened():
+    video = mmcv.VideoReader(path, cache_capacity=1)
+    if not video.opened:
         raise ImageError('is truncated or no video')
     return video
 
@@ -239,9 +233,7 @@ def _frames(origin: str) -> tuple[int, bool]:
     if '://' in origin or not _is_video(origin):
         return 1, False
     try:
-        video = open_video(origin)
+        with open_video(origin) as video:
+            return max(1, video.frame_cnt), True
     except ImageError:
         return 1, True
-    count = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-    video.release()
-    return max(1, count), True

@@ -58,11 +58,10 @@ def write_video(path: Path, fps: float, frames: Iterable[np.ndarray]) -> int:
 def main() -> None:
     args = parse_args()
     try:
-        video = open_video(args.video)
+        with open_video(args.video) as video:
+            fps = video.fps
     except ImageError as error:
         sys.exit(f'error: {args.video} {error}')
-    fps = video.get(cv2.CAP_PROP_FPS)
-    video.release()
     if not fps > 0:
         sys.exit(f'error: {args.video} states no frame rate')
     inferencer, options = start_inference(args)
