@@ -14,7 +14,7 @@ from mmsr4ir.analysis.logs import LogError, read_log
 from mmsr4ir.cli import prepare_voc_seg as voc_seg
 from mmsr4ir.cli.arguments import read_config
 from mmsr4ir.datasets import voc
-from mmsr4ir.datasets.checks.before_run import DataError
+from mmsr4ir.datasets.checks.problem import DataError
 from mmsr4ir.datasets.class_lists import prepare_lists
 from mmsr4ir.datasets.textured_shapes import write_dataset
 from mmsr4ir.deployment.convert import ConvertError, find_state_dict, read_checkpoint

@@ -6,7 +6,7 @@ from pathlib import Path
 from mmengine.runner import set_random_seed
 from mmengine.utils import ProgressBar
 
-from mmsr4ir.datasets.checks.before_run import DataError
+from mmsr4ir.datasets.checks.problem import DataError
 from mmsr4ir.datasets.lr_dataset import folder_images, split_images
 from mmsr4ir.visualization.drawing import write_png
 

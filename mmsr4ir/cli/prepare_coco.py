@@ -6,10 +6,15 @@ from pathlib import Path
 
 from mmengine.utils import ProgressBar
 
-from mmsr4ir.datasets.checks.before_run import DataError, read_coco
-from mmsr4ir.datasets.checks.coco import check_coco, coco_settings
-from mmsr4ir.datasets.checks.verify import Report, check_occurrence
-from mmsr4ir.datasets.class_lists import describe, notes_of, split_names
+from mmsr4ir.datasets.checks.coco import (
+    CocoRule,
+    check_coco,
+    coco_settings,
+    read_coco,
+)
+from mmsr4ir.datasets.checks.labels import check_occurrence
+from mmsr4ir.datasets.checks.problem import DataError, Report
+from mmsr4ir.datasets.class_lists import describe, split_names
 from mmsr4ir.utils.files import write_whole
 
 from .arguments import add_check_arguments, share
@@ -69,13 +74,16 @@ def main() -> None:
     out = args.out or args.annotations.parent
     try:
         content = read_coco(str(args.annotations))
-        report = Report(args.annotations.stem, 'objects')
+        report = Report(args.annotations.stem)
         bar = ProgressBar(len(content['images']))
-        clean = check_coco(report, content, str(args.images), args.workers, bar.update)
+        clean = check_coco(
+            report, str(args.annotations), content, str(args.images),
+            CocoRule(str(args.annotations)), True, args.workers, bar.update)
         print()
-        check_occurrence(report, needed=False)
-        if report.problems and not args.skip_broken:
-            raise DataError(describe(report.problems, 'mend them, or give '
+        check_occurrence(report)
+        problems = report.found('error', 'warning')
+        if problems and not args.skip_broken:
+            raise DataError(describe(problems, 'correct them, or give '
                                      '--skip-broken'))
         if not clean['images']:
             raise DataError('no image is left')
@@ -102,7 +110,7 @@ def main() -> None:
         sys.exit(f'\nerror: {error}')
     left = [len(content[key]) - len(clean[key]) for key in ('images', 'annotations')]
     print('{} images and {} objects left out'.format(*left) * any(left),
-          report.table(), *notes_of(report), '',
+          *report.lines(), '',
           coco_settings(list(files.values()) or [args.annotations], args.images,
                         report.classes),
           sep='\n')

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mmengine.utils import ProgressBar
 
-from mmsr4ir.datasets.checks.before_run import DataError
+from mmsr4ir.datasets.checks.problem import DataError
 from mmsr4ir.datasets.class_lists import (
     Samples,
     holds_lists,

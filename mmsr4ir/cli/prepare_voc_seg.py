@@ -5,9 +5,10 @@ from pathlib import Path
 
 from mmengine.utils import ProgressBar
 
-from mmsr4ir.datasets.checks.before_run import DataError
-from mmsr4ir.datasets.checks.verify import Report, check_maps, check_occurrence
-from mmsr4ir.datasets.class_lists import check_splits, describe, notes_of
+from mmsr4ir.datasets.checks.labels import check_occurrence
+from mmsr4ir.datasets.checks.maps import MapRule, check_maps
+from mmsr4ir.datasets.checks.problem import DataError, Report
+from mmsr4ir.datasets.class_lists import check_splits, describe
 
 from .arguments import add_workers
 from .command import command
@@ -78,16 +79,17 @@ def main() -> None:
         bar = ProgressBar(sum(map(len, splits.values())))
         reports = []
         for name, samples in splits.items():
-            reports.append(Report(name, 'pixels', CLASSES))
-            check_maps(reports[-1], samples, args.workers, bar.update)
-            check_occurrence(reports[-1], needed=False)
+            reports.append(Report(name, classes=CLASSES))
+            check_maps(reports[-1], samples, MapRule(), True, args.workers, bar.update)
+            check_occurrence(reports[-1])
         print()
-        problems = [one for report in reports for one in report.problems]
+        problems = [one for report in reports
+                    for one in report.found('error', 'warning')]
         if problems:
             raise DataError(describe(problems, 'unpack the archive again'))
     except (DataError, OSError, UnicodeDecodeError) as error:
         sys.exit(f'\nerror: {error}')
     for report in reports:
-        print(f'{report.name}: {report.images} images', report.table(),
-              *notes_of(report), '', sep='\n')
+        print(f'{report.name}: {len(splits[report.name])} images', *report.lines(), '',
+              sep='\n')
     print(settings(args.root, args.split))

@@ -16,8 +16,8 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmsr4ir.compat.torch_parts import leave_group
-from mmsr4ir.datasets.checks.before_run import DataError, check_data, datasets_of
-from mmsr4ir.datasets.checks.pairs import check_pairs
+from mmsr4ir.datasets.checks.check import reports
+from mmsr4ir.datasets.checks.problem import stop_on_errors, summary
 from mmsr4ir.engine.runner import SR4IRRunner
 from mmsr4ir.utils.configs import type_name
 from mmsr4ir.utils.errors import ConfigError
@@ -90,24 +90,6 @@ def end_dist(model: nn.Module) -> None:
     torch.distributed.destroy_process_group()
 
 
-def warn_of_padding(cfg: Config, splits: tuple[str, ...]) -> None:
-    """Warn of pipelines that pad: to all that comes after them that is image."""
-    if type_name(cfg.model) != 'SR4IR':
-        return
-    for split in splits:
-        loader = cfg.get(f'{split}_dataloader') or {}
-        names = {type_name(transform) for dataset, _ in datasets_of(
-            loader.get('dataset')) for transform in dataset.get('pipeline') or ()}
-        padding = sorted(name for name in names if name.endswith('Pad'))
-        if padding:
-            print_log(
-                f'the pipeline of {split}_dataloader has {padding}: pixels that it '
-                'adds count as image in the pixel and the TDP loss and in PSNR and '
-                'SSIM. Take it out and let the preprocessor pad (pad_size_divisor of '
-                'model.task.data_preprocessor; in mmseg size_divisor)',
-                logger='current', level=logging.WARNING)
-
-
 def set_amp(cfg: Config, dtype: str | None) -> None:
     """Switch every optimizer to mixed precision, with dynamic loss scaling.
 
@@ -132,17 +114,15 @@ def set_amp(cfg: Config, dtype: str | None) -> None:
 
 
 def check_before_run(cfg: Config, splits: tuple[str, ...]) -> None:
-    """Check the data once, in the first process; exit with a message if it is bad."""
+    """Check the data once, in the first process; log what is doubtful.
+
+    Raises:
+        DataError: If a data set cannot be used.
+    """
     if int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))):
         return
-    num_classes = cfg.model.get('num_classes')
-    if num_classes is not None:
-        from mmsr4ir.models.networks import set_num_classes
-        cfg = Config(dict(cfg, model=dict(
-            cfg.model, task=set_num_classes(cfg.model.task, num_classes))))
-    warn_of_padding(cfg, splits)
-    try:
-        check_data(cfg, splits)
-        check_pairs(cfg, splits)
-    except DataError as error:
-        sys.exit(f'error: {error}')
+    for report in reports(cfg, splits):
+        stop_on_errors(report.problems)
+        warnings = report.found('warning')
+        if warnings:
+            print_log(summary(warnings), 'current', logging.WARNING)

@@ -5,14 +5,13 @@ as mmpretrain's ``CustomDataset`` takes them; no image is moved or copied.
 """
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmsr4ir.utils.files import write_whole
 
-from .checks.before_run import DataError
-from .checks.verify import Report, check_labels, check_occurrence
+from .checks.labels import check_labels, check_occurrence
+from .checks.problem import DataError, Problem, Report
 
 #: (path from the set's folder, class number) of each image
 Samples = list[tuple[str, int]]
@@ -81,24 +80,21 @@ def prepare_lists(root: Path, out: Path, classes: Sequence[str],
     texts, files, problems = [], {}, []
     files[out / 'classes.txt'] = list(classes)
     for name, samples in splits.items():
-        report = Report(name, 'images', classes)
+        report = Report(name, classes=classes)
         check_labels(report, [(str(root / path), label) for path, label in samples],
-                     workers, progress)
-        broken = {path for path, _ in report.problems}
+                     True, workers, progress)
+        broken = {one.file for one in report.found('error', 'warning')}
         kept = [one for one in samples if str(root / one[0]) not in broken]
         if skip_broken:
-            problems += [] if kept else [(name, 'no image is left')]
+            problems += [] if kept else [Problem(name, 'has no image left')]
         else:
-            problems += report.problems
-        occurrence = Report(name, 'images', classes, amounts=report.amounts)
-        check_occurrence(occurrence, needed=False)
-        report.notes |= occurrence.notes
+            problems += report.found('error', 'warning')
+        check_occurrence(report)
         files[out / f'{name}.txt'] = [_line(path, label) for path, label in kept]
         left = f', {len(samples) - len(kept)} left out' * (len(kept) < len(samples))
-        texts += [f'{out / name}.txt: {len(kept)} images{left}', report.table(),
-                  *notes_of(report)]
+        texts += [f'{out / name}.txt: {len(kept)} images{left}', *report.lines()]
     if problems:
-        raise DataError(describe(problems, 'mend or remove them, or give '
+        raise DataError(describe(problems, 'correct or remove them, or give '
                                  '--skip-broken'))
     for path, lines in files.items():
         write_whole(path, ''.join(f'{line}\n' for line in lines))
@@ -125,20 +121,13 @@ def check_splits(splits: dict[str, Samples]) -> None:
                                 'take it out of one')
 
 
-def describe(problems: Sequence[tuple[str, str]], mend: str) -> str:
-    """A message of the first problems and how many there are."""
-    lines = [f'  {path}: {reason}' for path, reason in problems[:_SHOWN]]
+def describe(problems: Sequence[Problem], fix: str) -> str:
+    """Return a message of the first problems and how many there are."""
+    lines = [f'  {one.what}' for one in problems[:_SHOWN]]
     if len(problems) > _SHOWN:
         lines.append(f'  and {len(problems) - _SHOWN} more')
-    kinds = Counter(reason for _, reason in problems)
-    return '\n'.join([f'{len(problems)} problems, {len(kinds)} different; {mend}:',
-                      *lines])
-
-
-def notes_of(report: Report) -> list[str]:
-    """The notes of a report, a line each."""
-    return [f'note: {count} {text}; first in {first}'
-            for text, (count, first) in report.notes.items()]
+    kinds = len({one.cause for one in problems})
+    return '\n'.join([f'{len(problems)} problems, {kinds} different; {fix}:', *lines])
 
 
 def _line(path: str, label: int) -> str:

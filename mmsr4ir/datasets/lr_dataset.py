@@ -16,8 +16,8 @@ from mmsr4ir.models.degradations.degradation import lr_size
 from mmsr4ir.models.image_space import extend_edges, to_uint8
 from mmsr4ir.registry import MODELS
 
-from .checks.before_run import DataError
 from .checks.images import scan_image
+from .checks.problem import DataError
 
 
 def split_images(cfg: Config, split: str

@@ -11,8 +11,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
-from mmsr4ir.datasets.checks.before_run import datasets_of
-from mmsr4ir.datasets.checks.labels import dataset_class
+from mmsr4ir.datasets.checks.sets import dataset_class, datasets_of
 from mmsr4ir.engine.build import build_model
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.models.torchvision_networks import TorchvisionNetwork

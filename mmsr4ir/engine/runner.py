@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 from mmsr4ir.models.task_resize import RESIZES
 from mmsr4ir.registry import RUNNERS
@@ -30,6 +31,20 @@ class SR4IRRunner(Runner):
     def from_cfg(cls, cfg: Config) -> Runner:
         """Build it from a whole config; see :func:`move_resize`."""
         return super().from_cfg(move_resize(cfg))
+
+    @staticmethod
+    def build_dataloader(dataloader: DataLoader | dict, seed: int | None = None,
+                         diff_rank_seed: bool = False) -> DataLoader:
+        """Build a dataloader as MMEngine does, also with ``num_workers=0``.
+
+        Torch refuses what is about worker processes where there are none; configs set
+        it in a base.
+        """
+        if isinstance(dataloader, Mapping) and not dataloader.get('num_workers'):
+            dataloader = copy.copy(dataloader)
+            for name in ('persistent_workers', 'prefetch_factor'):
+                dataloader.pop(name, None)
+        return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
 
 
 def move_resize(cfg: Config) -> Config:

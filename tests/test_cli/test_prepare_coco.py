@@ -11,7 +11,7 @@ from mmengine.config import Config
 from pycocotools.coco import COCO
 
 from mmsr4ir.cli import prepare_coco as tool
-from mmsr4ir.datasets.checks.before_run import DataError
+from mmsr4ir.datasets.checks.problem import DataError
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools/dataset_converters/prepare_coco.py'
@@ -68,7 +68,7 @@ def test_a_split(root, run_tool, tmp_path):
         return sorted((one['image_id'], one['bbox']) for one in content['annotations'])
     assert sorted(boxes(parts[0]) + boxes(parts[1])) == boxes(whole)
     assert len(COCO(str(out / 'val.json')).getAnnIds()) == 4
-    assert "note: 1 class 'never' never occurs" in shown
+    assert "note: train has no objects of class 'never'" in shown
     assert ['green', '6', '6'] in [line.split() for line in shown.splitlines()]
 
 
@@ -107,8 +107,8 @@ def test_what_is_wrong_is_listed(root, run):
     shown = run(root / 'train.json', '--images', root / 'train', '--val-share', '0.5',
                 ok=False)
     assert '5 problems' in shown
-    for text in ('1.jpg: is missing', '2.jpg: is truncated', 'is empty',
-                 'reaches out of the image of 64 x 64', 'has the category 77'):
+    for text in ('1.jpg is missing', '2.jpg is truncated', 'is empty',
+                 'reaches out of the image of 64 x 64', 'has the category_id 77'):
         assert text in shown
     assert json.loads((root / 'val.json').read_text())['images'][0]['id'] == 0
     assert not (root / 'clean.json').exists()
@@ -134,7 +134,7 @@ def test_of_contradicting_entries_none_is_kept(root, run):
             if one['image_id'] == content['images'][1]['id']]
     edit(root / 'train.json', repeat)
     shown = run(root / 'train.json', '--images', root / 'train', ok=False)
-    assert '0.png: is listed twice, with different annotations' in shown
+    assert '0.png is listed twice, with different annotations' in shown
     shown = run(root / 'train.json', '--images', root / 'train', '--skip-broken')
     assert '2 images and 2 objects left out' in shown
     clean = json.loads((root / 'clean.json').read_text())
@@ -161,7 +161,7 @@ def test_refusals(root, run):
     source.write_text('{}')
     assert 'has no list' in run(source, '--images', root, ok=False)
     edit(root / 'val.json', lambda c: c.update(categories=[dict(id=1)]))
-    assert 'an id and a name each' in run(
+    assert 'category 1 has no name' in run(
         root / 'val.json', '--images', root / 'val', '--skip-broken', ok=False)
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from mmsr4ir.cli import prepare_image_folder as folders
-from mmsr4ir.datasets.checks.before_run import DataError
+from mmsr4ir.datasets.checks.problem import DataError, Problem
 from mmsr4ir.datasets.class_lists import (
     check_splits,
     describe,
@@ -126,13 +126,13 @@ def test_broken_images_are_listed_or_left_out(images, run):
     good = picture(images / 'val/cat/1.png')
     shown = run(folders, images, ok=False)
     assert '2 problems, 2 different' in shown
-    assert f'{bad}: is truncated or no image' in shown
+    assert f'{bad} is truncated or no image' in shown
     assert not (images / 'meta').exists()
     shown = run(folders, images, '--skip-broken')
     assert 'train.txt: 14 images, 2 left out' in shown
     assert str(bad) not in {path for path, _ in read(images, 'train')}
     good.write_bytes(b'')
-    assert 'val: no image is left' in run(folders, images, '--skip-broken', ok=False)
+    assert 'val has no image left' in run(folders, images, '--skip-broken', ok=False)
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_an_image_folder_is_split(images, run):
     assert Counter(label for _, label in val) == {0: 4, 2: 2}
     assert Counter(label for _, label in train) == {0: 6, 1: 1, 2: 3}
     assert len({path for path, _ in train + val}) == 16
-    assert "note: 1 class 'eel' never occurs; first in val" in shown
+    assert "note: val has no images of class 'eel'" in shown
     for path, label in train + val:
         assert Path(path).parent.name == ['cat', 'eel', 'wild dog'][label]
         assert Path(path).is_file()
@@ -208,8 +208,8 @@ def test_odd_kinds_are_noted(images, run):
     picture(images / 'train/cat/grey.png', 'L')
     picture(images / 'val/cat/1.png')
     shown = run(folders, images)
-    for text in ('1 CMYK is converted', '1 transparency is dropped', '1 16 bits'):
-        assert f'note: {text}' in shown
+    for text in ('cmyk.jpg is CMYK', 'alpha.png has transp', 'deep.png has 16 bits'):
+        assert text in shown
     assert shown.count('note:') == 3 + 2  # and two classes that val lacks
 
 
@@ -229,7 +229,8 @@ def test_an_image_in_two_splits():
 
 
 def test_long_lists_of_problems_are_shortened():
-    lines = describe([(f'{i}.png', 'is missing') for i in range(50)], 'x').splitlines()
+    lines = describe([Problem(f'{i}.png', 'is missing') for i in range(50)],
+                     'x').splitlines()
     assert lines[0] == '50 problems, 1 different; x:'
     assert len(lines) == 22 and lines[-1] == '  and 30 more'
 

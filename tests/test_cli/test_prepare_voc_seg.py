@@ -91,10 +91,10 @@ def test_everything_wrong_is_listed(root, run):
     (masks / '2007_000004.png').write_bytes(whole[:len(whole) // 2])
     shown = run(root, ok=False)
     assert '5 problems' in shown
-    for text in ('000000.png: value 21 (24 pixels) is out of range: 0 to 20, or 255',
-                 '000001.png: is 5 x 4 pixels, but its image has 6 x 4',
-                 '000002.png: has 3 channels (RGB), not one',
-                 '000003.jpg: is missing', '000004.png: is truncated or no image'):
+    for text in ('000000.png has the labels 21 (24 pixels), but the classes are 0',
+                 '000001.png has 5 x 4 pixels, its image 6 x 4',
+                 '000002.png has 3 channels (RGB), not one',
+                 '000003.jpg is missing', '000004.png is truncated or no image'):
         assert text in shown
 
 

@@ -11,6 +11,8 @@ from mmengine.config import Config
 from mmsr4ir.cli import runs
 from mmsr4ir.cli.arguments import ConfigOptions, merge_options, warn_of_unread
 from mmsr4ir.cli.runs import start_dist
+from mmsr4ir.datasets.checks.problem import DataError, Report
+from mmsr4ir.engine.runner import SR4IRRunner
 
 THREADS = """
 import os
@@ -59,22 +61,29 @@ def test_a_setting_of_the_model_in_the_wrong_place_is_warned_of(capfd):
     assert 'model.recipe' in text.out + text.err
 
 
-def test_a_pipeline_that_pads_is_named(monkeypatch):
-    said = []
-    monkeypatch.setattr(runs, 'print_log', lambda text, **_: said.append(text))
-    monkeypatch.setattr(runs, 'check_data', lambda *args: None)
-    padded = dict(type='RepeatDataset', dataset=dict(
-        type='CocoDataset', pipeline=[dict(type='Resize'), dict(type='mmdet.Pad')]))
-    cfg = Config(dict(
-        model=dict(type='mmsr4ir.SR4IR', task=dict()),
-        train_dataloader=dict(dataset=padded), val_dataloader=dict(dataset=padded),
-        test_dataloader=dict(dataset=dict(pipeline=[dict(type='PadNothing')]))))
-    runs.check_before_run(cfg, ('train', 'test'))
-    (text, ) = said
-    assert "the pipeline of train_dataloader has ['Pad']: pixels that" in text
-    cfg.model = dict(type='FasterRCNN')
-    runs.check_before_run(cfg, ('train', ))
-    assert len(said) == 1
+def test_what_a_check_finds_is_logged_or_stops_the_run(monkeypatch):
+    said, report = [], Report('train')
+    monkeypatch.setattr(runs, 'print_log', lambda text, *_: said.append(text))
+    monkeypatch.setattr(runs, 'reports', lambda cfg, splits: iter([report]))
+    report.note('a.png', 'is grey')
+    runs.check_before_run(Config(), ('train', ))
+    assert said == []
+    report.warn('a.json', 'has an empty box', 'take it out', 'annotation 7')
+    runs.check_before_run(Config(), ('train', ))
+    assert said == ['a.json: annotation 7 has an empty box: take it out']
+    report.error('b.png', 'is missing', 'fetch it')
+    with pytest.raises(DataError, match='b.png is missing: fetch it'):
+        runs.check_before_run(Config(), ('train', ))
+    monkeypatch.setenv('RANK', '1')  # one process looks for all
+    runs.check_before_run(Config(), ('train', ))
+
+
+def test_a_loader_without_worker_processes():
+    loader = SR4IRRunner.build_dataloader(dict(
+        dataset=list(range(4)), batch_size=2, num_workers=0, persistent_workers=True,
+        prefetch_factor=3, sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='pseudo_collate')))
+    assert list(loader) == [[0, 1], [2, 3]]
 
 
 @pytest.fixture

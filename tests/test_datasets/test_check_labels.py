@@ -5,11 +5,13 @@ import cv2
 import numpy as np
 import pytest
 from conftest import ROOT
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from data_checks import check_data, found
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import DefaultScope
 from PIL import Image
 
-from mmsr4ir.datasets.checks.before_run import DataError, check_data
+from mmsr4ir.datasets.checks import maps
+from mmsr4ir.datasets.checks.problem import DataError
 
 
 @pytest.fixture
@@ -27,6 +29,7 @@ def seg(tmp_path) -> Config:
     for head in (cfg.model.task.decode_head, cfg.model.task.auxiliary_head):
         head.num_classes = 5
         head.loss_decode.class_weight = None
+    cfg.model.pop('num_classes')
     return cfg
 
 
@@ -39,6 +42,7 @@ def cls(tmp_path_factory) -> Config:
     cfg = Config.fromfile(ROOT / 'configs/sr4ir/resnet18_edsr_tiny.py')
     cfg.train_dataloader.dataset.data_root = str(tmp_path)
     cfg.model.task.head.num_classes = 4
+    cfg.model.pop('num_classes')
     return cfg
 
 
@@ -69,7 +73,7 @@ def test_a_map_has_the_size_of_its_image_when_loaded(seg, tmp_path):
 
 def test_labels_beyond_the_classes(seg, tmp_path):
     write(tmp_path / 'semantic/train/0.png', np.full((24, 32), 7))
-    with pytest.raises(DataError, match=r'0\.png has the labels \[7\].*0 to 4 and 255'):
+    with pytest.raises(DataError, match=r'0\.png has the labels 7 \(768 p.* 0 to 4 a'):
         check_data(seg, ('train', ))
 
 
@@ -77,7 +81,7 @@ def test_weights_of_classes_and_pixels_to_be_ignored(seg):
     """mmseg looks up the weight of class 255."""
     seg.model.task.auxiliary_head.loss_decode.class_weight = [1.0] * 5
     with pytest.raises(DataError, match='2 problems.*0.png has pixels to be ignored '
-                       r'\(255\).*set class_weight=None'):
+                       r'\(255\).*Set class_weight=None'):
         check_data(seg, ('train', ))
     seg.val_dataloader = seg.train_dataloader
     check_data(seg, ('val', ))  # no loss is computed there
@@ -87,19 +91,18 @@ def test_weights_of_classes_and_pixels_to_be_ignored(seg):
     check_data(seg, ('train', ))
     seg.model.task.auxiliary_head.loss_decode = loss
     loss.class_weight = [1.0] * 4
-    with pytest.raises(DataError, match='auxiliary_head.loss_decode.class_weight has 4 '
-                       'weights for 5 classes'):
+    with pytest.raises(DataError, match='3 problems'):
         check_data(seg, ('train', ))
 
 
 def test_heads_for_other_classes_than_the_data_set_has(seg, cls):
     seg.model.task.decode_head.num_classes = 6
-    with pytest.raises(DataError, match='decode_head.num_classes is 6, but metainfo '
-                       'has 5 classes'):
+    with pytest.raises(DataError, match='decode_head.num_classes=6, but metainfo of '
+                       'train_dataloader has 5 classes: set model.num_classes=5'):
         check_data(seg, ('train', ))
     cls.model.task.head.num_classes = 7
-    with pytest.raises(DataError, match='task.head.num_classes is 7, but metainfo has '
-                       '4 classes'):
+    with pytest.raises(DataError, match='task.head.num_classes=7, but metainfo of '
+                       'train_dataloader has 4 classes'):
         check_data(cls, ('train', ))
 
 
@@ -119,7 +122,7 @@ def test_images_in_class_folders_are_looked_at(cls, monkeypatch):
     folder = Path(cls.train_dataloader.dataset.data_root) / 'train/diagonal'
     whole = (folder / '0.png').read_bytes()
     (folder / '1.png').write_bytes(whole[:len(whole) // 2])
-    with pytest.raises(DataError, match=r'1 problems.*1\.png is truncated'):
+    with pytest.raises(DataError, match=r'/1\.png is truncated'):
         check_data(cls, ('train', ))
     (folder / '1.png').unlink()
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
@@ -158,7 +161,7 @@ def test_more_best_classes_counted_than_there_are(cls):
     cls.val_evaluator = dict(type='Accuracy')
     check_data(cls, ('val', ))
     cls.val_evaluator = [dict(type='mmpretrain.Accuracy', topk=(1, 5))]
-    with pytest.raises(DataError, match=r'val_evaluator .* best 5 cl.*topk=\(1, \)'):
+    with pytest.raises(DataError, match=r'val_evaluator: .* best 5 cl.*topk=\(1, \)'):
         check_data(cls, ('val', ))
 
 
@@ -175,20 +178,20 @@ def test_a_missing_and_a_truncated_map(seg, tmp_path):
 def test_an_empty_class_folder(cls):
     folder = Path(cls.train_dataloader.dataset.data_root) / 'train/diagonal'
     (folder / '0.png').unlink()
-    with pytest.raises(DataError, match="class 'diagonal' has no image"):
+    with pytest.raises(DataError, match='train/diagonal is a class folder without'):
         check_data(cls, ('train', ))
 
 
 def test_classes_in_another_order_than_the_sorted_folders(cls):
     cls.train_dataloader.dataset.metainfo.classes = (
         'vertical', 'checker', 'diagonal', 'horizontal')
-    with pytest.raises(DataError, match=r"classes .*'vertical', 'checker'.*but the"):
+    with pytest.raises(DataError, match=r"go by, but .*classes .'vertical', 'check"):
         check_data(cls, ('train', ))
 
 
 def test_more_classes_than_the_head_has(cls):
     cls.model.task.head.num_classes = 3
-    with pytest.raises(DataError, match=r'label 3, but .*num_classes is 3'):
+    with pytest.raises(DataError, match='head.num_classes=3, but .* has 4 classes'):
         check_data(cls, ('train', ))
 
 
@@ -198,18 +201,106 @@ def test_a_folder_that_is_not_there(cls, tmp_path):
         check_data(cls, ('train', ))
 
 
+def two_classes(seg) -> None:
+    seg.train_dataloader.dataset.metainfo = dict(
+        classes=('ground', 'ship'), palette=[[0, 0, 0], [255, 0, 0]])
+    for head in (seg.model.task.decode_head, seg.model.task.auxiliary_head):
+        head.num_classes = 2
+
+
+def test_weights_for_other_classes_than_a_head_has(seg):
+    seg.model.task.auxiliary_head.loss_decode.class_weight = [1.0] * 4
+    assert ('error', 'model.task.auxiliary_head.loss_decode.class_weight has 4 weights '
+            'for 5 classes: give as many, or None') in found(seg)
+
+
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_maps_of_0_and_255(seg, tmp_path, split):
+    """All but the background would be ignored, and mIoU be 100."""
+    two_classes(seg)
+    labels = np.zeros((24, 32))
+    labels[5:9] = 255
+    for i in range(2):
+        write(tmp_path / f'semantic/train/{i}.png', labels)
+    seg.val_dataloader = seg.train_dataloader
+    severity, text = found(seg, (split, ))[0]
+    assert severity == 'error' and text.startswith(f'{tmp_path}/semantic/train/0.png')
+    assert 'only the values 0 and 255, and 255 is ignored: the one class left' in text
+    assert 'write 1 instead of 255' in text
+    write(tmp_path / 'semantic/train/1.png', labels // 255)
+    assert found(seg, (split, )) == []
+
+
+def test_a_class_that_is_in_no_map(seg, tmp_path, monkeypatch):
+    for i in range(2):
+        write(tmp_path / f'semantic/train/{i}.png', np.arange(768).reshape(24, 32) % 4)
+    assert found(seg) == [('error', "train has no pixels of class 'checker': add some, "
+                           'or take it out of the classes')]
+    monkeypatch.setattr(maps, 'COUNTED_MAPS', 1)
+    ((severity, text), ) = found(seg)
+    assert severity == 'warning' and 'in the 1 maps that were counted' in text
+    assert found(seg, images='all')[0][0] == 'error'
+    seg.val_dataloader = seg.train_dataloader
+    assert found(seg, ('val', )) == []
+
+
+def test_tests_without_labels(seg, cls, tmp_path):
+    cls.test_dataloader = cls.train_dataloader
+    cls.test_dataloader.dataset.with_label = False
+    cls.test_evaluator = [dict(type='mmsr4ir.SRQuality')]
+    assert found(cls, ('test', )) == []
+    cls.test_evaluator = [dict(type='Accuracy')]
+    ((_, text), ) = found(cls, ('test', ))
+    assert 'CustomDataset of test_dataloader has no labels' in text
+    seg.test_dataloader = seg.train_dataloader
+    seg.test_dataloader.dataset.data_prefix = ConfigDict(img_path='train')
+    seg.test_dataloader.dataset.pipeline = [dict(type='LoadImageFromFile')]
+    seg.test_evaluator = [dict(type='IoUMetric', format_only=True)]
+    assert found(seg, ('test', )) == []
+    (tmp_path / 'train/0.png').write_bytes(b'')
+    assert found(seg, ('test', ))[0][1].startswith(f'{tmp_path}/train/0.png is empty')
+    seg.test_evaluator = [dict(type='IoUMetric')]
+    assert 'has no maps: set data_prefix' in found(seg, ('test', ))[-1][1]
+
+
+def test_other_class_folders_than_classes(cls):
+    cls.train_dataloader.dataset.metainfo.classes = (
+        'horizontal', 'vertical', 'diagonal', 'checker', 'ring')
+    severity, text = found(cls)[0]
+    assert severity == 'error' and '/train has 4 class folders' in text
+    assert "5 classes: ['ring'] only in the config, [] only there: set metainfo" in text
+
+
+@pytest.mark.parametrize('place', ['batch_augments', 'train_cfg'])
+def test_mixed_labels_have_the_classes_of_the_data(cls, place):
+    mixing = dict(augments=[dict(type='Mixup', alpha=0.8)])
+    cls.train_dataloader.dataset.metainfo.classes = sorted(
+        cls.train_dataloader.dataset.metainfo.classes)
+    cls.data_preprocessor.num_classes = 7
+    assert found(cls) == []
+    if place == 'train_cfg':
+        cls.model.task.train_cfg = mixing
+    else:
+        cls.data_preprocessor.batch_augments = mixing
+    assert found(cls) == [(
+        'error', "data_preprocessor has num_classes=7, but ['Mixup'] mixes labels of 4 "
+        'classes: set data_preprocessor=dict(num_classes=4)')]
+    cls.data_preprocessor.num_classes = 4
+    assert found(cls) == []
+
+
 @pytest.mark.parametrize('mode', ['L', 'RGBA', 'CMYK', 'I;16', 'LA', '1', 'P'])
 def test_images_of_any_mode_come_as_three_channels_of_8_bits(mode, tmp_path):
     """The loader that all configs use makes BGR of them; 16 bits keep their upper 8."""
     from mmcv.transforms import LoadImageFromFile
-    init_default_scope('mmengine')
     ramp = np.linspace(0, 255, 32 * 24).reshape(24, 32).astype(np.uint8)
     path = tmp_path / ('image.jpg' if mode == 'CMYK' else 'image.png')
     if mode == 'I;16':
         Image.fromarray((ramp.astype(np.uint16) << 8) | 77).save(path)
     else:
         Image.fromarray(np.stack([ramp] * 3, 2)).convert(mode).save(path)
-    image = LoadImageFromFile()(dict(img_path=str(path)))['img']
+    with DefaultScope.overwrite_default_scope('mmengine'):
+        image = LoadImageFromFile()(dict(img_path=str(path)))['img']
     assert image.shape == (24, 32, 3) and image.dtype == np.uint8
     if mode == 'I;16':
         want = np.stack([ramp] * 3, 2)

@@ -5,8 +5,9 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from mmsr4ir.datasets.checks.before_run import DataError
-from mmsr4ir.datasets.checks.pairs import check_pairs, check_transforms
+from mmsr4ir.datasets.checks import pairs
+from mmsr4ir.datasets.checks.pairs import check_transforms
+from mmsr4ir.datasets.checks.problem import DataError, Report, stop_on_errors
 
 LOAD, PACK = dict(type='LoadImageFromFile'), dict(type='PackInputs')
 FLIP = dict(type='RandomFlip', prob=0.5)
@@ -15,6 +16,13 @@ FLIP = dict(type='RandomFlip', prob=0.5)
 def write(path, height: int, width: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), np.zeros((height, width, 3), np.uint8))
+
+
+def check_pairs(cfg, splits=('train', 'val')) -> None:
+    report = Report('pairs')
+    for split in splits:
+        pairs.check_pairs(report, cfg, split)
+    stop_on_errors(report.problems)
 
 
 @pytest.fixture
@@ -59,11 +67,11 @@ def test_all_files_that_do_not_fit_are_named(cfg, tmp_path):
     write(tmp_path / 'lr/train/a/1.png', 2, 2)
     write(tmp_path / 'lr/train/b/1.jpg', 3, 2)
     (tmp_path / 'lr/train/b/0.png').write_bytes(b'none')
-    with pytest.raises(DataError, match='4 of 4 pairs of train_dataloader') as error:
+    with pytest.raises(DataError, match='4 problems in the data: ') as error:
         check_pairs(cfg)
     for part in ('train/a/0.jpg has no LR image', 'lr/train/a/1.png has 2 x 2 pixels',
                  'b/1.png has 2 LR images', 'lr/train/b/0.png is truncated or no image',
-                 'set lr_root, hr_root and scale'):
+                 'or set lr_root, hr_root and scale'):
         assert part in str(error.value)
     check_pairs(cfg, ('val', ))
 
@@ -77,13 +85,13 @@ def test_two_hr_images_of_one_name(cfg, tmp_path):
 def test_flips_need_sizes_that_the_scale_divides(cfg):
     cfg.train_dataloader.dataset.pipeline.insert(
         1, dict(FLIP, direction=['horizontal', 'vertical']))
-    with pytest.raises(DataError, match='2 of 4.*1.png has 8 x 10 pixels, which 4'):
+    with pytest.raises(DataError, match='2 problems.*1.png has 8 x 10 pixels, which 4'):
         check_pairs(cfg)
 
 
 def test_folders_that_are_wrong(cfg, tmp_path):
     cfg.model.degradation.hr_root = f'{tmp_path}/lr'
-    with pytest.raises(DataError, match='4 of 4 .*is not in model.degradation.hr_root'):
+    with pytest.raises(DataError, match='problems.*not in model.degradation.hr_root'):
         check_pairs(cfg)
     cfg.model.degradation.lr_root = f'{tmp_path}/no'
     cfg.model.degradation.hr_root = f'{tmp_path}/hr'

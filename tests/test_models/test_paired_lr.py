@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.structures import BaseDataElement
 from PIL import Image
 
-from mmsr4ir.datasets.checks.before_run import DataError
+from mmsr4ir.datasets.checks.problem import DataError
 from mmsr4ir.datasets.lr_dataset import folder_images
 from mmsr4ir.engine import PerNetworkOptimWrapperConstructor
 from mmsr4ir.models import PairedLR

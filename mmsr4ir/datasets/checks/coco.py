@@ -1,135 +1,363 @@
 """What is wrong in a COCO-style set, and the set without it.
 
 mmdet leaves objects out without a word where their box is empty, smaller than a pixel
-or outside the image, their area is 0 or their category is unknown.
+or outside the image, their area is 0 or their category is unknown; NaN passes.
 """
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from .before_run import DataError
-from .verify import Report, check_boxes
+from mmsr4ir.utils.files import load_json
+
+from .images import scan_all, scan_image
+from .labels import check_repeat, some
+from .maps import same_size
+from .problem import DataError, Report, summary
+
+# Boxes of real sets overshoot by a rounding; a whole pixel is a box counted from 1.
+_BOX_TOLERANCE = 0.5
+_REMOVE = 'take it out or correct it'
+# What LVIS's annotations have before the path of an image.
+_LVIS_ADDRESS = 'http://images.cocodataset.org/'
 
 
-def check_coco(report: Report, content: dict, folder: str, workers: int,
+@dataclass(frozen=True)
+class CocoRule:
+    """What is asked of a COCO file.
+
+    Args:
+        loader: Whose it is, for messages.
+        labels: Whether there must be objects to learn from or to compare with.
+        masks: Whether each object must have a mask.
+        panoptic: Whether its objects are segments of panoptic annotations.
+        lvis: Whether it names images as LVIS does, by ``coco_url``.
+        scale: How many times as large as its images the annotated sizes are.
+    """
+    loader: str = ''
+    labels: bool = True
+    masks: bool = False
+    panoptic: bool = False
+    lvis: bool = False
+    scale: int = 1
+
+
+def read_coco(path: str, labels: bool = True) -> dict:
+    """Read a COCO annotation file.
+
+    Raises:
+        DataError: If the file is missing, empty, not JSON, lacks a list (that of the
+            annotations only if ``labels``), or lists no image.
+    """
+    fix = 'set data_root and ann_file in the config'
+    if not os.path.isfile(path):
+        raise DataError(f'annotation file {path} does not exist: {fix}')
+    if not os.path.getsize(path):
+        raise DataError(f'annotation file {path} is empty: write it again')
+    try:
+        content = load_json(path)
+    except ValueError as error:
+        raise DataError(
+            f'annotation file {error}: convert it to COCO JSON, '
+            'for VOC with tools/dataset_converters/voc2coco.py') from error
+    parts = ('images', 'annotations', 'categories')
+    if isinstance(content, dict) and not labels:
+        content.setdefault('annotations', [])
+    absent = [
+        part for part in parts
+        if not isinstance(content, dict) or not isinstance(content.get(part), list)
+    ]
+    if absent:
+        raise DataError(
+            f'annotation file {path} has no list {absent}: a COCO file has {parts}')
+    if not content['images']:
+        raise DataError(f'annotation file {path} lists no image: {fix}')
+    return content
+
+
+def check_coco(report: Report, path: str, content: dict, folder: str, rule: CocoRule,
+               whole: bool, workers: int,
                progress: Callable[[], None] = lambda: None) -> dict:
     """Look at the images and objects of a COCO dict.
 
     Args:
         report: Is filled. Its classes are those of a config, or None; they become
             those of the file then.
-        content: As `mmsr4ir.datasets.checks.before_run.read_coco` gives it.
+        path: The file that the dict was read from.
+        content: As :func:`read_coco` returns it.
         folder: What the file names start from.
+        rule: What is asked of the file.
+        whole: Whether to decode all of each image. If not, only head and end are read,
+            and no image at all if the file has errors.
         workers: Number of threads.
         progress: Called after each image.
 
     Returns:
-        dict: The same without the images and objects that cannot be used.
+        dict: The same without the images and objects that cannot be used, and with
+        ``iscrowd`` in each object.
+    """
+    report.unit, where = 'objects', f'annotation file {path}'
+    names = _check_categories(report, path, content['categories'], rule)
+    images = _check_image_entries(report, path, content['images'], rule)
+    objects = content['annotations']
+    if rule.panoptic:
+        objects = _segments(report, path, objects)
+    good = _check_objects(report, path, objects, images, names, rule)
+    counted = [one for one in good if not (one.get('iscrowd') or one.get('ignore'))]
+    if rule.labels and not objects:
+        report.error(
+            where, 'has no annotation, so there is nothing to learn from or to compare '
+            f'with in {rule.loader}',
+            'set ann_file to one with ground truth')
+    elif rule.labels and good and not counted:
+        report.error(
+            where, f'has no object that counts: all {len(good)} are crowds or ignored',
+            'write "iscrowd": 0 where an object is a single one')
+    if report.found('error') and not whole:
+        return content
+    of_image = {key: [] for key in images}
+    for one in good:
+        of_image[one['image_id']].append(one)
+    usable = _check_files(
+        report, images, of_image, names, folder, rule, whole, workers, progress)
+    return dict(
+        content, images=[image for key, image in images.items() if key in usable],
+        annotations=[one if 'iscrowd' in one else dict(one, iscrowd=0)
+                     for one in good if one['image_id'] in usable])
+
+
+def _check_categories(report: Report, path: str, entries: list, rule: CocoRule
+                      ) -> dict[int | str, str]:
+    """Compare the categories with the classes; return their names by their ids.
 
     Raises:
-        DataError: The categories cannot be used.
+        DataError: If a category has no id or name, or another has the same.
     """
-    names = _check_categories(report, content['categories'])
-    images = _check_image_entries(report, content['images'])
-    objects = _check_objects(report, content['annotations'], images, names)
-    items = [(
-        os.path.join(folder, image['file_name']), (image['width'], image['height']),
-        [(None if one.get('iscrowd') or one.get('ignore')
-          else names[one['category_id']], one['bbox']) for one in objects[key]]
-    ) for key, image in images.items()]
-    usable = check_boxes(report, items, workers, progress)
-    kept_images, kept_objects = [], []
-    for (key, image), (whole, good) in zip(images.items(), usable, strict=True):
-        if whole:
-            kept_images.append(image)
-            kept_objects += [one for one, ok in zip(objects[key], good, strict=True)
-                             if ok]
-    return dict(content, images=kept_images, annotations=kept_objects)
-
-
-def _check_categories(report: Report, categories: list) -> dict[int, str]:
-    names = {one['id']: str(one['name']) for one in categories if isinstance(one, dict)
-             and _key(one.get('id')) is not None and 'name' in one}
-    if len(names) < len(categories) or len(set(names.values())) < len(names):
-        raise DataError('the categories need an id and a name each, and none twice, '
-                        f'but are {categories}: mend the file')
+    wanted = dict(id=_ID, name=_TEXT) | (dict(isthing=_ID) if rule.panoptic else {})
+    found = Report(path)
+    known = _check_keys(found, path, 'categories', entries, wanted)
+    if found.problems:
+        raise DataError(summary(found.problems))
+    names, ids = [one['name'] for one in known], [one['id'] for one in known]
+    where = f'annotation file {path}'
+    if min(len(set(names)), len(set(ids))) < len(known):
+        raise DataError(f'{where} has a category twice: {str(names)[:200]}. Give each '
+                        'an id and a name of its own')
     if report.classes is None:
-        report.classes = list(names.values())
-    listed = list(names.values())
-    if set(listed) == set(report.classes) and listed != list(report.classes):
-        report.problem(report.name, 'the categories stand in another order than the '
-                       'classes of the config, and mmdet numbers them by the file: '
-                       f'set classes={tuple(listed)}')
-    for missing in [name for name in report.classes if name not in names.values()]:
-        report.problem(report.name, f'class {missing!r} of the config is no category')
-    for unknown in [name for name in names.values() if name not in report.classes]:
-        report.problem(report.name, f'category {unknown!r} is no class of the config: '
-                       'mmdet leaves its objects out')
-    return names
+        report.classes = names
+    classes = list(report.classes)
+    if set(classes) != set(names):
+        report.error(
+            '', f'the config has {len(classes)} classes and {path} has {len(names)}: '
+            f'{some(set(classes) - set(names))} only in the config, '
+            f'{some(set(names) - set(classes))} only in the file',
+            'set metainfo=dict(classes=...) of the data set to those of the file')
+    elif classes != names:
+        report.error(
+            where, f'has the categories in another order than the config the classes '
+            f'{classes}, and mmdet numbers them by the file',
+            f'set metainfo=dict(classes={tuple(names)}) of the data set; if the files '
+            'of two splits differ, write one as the other')
+    return dict(zip(ids, names, strict=True))
 
 
-def _check_image_entries(report: Report, entries: list) -> dict:
+def _check_image_entries(report: Report, path: str, entries: list, rule: CocoRule
+                         ) -> dict[int | str, dict]:
+    """Return the complete entries of images, by their ids."""
     images = {}
-    for image in entries:
-        if not (isinstance(image, dict) and _key(image.get('id')) is not None
-                and isinstance(image.get('file_name'), str)
-                and all(isinstance(image.get(key), int) and image[key] > 0
-                        for key in ('width', 'height'))):
-            report.problem(report.name, f'image {image} has no id, file_name, width or '
-                           'height')
-        elif images.setdefault(image['id'], image) is not image:
-            report.problem(report.name, f'image id {image["id"]} stands there twice')
+    name = 'coco_url' if rule.lvis else 'file_name'
+    for image in _check_keys(report, path, 'images', entries, {
+            'id': _ID, name: _TEXT, 'width': _SIZE, 'height': _SIZE}):
+        first = images.setdefault(image['id'], image)
+        if first is not image:
+            report.error(
+                path, f'stands there twice, for {first[name]} and {image[name]}: the '
+                'boxes of one would be taken for those of the other',
+                'give each image an id of its own', f'image id {image["id"]}')
     return images
 
 
-def _check_objects(report: Report, annotations: list, images: dict, names: dict
-                   ) -> dict[int, list[dict]]:
-    """The objects of each image whose entries are complete."""
-    objects = {key: [] for key in images}
-    if not all(isinstance(one, dict) for one in annotations):
-        report.problem(report.name, 'an annotation is no JSON object')
-    annotations = [one for one in annotations if isinstance(one, dict)]
-    repeated = {key: count for key, count in Counter(
-        _key(one.get('id')) for one in annotations).items() if count > 1 or key is None}
-    if repeated:
-        report.problem(report.name, 'annotation ids must be there, once each: see '
-                       f'{list(repeated)[:5]}')
-    for one in annotations:
-        image = images.get(_key(one.get('image_id')))
-        reason = _object_problem(one, image, names)
-        if reason:
-            path = image['file_name'] if image else report.name
-            report.problem(path, f'annotation {one.get("id")} {reason}')
+def _segments(report: Report, path: str, entries: list) -> list[dict]:
+    """Return the segments of panoptic annotations, as objects of their images."""
+    return [dict(segment, image_id=entry['image_id'])
+            if isinstance(segment, dict) else segment
+            for entry in _check_keys(report, path, 'annotations', entries, dict(
+                image_id=_ID, segments_info=_LIST))
+            for segment in entry['segments_info']]
+
+
+def _check_objects(report: Report, path: str, entries: list, images: dict,
+                   names: dict, rule: CocoRule) -> list[dict]:
+    """Return the objects that can be used."""
+    known = _check_keys(report, path, 'annotations', entries, dict(
+        id=_ID, image_id=_ID, category_id=_ID, bbox=_BOX, area=_NUMBER))
+    if not rule.panoptic:  # where ids are those of one image
+        repeated = [key for key, count in Counter(
+            one['id'] for one in known).items() if count > 1]
+        if repeated:
+            report.error(f'annotation file {path}', 'has annotation ids more than once '
+                         f'({some(repeated)}), which mmdet refuses',
+                         'number the annotations anew')
+    if known and not any(one['image_id'] in images for one in known):
+        report.error(f'annotation file {path}: no annotation', 'has the image_id of '
+                     'one of its images', 'write the file again')
+        return []
+    good = []
+    for one in known:
+        image, entry = images.get(one['image_id']), f'annotation {one["id"]}'
+        if one['category_id'] not in names:
+            report.error(path, f'has the category_id {one["category_id"]}, which is '
+                         'not in its categories', _REMOVE, entry)
+        elif image is None:
+            report.warn(path, f'is for image {one["image_id"]}, which is not listed',
+                        _REMOVE, entry)
+        elif rule.masks and (reason := mask_problem(one, image)):
+            report.error(path, reason, _REMOVE, entry)
+        elif reason := _left_out(one, image):
+            report.warn(path, reason, _REMOVE, entry)
         else:
-            objects[one['image_id']].append(one)
-    crowds = sum(bool(one.get('iscrowd')) for one in annotations)
-    if crowds:
-        report.note(f'{crowds} objects are crowds, which no training counts',
-                    report.name)
-    return objects
+            good.append(one)
+    return good
 
 
-def _object_problem(one: dict, image: dict | None, names: dict) -> str | None:
-    if image is None:
-        return f'is for image {one.get("image_id")}, which is not listed'
-    if _key(one.get('category_id')) not in names:
-        return f'has the category {one.get("category_id")}, which is not listed'
-    if 'bbox' not in one:
-        return 'has no bbox'
-    area = one.get('area')
-    if not isinstance(area, int | float) or area <= 0:
-        return f'has the area {area}: mmdet needs a number above 0'
+def _left_out(one: dict, image: dict) -> str | None:
+    """Say why mmdet leaves an object out, or clips it."""
+    if one['area'] <= 0:
+        return f'has the area {one["area"]}: mmdet leaves it out'
+    reason = box_problem(one['bbox'], (image['width'], image['height']))
+    return reason and f'has the box {one["bbox"]}, which {reason}'
+
+
+def box_problem(box: Sequence[float], size: tuple[float, float]) -> str | None:
+    """Say what is wrong with a box (x, y, width, height) in an image of a size."""
+    x, y, width, height = box
+    if width <= 0 or height <= 0:
+        return 'is empty'
+    if width < 1 or height < 1:
+        return 'is less than a pixel wide or high: mmdet leaves it out'
+    if not (x >= -_BOX_TOLERANCE and x + width <= size[0] + _BOX_TOLERANCE
+            and y >= -_BOX_TOLERANCE and y + height <= size[1] + _BOX_TOLERANCE):
+        return 'reaches out of the image of {} x {} pixels'.format(*size)
     return None
 
 
-def _key(value) -> int | str | None:
-    """An id that a dict can have; None for anything else."""
-    return value if isinstance(value, int | str) else None
+def mask_problem(one: dict, image: dict) -> str | None:
+    """Say why an object has no usable mask: polygons, or run lengths."""
+    mask = one.get('segmentation')
+    if not mask:
+        return 'has no mask (segmentation), which the config asks for'
+    if isinstance(mask, dict):
+        if not isinstance(mask.get('counts'), list | str) or mask.get('size') != [
+                image['height'], image['width']]:
+            return ('has a mask of run lengths without counts, or of another size than '
+                    'its image')
+    elif not (isinstance(mask, list) and _is_polygon(mask[0])):
+        return 'has a mask whose polygon is not three or more points (x, y)'
+    return None
+
+
+def _is_polygon(values: Any) -> bool:
+    return (isinstance(values, list) and len(values) >= 6 and len(values) % 2 == 0
+            and all(map(_is_number, values)))
+
+
+def _check_files(report: Report, images: dict, objects: dict, names: dict, folder: str,
+                 rule: CocoRule, whole: bool, workers: int,
+                 progress: Callable[[], None]) -> set:
+    """Look at the images themselves; return the ids of those that can be used."""
+    paths = {key: os.path.join(folder, _file_name(image, rule))
+             for key, image in images.items()}
+    usable, seen, contradicted = set(), {}, set()
+    times = Counter(paths.values())
+    scans = scan_all(lambda path: scan_image(path, whole), paths.values(), workers)
+    for (key, path), scan in zip(paths.items(), scans, strict=True):
+        report.add_scan(scan)
+        said = images[key]['width'], images[key]['height']
+        if times[path] > 1 and not check_repeat(report, seen, path, {
+                f'{one["category_id"]} {one["bbox"]}' for one in objects[key]}):
+            contradicted.add(path)
+        if scan.size and not same_size(scan.size, said, rule.scale):
+            report.error(
+                path, f'is annotated as {said[0]} x {said[1]} pixels, but is loaded as '
+                f'{scan.size[0]} x {scan.size[1]}'
+                + ' (turned by its EXIF orientation)' * scan.turned,
+                'annotate it in the size that is loaded')
+        elif not scan.problem:
+            usable.add(key)
+        if scan.ambiguous:
+            report.warn(path, 'is turned by its EXIF orientation when it is loaded; '
+                        'its boxes must be on what it then shows',
+                        'write the image without EXIF orientation')
+        if not objects[key]:
+            report.note(path, 'has no object')
+        crowds = [bool(one.get('iscrowd') or one.get('ignore')) for one in objects[key]]
+        if any(crowds):
+            report.note(path, 'has crowds, which no training counts')
+        report.count(Counter(
+            names[one['category_id']]
+            for one, crowd in zip(objects[key], crowds, strict=True) if not crowd))
+        progress()
+    return {key for key in usable if paths[key] not in contradicted}
+
+
+def _file_name(image: dict, rule: CocoRule) -> str:
+    return (image['coco_url'].replace(_LVIS_ADDRESS, '') if rule.lvis
+            else image['file_name'])
+
+
+def _is_number(value: Any) -> bool:
+    # False for NaN, for infinity and for integers that no float can hold.
+    return type(value) in (int, float) and abs(value) < 1e15
+
+
+def _is_box(value: Any) -> bool:
+    return type(value) is list and len(value) == 4 and all(map(_is_number, value))
+
+
+_ID = (lambda value: type(value) in (int, str), 'a whole number or a text')
+_TEXT = (lambda value: type(value) is str, 'a text')
+_LIST = (lambda value: type(value) is list, 'a list')
+_SINGULAR = dict(images='image', categories='category', annotations='annotation')
+_NUMBER = (_is_number, 'a finite number')
+_SIZE = (lambda value: _is_number(value) and value > 0, 'a number above 0')
+_BOX = (_is_box, 'four finite numbers')
+
+
+def _check_keys(report: Report, path: str, part: str, entries: list,
+                wanted: dict[str, tuple[Callable[[Any], bool], str]]) -> list[dict]:
+    """Return the entries of a list that have all keys, with values as they must be."""
+    bad = {}
+    for i, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            bad[i] = 'is no JSON object'
+    for key, (fits, what) in wanted.items():
+        for i, entry in enumerate(entries):
+            if i not in bad and not fits(entry.get(key)):
+                has = f'the {key} {entry[key]!r:.60}' if key in entry else f'no {key}'
+                bad[i] = f'has {has}, which must be {what}'
+    for i, cause in bad.items():
+        known = isinstance(entries[i], dict) and _ID[0](entries[i].get('id'))
+        name = f'{_SINGULAR[part]} {entries[i]["id"]}' if known else f'{part}[{i}]'
+        report.error(path, cause, _REMOVE, name)
+    return [entry for i, entry in enumerate(entries) if i not in bad]
+
+
+def check_crowd_keys(report: Report, path: str, annotations: list) -> None:
+    """See that each annotation has ``iscrowd``, which COCO's evaluation reads."""
+    without = [one for one in annotations
+               if isinstance(one, dict) and 'iscrowd' not in one]
+    if without:
+        report.error(
+            path, f'and {len(without) - 1} others have no iscrowd, which COCO\'s '
+            'evaluation reads', 'write "iscrowd": 0 into each, as '
+            'tools/dataset_converters/prepare_coco.py --skip-broken does',
+            f'annotation {without[0].get("id")}')
 
 
 def coco_settings(files: Sequence[Path], images: Path, classes: list[str]) -> str:
-    """What a config needs, by the names of configs/sr4ir/faster-rcnn_edsr_custom.py.
+    """Return what a config needs, named as in configs/sr4ir/faster-rcnn_edsr_custom.py.
 
     Args:
         files: The annotation files: the first for the training, the last for the

@@ -43,6 +43,9 @@ class Scan:
         problem: Why it cannot be used, if it cannot.
         notes: What the loader changes.
         counts: Of a mask: the number of pixels of each value.
+        turned: Whether it has an EXIF orientation.
+        ambiguous: Whether it has one and keeps its size when it is turned, so that
+            nobody can tell which pixels its labels are about.
     """
     path: str
     size: tuple[int, int] | None = None
@@ -50,6 +53,8 @@ class Scan:
     problem: str | None = None
     notes: tuple[str, ...] = ()
     counts: dict[int, int] | None = None
+    turned: bool = False
+    ambiguous: bool = False
 
 
 def default_workers() -> int:
@@ -63,110 +68,86 @@ def scan_all(scan: Callable, items: Iterable, workers: int) -> Iterator:
         yield from pool.map(scan, items)
 
 
-def scan_image(path: str) -> Scan:
-    """Decode all of an image. Never raises for what is in the file."""
+def scan_image(path: str, whole: bool = True) -> Scan:
+    """Look at an image. Never raises for what is in the file.
+
+    Args:
+        path: The file.
+        whole: Whether to decode all of it. If not, of a JPEG or PNG only the head and
+            the end are read, and a file that stops early is found all the same.
+    """
     problem = _no_file(path)
     if problem:
         return Scan(path, problem=problem)
     try:
         with Image.open(path) as image:
-            image.load()
+            tail = b'' if whole else _tail(path)
+            whole = whole or not _has_end(image.format, tail)
+            if whole:
+                image.load()
             size, mode, deep = image.size, image.mode, _is_16_bit(image, path)
-            turned = image.getexif().get(EXIF_ORIENTATION, 1) != 1
+            # Pillow would decode a PNG to look for EXIF behind the pixels.
+            look = whole or image.format != 'PNG' or 'exif' in image.info
+            turned = (b'eXIf' in tail if not look else
+                      image.getexif().get(EXIF_ORIENTATION, 1) != 1)
             transparent = image.has_transparency_data
             common = image.format in COMMON_FORMATS
+    except Image.DecompressionBombError as error:
+        return Scan(path, problem=f'is refused ({error})')
     except BROKEN as error:
         return Scan(path, problem=f'is truncated or no image ({error})')
-    notes = []
+    notes, stored = [], size
+    # Pillow has turned a TIFF already when it gives the size, and OpenCV turns a WebP
+    # from version 5 on: only the loader itself tells.
     if turned or not common:
-        loaded = _decoded_size(path)
-        if loaded is None:
+        size = _decoded_size(path)
+        if size is None:
             return Scan(path, problem=_not_opencv(path, mode))
         if turned:
-            notes.append('turned by its EXIF orientation when loaded' if common else
+            notes.append('is turned by its EXIF orientation when loaded' if common else
                          'has an EXIF orientation, which may be ignored when loaded')
-        size = loaded
     if deep:
-        notes.append('16 bits a channel become 8 when loaded')
+        notes.append('has 16 bits a channel, which become 8 when loaded')
     if transparent:
-        notes.append('transparency is dropped by the loader: colours beneath it show')
+        notes.append('has transparency, which the loader drops: colours beneath show')
     if mode == 'CMYK':
-        notes.append('CMYK is converted to RGB by the loader, without its profile')
-    return Scan(path, size, f'{mode} 16 bits' if deep else mode, None, tuple(notes))
-
-
-def image_problem(path: str) -> str | None:
-    """Say quickly why an image cannot be used: of JPEG and PNG, only the end is read.
-    """
-    try:
-        if not os.path.isfile(path):
-            return f'{path} is missing'
-    except ValueError as error:  # a zero in the name
-        return f'{path!r} is no name of a file ({error})'
-    try:
-        Image.open(path).close()  # reads the size alone
-    except Image.DecompressionBombError as error:
-        return f'{path} is refused ({error})'
-    except BROKEN:
-        pass  # the looks below say what is wrong
-    with open(path, 'rb') as file:
-        head = file.read(4)
-    tail = _tail(path)
-    # The end marker of a JPEG stands after its last scan, not only after a preview's.
-    if head[:2] == b'\xff\xd8' and tail.rfind(b'\xff\xd9') > tail.rfind(b'\xff\xda'):
-        return None
-    if head == b'\x89PNG' and b'IEND' in tail:
-        return None
-    try:  # another format, or something unusual after the image: read all of it
-        with Image.open(path) as image:
-            image.load()
-            common = image.format in COMMON_FORMATS
-    except BROKEN as error:
-        return f'{path} is truncated or no image ({error})'
-    if not common and _decoded_size(path) is None:
-        return f'{path} {_not_opencv(path, image.mode)}'
-    return None
+        notes.append('is CMYK, which the loader makes RGB without its profile')
+    return Scan(path, size, f'{mode} 16 bits' if deep else mode, None, tuple(notes),
+                turned=turned, ambiguous=turned and stored == size)
 
 
 def loaded_size(path: str) -> tuple[int, int]:
-    """Width and height as the loader gives them, from the head where that tells them.
-
-    It does not for an EXIF orientation: Pillow has turned a TIFF already when it gives
-    the size, and OpenCV turns a WebP from version 5 on.
+    """Return width and height as the loader gives them.
 
     Raises:
-        OSError: It is missing, or OpenCV cannot read it.
-        Exception: Another of `BROKEN`, if it is damaged or no image.
+        OSError: If the file is missing, damaged or unreadable for OpenCV.
     """
-    with Image.open(path) as image:
-        # Without EXIF before the pixels, Pillow would decode a PNG to look behind them.
-        turned = 'exif' in image.info and image.getexif().get(EXIF_ORIENTATION, 1) != 1
-        if image.format == 'PNG':
-            turned = turned or b'eXIf' in _tail(path)
-        if image.format in COMMON_FORMATS and not turned:
-            return image.size
-    size = _decoded_size(path)
-    if size is None:
-        raise OSError('OpenCV, the loader, cannot read it: convert it to 8-bit PNG')
-    return size
+    scan = scan_image(path, whole=False)
+    if scan.problem:
+        raise OSError(scan.problem)
+    return scan.size
 
 
-def scan_mask(path: str) -> Scan:
-    """Decode a map of class numbers as mmseg's ``LoadAnnotations`` does: by Pillow.
+def scan_mask(path: str, whole: bool = True) -> Scan:
+    """Look at a map of class numbers as mmseg's ``LoadAnnotations`` does: by Pillow.
 
     A palette image gives its indices. mmseg casts to 8 bits, so 256 would become 0.
+
+    Args:
+        path: The file.
+        whole: Whether to decode and count its pixels. If not, only the head is read.
     """
     problem = _no_file(path)
     if problem:
         return Scan(path, problem=problem)
     try:
         with Image.open(path) as image:
-            values, mode = np.asarray(image).squeeze(), image.mode
+            found, problem = Scan(path, image.size, image.mode), bands_problem(image)
+            mode = image.mode
+            values = np.asarray(image).squeeze() if whole else None
     except BROKEN as error:
         return Scan(path, problem=f'is truncated or no image ({error})')
-    # A row or column of pixels loses a dimension above; the size stays PIL's.
-    found, problem = Scan(path, image.size, mode), bands_problem(image)
-    if problem:
+    if problem or values is None:
         return _with(found, problem)
     if mode == 'F':
         return _with(found, 'has fractions, not class numbers: write it as 8-bit PNG')
@@ -174,7 +155,7 @@ def scan_mask(path: str) -> Scan:
         return _with(found, f'has values from {values.min()} to {values.max()}, which '
                      'mmseg casts to 8 bits: write it as 8-bit PNG')
     counts = np.bincount(values.astype(np.uint8).ravel(), minlength=256)
-    return Scan(path, image.size, mode, counts={
+    return Scan(path, found.size, mode, counts={
         int(value): int(counts[value]) for value in np.nonzero(counts)[0]})
 
 
@@ -186,7 +167,7 @@ def bands_problem(labels: Image.Image) -> str | None:
         'colours to class numbers')
 
 
-def _with(scan: Scan, problem: str) -> Scan:
+def _with(scan: Scan, problem: str | None) -> Scan:
     return Scan(scan.path, scan.size, scan.kind, problem)
 
 
@@ -196,14 +177,24 @@ def _not_opencv(path: str, mode: str) -> str:
 
 
 def _no_file(path: str) -> str | None:
-    if not os.path.isfile(path):
-        return 'is missing'
+    try:
+        if not os.path.isfile(path):
+            return 'is missing'
+    except ValueError as error:  # a zero in the name
+        return f'is no name of a file ({error})'
     return None if os.path.getsize(path) else 'is empty (0 bytes)'
+
+
+def _has_end(form: str, tail: bytes) -> bool:
+    """Whether the end of a JPEG or PNG is there; False for other formats."""
+    if form in ('JPEG', 'MPO'):  # after the last scan, and not only after a preview's
+        return tail.rfind(b'\xff\xd9') > tail.rfind(b'\xff\xda')
+    return form == 'PNG' and b'IEND' in tail
 
 
 def _tail(path: str) -> bytes:
     with open(path, 'rb') as file:
-        file.seek(max(0, os.path.getsize(path) - _TAIL_BYTES))
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
         return file.read()
 
 

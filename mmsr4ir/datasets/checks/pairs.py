@@ -3,15 +3,15 @@
 A transform that moves the pixels of the HR image, but not those of its LR image, would
 otherwise train S to move them back, without any error.
 """
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from mmsr4ir.registry import MODELS
-from mmsr4ir.utils.configs import type_name
+from mmsr4ir.utils.configs import as_list, type_name
 
-from .before_run import DataError, datasets_of
 from .images import BROKEN, loaded_size
-from .labels import build_unread, dataset_class
+from .problem import DataError, Report
+from .sets import NOT_BUILT, Part, build_unread, datasets_of, parts
 
 _COLOURS = (
     'AdjustGamma', 'AutoContrast', 'Brightness', 'CLAHE', 'Color', 'ColorJitter',
@@ -24,39 +24,39 @@ ALLOWED = (
     'LoadPanopticAnnotations', 'FilterAnnotations', 'GenerateEdge', 'RandomFlip',
     'PackInputs', 'PackDetInputs', 'PackSegInputs', 'NoteTaskSize', 'PackTaskSize',
     *_COLOURS)
-# What the data sets of the three libraries raise when their files are not as expected.
-_NOT_LISTED = (AssertionError, OSError, RuntimeError, ValueError, KeyError, TypeError)
 
 
-def check_pairs(cfg, splits: tuple[str, ...] = ('train', 'val')) -> None:
+def check_pairs(report: Report, cfg: Mapping, split: str) -> None:
     """See that each HR image has its LR image; nothing to do without ``PairedLR``.
 
-    Args:
-        cfg: A whole config with ``<split>_dataloader`` and ``model``.
-        splits: The splits that will be used.
+    It is an error if LR images cannot follow a transform, or if some are missing,
+    unreadable or of another size than that of the HR image divided by the scale.
 
-    Raises:
-        DataError: A transform cannot be followed by the LR images, or some of these
-            are missing, unreadable or of another size than that of the HR image
-            divided by the scale.
+    Args:
+        report: Is filled.
+        cfg: A whole config with ``<split>_dataloader`` and ``model``.
+        split: The split.
     """
-    degradation = cfg.model.get('degradation') or {}
-    if type_name(degradation) != 'PairedLR':
+    model = cfg.get('model') or {}
+    degradation = model.get('degradation') or {}
+    if type_name(degradation) != 'PairedLR' or (
+            # The images of such a test are LR; there are no pairs.
+            split == 'test' and type_name(cfg.get('test_cfg') or {}) == 'LRTestLoop'):
         return
-    pairs = MODELS.build(degradation)
-    for split in splits:
-        if split == 'test' and type_name(cfg.get('test_cfg') or {}) == 'LRTestLoop':
-            continue  # its images are LR; there are no pairs
+    try:
+        pairs = MODELS.build(degradation)
         if split == 'train':
             _check_batch_augments(cfg)
         flips, paths = set(), set()
         loader = cfg.get(f'{split}_dataloader') or {}
-        for dataset, is_leaf in datasets_of(loader.get('dataset')):
+        for dataset, _ in datasets_of(loader.get('dataset')):
             flips |= check_transforms(dataset.get('pipeline') or (), split,
-                                      bool(cfg.model.get('task_resize')))
-            if is_leaf:
-                paths.update(_list_images(dataset, cfg, split))
-        _check_files(pairs, sorted(paths), flips, split)
+                                      bool(model.get('task_resize')))
+        for part in parts(cfg, [split]):
+            paths.update(_list_images(part))
+        _check_files(report, pairs, sorted(paths), flips)
+    except DataError as error:
+        report.error('', str(error))
 
 
 def check_transforms(pipeline: Sequence[dict], split: str, resized: bool = False
@@ -111,16 +111,15 @@ def _directions(direction: str | Sequence[str] | None) -> set[str]:
     return {direction} if isinstance(direction, str) else set(direction)
 
 
-def _check_batch_augments(cfg) -> None:
+def _check_batch_augments(cfg: Mapping) -> None:
     """See that the preprocessor does not mix or resize images."""
-    task = cfg.model.get('task') or {}
+    task = cfg['model'].get('task') or {}
     places = [task.get('train_cfg')]  # of mmpretrain's classifiers
-    for owner in (cfg, cfg.model, task):
+    for owner in (cfg, cfg['model'], task):
         places.append((owner.get('data_preprocessor') or {}).get('batch_augments'))
     for augments in places:
         if isinstance(augments, dict):
-            augments = augments.get('augments') or ()
-            augments = [augments] if isinstance(augments, dict) else augments
+            augments = as_list(augments.get('augments'))
         moving = [name for name in map(type_name, augments or ())
                   if name != 'BatchFixedSizePad']
         if moving:
@@ -130,47 +129,39 @@ def _check_batch_augments(cfg) -> None:
                 'follow: take them out')
 
 
-def _list_images(dataset: dict, cfg, split: str) -> Iterator[str]:
+def _list_images(part: Part) -> Iterator[str]:
     try:
-        kind = dataset_class(dataset, cfg.get('default_scope') or 'mmengine')
-        for sample in build_unread(dataset, kind).load_data_list():
+        for sample in build_unread(part).load_data_list():
             yield sample['img_path']
-    except _NOT_LISTED as error:
+    except NOT_BUILT as error:
         raise DataError(
-            f'the images of {split}_dataloader cannot be listed '
+            f'the images of {part.loader} cannot be listed '
             f'({type(error).__name__}: {error}), so there are no pairs: use a data set '
             'of files, and set data_root, data_prefix and ann_file') from error
 
 
-def _check_files(pairs, paths: list[str], flips: set[str], split: str) -> None:
+def _check_files(report: Report, pairs, paths: list[str], flips: set[str]) -> None:
+    """See that each HR image has an LR image of its own that fits."""
     def look(path: str) -> str | None:
         try:
+            width, height = loaded_size(path)
             for flip in flips or (None, ):
-                pairs.read(path, _size(path), flip)
+                pairs.read(path, (height, width), flip)
         except DataError as error:
             return str(error)
+        except BROKEN as error:
+            return f'{path} {error}'
         return None
 
+    fix = 'correct these files, or set lr_root, hr_root and scale of model.degradation'
     with ThreadPoolExecutor(16) as pool:
-        problems = [p for p in pool.map(look, paths) if p]
-    if not problems:
+        causes = [cause for cause in pool.map(look, paths) if cause]
+    for cause in causes:
+        report.error('', cause, fix)
+    if not causes:
         owners = {}
         for path in paths:
             owners.setdefault(pairs.find(path), []).append(path)
-        problems = [f'{" and ".join(names)} have the same LR image {lr}'
-                    for lr, names in owners.items() if len(names) > 1]
-    if problems:
-        shown = '; '.join(problems[:5])
-        raise DataError(
-            f'{len(problems)} of {len(paths)} pairs of {split}_dataloader cannot be '
-            f'used: {shown}{" ..." if len(problems) > 5 else ""}. Mend these files, or '
-            'set lr_root, hr_root and scale of model.degradation')
-
-
-def _size(path: str) -> tuple[int, int]:
-    """(height, width) of an image as it is loaded; DataError if that fails."""
-    try:
-        width, height = loaded_size(path)
-    except BROKEN as error:
-        raise DataError(f'{path} cannot be read ({error})') from error
-    return height, width
+        for lr, names in owners.items():
+            if len(names) > 1:
+                report.error(' and '.join(names), f'have the same LR image {lr}', fix)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from mmsr4ir.datasets.checks.before_run import DataError
+from mmsr4ir.datasets.checks.problem import DataError
 from mmsr4ir.registry import MODELS
 from mmsr4ir.utils.images import ImageError, read_image
 

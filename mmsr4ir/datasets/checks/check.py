@@ -1,0 +1,247 @@
+"""Find what is wrong with data before a training does.
+
+What is wrong with a data set shows, without this, as an error deep inside a worker
+process hours later, or not at all: mmdet ignores classes that the annotation file
+lacks, and OpenCV reads some truncated files as whole images.
+"""
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+
+from .coco import CocoRule, check_coco, read_coco
+from .evaluators import check_evaluator
+from .images import default_workers, loaded_size
+from .labels import check_folders, check_labels, check_mixing, check_occurrence
+from .maps import check_maps, map_rule
+from .pairs import check_pairs
+from .pipelines import check_enlarged, check_loaded, check_padding, check_parts
+from .problem import DataError, Problem, Report
+from .sets import (
+    NOT_BUILT,
+    Part,
+    build_unread,
+    check_counts,
+    class_names,
+    parts,
+)
+
+#: Tells the name of a data set and its number of images; returns what counts one.
+Progress = Callable[[str, int], Callable[[], None]]
+
+
+def check(cfg: Mapping, splits: Sequence[str] = ('train', 'val'), images: str = 'some'
+          ) -> list[Problem]:
+    """Look at all data that a run of a config will read.
+
+    Args:
+        cfg: A whole config with ``<split>_dataloader`` and ``model``.
+        splits: The splits that will be used.
+        images: ``'some'`` reads head and end of each image, and counts 500 maps of a
+            split; ``'all'`` decodes every image and map. Annotation files are read
+            whole in any case.
+
+    Returns:
+        list[Problem]: What was found, split by split.
+    """
+    return [one for report in reports(cfg, splits, images) for one in report.problems]
+
+
+def reports(cfg: Mapping, splits: Sequence[str], images: str = 'some',
+            workers: int | None = None, progress: Progress | None = None
+            ) -> Iterator[Report]:
+    """Look at the data of a config, one data set after the other.
+
+    Args:
+        cfg, splits, images: As for :func:`check`.
+        workers: Number of threads.
+        progress: Is told of each data set.
+
+    Yields:
+        Report: Of each data set, then of what concerns the split or several of them.
+    """
+    whole, workers = images == 'all', workers or default_workers()
+    tell = progress or (lambda name, count: lambda: None)
+    cfg = _with_counts(cfg)
+    # Metrics read some of the files, too.
+    contents = {os.path.normpath(metric['ann_file']): None
+                for part in parts(cfg, splits) for metric in part.metrics
+                if metric.get('ann_file')}
+    done = []
+    for split in splits:
+        found = [part for part in parts(cfg, splits) if part.split == split]
+        for part in found:
+            if not part.same:
+                done.append(_look(part, whole, workers, tell, contents))
+                yield done[-1]
+        report = Report(f'metrics and pairs of {split}')
+        check_evaluator(report, cfg, split, found, contents)
+        check_pairs(report, cfg, split)
+        if report.problems:
+            yield report
+    report = _compare(done)
+    if report.problems:
+        yield report
+
+
+def _with_counts(cfg: Mapping) -> Mapping:
+    """Return a config whose task network has the classes of ``model.num_classes``."""
+    model = cfg.get('model') or {}
+    if model.get('num_classes') is None:
+        return cfg
+    from mmsr4ir.models.networks import set_num_classes
+    return Config(dict(cfg, model=dict(
+        model, task=set_num_classes(model['task'], model['num_classes']))))
+
+
+def _look(part: Part, whole: bool, workers: int, tell: Progress, contents: dict
+          ) -> Report:
+    """Look at one data set; whatever cannot be read is an error of its report."""
+    report = Report(part.name)
+    check_parts(report, part)
+    if report.found('error'):
+        return report
+    try:
+        report.classes = class_names(report, part)
+        if report.found('error'):
+            return report
+        if hasattr(part.kind, 'COCOAPI'):
+            _look_at_coco(report, part, whole, workers, tell, contents)
+        else:
+            _look_at_samples(report, part, whole, workers, tell)
+    except DataError as error:
+        report.error('', str(error))
+    except NOT_BUILT as error:
+        report.error(part.loader, f'cannot be read ({type(error).__name__}: {error})',
+                     'set data_root, data_prefix and ann_file in the config')
+    else:
+        check_loaded(report, part)
+        if not whole:
+            check_padding(report, part)
+    return report
+
+
+def _look_at_coco(report: Report, part: Part, whole: bool, workers: int,
+                  tell: Progress, contents: dict) -> None:
+    """Look at the file itself: mmdet leaves bad objects out without a word."""
+    path = part.ann_path
+    if path is None:
+        return
+    kinds = {base.__name__ for base in part.kind.__mro__}
+    rule = CocoRule(
+        part.loader, labels=part.compared,
+        masks=part.reads('with_mask') or any(
+            'segm' in metric.get('metric', ()) for metric in part.metrics),
+        panoptic='CocoPanopticDataset' in kinds, lvis='LVISV1Dataset' in kinds,
+        scale=part.scale)
+    content = read_coco(path, rule.labels)
+    if os.path.normpath(path) in contents:
+        contents[os.path.normpath(path)] = content
+    _check_coco(report, part, path, content, rule, whole, workers, tell)
+    if not report.found('error') and not whole:
+        first = content['images'][0]
+        check_enlarged(report, part, (first['width'], first['height']))
+
+
+def _check_coco(report: Report, part: Part, path: str, content: dict, rule: CocoRule,
+                whole: bool, workers: int, tell: Progress) -> None:
+    check_coco(report, path, content, part.folder, rule, whole, workers,
+               tell(part.name, len(content['images'])))
+    check_counts(report, part, path)
+    if not report.found('error'):
+        check_occurrence(report, 'warning' if part.split == 'train' else 'note')
+
+
+def _look_at_samples(report: Report, part: Part, whole: bool, workers: int,
+                     tell: Progress) -> None:
+    """Look at what the data set itself lists: maps, class numbers or boxes."""
+    bases = {base.__name__ for base in part.kind.__mro__}
+    if not whole and not bases & {'BaseSegDataset', 'CustomDataset'}:
+        return  # too slow to list, or in memory
+    if not issubclass(part.kind, BaseDataset):
+        raise DataError(f'{part.kind.__name__} of {part.loader} is no data set of '
+                        'MMEngine, so that this tool cannot list it')
+    built = build_unread(part)
+    report.classes = built.metainfo.get('classes')
+    folders = 'CustomDataset' in bases and not built.ann_file and built.with_label
+    if folders:
+        check_folders(report, built)
+        if report.found('error'):
+            return
+    samples = built.load_data_list()
+    report.classes = built.metainfo.get('classes')  # some read them with the samples
+    if not samples:
+        raise DataError(f'{part.loader} lists no image: set data_root, data_prefix and '
+                        'ann_file')
+    tick = tell(part.name, len(samples))
+    labelled, training = samples[0], part.split == 'train'
+    if 'BaseSegDataset' in bases and (part.compared or part.reads()):
+        if not labelled.get('seg_map_path'):
+            raise DataError(f'{part.loader} has no maps: set '
+                            'data_prefix=dict(seg_map_path=...)')
+        counted = check_maps(
+            report, [(one['img_path'], one['seg_map_path']) for one in samples],
+            map_rule(part, built, training), whole, workers, tick)
+        some = f' in the {counted} maps that were counted' * (counted < len(samples))
+        check_occurrence(
+            report, 'note' if not training else 'warning' if some else 'error',
+            among=some)
+    elif 'instances' in labelled:
+        content = as_coco(samples, report.classes)
+        _check_coco(report, part, part.loader, content,
+                    CocoRule(part.loader, part.compared), whole, workers, tell)
+        return
+    else:
+        check_labels(report, [(one.get('img_path'), one.get('gt_label'))
+                              for one in samples], whole, workers, tick)
+        if part.compared and 'gt_label' not in labelled:
+            raise DataError(
+                f'{part.kind.__name__} of {part.loader} has no labels, maps or boxes '
+                f'that are known; it has {sorted(labelled)}')
+        if 'gt_label' in labelled:
+            check_mixing(report, part)
+            check_occurrence(report, 'error' if training else 'note',
+                             built.img_prefix if folders else '')
+    if report.classes:
+        check_counts(report, part, f'metainfo of {part.loader}')
+
+
+def as_coco(samples: Sequence[Mapping], classes: Sequence[str]) -> dict:
+    """Return the samples of mmdet's other data sets as a COCO dict.
+
+    Args:
+        samples: Each with ``img_path`` and ``instances``, whose boxes are corners.
+        classes: Their classes in order.
+    """
+    images, annotations = [], []
+    for i, sample in enumerate(samples):
+        size = ((sample['width'], sample['height']) if 'width' in sample else
+                loaded_size(sample['img_path']))
+        images.append(dict(id=i, file_name=sample['img_path'], width=size[0],
+                           height=size[1]))
+        for one in sample['instances']:
+            x1, y1, x2, y2 = map(float, one['bbox'])
+            box = [x1, y1, x2 - x1, y2 - y1]
+            annotations.append(dict(
+                id=len(annotations), image_id=i, category_id=int(one['bbox_label']),
+                bbox=box, area=box[2] * box[3], iscrowd=one.get('ignore_flag', 0)))
+    return dict(images=images, annotations=annotations, categories=[
+        dict(id=i, name=name) for i, name in enumerate(classes)])
+
+
+def _compare(done: Sequence[Report]) -> Report:
+    """See that all splits have the same classes; note images of training elsewhere."""
+    found = Report('all splits')
+    paths = {report.name: {path for some in report.kinds.values() for path in some}
+             - {'in memory'} for report in done}
+    for train in (name for name in paths if name.startswith('train')):
+        for name in (name for name in paths if not name.startswith('train')):
+            for path in sorted(paths[name] & paths[train]):
+                found.note(path, f'is in {name} and in {train}')
+    named = [report for report in done if report.classes]
+    for report in named[1:]:
+        if list(report.classes) != list(named[0].classes):
+            found.error(report.name, f'has other classes than {named[0].name}, or in '
+                        'another order', 'set metainfo=dict(classes=...) in both')
+    return found

@@ -1,0 +1,217 @@
+"""The data sets of a config, and what the config asks of each."""
+import inspect
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmengine.fileio import list_from_file
+from mmengine.registry import DATASETS, DefaultScope
+
+from mmsr4ir.utils.configs import as_list, registered_class, type_name
+
+from .problem import Report
+
+#: Splits of a config.
+SPLITS = ('train', 'val', 'test')
+#: What the data sets of the three libraries raise when their files are not as expected.
+NOT_BUILT = (AssertionError, OSError, RuntimeError, ValueError, KeyError, TypeError,
+             IndexError, AttributeError, SyntaxError)
+# Metrics that look at images or write predictions, but compare with no label.
+_LABEL_FREE = ('SRQuality', 'DumpPredictions', 'DumpDetResults', 'DumpResults')
+
+
+@dataclass(frozen=True)
+class Part:
+    """One data set of a config, without wrappers.
+
+    Args:
+        name: Such as ``'train'``, or ``'train[1]'`` for the second of several.
+        split: ``'train'``, ``'val'`` or ``'test'``.
+        dataset: Its config.
+        cfg: The whole config.
+        same: The name of an earlier one that reads the same data.
+    """
+    name: str
+    split: str
+    dataset: Mapping
+    cfg: Mapping = field(repr=False)
+    same: str | None = None
+
+    @property
+    def loader(self) -> str:
+        return f'{self.split}_dataloader'
+
+    @property
+    def scope(self) -> str:
+        return (self.dataset.get('_scope_') or self.cfg.get('default_scope')
+                or 'mmengine')
+
+    @property
+    def kind(self) -> type | None:
+        """The class of the data set; None if nothing is registered by that name."""
+        return dataset_class(self.dataset, self.scope)
+
+    @property
+    def task(self) -> Mapping:
+        """The config of the task network; empty if there is none."""
+        model = self.cfg.get('model') or {}
+        return model.get('task') or model
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the model is SR4IR, and not one of a library alone."""
+        return type_name(self.cfg.get('model') or {}) == 'SR4IR'
+
+    @property
+    def pipeline(self) -> list[Mapping]:
+        return list(self.dataset.get('pipeline') or ())
+
+    @property
+    def folder(self) -> str:
+        """Where the file names of a COCO file start from."""
+        return os.path.join(self.dataset.get('data_root') or '',
+                            (self.dataset.get('data_prefix') or {}).get('img') or '')
+
+    @property
+    def ann_path(self) -> str | None:
+        """The annotation file; None if there is none, or none on this machine."""
+        path = self.dataset.get('ann_file')
+        root = self.dataset.get('data_root') or ''
+        if not path or '://' in f'{root}{path}':
+            return None
+        return os.path.join(root, path)
+
+    @property
+    def metrics(self) -> list[Mapping]:
+        return [one for one in as_list(self.cfg.get(f'{self.split}_evaluator'))
+                if isinstance(one, Mapping)]
+
+    @property
+    def compared(self) -> bool:
+        """Whether a loss or a metric compares with labels."""
+        return self.split == 'train' or not self.metrics or any(
+            not one.get('format_only') and type_name(one) not in _LABEL_FREE
+            for one in self.metrics)
+
+    @property
+    def scale(self) -> int:
+        """How many times as large as its images the labels are; see LRTestLoop."""
+        loop = self.cfg.get('test_cfg') or {}
+        if self.split != 'test' or loop.get('coordinates') != 'sr':
+            return 1
+        return (self.cfg['model'].get('degradation') or {}).get('scale', 4)
+
+    def reads(self, option: str = '') -> bool:
+        """Whether the pipeline loads annotations (those that an option asks for)."""
+        return any(type_name(one).startswith('Load') and 'Annotations' in type_name(one)
+                   and (not option or one.get(option)) for one in self.pipeline)
+
+
+def parts(cfg: Mapping, splits: Sequence[str] = SPLITS) -> Iterator[Part]:
+    """Yield the data sets of some splits."""
+    seen = []
+    for split in splits:
+        loader = cfg.get(f'{split}_dataloader') or {}
+        leaves = [one for one, leaf in datasets_of(loader.get('dataset')) if leaf]
+        for i, dataset in enumerate(leaves):
+            bare = {key: value for key, value in dataset.items()
+                    if key not in ('pipeline', 'test_mode', 'filter_cfg')}
+            name = split + (f'[{i}]' if len(leaves) > 1 else '')
+            same = next((other for other, one in seen if one == bare), None)
+            seen.append((name, bare))
+            yield Part(name, split, dataset, cfg, same)
+
+
+def datasets_of(dataset: Any) -> Iterator[tuple[Mapping, bool]]:
+    """Yield a data set and those that it wraps, and whether each wraps none."""
+    if not isinstance(dataset, Mapping):
+        return
+    inner = dataset.get('datasets') or ([dataset['dataset']]
+                                        if 'dataset' in dataset else [])
+    yield dataset, not inner
+    for child in inner:
+        yield from datasets_of(child)
+
+
+def dataset_class(dataset: Mapping, scope: str) -> type | None:
+    """Return the class of a data set's config; ``scope`` is the default one."""
+    return registered_class(DATASETS, dataset, scope)
+
+
+def build_unread(part: Part) -> Any:
+    """Build a data set that has no pipeline and has not read its annotations.
+
+    Its ``load_data_list()`` then gives all samples, none filtered out.
+    """
+    options = {key: value for key, value in part.dataset.items()
+               if key not in ('pipeline', '_scope_')}
+    if 'download' in inspect.signature(part.kind).parameters:
+        options['download'] = False
+    with DefaultScope.overwrite_default_scope(part.scope):
+        return DATASETS.build(
+            dict(options, type=part.kind, pipeline=[], lazy_init=True))
+
+
+def class_names(report: Report, part: Part) -> list[str] | None:
+    """Return the classes that a config names, or its data set's class has.
+
+    A text is an error, if it is not the path of a list: MMEngine would take its letters
+    for classes.
+    """
+    classes = (part.dataset.get('metainfo') or {}).get('classes')
+    if classes is None:
+        classes = getattr(part.kind, 'METAINFO', {}).get('classes')
+    if isinstance(classes, str):
+        if os.path.isfile(classes):
+            return list_from_file(classes)
+        report.error(
+            part.loader, f'has classes={classes!r}, a text, whose letters would be the '
+            'classes', f'write metainfo=dict(classes=({classes!r}, )), with the comma')
+        return None
+    return None if classes is None else list(classes)
+
+
+def check_counts(report: Report, part: Part, source: str) -> None:
+    """See that the heads of the task network have as many classes as the data.
+
+    Args:
+        report: Is filled; it has the classes.
+        part: The data set.
+        source: What has the classes, for the message.
+    """
+    count = len(report.classes)
+    things = len((part.dataset.get('metainfo') or {}).get('thing_classes')
+                 or getattr(part.kind, 'METAINFO', {}).get('thing_classes') or ())
+    for where, found in class_counts(part.task, 'model.task'):
+        if found not in (count, things or count):
+            report.error('', f'{where}={found}, but {source} has {count} classes',
+                         f'set model.num_classes={count}')
+    for name in ('decode_head', 'auxiliary_head'):
+        for head in as_list(part.task.get(name)):
+            for loss in as_list(head.get('loss_decode')):
+                weights = loss.get('class_weight')
+                if isinstance(weights, list | tuple) and len(weights) != head.get(
+                        'num_classes', len(weights)):
+                    report.error(
+                        '', f'model.task.{name}.loss_decode.class_weight has '
+                        f'{len(weights)} weights for {head["num_classes"]} classes',
+                        'give as many, or None')
+
+
+def class_counts(node: Any, where: str) -> Iterator[tuple[str, int]]:
+    """Yield every ``num_classes`` of heads that are about the classes of the data.
+
+    Proposal networks have none of their own, auxiliary heads may have others (STDC's
+    has boundaries), and of a preprocessor only mixed labels need it.
+    """
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key == 'num_classes':
+                yield f'{where}.num_classes', value
+            elif 'rpn' not in str(key) and key not in (
+                    'auxiliary_head', 'data_preprocessor', 'backbone'):
+                yield from class_counts(value, f'{where}.{key}')
+    elif isinstance(node, list | tuple):
+        for i, value in enumerate(node):
+            yield from class_counts(value, f'{where}[{i}]')
