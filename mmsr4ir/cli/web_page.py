@@ -1,8 +1,8 @@
 """A page in the browser: drop an image, see what S makes of it and what that is worth.
 
-What comes from outside is the bytes of an image and a choice among ours. File names are
-never used: an upload is stored under a name of ours (Gradio would take the sender's),
-read as bytes, and what is made of it is served under names of ours.
+What comes from outside is the bytes of an image and a choice among ours. Gradio limits
+the size of an upload and cleans its name; here it is read as bytes, and what is made of
+it is served under names of ours.
 """
 import re
 import uuid
@@ -11,15 +11,12 @@ from html import escape
 from pathlib import Path
 
 import gradio as gr
-from starlette.datastructures import Headers, UploadFile
 from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mmsr4ir.apis.side_by_side import Comparison, SideBySide, write_comparison
-from mmsr4ir.compat.gradio_upload import is_address, store_upload, uploads_only
+from mmsr4ir.compat.gradio_upload import is_address, uploads_only
 from mmsr4ir.utils.images import ImageError, read_image
 
 #: Largest file, in bytes, unless asked for.
@@ -28,12 +25,11 @@ MAX_BYTES = 20 * 10**6
 MAX_PIXELS = 16 * 10**6
 AS_IT_IS = 'take it as it is'
 _KEPT = 3600  # seconds that the files of a visit are kept
-_FORM_BYTES = 4096  # of an upload, beside its file
 # Of Gradio's many addresses, those that the page asks for. Others run the function
 # beside the queue, fetch from elsewhere, or convert videos.
 _OPEN = re.compile(
     r'/(|config|theme\.css|favicon\.ico|manifest\.json|(static|assets|svelte)/.*|'
-    r'gradio_api/(upload|queue/(join|data)|file=.*|heartbeat/\w+|cancel|reset|'
+    r'gradio_api/(upload|upload_progress|queue/(join|data)|file=.*|heartbeat/\w+|cancel|reset|'
     r'startup-events|theme\.css))')
 # The browser fetches nothing from elsewhere, although Gradio's page asks it to.
 _POLICY = ("default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
@@ -137,74 +133,46 @@ def serve(page: gr.Blocks, host: str, port: int, max_bytes: int = MAX_BYTES) -> 
         page: See :func:`build_page`.
         host: Address to listen on.
         port: To listen on.
-        max_bytes: Of a file; a larger upload is refused before it is read.
+        max_bytes: Of a file; Gradio refuses a larger upload while it reads it.
 
     Raises:
         OSError: The port is taken.
     """
-    async def take(request: Request) -> Response:
-        form = await request.form(max_files=1, max_fields=0)
-        given = form.get('files')
-        if not isinstance(given, UploadFile):
-            return PlainTextResponse('There is no file.', 400)
-        path = store_upload(page, await given.read())
-        await form.close()
-        return JSONResponse([path])
-
     # Mounted into an app of ours, Gradio has let a request name any file.
     page.queue(max_size=20, api_open=False).launch(
         server_name=host, server_port=port, share=False, ssr_mode=False,
         enable_monitoring=False, run_history=False, theme=_theme(), css=_CSS,
         footer_links=[], max_file_size=max_bytes, app_kwargs=dict(
-            routes=[Route('/gradio_api/upload', take, methods=['POST'])],
-            middleware=[Middleware(Guard, max_bytes=max_bytes)],
-            docs_url=None, redoc_url=None, openapi_url=None))
+            middleware=[Middleware(Guard)], docs_url=None, redoc_url=None,
+            openapi_url=None))
 
 
 class Guard:
-    """Refuses what is too large or not the page's, and tells no errors.
+    """Refuses what is not the page's, which Gradio has no switch for.
 
-    Gradio's app would answer an error of its own with the traceback, and an address in
-    the place of a file by fetching it.
+    Gradio would answer an address in the place of a file by fetching it.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or have Gradio answer it."""
         if scope['type'] != 'http':
             return await self.app(scope, receive, send)
-        headers = Headers(scope=scope)
-        length = headers.get('content-length')
-        answer, started = self.app, False
+        answer = self.app
         if not _OPEN.fullmatch(scope['path']):
             answer = PlainTextResponse('There is nothing here.', 404)
         elif is_address(scope['path'].partition('file=')[2]):
             answer = PlainTextResponse('An address is no file.', 403)
-        # With this header the stated length is not the one that is read.
-        elif scope['method'] == 'POST' and (
-                length is None or 'transfer-encoding' in headers):
-            answer = PlainTextResponse('The length must be stated.', 411)
-        elif length is not None and int(length) > self.max_bytes + _FORM_BYTES:
-            answer = PlainTextResponse(
-                f'The file is larger than {self.max_bytes} bytes.', 413)
 
-        async def send_guarded(message: Message) -> None:
-            nonlocal started
+        async def send_with_policy(message: Message) -> None:
             if message['type'] == 'http.response.start':
-                started = True
                 message['headers'] = [*message['headers'], (
                     b'content-security-policy', _POLICY.encode())]
             await send(message)
 
-        try:
-            await answer(scope, receive, send_guarded)
-        except Exception:  # of any kind: it is raised on, to the log
-            if not started:
-                await PlainTextResponse('This cannot be answered.', 500)(
-                    scope, receive, send_guarded)
-            raise
+        await answer(scope, receive, send_with_policy)
 
 
 def _theme() -> gr.themes.Base:

@@ -1,10 +1,8 @@
 """Uploads of a Gradio page that come from nowhere but the page.
 
 Gradio 6 takes an address in the place of an uploaded file and fetches it, from this
-machine and without regard to any limit; it has no switch for that. It also has no way
-to store an upload under another name than the sender's.
+machine and without regard to any limit; it has no switch for that.
 """
-import uuid
 from pathlib import Path
 
 import gradio as gr
@@ -27,18 +25,5 @@ def uploads_only(file: gr.File) -> gr.File:
             raise ValueError(f'{path} is an address and was not uploaded')
         return await move(path)
 
-    file.async_move_resource_to_block_cache = take  # type: ignore[method-assign]
+    vars(file)['async_move_resource_to_block_cache'] = take
     return file
-
-
-def store_upload(page: gr.Blocks, content: bytes) -> str:
-    """Write an upload under a name of ours; Gradio deletes it when its time is over.
-
-    Returns:
-        str: The path, which the page may ask for.
-    """
-    path = Path(page.GRADIO_CACHE) / uuid.uuid4().hex / 'upload'
-    path.parent.mkdir(parents=True)
-    path.write_bytes(content)
-    page.upload_file_set.add(str(path))
-    return str(path)
