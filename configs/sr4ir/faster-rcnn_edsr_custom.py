@@ -1,5 +1,6 @@
 # Your own data in COCO format: copy this file and change the lines up to the mark. For
-# another detector, change _base_ to a config made like faster-rcnn_edsr_coco.py.
+# another detector, make a config of it as docs/en/configs.md shows under "Another
+# network" (my_retinanet.py) and name it in _base_.
 _base_ = ['./faster-rcnn_edsr_coco.py']
 
 data_root = 'data/mine/'

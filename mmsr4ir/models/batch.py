@@ -24,10 +24,12 @@ class Batch:
         samples: The task's data samples, as ``inputs`` have them; None if a prediction
             is made without any.
         sizes: (height, width) of each image before padding, in pixels.
-        hr: (N, 3, H, W), RGB, [0, 1]; the padding repeats the edge pixels.
+        hr: (N, 3, H, W), RGB, [0, 1]; the padding repeats the edge pixels, or mirrors
+            them with ``model.count_padding``.
         lr: (N, 3, ceil(H / scale), ceil(W / scale)), RGB, [0, 1].
         task_sizes: (height, width) of each image in ``inputs``; None: ``sizes``.
-        sr: (N, 3, H, W), what the last phase that ran S made of ``lr``, detached.
+        sr: (N, 3, H, W), what the SR network last made of ``lr``; with gradients only
+            in a phase that updates that network.
     """
 
     inputs: Tensor

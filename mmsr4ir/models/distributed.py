@@ -1,5 +1,6 @@
 """Both networks in several processes."""
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from mmengine.dist import all_reduce_params
@@ -77,8 +78,24 @@ def _add_wrapper(wrapper: nn.Module, state_dict: dict, prefix: str, *args) -> No
         state_dict[f'{prefix}module.{key.removeprefix(prefix)}'] = state_dict.pop(key)
 
 
-def unwrap(network: nn.Module) -> nn.Module:
-    """Return a network without the wrappers of distributed training and of TTA."""
+def unwrap(network: nn.Module) -> Any:
+    """Return a network without the wrappers of distributed training and of TTA.
+
+    Returns:
+        nn.Module: Of the class that is inside, which the caller knows.
+    """
     while is_model_wrapper(network) or isinstance(network, BaseTTAModel):
         network = network.get_submodule('module')
     return network
+
+
+def wrapped_if_it_learns(network: nn.Module) -> nn.Module:
+    """Return a network with its wrapper only if it has gradients to synchronise.
+
+    The wrapper of distributed training waits for the gradients of every forward pass
+    with gradients that it sees; a frozen network has none to give.
+    """
+    bare = unwrap(network)
+    learns = torch.is_grad_enabled() and any(
+        parameter.requires_grad for parameter in bare.parameters())
+    return network if learns else bare

@@ -125,10 +125,10 @@ class TDPLoss(nn.Module):
             first, as LPIPS does (Zhang et al., CVPR 2018, section 3), so that neither
             strong positions nor a growing network make the loss larger. Off in the
             paper.
-        teacher: Where the weights of a frozen judge come from,
-            ``dict(type='Pretrained', checkpoint=...)``: a copy of the task network
-            that was trained on HR, as by H->T. Without it, as in the paper, the task
-            network in training is the judge.
+        teacher: Weights of a second task network, frozen, whose features are compared
+            instead: ``dict(type='Pretrained', checkpoint=...)`` of a run on HR (H->T).
+            By default, as in the paper, the features are those of the task network in
+            training.
 
     Raises:
         ValueError: If ``levels`` is empty, ``weights`` does not have as many entries

@@ -1,8 +1,8 @@
 """How the two networks are trained, as data.
 
-A recipe is a dict of phases. In every iteration the active phases run in order, which
-must be that of their names; each adds up its losses and updates its networks while
-the other one is frozen:
+A recipe is a dict of phases. In every iteration the active phases run one after the
+other. Each adds up its losses and updates its networks while the other one is frozen.
+Names must sort as the phases run (``sr`` before ``task``), since MMEngine sorts them:
 
 .. code-block:: python
 
@@ -117,9 +117,9 @@ def parse_recipe(cfg: Mapping, images: tuple[str, ...] = ('hr', 'sr', 'mix')
         ValueError: If the phases are not in the order of their names, or none of them
             runs in the main stage; if a phase updates nothing, or a network twice; if a
             key, network, loss or stage is unknown; if a weight is not finite; if a loss
-            looks at an image that the model does not make, or changes with no updated
-            network; or if a phase reuses SR images and updates the SR network, or no
-            phase before it makes SR images.
+            looks at an image that the model does not make, or does not depend on the
+            networks that its phase updates; or if a phase reuses SR images and updates
+            the SR network, or no phase before it makes SR images.
     """
     if not cfg:
         raise ValueError('the recipe has no phase: give at least one')

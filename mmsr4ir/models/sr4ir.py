@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mmsr4ir.registry import MODELS
 
 from .batch import Batch, correct_sizes, make_batch
-from .distributed import drop_wrappers, unwrap
+from .distributed import drop_wrappers, unwrap, wrapped_if_it_learns
 from .features import frozen
 from .image_space import ImageSpace, extend_edges
 from .networks import build_network, check_parts, set_num_classes
@@ -136,9 +136,9 @@ class SR4IR(BaseModel):
     def __getattr__(self, name: str):
         """Return a part of the task network, such as ``bbox_head``, as if it were ours.
 
-        Hooks of the three libraries reach for parts of the network that they train
-        (``YOLOXModeSwitchHook``), or ask for what :data:`_PASSED_ON` lists. Nothing else
-        is passed on: a method that the model lacks is not that of the task network.
+        Hooks of the task libraries reach for parts of the network that they train
+        (``YOLOXModeSwitchHook``) and for what :data:`_PASSED_ON` lists. Nothing else is
+        passed on: a method that the model lacks is not that of the task network.
         """
         try:
             return super().__getattr__(name)
@@ -172,6 +172,10 @@ class SR4IR(BaseModel):
                    ) -> dict[str, Tensor]:
         """Train on one batch: run the active phases of the recipe in their order.
 
+        In the paper's recipe, phase ``sr`` freezes the task network and updates the SR
+        network on pixel and TDP loss (no TDP in the warm-up); phase ``task`` freezes
+        the SR network and updates the task network on SR, HR and mix.
+
         Args:
             data: A batch of the task's own dataloader: ``data_samples``, and as
                 ``inputs`` images (3, H, W), uint8, BGR or RGB as the task expects.
@@ -179,8 +183,10 @@ class SR4IR(BaseModel):
 
         Returns:
             dict[str, Tensor]: The losses, scalars, weighted, as ``<phase>/<loss>``;
-            ``<phase>/loss`` is NaN if :attr:`skip_non_finite` left the phase out; and
-            ``loss``, the sum over the phases.
+            and ``loss``, the sum over the phases. If one is NaN or infinite,
+            :class:`NonFiniteLossHook` ends the training after the iteration; with
+            :attr:`skip_non_finite` the phase makes no step and has the loss NaN, and
+            the phases after it do not run.
 
         Raises:
             TypeError: If ``optim_wrapper`` is one optimizer for both networks.
@@ -255,6 +261,7 @@ class SR4IR(BaseModel):
             return dict(loss_pixel=self.compare_pixels(batch))
         if term.name == 'tdp':
             return dict(loss_tdp=self.compare_features(batch))
+        assert term.is_task, f'{term.name} is in recipes and not computed here'
         inputs, samples = self.task_batch(term.images, batch)
         losses = self.network('task')(inputs, samples, mode='loss')
         return {f'{"+".join(term.images)}/{part}': value
@@ -262,10 +269,7 @@ class SR4IR(BaseModel):
                 if part != 'loss' or part in losses}  # else it is the others' sum
 
     def compare_pixels(self, batch: Batch) -> Tensor:
-        """Compute the pixel loss of ``batch.sr`` and ``batch.hr``, a scalar.
-
-        Both are (N, 3, H, W), RGB, [0, 1]. Padding counts only with ``count_padding``.
-        """
+        """Compute the pixel loss, a scalar, of SR and HR, (N, 3, H, W), RGB, [0, 1]."""
         return self.pixel_loss(
             batch.sr, batch.hr, None if self.count_padding else batch.mask)
 
@@ -273,9 +277,10 @@ class SR4IR(BaseModel):
         """Compute the TDP loss, a scalar (SR4IR, section 3.1).
 
         The judge, the task network or its teacher, is frozen in eval mode and looks at
-        HR (without gradients) and at SR, (N, 3, H, W) each, in its own normalisation.
+        HR (without gradients) and at SR, (N, 3, H', W') each, in its normalisation.
         """
         assert self.tdp and self.features and batch.sr is not None  # see check_tdp
+        # Phase `sr` has frozen the task network already, but no teacher.
         with frozen(self.features.task):
             with torch.no_grad():
                 hr_features = self.features(batch.inputs)
@@ -358,16 +363,8 @@ class SR4IR(BaseModel):
         return getattr(unwrap(self.sr), 'window_size', 1)
 
     def network(self, name: str) -> nn.Module:
-        """Return a network, in its wrapper only where gradients are synchronised.
-
-        The wrapper of distributed training waits for the gradients of every forward
-        pass with gradients that it sees; a frozen network has none to give.
-        """
-        network = self._modules[name]
-        bare = unwrap(network)
-        learns = torch.is_grad_enabled() and any(
-            parameter.requires_grad for parameter in bare.parameters())
-        return network if learns else bare
+        """Return a network, in its wrapper only where gradients are synchronised."""
+        return wrapped_if_it_learns(self._modules[name])
 
     def forward(self, inputs: Tensor, data_samples: Sequence | None = None,
                 mode: str = 'predict') -> list | Tensor:

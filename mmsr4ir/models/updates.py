@@ -14,7 +14,7 @@ from .recipes import NETWORKS, Phase
 
 
 class PhaseUpdate:
-    """Update the networks of a phase; the other one is frozen while this is open.
+    """Update the networks of a phase; inside the block the other network is frozen.
 
     .. code-block:: python
 
@@ -24,19 +24,21 @@ class PhaseUpdate:
                     update.add(losses, term.weight)
             logs = update.step()
 
-    A phase that updates the task network alone makes the backward pass of each loss as
-    soon as it is added, so that memory holds one pass of that network at a time. Where
-    the SR network learns, the losses share its one pass, and so one backward pass.
+    If the phase updates the task network alone, :meth:`add` makes the backward pass of
+    each loss at once, and memory holds the graph of one loss at a time. If the phase
+    updates the SR network, all losses look at the same SR images, so :meth:`step` makes
+    one backward pass of their sum.
 
     Args:
         phase: The phase of the recipe.
         networks: Both networks by name, in their wrappers of distributed training.
         optim_wrapper: One optimizer for each network, by name.
-        skip_non_finite: Whether a loss that is NaN or infinite on any process leaves
-            parameters, buffers and accumulated gradients of all processes as they were.
+        skip_non_finite: If a loss is NaN or infinite on any process, skip this update
+            on all processes: parameters, buffers and accumulated gradients stay as
+            before.
 
     Attributes:
-        skipped (bool): Whether that has happened.
+        skipped (bool): Whether :meth:`step` skipped the update.
     """
 
     def __init__(self, phase: Phase, networks: dict[str, nn.Module],
