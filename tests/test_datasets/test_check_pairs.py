@@ -98,7 +98,7 @@ def test_folders_that_are_wrong(cfg, tmp_path):
     with pytest.raises(DataError, match='lr_root=.*no. is no folder'):
         check_pairs(cfg)
     cfg.train_dataloader.dataset.data_prefix = 'no'
-    with pytest.raises(DataError, match='images of train_dataloader cannot be listed'):
+    with pytest.raises(DataError, match='train_dataloader cannot be read .FileNotF'):
         check_pairs(cfg)
 
 

@@ -8,24 +8,16 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset
 
 from .coco import CocoRule, check_coco, read_coco
 from .evaluators import check_evaluator
-from .images import default_workers, loaded_size
+from .images import default_workers, scan_image
 from .labels import check_folders, check_labels, check_mixing, check_occurrence
 from .maps import check_maps, map_rule
 from .pairs import check_pairs
 from .pipelines import check_enlarged, check_loaded, check_padding, check_parts
 from .problem import DataError, Problem, Report
-from .sets import (
-    NOT_BUILT,
-    Part,
-    build_unread,
-    check_counts,
-    class_names,
-    parts,
-)
+from .sets import Part, build_unread, check_counts, class_names, parts, samples_of
 
 #: Tells the name of a data set and its number of images; returns what counts one.
 Progress = Callable[[str, int], Callable[[], None]]
@@ -112,9 +104,6 @@ def _look(part: Part, whole: bool, workers: int, tell: Progress, contents: dict
             _look_at_samples(report, part, whole, workers, tell)
     except DataError as error:
         report.error('', str(error))
-    except NOT_BUILT as error:
-        report.error(part.loader, f'cannot be read ({type(error).__name__}: {error})',
-                     'set data_root, data_prefix and ann_file in the config')
     else:
         check_loaded(report, part)
         if not whole:
@@ -127,6 +116,8 @@ def _look_at_coco(report: Report, part: Part, whole: bool, workers: int,
     """Look at the file itself: mmdet leaves bad objects out without a word."""
     path = part.ann_path
     if path is None:
+        if whole or not part.dataset.get('ann_file'):
+            raise DataError(f'{part.loader} has no ann_file on this machine: set it')
         return
     kinds = {base.__name__ for base in part.kind.__mro__}
     rule = CocoRule(
@@ -159,21 +150,15 @@ def _look_at_samples(report: Report, part: Part, whole: bool, workers: int,
     bases = {base.__name__ for base in part.kind.__mro__}
     if not whole and not bases & {'BaseSegDataset', 'CustomDataset'}:
         return  # too slow to list, or in memory
-    if not issubclass(part.kind, BaseDataset):
-        raise DataError(f'{part.kind.__name__} of {part.loader} is no data set of '
-                        'MMEngine, so that this tool cannot list it')
     built = build_unread(part)
     report.classes = built.metainfo.get('classes')
     folders = 'CustomDataset' in bases and not built.ann_file and built.with_label
-    if folders:
+    if folders and os.path.isdir(built.img_prefix):
         check_folders(report, built)
         if report.found('error'):
             return
-    samples = built.load_data_list()
+    samples = samples_of(built, part)
     report.classes = built.metainfo.get('classes')  # some read them with the samples
-    if not samples:
-        raise DataError(f'{part.loader} lists no image: set data_root, data_prefix and '
-                        'ann_file')
     tick = tell(part.name, len(samples))
     labelled, training = samples[0], part.split == 'train'
     if 'BaseSegDataset' in bases and (part.compared or part.reads()):
@@ -217,7 +202,7 @@ def as_coco(samples: Sequence[Mapping], classes: Sequence[str]) -> dict:
     images, annotations = [], []
     for i, sample in enumerate(samples):
         size = ((sample['width'], sample['height']) if 'width' in sample else
-                loaded_size(sample['img_path']))
+                scan_image(sample['img_path'], whole=False).size or (0, 0))
         images.append(dict(id=i, file_name=sample['img_path'], width=size[0],
                            height=size[1]))
         for one in sample['instances']:

@@ -199,7 +199,7 @@ def _check_objects(report: Report, path: str, entries: list, images: dict,
         if repeated:
             report.error(f'annotation file {path}', 'has annotation ids more than once '
                          f'({some(repeated)}), which mmdet refuses',
-                         'number the annotations anew')
+                         'number them anew, as prepare_coco.py --skip-broken does')
     if known and not any(one['image_id'] in images for one in known):
         report.error(f'annotation file {path}: no annotation', 'has the image_id of '
                      'one of its images', 'write the file again')
@@ -351,8 +351,8 @@ def check_crowd_keys(report: Report, path: str, annotations: list) -> None:
     if without:
         report.error(
             path, f'and {len(without) - 1} others have no iscrowd, which COCO\'s '
-            'evaluation reads', 'write "iscrowd": 0 into each, as '
-            'tools/dataset_converters/prepare_coco.py --skip-broken does',
+            'evaluation reads',
+            'write "iscrowd": 0 into each, as prepare_coco.py --skip-broken does',
             f'annotation {without[0].get("id")}')
 
 

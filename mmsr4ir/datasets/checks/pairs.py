@@ -3,7 +3,7 @@
 A transform that moves the pixels of the HR image, but not those of its LR image, would
 otherwise train S to move them back, without any error.
 """
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from mmsr4ir.registry import MODELS
@@ -11,7 +11,7 @@ from mmsr4ir.utils.configs import as_list, type_name
 
 from .images import BROKEN, loaded_size
 from .problem import DataError, Report
-from .sets import NOT_BUILT, Part, build_unread, datasets_of, parts
+from .sets import build_unread, datasets_of, parts, samples_of
 
 _COLOURS = (
     'AdjustGamma', 'AutoContrast', 'Brightness', 'CLAHE', 'Color', 'ColorJitter',
@@ -53,7 +53,8 @@ def check_pairs(report: Report, cfg: Mapping, split: str) -> None:
             flips |= check_transforms(dataset.get('pipeline') or (), split,
                                       bool(model.get('task_resize')))
         for part in parts(cfg, [split]):
-            paths.update(_list_images(part))
+            paths.update(sample.get('img_path') or '' for sample in samples_of(
+                build_unread(part), part))
         _check_files(report, pairs, sorted(paths), flips)
     except DataError as error:
         report.error('', str(error))
@@ -127,17 +128,6 @@ def _check_batch_augments(cfg: Mapping) -> None:
                 f'batch_augments of the preprocessor, or augments in train_cfg of the '
                 f'task, has {moving}, which LR images of mmsr4ir.PairedLR cannot '
                 'follow: take them out')
-
-
-def _list_images(part: Part) -> Iterator[str]:
-    try:
-        for sample in build_unread(part).load_data_list():
-            yield sample['img_path']
-    except NOT_BUILT as error:
-        raise DataError(
-            f'the images of {part.loader} cannot be listed '
-            f'({type(error).__name__}: {error}), so there are no pairs: use a data set '
-            'of files, and set data_root, data_prefix and ann_file') from error
 
 
 def _check_files(report: Report, pairs, paths: list[str], flips: set[str]) -> None:

@@ -8,7 +8,7 @@ from torch.utils.data import IterableDataset
 from mmsr4ir.utils.configs import type_name
 
 from .problem import Report
-from .sets import NOT_BUILT, Part
+from .sets import NOT_READ, Part
 
 _ENLARGED = 1.1  # times the pixels; less is rounding
 _COLOUR = (None, 'color', 'color_ignore_orientation')
@@ -84,17 +84,18 @@ def check_loaded(report: Report, part: Part) -> None:
     loader = part.pipeline[0] if part.pipeline else {}
     plain = (loader.get('color_type') in _COLOUR
              and loader.get('imdecode_backend') in (None, 'cv2', 'pillow', 'turbojpeg'))
-    if not type_name(loader).startswith('Load') or (
-            plain and type_name(loader) == 'LoadImageFromFile'):
+    if type_name(loader) != 'LoadImageFromFile' or plain:
         return  # 8 bits in three channels of whatever stands in the file
     fix = (f"set color_type='color' and no imdecode_backend in {type_name(loader)} of "
            f'the pipeline of {part.loader}')
     with DefaultScope.overwrite_default_scope(part.scope):
         transform = TRANSFORMS.build(loader)
-    for path in (paths[0] for paths in report.kinds.values()):
+    for path in (paths[0] for kind, paths in report.kinds.items()
+                 if kind not in ('unreadable', 'in memory', 'elsewhere')):
         try:
             image = transform(dict(img_path=path))['img']
-        except NOT_BUILT:  # it wants more than a path
+        except NOT_READ as error:
+            report.error(path, f'cannot be loaded as the pipeline does ({error})', fix)
             continue
         channels = image.shape[2] if image.ndim == 3 else 1
         deep = image.dtype != np.uint8 and image.dtype.kind in 'iu'

@@ -5,18 +5,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mmengine.dataset import BaseDataset
 from mmengine.fileio import list_from_file
 from mmengine.registry import DATASETS, DefaultScope
 
 from mmsr4ir.utils.configs import as_list, registered_class, type_name
 
-from .problem import Report
+from .problem import DataError, Report
 
 #: Splits of a config.
 SPLITS = ('train', 'val', 'test')
 #: What the data sets of the three libraries raise when their files are not as expected.
-NOT_BUILT = (AssertionError, OSError, RuntimeError, ValueError, KeyError, TypeError,
-             IndexError, AttributeError, SyntaxError)
+NOT_READ = (AssertionError, OSError, RuntimeError, ValueError, KeyError, TypeError,
+            IndexError, AttributeError, SyntaxError, ImportError)
 # Metrics that look at images or write predictions, but compare with no label.
 _LABEL_FREE = ('SRQuality', 'DumpPredictions', 'DumpDetResults', 'DumpResults')
 
@@ -142,15 +143,44 @@ def dataset_class(dataset: Mapping, scope: str) -> type | None:
 def build_unread(part: Part) -> Any:
     """Build a data set that has no pipeline and has not read its annotations.
 
-    Its ``load_data_list()`` then gives all samples, none filtered out.
+    Raises:
+        DataError: If the data set is no one of MMEngine, or cannot be built.
     """
+    if not issubclass(part.kind, BaseDataset):
+        raise DataError(f'{part.kind.__name__} of {part.loader} is no data set of '
+                        'MMEngine, so that its samples cannot be listed')
     options = {key: value for key, value in part.dataset.items()
                if key not in ('pipeline', '_scope_')}
     if 'download' in inspect.signature(part.kind).parameters:
         options['download'] = False
-    with DefaultScope.overwrite_default_scope(part.scope):
-        return DATASETS.build(
-            dict(options, type=part.kind, pipeline=[], lazy_init=True))
+    try:
+        with DefaultScope.overwrite_default_scope(part.scope):
+            return DATASETS.build(
+                dict(options, type=part.kind, pipeline=[], lazy_init=True))
+    except NOT_READ as error:
+        raise _not_read(part, error) from error
+
+
+def samples_of(built: Any, part: Part) -> list[dict]:
+    """Return all samples of a data set from :func:`build_unread`, none filtered out.
+
+    Raises:
+        DataError: If there are none, or they cannot be read.
+    """
+    try:
+        samples = built.load_data_list()
+    except NOT_READ as error:
+        raise _not_read(part, error) from error
+    if not samples:
+        raise DataError(f'{part.loader} lists no image: set data_root, data_prefix and '
+                        'ann_file')
+    return samples
+
+
+def _not_read(part: Part, error: Exception) -> DataError:
+    return DataError(
+        f'{part.loader} cannot be read ({type(error).__name__}: {error}): set '
+        'data_root, data_prefix and ann_file in the config')
 
 
 def class_names(report: Report, part: Part) -> list[str] | None:
@@ -207,7 +237,7 @@ def class_counts(node: Any, where: str) -> Iterator[tuple[str, int]]:
     """
     if isinstance(node, Mapping):
         for key, value in node.items():
-            if key == 'num_classes':
+            if key == 'num_classes' and isinstance(value, int):
                 yield f'{where}.num_classes', value
             elif 'rpn' not in str(key) and key not in (
                     'auxiliary_head', 'data_preprocessor', 'backbone'):
