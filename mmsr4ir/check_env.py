@@ -31,7 +31,7 @@ _TESTED = {
     'ftfy': '6.3.1',
     'regex': '2026.11.19',
 }
-_TESTED_ON = {
+_TESTED_ON: dict[tuple[int, ...], dict[str, str]] = {
     (3, 10): {'torch': '2.14.1', 'numpy': '2.2.6', 'pillow': '12.3.0',
               'regex': '2026.9.29'},
     (3, 11): {'numpy': '2.4.6'},
@@ -197,7 +197,7 @@ def find_import_error(names: Iterable[str] = tuple(_IMPORTS)) -> str | None:
 
 
 def ops_backing() -> str:
-    """What serves ``mmcv.ops``, see :func:`mmsr4ir.compat.mmcv_ops.backing`."""
+    """Return what serves ``mmcv.ops``, see :mod:`mmsr4ir.compat.mmcv_ops`."""
     try:
         return import_module('mmsr4ir.compat.mmcv_ops').backing()
     except Exception:  # a package is missing or broken, which is reported by itself
@@ -205,7 +205,7 @@ def ops_backing() -> str:
 
 
 def gpu() -> str:
-    """The GPUs that torch sees, in words."""
+    """Name the GPUs that torch sees."""
     try:
         torch = import_module('torch')
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0

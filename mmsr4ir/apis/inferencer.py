@@ -15,7 +15,7 @@ from torch import nn
 from mmsr4ir.engine.build import build_model, find_run
 from mmsr4ir.models.prediction.lr_input import LRInput, recognise, super_resolve_all
 from mmsr4ir.utils.images import MAX_PIXELS
-from mmsr4ir.visualization.drawing import build_annotator, write_png
+from mmsr4ir.visualization.drawing import Annotator, build_annotator, write_png
 
 from .inputs import Item, Source, find_sources, read_items
 from .predictions import is_multi_label, on_restored, plain, write_prediction
@@ -62,7 +62,7 @@ class Result:
 
 
 class SR4IRInferencer(BaseInferencer):
-    """Restores LR images as they are and recognises what is in them.
+    """Restore LR images as they are and recognise what is in them.
 
     .. code-block:: python
 
@@ -81,7 +81,7 @@ class SR4IRInferencer(BaseInferencer):
             it is only restored: the task network sees it as a whole.
 
     Raises:
-        ValueError: There is no config or checkpoint, or they do not fit.
+        ValueError: If there is no config or checkpoint, or the two do not fit.
     """
 
     preprocess_kwargs: set = set()
@@ -110,6 +110,7 @@ class SR4IRInferencer(BaseInferencer):
             inputs: See :func:`mmsr4ir.apis.inputs.find_sources`.
             return_datasamples: Whether ``predictions`` are the task's data samples.
             batch_size: Images that are run together; their sizes may differ.
+            **kwargs: The settings below.
             coordinates: ``'lr'`` (default): predictions are in the pixels of the image
                 that was given (turned by its EXIF orientation); ``'sr'``: in those of
                 the restored one.
@@ -140,10 +141,13 @@ class SR4IRInferencer(BaseInferencer):
 
     def stream(self, inputs, return_datasamples: bool = False, batch_size: int = 1,
                **kwargs) -> Iterator[Result]:
-        """As a call, but image by image, so that a video needs no memory.
+        """Do what a call does, but image by image, so that a video needs no memory.
 
         Yields:
             Result: For each image, and for each file that was of no use.
+
+        Raises:
+            ValueError: If ``batch_size`` is not a positive integer.
         """
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f'batch_size={batch_size} must be a positive integer')
@@ -179,13 +183,19 @@ class SR4IRInferencer(BaseInferencer):
                 ) -> list[Result]:
         """Run both networks; an image that they refuse does not stop the others."""
         how = LRInput(coordinates, tile, overlap)
-        results = [Result(item.name, item.origin, item.error or (
-            None if restore_only else self._too_large(item.image))) for item in inputs]
-        good = [i for i, result in enumerate(results) if result.error is None]
+        results = [Result(item.name, item.origin, item.error) for item in inputs]
+        good: dict[int, np.ndarray] = {}  # the images that can be run, by their place
+        for i, item in enumerate(inputs):
+            if item.image is None:
+                continue
+            if not restore_only:
+                results[i].error = self._too_large(item.image)
+            if results[i].error is None:
+                good[i] = item.image
         work = self._restore if restore_only else self._recognise
         try:
             if good:
-                work([inputs[i].image for i in good], [results[i] for i in good], how)
+                work(list(good.values()), [results[i] for i in good], how)
         except _REFUSED as error:
             for i in good:
                 if len(good) == 1:
@@ -220,7 +230,7 @@ class SR4IRInferencer(BaseInferencer):
         LRInput(coordinates, tile, overlap)  # refuses what cannot be
         results = [Result(item.name, item.origin, item.error) for item in batch]
         for item, result in zip(batch, results, strict=True):
-            if item.error is None:
+            if item.image is not None:
                 try:
                     super_resolve_to_png(self.model, item.image, _file(
                         out_dir, 'restored', item.name), tile, overlap)
@@ -232,7 +242,7 @@ class SR4IRInferencer(BaseInferencer):
                   draw: bool = True, score_thr: float = 0.3) -> None:
         """Draw each prediction on its restored image, unless that is too large."""
         for result in preds:
-            if not draw or result.error is not None:
+            if not draw or result.prediction is None or result.restored is None:
                 continue
             if score_thr not in self.annotators:
                 self.annotators[score_thr] = build_annotator(
@@ -277,7 +287,7 @@ class SR4IRInferencer(BaseInferencer):
         return model.to(device)
 
     def _init_pipeline(self, cfg: Config) -> Callable[[np.ndarray], tuple]:
-        """How an image becomes (3, h, w), RGB, [0, 1], and a data sample."""
+        """Make what turns an image into (3, h, w), RGB, [0, 1], and a data sample."""
         new = sample_class(self.model.task)
 
         def pipeline(image: np.ndarray) -> tuple:
@@ -289,18 +299,18 @@ class SR4IRInferencer(BaseInferencer):
         return pipeline
 
     def _init_collate(self, cfg: Config) -> None:
-        """None: images of different sizes stay apart."""
+        """Return None: images of different sizes stay apart."""
 
     def _init_visualizer(self, cfg: Config) -> None:
-        """None: annotators draw, each built with its first picture."""
-        self.annotators = {}
+        """Return None: annotators draw, each built with its first picture."""
+        self.annotators: dict[float, Annotator] = {}
 
 
 def sample_class(task: nn.Module) -> type:
-    """The class of the data samples that a task network takes.
+    """Return the class of the data samples that a task network takes.
 
     Raises:
-        ValueError: The network is of none of the three task libraries.
+        ValueError: If the network is of none of the three task libraries.
     """
     packages = [getattr(task, 'library', None), *(
         base.__module__.partition('.')[0] for base in type(task).__mro__)]

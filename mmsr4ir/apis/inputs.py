@@ -31,6 +31,8 @@ VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.web
                   '.wmv')
 #: Seconds without an answer after which an address is given up.
 URL_TIMEOUT = 10
+#: Yields images (height, width, 3), RGB, uint8, or raises :class:`ImageError`.
+Reader = Callable[[], Iterator[np.ndarray]]
 _MOST_BYTES = 256 * 1024**2  # of a file that is fetched
 _NAME_BYTES = 200  # of what is written for an image, without suffix and number
 
@@ -42,21 +44,21 @@ class Source:
     Attributes:
         name: Short and different for each source, without separators of folders.
         origin: The file or address, or which array, counted from 0.
-        images: Yields (height, width, 3), RGB, uint8, and raises :class:`ImageError`.
+        images: What they are read by.
         count: How many images there should be.
         is_video: Whether the images are numbered.
     """
 
     name: str
     origin: str
-    images: Callable[[], Iterator[np.ndarray]]
+    images: Reader
     count: int = 1
     is_video: bool = False
 
 
 @dataclass(frozen=True)
 class Item:
-    """An image, or the reason why there is none."""
+    """An image (height, width, 3), RGB, uint8, or the reason why there is none."""
 
     name: str
     origin: str
@@ -75,9 +77,9 @@ def find_sources(inputs, max_pixels: int = MAX_PIXELS) -> list[Source]:
         max_pixels: See :func:`mmsr4ir.utils.images.read_image`.
 
     Raises:
-        TypeError: Something is none of these.
+        TypeError: If an input is neither an array nor a text or a path.
     """
-    found = []
+    found: list[tuple[Path, str, Reader]] = []
     for one in inputs if isinstance(inputs, list | tuple) else [inputs]:
         if isinstance(one, np.ndarray):
             found.append((Path(f'image_{len(found):06d}'), f'array {len(found)}',
@@ -116,7 +118,7 @@ def fetch(url: str, timeout: float = URL_TIMEOUT) -> bytes:
     """Fetch a file.
 
     Raises:
-        ImageError: It cannot be had, or is larger than 256 MiB.
+        ImageError: If the file cannot be fetched, or is larger than 256 MiB.
     """
     try:
         with urllib.request.urlopen(url, timeout=timeout) as answer:
@@ -129,10 +131,11 @@ def fetch(url: str, timeout: float = URL_TIMEOUT) -> bytes:
 
 
 def read_video(path: str, max_pixels: int = MAX_PIXELS) -> Iterator[np.ndarray]:
-    """Yield the frames of a video, RGB.
+    """Yield the frames of a video, (height, width, 3), RGB, uint8.
 
     Raises:
-        ImageError: It cannot be opened, or ends before the length that it states.
+        ImageError: If the video cannot be opened, has larger frames than
+            ``max_pixels``, or ends before the length that it states.
     """
     count = 0
     with open_video(path) as video:
@@ -158,8 +161,8 @@ def open_video(path: str) -> mmcv.VideoReader:
     return video
 
 
-def _from_text(text: str, max_pixels: int) -> list[tuple[str, str, Callable]]:
-    """Name, origin and reader of each thing that a string stands for."""
+def _from_text(text: str, max_pixels: int) -> list[tuple[str, str, Reader]]:
+    """Return name, origin and reader of each thing that a string stands for."""
     if text.lower().startswith(('http://', 'https://')):
         try:
             where = urlsplit(text)
@@ -186,7 +189,7 @@ def _from_text(text: str, max_pixels: int) -> list[tuple[str, str, Callable]]:
 
 
 def _short(name: str, index: int) -> str:
-    """A name with room for what is put behind it: file systems take 255 bytes."""
+    """Shorten a name: file systems take 255 bytes, and more is put behind it."""
     if len(name.encode(errors='surrogateescape')) <= _NAME_BYTES:
         return name
     start = name.encode(errors='surrogateescape')[:_NAME_BYTES].decode(errors='ignore')
@@ -194,7 +197,7 @@ def _short(name: str, index: int) -> str:
 
 
 def _is_frame_of(video: str, name: str) -> bool:
-    """Whether a name is that of a video or could be that of one of its frames."""
+    """Return whether a name is that of a video or could be that of a frame of it."""
     return name == video or (
         name.startswith(f'{video}_') and name[len(video) + 1:].isdigit())
 
@@ -229,7 +232,7 @@ def _is_video(path: str) -> bool:
 
 
 def _frames(origin: str) -> tuple[int, bool]:
-    """How many images there should be, and whether it is a video."""
+    """Return how many images there should be, and whether they are a video's."""
     if '://' in origin or not _is_video(origin):
         return 1, False
     try:

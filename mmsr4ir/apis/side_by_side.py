@@ -1,6 +1,5 @@
 """One image restored and, beside it, only enlarged: pictures, predictions, scores."""
 import copy
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,26 @@ from mmsr4ir.registry import MODELS
 from mmsr4ir.utils.images import ImageError
 from mmsr4ir.visualization.drawing import write_png
 
-from .inferencer import Result, SR4IRInferencer
+from .inferencer import SR4IRInferencer
 from .predictions import write_prediction
 
 _LEAST = 11  # pixels of an edge, for the window of SSIM
 _MOST_CLASSES, _MOST_SCORES = 5, 10  # of a classifier, of a class, that are listed
+
+
+@dataclass
+class View:
+    """What the task network found in one image.
+
+    Attributes:
+        restored: (height, width, 3), RGB, uint8, what the task network saw.
+        picture: The prediction drawn, RGB, uint8.
+        prediction: See :func:`mmsr4ir.apis.predictions.plain`.
+    """
+
+    restored: np.ndarray
+    picture: np.ndarray
+    prediction: dict
 
 
 @dataclass
@@ -30,22 +44,22 @@ class Comparison:
 
     Attributes:
         lr: (h, w, 3), RGB, uint8, what both were given.
-        enlarged: Of the image enlarged bilinearly, with predictions and a picture.
-        restored: Of the image restored by S.
+        enlarged: Of the image that was enlarged bilinearly.
+        restored: Of the image that S restored.
         factor: By how much the given image was degraded first; None: not at all.
         quality: PSNR (dB) and SSIM of ``enlarged`` and ``restored``, against the image
             before it was degraded. Empty if there is none of that size.
     """
 
     lr: np.ndarray
-    enlarged: Result
-    restored: Result
+    enlarged: View
+    restored: View
     factor: int | None
     quality: dict[str, tuple[float, float]]
 
 
 class SideBySide:
-    """Runs the same task network on the restored and on the enlarged image.
+    """Run the same task network on the restored and on the enlarged image.
 
     Args:
         inferencer: Of the networks.
@@ -62,7 +76,7 @@ class SideBySide:
         self.scale = inferencer.model.degradation.scale
         # Pairs of images come from files; there is nothing to degrade others with.
         self.can_degrade = not isinstance(inferencer.model.degradation, PairedLR)
-        # The same networks, but for S; their weights are not copied.
+        # The same networks, except S; their weights are not copied.
         self.interpolation = copy.copy(inferencer)
         self.interpolation.model = with_child(
             inferencer.model, 'sr', InterpolateUpsampler(self.scale, 'bilinear'))
@@ -72,9 +86,9 @@ class SideBySide:
 
         Args:
             image: (height, width, 3), RGB, uint8.
-            factor: Degrade the image by this before, as in training but for the size;
-                it loses what is beyond a multiple of the factor, to the right and at
-                the bottom. None: it is LR as it is.
+            factor: Degrade the image by this before, as in training except for the
+                size; it loses what is beyond a multiple of the factor, to the right and
+                at the bottom. None: it is LR as it is.
 
         Raises:
             ImageError: If the image is too small to be degraded, or the networks refuse
@@ -87,14 +101,24 @@ class SideBySide:
                               for one in (self.interpolation, self.inferencer))
         quality = {}
         if factor == self.scale:
-            measured = [SRQuality().measure(*map(_tensor, (result.restored, hr)))
-                        for result in (enlarged, restored)]
-            quality = {name: tuple(values[name] for values in measured)
-                       for name in measured[0]}
+            before, after = (SRQuality().measure(_tensor(view.restored), _tensor(hr))
+                             for view in (enlarged, restored))
+            quality = {name: (before[name], after[name]) for name in before}
         return Comparison(lr, enlarged, restored, factor, quality)
 
     def degrade(self, image: np.ndarray, factor: int) -> tuple[np.ndarray, np.ndarray]:
-        """Cut an image to a multiple of the factor and degrade it: HR and LR, uint8."""
+        """Cut an image to a multiple of the factor and degrade it.
+
+        Args:
+            image: (height, width, 3), RGB, uint8.
+            factor: By how much.
+
+        Returns:
+            tuple: HR (H, W, 3) and LR (H / factor, W / factor, 3), RGB, uint8.
+
+        Raises:
+            ImageError: If an edge of the image is too short.
+        """
         height, width = image.shape[:2]
         if min(height, width) < max(_LEAST, factor):
             raise ImageError(f'has {width} x {height} pixels, but degrading it by '
@@ -108,17 +132,18 @@ class SideBySide:
         return hr, to_uint8(lr).permute(1, 2, 0).numpy()
 
     def _run(self, inferencer: SR4IRInferencer, lr: np.ndarray, factor: int | None
-             ) -> Result:
+             ) -> View:
         result, = inferencer.stream([lr], score_thr=self.score_thr,
                                     coordinates='lr' if factor is None else 'sr')
         if result.error is not None:
             raise ImageError(result.error)
         if result.picture is None:
             raise ImageError('has an edge that is too long, once restored, to draw on')
-        return result
+        assert result.restored is not None and result.prediction is not None
+        return View(result.restored, result.picture, result.prediction)
 
     def scores(self, comparison: Comparison) -> list[tuple[str, str, str]]:
-        """Rows of a table: what, on the enlarged, and on the restored image.
+        """Make rows of a table: what, on the enlarged, and on the restored image.
 
         A detector's rows are classes with the scores of their boxes; a classifier's
         are the most likely classes, a segmentor's those that there are, with their
@@ -127,30 +152,31 @@ class SideBySide:
         classes = self.inferencer.dataset_meta['classes']
         rows = score_rows(comparison.enlarged.prediction,
                           comparison.restored.prediction, classes, self.score_thr)
-        return rows + [
-            (f'{name}{" (dB)" if name == "PSNR" else ""}',
-             *(f'{value:.2f}' if name == 'PSNR' else f'{value:.4f}'
-               for value in values))
-            for name, values in comparison.quality.items()]
+        for name, (before, after) in comparison.quality.items():
+            unit, digits = (' (dB)', 2) if name == 'PSNR' else ('', 4)
+            rows.append(
+                (f'{name}{unit}', f'{before:.{digits}f}', f'{after:.{digits}f}'))
+        return rows
 
 
 def score_rows(enlarged: Mapping, restored: Mapping, classes: Sequence[str],
                score_thr: float) -> list[tuple[str, str, str]]:
-    """See :meth:`SideBySide.scores`, for two predictions as plain data."""
+    """Make the rows of :meth:`SideBySide.scores` from two predictions as plain data."""
     if 'bboxes' in restored:
-        found = [_boxes(one, score_thr) for one in (enlarged, restored)]
-        best = {name: max(max(one.get(name, [0])) for one in found)
-                for name in dict.fromkeys(itertools.chain(*found))}
-        return [(name, *(_listed(one.get(name, [])) for one in found))
-                for name in sorted(best, key=best.get, reverse=True)]
+        less, more = (_boxes(one, score_thr) for one in (enlarged, restored))
+        best = {name: max(less.get(name, []) + more.get(name, []))
+                for name in less | more}
+        return [(name, _listed(less.get(name, [])), _listed(more.get(name, [])))
+                for name in sorted(best, key=lambda name: -best[name])]
     if 'sem_seg' in restored:
-        shares = [np.bincount(one['sem_seg'].ravel(), minlength=len(classes))
-                  / one['sem_seg'].size for one in (enlarged, restored)]
-        listed = [i for i in np.argsort(-shares[1]) if shares[0][i] or shares[1][i]]
+        before, after = (
+            np.bincount(one['sem_seg'].ravel(), minlength=len(classes))
+            / one['sem_seg'].size for one in (enlarged, restored))
+        listed = [i for i in np.argsort(-after) if before[i] or after[i]]
     else:
-        shares = [np.asarray(one['pred_scores']) for one in (enlarged, restored)]
-        listed = np.argsort(-np.maximum(*shares))[:_MOST_CLASSES]
-    return [(str(classes[i]), *(f'{100 * share[i]:.1f} %' for share in shares))
+        before, after = (np.asarray(one['pred_scores']) for one in (enlarged, restored))
+        listed = list(np.argsort(-np.maximum(before, after))[:_MOST_CLASSES])
+    return [(str(classes[i]), f'{100 * before[i]:.1f} %', f'{100 * after[i]:.1f} %')
             for i in listed]
 
 
@@ -158,17 +184,17 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     """Write all there is, under names of our own; return the files."""
     write_png(folder / 'lr.png', comparison.lr)
     write_png(folder / 'sr.png', comparison.restored.restored)
-    for i, (name, result) in enumerate(
+    for i, (name, view) in enumerate(
             (('lr', comparison.enlarged), ('sr', comparison.restored))):
-        write_png(folder / f'{name}_drawn.png', result.picture)
+        write_png(folder / f'{name}_drawn.png', view.picture)
         quality = {key: values[i] for key, values in comparison.quality.items()}
         write_prediction(folder, f'{name}_found', dict(
-            degraded_by=comparison.factor, quality=quality, **result.prediction))
+            degraded_by=comparison.factor, quality=quality, **view.prediction))
     return sorted(folder.iterdir())
 
 
 def _boxes(prediction: Mapping, score_thr: float) -> dict[str, list[float]]:
-    found = {}
+    found: dict[str, list[float]] = {}
     for name, score in zip(prediction['classes'], prediction['scores'], strict=True):
         if score >= score_thr:
             found.setdefault(name, []).append(score)

@@ -22,13 +22,14 @@ def super_resolve_rows(model: SR4IR, image: np.ndarray, tile: int | None, overla
     Args:
         model: In eval mode.
         image: (height, width, 3), RGB, uint8.
-        tile, overlap: See :class:`~mmsr4ir.models.prediction.lr_input.LRInput`.
+        tile: Largest edge that is restored at once, in LR pixels; None: any.
+        overlap: LR pixels that a tile sees of its neighbours.
 
     Yields:
         np.ndarray: (rows, width * scale, 3), RGB, uint8, from the top.
 
     Raises:
-        ValueError: The tile is too small.
+        ValueError: If the tile is too small for the overlap.
     """
     parameter = next(model.parameters())
 
@@ -48,12 +49,19 @@ def super_resolve_rows(model: SR4IR, image: np.ndarray, tile: int | None, overla
             yield rows
 
 
-def super_resolve_to_png(model: SR4IR, image: np.ndarray, path: Path, tile: int | None,
-                   overlap: int) -> None:
+def super_resolve_to_png(model: SR4IR, image: np.ndarray, path: Path,
+                         tile: int | None, overlap: int) -> None:
     """Restore an image into a PNG file, of which never more than a few rows are held.
 
+    Args:
+        model: In eval mode.
+        image: (height, width, 3), RGB, uint8.
+        path: File to write.
+        tile: Largest edge that is restored at once, in LR pixels; None: any.
+        overlap: LR pixels that a tile sees of its neighbours.
+
     Raises:
-        ValueError: The tile is too small.
+        ValueError: If the tile is too small for the overlap.
     """
     height, width = (side * model.degradation.scale for side in image.shape[:2])
     with whole_file(path) as unfinished, open(unfinished, 'wb') as file:

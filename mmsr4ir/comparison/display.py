@@ -27,7 +27,7 @@ class Display:
         self.console = console or Console()
         self.interval = interval
         self._live = Live(console=self.console, refresh_per_second=2)
-        self._told = {}
+        self._told: dict[int, tuple[str, float]] = {}
 
     def __enter__(self) -> 'Display':
         if self.console.is_terminal:
@@ -54,7 +54,7 @@ class Display:
 
 
 def position(work: Progress) -> str:
-    """Epoch, iteration and time left of a training; the reason of a failure."""
+    """Say where a training is and how long it takes, or why a part failed."""
     if work.reason:
         return f'({work.reason})'
     record = work.record()
@@ -70,7 +70,7 @@ def position(work: Progress) -> str:
 
 
 def table(works: Sequence[Progress]) -> Table:
-    """One row for each part."""
+    """Make a table with a row for each part."""
     table = Table(box=None)
     for name in ('method', 'seed', 'state', '', ''):
         table.add_column(name)

@@ -62,10 +62,12 @@ class Part:
 
     @property
     def title(self) -> str:
+        """The method and the seed, in words."""
         return f'{self.info.title} seed {self.seed}'
 
     @property
     def info(self) -> Method:
+        """What the method changes in a config."""
         return (METHODS | PREPARATIONS)[self.method]
 
     @property
@@ -75,10 +77,12 @@ class Part:
 
     @property
     def is_trained(self) -> bool:
+        """Whether the training has ended well."""
         return (self.folder / 'trained.json').exists()
 
     @property
     def is_tested(self) -> bool:
+        """Whether a test belongs to the training."""
         return self.method in METHODS
 
 
@@ -116,7 +120,7 @@ def plan_parts(cfg: Config, methods: Sequence[str], seeds: Sequence[int], out: P
             f'{sorted(unknown)}; there are {list(METHODS | PREPARATIONS)}')
     parts = []
     for seed in dict.fromkeys(seeds):  # two of one kind would share a folder
-        made = {}
+        made: dict[str, Part] = {}
 
         def add(method: str, seed: int = seed, made: dict = made) -> Part:
             if method not in made:

@@ -59,7 +59,7 @@ def stack_pictures(rows: dict[str, Path], panels: int) -> Iterator[tuple[str, by
     if not rows:
         return
     for path in sorted(next(iter(rows.values())).glob('*.png')):
-        stack = []
+        stack: list[np.ndarray] = []
         for title, folder in rows.items():
             picture = cv2.imread(str(folder / path.name))
             if picture is None:

@@ -50,7 +50,7 @@ class Progress:
     ended: threading.Event = field(default_factory=threading.Event)
 
     def record(self) -> dict:
-        """The training's record (:class:`~mmsr4ir.engine.RunRecordHook`), or {}."""
+        """Read what :class:`~mmsr4ir.engine.RunRecordHook` wrote; {} without a file."""
         return read_json(self.part.folder / 'train' / 'record.json')
 
 
@@ -116,8 +116,8 @@ class Team:
         self.images = images
         self.lock = lock
         self.metric = metric
-        self.processes = set()
-        self.slots = queue.SimpleQueue()
+        self.processes: set[subprocess.Popen] = set()
+        self.slots: queue.SimpleQueue[int] = queue.SimpleQueue()
         for slot in range(jobs):
             self.slots.put(slot)
         self.stopped = False
@@ -176,28 +176,29 @@ class Team:
             write_json(part.folder / 'tested.json', dict(
                 metrics=read_json(metrics), images=self.images, **record))
         if part.is_tested and self.metric:
-            self.check_metric(part)
+            self.check_metric(part, self.metric)
 
-    def check_metric(self, part: Part) -> None:
+    def check_metric(self, part: Part, metric: str) -> None:
         """Check that a test knows the metric, before all others have run.
 
         One that gives nothing of the metric's kind says nothing about it, as
         MMDetection's does where nothing is detected.
 
         Raises:
-            ComparisonError: If the test does not; all is stopped.
+            ComparisonError: If the test has metrics of this kind, and not this one;
+                all is stopped.
         """
         metrics = read_json(part.folder / 'tested.json')['metrics']
-        kind = self.metric.rpartition('/')[0]
+        kind = metric.rpartition('/')[0]
         there = [key for key in metrics if key not in ('time', 'data_time')]
         if kind:
             there = [key for key in there if key.rpartition('/')[0] == kind]
         elif all(key.startswith('sr/') for key in there):
             return
-        if there and self.metric not in there:
+        if there and metric not in there:
             self.stop()
             raise ComparisonError(
-                f'the test of {part.title} has no metric {self.metric!r}; there are '
+                f'the test of {part.title} has no metric {metric!r}; there are '
                 f'{sorted(there)}: choose one by --metric. Started again, the '
                 'benchmark goes on from here')
 
@@ -237,7 +238,7 @@ class Team:
 
 
 def slot_settings(slot: int, jobs: int) -> dict[str, str]:
-    """Environment that keeps parts that run at once out of each other's way.
+    """Make an environment that keeps parts which run at once apart.
 
     The CPU cores are shared out, unless ``OMP_NUM_THREADS`` says otherwise, and the
     GPUs are taken in turn.

@@ -57,7 +57,7 @@ def allowed_globals() -> list:
     """
     # NumPy moved its core in 2.0 and pickles name the place they were written with.
     is_numpy_1 = np.__version__.startswith('1.')
-    multiarray = (np.core if is_numpy_1 else np._core).multiarray
+    multiarray = getattr(np, 'core' if is_numpy_1 else '_core').multiarray
     reconstruct, scalar = multiarray._reconstruct, multiarray.scalar
     return [
         HistoryBuffer,
@@ -204,7 +204,7 @@ class _Predictions(pickle.Unpickler):
     """Reads tensors, arrays and plain containers, and nothing that could run code."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Only what is known; pickle calls it for each class or function."""
+        """Find what is known; pickle calls this for each class or function."""
         known = {
             ('collections', 'OrderedDict'): OrderedDict,
             ('torch', 'Size'): torch.Size,

@@ -71,8 +71,8 @@ def _sources(path: Path, package: str) -> dict[str, str]:
     """Return which module each name comes from that an ``__init__`` imports."""
     found = {}
     for node in ast.parse(path.read_bytes()).body:
-        if not (isinstance(node, ast.ImportFrom) and node.level == 1):
-            continue
+        if not (isinstance(node, ast.ImportFrom) and node.level == 1 and node.module):
+            continue  # submodules (`from . import x`) are found without it
         module = f'{package}.{node.module}'
         for alias in node.names:
             init = path.parent / node.module.replace('.', '/') / '__init__.py'
@@ -100,7 +100,9 @@ def registered_names() -> dict[str, dict[str, set[str]]]:
         dict: ``{registry: {name: modules}}``; a registry by its variable, as
         ``'MODELS'``.
     """
-    root = Path(find_spec(_ROOT).origin).parent
+    spec = find_spec(_ROOT)
+    assert spec and spec.origin  # a registry of mmagic asks
+    root = Path(spec.origin).parent
     names: dict[str, dict[str, set[str]]] = {}
     for path in root.rglob('*.py'):
         module = '.'.join([_ROOT, *path.relative_to(root).with_suffix('').parts])
@@ -152,11 +154,11 @@ class _Bool8Loader(SourceFileLoader):
         if hasattr(np, 'bool8'):
             super().exec_module(module)
             return
-        np.bool8 = np.bool_
+        vars(np)['bool8'] = np.bool_
         try:
             super().exec_module(module)
         finally:
-            del np.bool8
+            del vars(np)['bool8']
 
 
 _LOADERS = {

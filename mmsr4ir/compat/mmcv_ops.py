@@ -44,7 +44,7 @@ def install() -> None:
         sys.meta_path.append(_ExtFinder())
     # MMEngine 0.10 and mmcv 2.1 ask for it by a function that Python 3.14 lacks.
     if not hasattr(pkgutil, 'find_loader'):
-        pkgutil.find_loader = importlib.util.find_spec
+        vars(pkgutil)['find_loader'] = importlib.util.find_spec
 
 
 def backing() -> str:

@@ -19,9 +19,10 @@ class _Loader(SourceFileLoader):
 
     def exec_module(self, module: ModuleType) -> None:
         super().exec_module(module)
-        if module.WITH_MULTIMODAL:
+        names = vars(module)
+        if names['WITH_MULTIMODAL']:
             major = int(metadata.version('transformers').partition('.')[0])
-            module.WITH_MULTIMODAL = major < 5
+            names['WITH_MULTIMODAL'] = major < 5
 
 
 def _choose(spec: ModuleSpec) -> type[SourceFileLoader] | None:

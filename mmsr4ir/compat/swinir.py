@@ -10,6 +10,7 @@ Two things in mmagic 1.2 tie a traced SwinIR to the sample that it was traced wi
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -19,7 +20,7 @@ _MODULE = 'mmagic.models.editors.swinir.swinir_rstb'
 @contextmanager
 def any_size(network: nn.Module) -> Iterator[None]:
     """Let the SwinIR in a network leave batch and size open, for a while."""
-    module = sys.modules.get(_MODULE)
+    module: Any = sys.modules.get(_MODULE)  # None if no SwinIR was built
     blocks = [block for block in network.modules()
               if module and isinstance(block, module.SwinTransformerBlock)]
     if not blocks:

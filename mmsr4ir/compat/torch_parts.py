@@ -14,7 +14,7 @@ _Module = TypeVar('_Module', bound=nn.Module)
 
 
 def with_child(module: _Module, name: str, child: nn.Module) -> _Module:
-    """Copy a module, whose children stay the same objects but for one.
+    """Copy a module, whose children stay the same objects, except one.
 
     ``copy.copy`` shares the dict of children, so that ``setattr`` on the copy would
     change the original.

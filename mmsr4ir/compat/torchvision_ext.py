@@ -41,7 +41,17 @@ def missing_op(name: str) -> Callable:
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Greedy NMS: indices (K, ) of the kept ones of ``boxes`` (N, 4), best first."""
+    """Select boxes greedily (NMS).
+
+    Args:
+        boxes: (N, 4), left, top, right, bottom, in pixels.
+        scores: (N, ).
+        iou_threshold: A box that overlaps a better one by more is dropped.
+        offset: 1 where a box ends with the pixel at its right and bottom, else 0.
+
+    Returns:
+        Tensor: (K, ), the indices of the selected boxes, the best first.
+    """
     if offset:  # width = x2 - x1 + 1: the same as boxes that end one pixel later
         boxes = torch.cat([boxes[:, :2], boxes[:, 2:] + offset], 1)
     return _kernels.nms(*_at_least_single(boxes, scores), iou_threshold)
@@ -49,15 +59,26 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
 
 def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float,
             sigma: float, min_score: float, method: int, offset: int) -> Tensor:
-    """Soft-NMS: indices (K, ); the first K rows of ``dets`` get boxes and new scores.
+    """Lower the scores of overlapping boxes, and select boxes by them (Soft-NMS).
 
-    ``method``: 0 drops overlapping boxes, 1 lowers their score linearly, 2 by a
-    Gaussian.
+    Args:
+        boxes: (N, 4), left, top, right, bottom, in pixels.
+        scores: (N, ).
+        dets: (N, 5); its first K rows become the selected boxes and their new scores.
+        iou_threshold: From which overlap on ``method`` 0 and 1 change a score.
+        sigma: Of the Gaussian of ``method`` 2.
+        min_score: Boxes with a lower score are dropped.
+        method: 0 drops overlapping boxes, 1 lowers their score linearly, 2 by a
+            Gaussian.
+        offset: 1 where a box ends with the pixel at its right and bottom, else 0.
+
+    Returns:
+        Tensor: (K, ), the indices of the selected boxes, the best first.
     """
     left = torch.arange(len(boxes), device=boxes.device)
     scores = scores.clone()
     areas = (boxes[:, 2:] - boxes[:, :2] + offset).prod(1)
-    kept = []
+    kept: list[Tensor] = []
     while len(left):
         best = left[scores[left].argmax()]
         dets[len(kept)] = torch.cat([boxes[best], scores[best, None]])
@@ -78,7 +99,7 @@ def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float,
 
 
 def _at_least_single(*tensors: Tensor) -> list[Tensor]:
-    """Half precision as float32, in which torchvision has all its gradients."""
+    """Turn half precision into float32, in which torchvision has all gradients."""
     half = (torch.float16, torch.bfloat16)
     return [x.float() if x.dtype in half else x for x in tensors]
 
@@ -86,7 +107,14 @@ def _at_least_single(*tensors: Tensor) -> list[Tensor]:
 def roi_align_forward(input, rois, output, argmax_y, argmax_x, aligned_height,
                       aligned_width, spatial_scale, sampling_ratio, pool_mode,
                       aligned) -> None:
-    """RoIAlign with average pooling (``pool_mode`` 1)."""
+    """Compute RoIAlign with average pooling.
+
+    ``input`` is (N, C, H, W), ``rois`` (K, 5), image number, left, top, right and
+    bottom, ``output`` (K, C, aligned_height, aligned_width).
+
+    Raises:
+        MissingOpError: If ``pool_mode`` is not 1 (average).
+    """
     if pool_mode != 1:
         raise MissingOpError("roi_align with pool_mode='max'")
     output.copy_(_kernels.roi_align(
@@ -97,7 +125,7 @@ def roi_align_forward(input, rois, output, argmax_y, argmax_x, aligned_height,
 def roi_align_backward(grad_output, rois, argmax_y, argmax_x, grad_input,
                        aligned_height, aligned_width, spatial_scale, sampling_ratio,
                        pool_mode, aligned) -> None:
-    """Gradient of :func:`roi_align_forward`, added to ``grad_input``."""
+    """Add the gradient of :func:`roi_align_forward` to ``grad_input``."""
     grad_input.add_(_kernels._roi_align_backward(
         *_at_least_single(grad_output, rois), spatial_scale, aligned_height,
         aligned_width, *grad_input.shape, sampling_ratio, aligned))
@@ -105,7 +133,7 @@ def roi_align_backward(grad_output, rois, argmax_y, argmax_x, grad_input,
 
 def roi_pool_forward(input, rois, output, argmax, pooled_height, pooled_width,
                      spatial_scale) -> None:
-    """RoIPool by mmcv's rule: bins end at ``(x2 + 1) * scale`` and are not rounded.
+    """Compute RoIPool by mmcv's rule: bins end at ``(x2 + 1) * scale``, not rounded.
 
     torchvision's kernel rounds the box first and so gives other bins; the maximum is
     taken here instead, over rows and columns one after the other.
@@ -142,7 +170,7 @@ def _bins(start: float, end: float, count: int, limit: int) -> list[tuple[int, i
 
 def roi_pool_backward(grad_output, rois, argmax, grad_input, pooled_height,
                       pooled_width, spatial_scale) -> None:
-    """Gradient of :func:`roi_pool_forward`, added to ``grad_input``."""
+    """Add the gradient of :func:`roi_pool_forward` to ``grad_input``."""
     flat = grad_input.flatten(2)  # a view: mmcv gives contiguous zeros
     for roi, grad, index in zip(rois, grad_output, argmax, strict=True):
         index, grad = index.flatten(1).long(), grad.flatten(1)
@@ -157,7 +185,7 @@ def _conv_args(kW, kH, dW, dH, padW, padH, dilationW, dilationH, group,
 
 def deform_conv_forward(input, weight, offset, output, columns, ones, *, im2col_step,
                         **shape) -> None:
-    """Deformable convolution v1."""
+    """Compute a deformable convolution, version 1."""
     output.copy_(_kernels.deform_conv2d(
         input, weight, offset, *_no_mask(input, weight), *_conv_args(**shape), False))
 
@@ -173,7 +201,11 @@ def _moved_out(offset: Tensor, kernel: Sequence[int], stride: Sequence[int],
 
     Args:
         offset: (N, group * kernel height * kernel width * 2, H, W), y before x.
-        kernel: Height and width, as the next three.
+        kernel: (height, width) of the kernel, in pixels.
+        stride: (y, x), in pixels.
+        padding: (y, x), in pixels.
+        dilation: (y, x), in pixels.
+        group: Number of groups of offsets.
     """
     taps = torch.meshgrid(*(
         torch.arange(length, device=offset.device) * step
@@ -193,7 +225,7 @@ def _no_mask(input: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def deform_conv_backward_input(input, offset, grad_output, grad_input, grad_offset,
                                weight, columns, *, im2col_step, **shape) -> None:
-    """Gradients of the input and the offset of v1."""
+    """Compute the gradients of the input and the offset of version 1."""
     offset = _moved_out(
         offset, (shape['kH'], shape['kW']), (shape['dH'], shape['dW']),
         (shape['padH'], shape['padW']), (shape['dilationH'], shape['dilationW']),
@@ -208,7 +240,7 @@ def deform_conv_backward_input(input, offset, grad_output, grad_input, grad_offs
 
 def deform_conv_backward_parameters(input, offset, grad_output, grad_weight, columns,
                                     ones, *, scale, im2col_step, **shape) -> None:
-    """Gradient of the weight of v1, times ``scale``, added to ``grad_weight``."""
+    """Add the gradient of the weight of version 1 to ``grad_weight``, by ``scale``."""
     # The weight's values do not enter its own gradient.
     weight = torch.zeros_like(grad_weight)
     grads = _kernels._deform_conv2d_backward(
@@ -226,7 +258,7 @@ def _modulated_args(kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilati
 
 def modulated_deform_conv_forward(input, weight, bias, ones, offset, mask, output,
                                   columns, *, with_bias, **shape) -> None:
-    """Deformable convolution v2, with a mask."""
+    """Compute a deformable convolution, version 2, with a mask."""
     bias = bias if with_bias else input.new_zeros(len(weight))
     output.copy_(_kernels.deform_conv2d(
         input, weight, offset, mask, bias, *_modulated_args(**shape), True))
@@ -235,10 +267,12 @@ def modulated_deform_conv_forward(input, weight, bias, ones, offset, mask, outpu
 def modulated_deform_conv_backward(
         input, weight, bias, ones, offset, mask, columns, grad_input, grad_weight,
         grad_bias, grad_offset, grad_mask, grad_output, *, with_bias, **shape) -> None:
-    """Compute all gradients of v2."""
-    offset = _moved_out(offset, *(
+    """Compute all gradients of version 2."""
+    kernel, stride, pad, dilation = (
         (shape[f'{name}_h'], shape[f'{name}_w'])
-        for name in ('kernel', 'stride', 'pad', 'dilation')), shape['deformable_group'])
+        for name in ('kernel', 'stride', 'pad', 'dilation'))
+    offset = _moved_out(
+        offset, kernel, stride, pad, dilation, shape['deformable_group'])
     no_bias = input.new_zeros(len(weight))
     grads = _kernels._deform_conv2d_backward(
         *_at_least_single(grad_output, input, weight, offset, mask,
@@ -260,13 +294,13 @@ def _focal_terms(input: Tensor, target: Tensor, weight: Tensor, gamma: float,
 
 
 def sigmoid_focal_loss_forward(input, target, weight, output, gamma, alpha) -> None:
-    """Focal loss of ``input`` (N, C) for class indices ``target`` (N, )."""
+    """Compute the focal loss of ``input`` (N, C) for class numbers ``target`` (N, )."""
     output.copy_(_focal_terms(input, target, weight, gamma, alpha))
 
 
 def sigmoid_focal_loss_backward(input, target, weight, grad_input, gamma, alpha
                                 ) -> None:
-    """Derivative of each term by its own input."""
+    """Compute the derivative of each term by its own input."""
     with torch.enable_grad():
         leaf = input.detach().requires_grad_()
         total = _focal_terms(leaf, target, weight, gamma, alpha).sum()
@@ -281,7 +315,14 @@ def _attention(value, shapes, locations, weights) -> Tensor:
 def ms_deform_attn_forward(value, value_spatial_shapes, value_level_start_index,
                            sampling_locations, attention_weights, im2col_step
                            ) -> Tensor:
-    """Multi-scale deformable attention through mmcv's own PyTorch path."""
+    """Compute multi-scale deformable attention through mmcv's own PyTorch path.
+
+    ``value`` is (N, positions, heads, C), ``sampling_locations`` (N, queries, heads,
+    levels, points, 2) in [0, 1].
+
+    Returns:
+        Tensor: (N, queries, heads * C).
+    """
     return _attention(
         value, value_spatial_shapes, sampling_locations, attention_weights)
 
@@ -290,7 +331,7 @@ def ms_deform_attn_backward(value, value_spatial_shapes, value_level_start_index
                             sampling_locations, attention_weights, grad_output,
                             grad_value, grad_sampling_loc, grad_attn_weight,
                             im2col_step) -> None:
-    """Gradients of the values, the sampling locations and the attention weights."""
+    """Compute the gradients of values, sampling locations and attention weights."""
     with torch.enable_grad():
         leaves = [
             x.detach().requires_grad_()

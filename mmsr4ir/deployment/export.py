@@ -11,17 +11,21 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.nn import functional as F
 
 from mmsr4ir.compat.swinir import any_size
+from mmsr4ir.models.image_space import image_size
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.utils.errors import SR4IRError
 
 PARTS = ('sr', 'pipeline', 'dense')
 INPUT = 'lr'
 _PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
+#: From the task network and its normalised input (N, 3, H, W) to outputs by name.
+TaskFunction = Callable[[BaseModel, Tensor], dict[str, Tensor]]
 
 
 class ExportError(SR4IRError, ValueError):
@@ -33,7 +37,7 @@ class ExportPart(nn.Module):
 
     Args:
         model: The model, in eval mode.
-        part: ``'sr'`` gives the SR image ``sr`` (N, 3, H, W), RGB, [0, 1] but for
+        part: ``'sr'`` gives the SR image ``sr`` (N, 3, H, W), RGB, [0, 1] except for
             overshoots. ``'pipeline'`` gives ``logits``: (N, classes) of a classifier,
             (N, classes, H, W) of a segmentor (without softmax; in the size that
             ``model.task_resize`` gives it, if there is one). ``'dense'`` gives
@@ -42,7 +46,7 @@ class ExportPart(nn.Module):
             its dense head in the order of that head's ``forward``.
 
     Raises:
-        ExportError: The task network has no such part.
+        ExportError: If the task network has no such part.
     """
 
     def __init__(self, model: SR4IR, part: str) -> None:
@@ -77,7 +81,14 @@ class ExportPart(nn.Module):
         return outputs
 
     def super_resolve(self, lr: Tensor) -> Tensor:
-        """As :meth:`SR4IR.super_resolve`, without a branch on the size."""
+        """Run S as :meth:`SR4IR.super_resolve` does, without a branch on the size.
+
+        Args:
+            lr: (N, 3, h, w), RGB, [0, 1].
+
+        Returns:
+            Tensor: (N, 3, h * scale, w * scale), RGB, [0, 1] except for overshoots.
+        """
         if self.window == 1:
             return self.sr(lr * self.sr_range) / self.sr_range
         height, width = lr.shape[-2:]
@@ -105,18 +116,25 @@ def whole_windows(images: Tensor, window: int) -> Tensor:
 
 
 def crop(images: Tensor, height: int, width: int) -> Tensor:
-    """The first rows and columns. A slice would tie the graph to "some are cut off"."""
+    """Cut (N, C, H, W) to its first rows and columns, in pixels.
+
+    A slice would tie the graph to "some are cut off".
+    """
     for dim, length in ((2, height), (3, width)):
         images = images.index_select(
             dim, torch.arange(length, device=images.device))
     return images
 
 
-def test_padding(task: nn.Module) -> tuple[int, float]:
-    """What T's preprocessor pads an image's size to a multiple of in tests, and with.
+def test_padding(task: BaseModel) -> tuple[int, float]:
+    """Return how T's preprocessor pads images in tests.
+
+    Returns:
+        tuple: What height and width become a multiple of, in pixels, and the value that
+        the normalised image is padded with.
 
     Raises:
-        ExportError: It pads to a fixed size.
+        ExportError: If the preprocessor pads to a fixed size.
     """
     preprocessor = task.data_preprocessor
     if hasattr(preprocessor, 'pad_size_divisor'):
@@ -129,12 +147,15 @@ def test_padding(task: nn.Module) -> tuple[int, float]:
     return test_cfg.get('size_divisor') or 1, getattr(preprocessor, 'pad_val', 0)
 
 
-def task_outputs(task: nn.Module, part: str
-                 ) -> Callable[[nn.Module, Tensor], dict[str, Tensor]]:
-    """The function from T and its input to the outputs of a part.
+def task_outputs(task: BaseModel, part: str) -> TaskFunction:
+    """Return the function from T and its input to the outputs of a part.
+
+    Args:
+        task: The task network.
+        part: ``'pipeline'`` or ``'dense'``, see :class:`ExportPart`.
 
     Raises:
-        ExportError: T has no such part.
+        ExportError: If the task network has no such part.
     """
     name = type(task).__name__
     library = getattr(task, 'library', None)  # of torchvision's networks
@@ -167,11 +188,11 @@ def task_outputs(task: nn.Module, part: str
                       'knows; --part sr exports the SR network')
 
 
-def dense_outputs(task: nn.Module) -> Callable[[nn.Module, Tensor], dict[str, Tensor]]:
-    """The same for a detector's part before boxes are selected.
+def dense_outputs(task: BaseModel) -> TaskFunction:
+    """Return the function to what a detector computes before it selects boxes.
 
     Raises:
-        ExportError: It has no head that needs nothing but features.
+        ExportError: If the detector has no head that needs nothing but features.
     """
     from mmdet.models import SingleStageDetector, TwoStageDetector
     if isinstance(task, TwoStageDetector) and task.with_rpn:
@@ -183,7 +204,7 @@ def dense_outputs(task: nn.Module) -> Callable[[nn.Module, Tensor], dict[str, Te
             f'{type(task).__name__} has no RPN or dense head that needs nothing but '
             'features; --part sr exports the SR network')
 
-    def outputs(task: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
+    def outputs(task: BaseModel, inputs: Tensor) -> dict[str, Tensor]:
         features = tuple(task.extract_feat(inputs))
         named = {f'feature_{i}': feature for i, feature in enumerate(features)}
         for kind, levels in enumerate(head(features)):
@@ -193,14 +214,14 @@ def dense_outputs(task: nn.Module) -> Callable[[nn.Module, Tensor], dict[str, Te
     return outputs
 
 
-def classifier_logits(task: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
-    """Of a classifier of mmpretrain: (N, classes)."""
+def classifier_logits(task: BaseModel, inputs: Tensor) -> dict[str, Tensor]:
+    """Run a classifier of mmpretrain: (N, 3, H, W), normalised, to (N, classes)."""
     return dict(logits=task(inputs, mode='tensor'))
 
 
-def segmentor_logits(task: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
-    """Of a segmentor of mmseg on whole images: (N, classes, H, W)."""
-    size = tuple(inputs.shape[-2:])
+def segmentor_logits(task: BaseModel, inputs: Tensor) -> dict[str, Tensor]:
+    """Run a segmentor of mmseg: (N, 3, H, W), normalised, to (N, classes, H, W)."""
+    size = image_size(inputs)
     metainfo = dict(img_shape=size, pad_shape=size, ori_shape=size)
     # One for all, since len(inputs) would fix the batch.
     return dict(logits=task.encode_decode(inputs, [metainfo]))
@@ -216,7 +237,7 @@ def trace(part: ExportPart, shape: tuple[int, int], static: bool = False
         static: Only for one image of this size; else for every batch and size.
 
     Raises:
-        ExportError: The networks cannot be traced so.
+        ExportError: If the networks cannot be traced, for every size or for this one.
     """
     if not static and part.outputs is not None and part.resize is not None and (
             not part.resize.any_size()):
@@ -245,13 +266,13 @@ def trace(part: ExportPart, shape: tuple[int, int], static: bool = False
 
 @torch.no_grad()
 def check_other_sizes(program: ExportedProgram, shape: tuple[int, int]) -> None:
-    """See that a graph holds for another batch and size than it was traced with.
+    """Check that a graph holds for another batch and size than it was traced with.
 
     A network that asks for its input's size (is it the one of the training? one pixel?)
     is traced along one branch. The graph remembers which; an ONNX file does not.
 
     Raises:
-        ExportError: It does not hold.
+        ExportError: If the graph refuses the other batch or size.
     """
     try:
         program.module()(torch.rand(3, 3, *shape))
@@ -263,15 +284,15 @@ def check_other_sizes(program: ExportedProgram, shape: tuple[int, int]) -> None:
 
 @torch.no_grad()
 def output_names(part: ExportPart, shape: tuple[int, int]) -> list[str]:
-    """The names of the outputs, in their order."""
+    """Return the names of the outputs, in their order."""
     return list(part(torch.rand(1, 3, *shape)))
 
 
 def check_packages() -> None:
-    """See that what ONNX needs is installed.
+    """Check that what ONNX needs is installed.
 
     Raises:
-        ExportError: It is not.
+        ExportError: If a package that ONNX files need is not installed.
     """
     missing = [name for name in _PACKAGES if find_spec(name) is None]
     if missing:
@@ -291,11 +312,12 @@ def save_onnx(program: ExportedProgram, names: list[str], metadata: dict[str, st
         opset: Version of ONNX's operators; torch's choice by default.
 
     Raises:
-        ExportError: The graph has no form in that version.
+        ExportError: If torch cannot write the graph in that version.
     """
     onnx_program = torch.onnx.export(
         program, (), opset_version=opset, input_names=[INPUT], output_names=names,
         dynamic_shapes=({0: 'batch', 2: 'height', 3: 'width'}, ), verbose=False)
+    assert onnx_program is not None  # of the exporter without torch.export alone
     written = onnx_program.model.opset_imports['']
     if opset not in (None, written):  # torch only logs it
         raise ExportError(f'--opset {opset}: torch has no such form of the graph; it '
@@ -305,7 +327,10 @@ def save_onnx(program: ExportedProgram, names: list[str], metadata: dict[str, st
 
 
 def load_onnx(path: Path) -> Callable[[Tensor], dict[str, Tensor]]:
-    """An ONNX file as a function from an LR image to the outputs, on the CPU."""
+    """Load an ONNX file as a function from LR images to the outputs, on the CPU.
+
+    The images are (N, 3, h, w), RGB, [0, 1].
+    """
     from onnxruntime import InferenceSession
     session = InferenceSession(path, providers=['CPUExecutionProvider'])
     names = [output.name for output in session.get_outputs()]
@@ -324,14 +349,14 @@ def save_program(program: ExportedProgram, metadata: dict[str, str], path: Path
 
 
 def load_program(path: Path) -> Callable[[Tensor], dict[str, Tensor]]:
-    """A file of ``torch.export`` as a function."""
+    """Load a file of ``torch.export`` as a function, see :func:`load_onnx`."""
     return torch.export.load(path).module()
 
 
 @torch.no_grad()
 def difference(part: ExportPart, exported: Callable[[Tensor], dict[str, Tensor]],
                shape: tuple[int, int, int]) -> float:
-    """The largest difference between an exported graph and PyTorch on noise.
+    """Measure the largest difference between an exported graph and PyTorch on noise.
 
     Args:
         part: What was exported.
@@ -343,8 +368,8 @@ def difference(part: ExportPart, exported: Callable[[Tensor], dict[str, Tensor]]
         outputs are not finite.
 
     Raises:
-        ExportError: The graph has other outputs, or of other shapes, or it refuses the
-            image (one of ``torch.export`` whose conditions exclude it).
+        ExportError: If the graph has other outputs, or outputs of other shapes, or
+            refuses the image (one of ``torch.export`` whose conditions exclude it).
     """
     batch, height, width = shape
     lr = torch.rand(batch, 3, height, width)

@@ -4,11 +4,12 @@ Their code (https://github.com/JaehaKim97/SR4IR) saves the two networks apart: t
 network by the names of the original EDSR or SwinIR, the task network by those of
 torchvision.
 """
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.model import BaseModule
 from torch import Tensor
 
 from mmsr4ir.datasets.checks.sets import dataset_class, datasets_of
@@ -135,7 +136,8 @@ def convert_sr(model: SR4IR, state_dict: dict[str, Tensor]) -> dict[str, Tensor]
         ConvertError: If they are of another network, or if the config gives S the
             images in another range.
     """
-    sr, kind = model.sr, type(model.sr).__name__
+    sr: BaseModule = model.sr  # of mmagic, see check_networks
+    kind = type(sr).__name__
     if kind == 'EDSRNet':
         check_edsr(model, *take_mean(state_dict))
         return rename(state_dict, sr.state_dict(),
@@ -159,7 +161,8 @@ def check_edsr(model: SR4IR, mean: list[float], end: int) -> None:
         ConvertError: If the config's network subtracts another mean, has images in
             another range, or multiplies its residual blocks.
     """
-    own, std = model.sr.mean.flatten(), model.sr.std.flatten()
+    sr: BaseModule = model.sr  # mmagic.EDSRNet
+    own, std = sr.mean.flatten(), sr.std.flatten()
     # A mean in [0, 1] with rgb_std=[1 / 255] * 3 does the same. Means have four digits.
     same_mean = torch.allclose(own / std, torch.tensor(mean), atol=1e-4)
     same_range = torch.allclose(model.sr_range / std, torch.tensor(float(end)))
@@ -169,7 +172,7 @@ def check_edsr(model: SR4IR, mean: list[float], end: int) -> None:
             f'rgb_mean={_rounded(own)} (rgb_std={_rounded(std)}) from images in [0, '
             f'{model.sr_range:g}]: set model.sr_range={end}, model.sr.rgb_mean={mean} '
             'and no rgb_std')
-    scales = {block.res_scale for block in model.sr.body}
+    scales = {block.res_scale for block in sr.body}
     if scales - {1}:
         raise ConvertError(f'model.sr.res_scale={max(scales):g}, and the authors\' '
                            'EDSR has none: set it to 1')
@@ -195,7 +198,7 @@ def convert_task(model: SR4IR, state_dict: dict[str, Tensor]) -> dict[str, Tenso
     return rename(state_dict, own, str, f'model.task ({type(model.task).__name__})')
 
 
-def tested_dataset(cfg: Config) -> dict:
+def tested_dataset(cfg: Config) -> Mapping:
     """Return the config of the data set that is tested on, or the first of several."""
     datasets = datasets_of((cfg.get('test_dataloader') or {}).get('dataset'))
     return next((one for one, is_leaf in datasets if is_leaf), {})
@@ -213,7 +216,8 @@ def number_classes(state_dict: dict[str, Tensor], classes: Sequence[str]) -> Non
     """Move a classifier's classes from the order of their names to that of a data set.
 
     Args:
-        state_dict: The tensors of T, which are changed; the last are of its last layer.
+        state_dict: The tensors of T, which are changed; the last two, (classes, C) and
+            (classes, ), are of its last layer.
         classes: Their names, as the data set numbers them.
     """
     in_order = sorted(classes)

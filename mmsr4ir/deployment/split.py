@@ -94,6 +94,7 @@ def split(source: Path, sr: Path | None = None, task: Path | None = None,
         save_checkpoint(dict(meta=meta | cfg, state_dict=task_weights), task)
         report.append(f'{task}: {len(task_weights)} tensors of the task network')
     if task_config:
+        assert text is not None  # else an error above
         write_whole(task_config, text)
         report.append(f'{task_config}: config of the task network')
     return report

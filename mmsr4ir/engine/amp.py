@@ -2,6 +2,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from mmengine.device import get_device
@@ -20,7 +21,7 @@ class AmpOptimWrapper(_AmpOptimWrapper):
 
     On a CPU no loss is scaled in bfloat16, which has the range of float32. float16 has
     its scaler there too, but most CPUs compute in it many times slower than in float32,
-    and torch rounds other operations than on a GPU: it is for trying out a training.
+    and torch rounds other operations than on a GPU: use it to try out a training.
 
     Args:
         dtype: ``'bfloat16'`` or ``'float16'``.
@@ -28,8 +29,8 @@ class AmpOptimWrapper(_AmpOptimWrapper):
         kwargs: Those of MMEngine's ``OptimWrapper``.
 
     Raises:
-        ConfigError: If ``dtype`` is another one.
-        TypeError: If ``loss_scale`` is of another type.
+        ConfigError: If ``dtype`` is neither ``'bfloat16'`` nor ``'float16'``.
+        TypeError: If ``loss_scale`` is neither ``'dynamic'`` nor a number or a dict.
     """
 
     def __init__(self, dtype: str = 'bfloat16',
@@ -45,7 +46,7 @@ class AmpOptimWrapper(_AmpOptimWrapper):
         if not self.on_cpu:
             super().__init__(loss_scale=loss_scale, dtype=dtype, **kwargs)
             return
-        options = dict(enabled=True)
+        options: dict[str, Any] = dict(enabled=True)
         fixed_scale = None
         if isinstance(loss_scale, float):
             fixed_scale = options['init_scale'] = loss_scale

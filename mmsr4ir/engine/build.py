@@ -60,7 +60,8 @@ def build_model(cfg: Config, checkpoint: str | None = None) -> SR4IR:
     return model.eval()
 
 
-def find_run(model: Path, weights: str | Path | None) -> tuple[Config, Path | None]:
+def find_run(model: Path, weights: str | Path | None
+             ) -> tuple[Config, str | Path | None]:
     """Read a config and find its checkpoint.
 
     Args:
@@ -80,7 +81,7 @@ def find_run(model: Path, weights: str | Path | None) -> tuple[Config, Path | No
         raise ConfigError(
             f'{model} is neither a config nor a work directory with one (*.py)')
     if weights is None:
-        named = last_checkpoint(model) or None
+        named: str | Path | None = last_checkpoint(model) or None
         # A work directory that was moved or copied: the file lies beside.
         if named:
             beside = model / Path(named).name

@@ -24,7 +24,7 @@ from mmengine.dist import (
     get_world_size,
 )
 from mmengine.logging import print_log
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
 from mmsr4ir.compat.mmengine_parts import differs_by_rank
@@ -89,14 +89,14 @@ class ExactLoader(DataLoader):
         # None beside a batch sampler; PreciseBNHook of mmpretrain asks for it.
         vars(self)['batch_size'] = getattr(plain.batch_sampler, 'batch_size', None)
 
-    def __iter__(self) -> Iterator:
+    def __iter__(self) -> Iterator:  # type: ignore[override]  # torch's own iterator
         # A generator: workers start with the first batch that is asked for, when it is
         # known where to begin, not when MMEngine's loop is built.
         yield from super().__iter__()
 
 
-class _Exact:
-    """What both loops share. It stands before MMEngine's class.
+class _Exact(BaseLoop):
+    """What both loops share, a base beside MMEngine's class and before it.
 
     Args:
         max_unreadable: So many unreadable images are replaced by others, in each
@@ -112,18 +112,18 @@ class _Exact:
 
     def __init__(self, runner: Runner, dataloader: DataLoader | dict,
                  max_unreadable: int = 0, **kwargs) -> None:
-        if isinstance(dataloader, dict):
-            dataloader = runner.build_dataloader(
-                dataloader, seed=runner.seed,
-                diff_rank_seed=differs_by_rank(runner))
-        check_shares(dataloader)
-        if not len(dataloader):
+        plain: DataLoader = runner.build_dataloader(
+            dataloader, seed=runner.seed, diff_rank_seed=differs_by_rank(runner)
+        ) if isinstance(dataloader, dict) else dataloader
+        check_shares(plain)
+        if not len(plain):
+            images = len(plain.dataset)  # type: ignore[arg-type]  # torch: no length
             raise ConfigError(
-                f'an epoch has no batch: the {len(dataloader.dataset)} images make no '
+                f'an epoch has no batch: the {images} images make no '
                 f'whole one for each of {get_world_size()} processes, and drop_last '
                 'leaves the rest out. Lower train_dataloader.batch_size')
         super().__init__(
-            runner, ExactLoader(dataloader, self.endless, max_unreadable), **kwargs)
+            runner, ExactLoader(plain, self.endless, max_unreadable), **kwargs)
 
     def start(self) -> None:
         """Take up the seed of the run, and a validation that the cut left out.
@@ -209,7 +209,8 @@ def check_shares(dataloader: DataLoader) -> None:
     Raises:
         ConfigError: If the processes get different numbers of images.
     """
-    shares = all_gather_object(len(dataloader.batch_sampler.sampler))
+    batches: Any = dataloader.batch_sampler  # torch's own class, or one of mmdet
+    shares = all_gather_object(len(batches.sampler))
     if len(set(shares)) > 1:
         raise ConfigError(
             f'the {len(shares)} processes would train on different numbers of images '

@@ -14,6 +14,7 @@ from mmengine.runner import LogProcessor, Runner
 from mmsr4ir.compat.mmengine_parts import is_training
 from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.models.recipes import Phase, active_phases
+from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.registry import LOG_PROCESSORS
 
 _TIMES = ('time', 'data_time')
@@ -55,7 +56,7 @@ class PhaseLogProcessor(LogProcessor):
 
     def get_log_after_iter(self, runner: Runner, batch_idx: int, mode: str
                            ) -> tuple[dict, str]:
-        """As MMEngine's; the line is another one."""
+        """Collect values as MMEngine does; write a line of our own."""
         self._shorten_history(runner, mode)
         tag, _ = super().get_log_after_iter(runner, batch_idx, mode)
         values = {key.removeprefix(f'{mode}/'): value for key, value in tag.items()}
@@ -74,7 +75,7 @@ class PhaseLogProcessor(LogProcessor):
 
     def get_log_after_epoch(self, runner: Runner, batch_idx: int, mode: str,
                             with_non_scalar: bool = False) -> tuple[dict, str]:
-        """As MMEngine's; the line is another one: the task's metrics come first."""
+        """Collect values as MMEngine does; put the task's metrics first in the line."""
         self._shorten_history(runner, mode)
         tag, _ = super().get_log_after_epoch(runner, batch_idx, mode, with_non_scalar)
         values = {key.removeprefix(f'{mode}/'): value
@@ -91,7 +92,7 @@ class PhaseLogProcessor(LogProcessor):
 
     def _collect_scalars(self, custom_cfg: list[dict], runner: Runner, mode: str,
                          reserve_prefix: bool = False) -> dict:
-        """As MMEngine's; of a training the mean over the processes.
+        """Collect scalars as MMEngine does; of a training, their mean over processes.
 
         What only some of them log, as a hook may on the first one, stays as it is: a
         mean would wait for the others for ever.
@@ -124,7 +125,7 @@ class PhaseLogProcessor(LogProcessor):
                 history.max_length = longest
 
     def _head(self, runner: Runner, mode: str) -> str:
-        """What the line is about, and in a training when."""
+        """Say what the line is about, and in a training when."""
         if mode == 'test':
             return 'Test'
         if mode == 'val' and not is_training(runner):
@@ -134,8 +135,8 @@ class PhaseLogProcessor(LogProcessor):
         return at.capitalize() if mode == 'train' else f'Val {at}'
 
     def _training(self, runner: Runner, values: Mapping[str, float]) -> list[str]:
-        """Learning rates, stage, losses and whatever else there is."""
-        model = unwrap(runner.model)
+        """List learning rates, stage, losses and whatever else is logged."""
+        model: SR4IR = unwrap(runner.model)
         rates = [key for key in values if key.endswith('.lr')]
         parts = ['learning rate ' + ', '.join(
             f'{key.removesuffix(".lr")} {values[key]:.2e}' for key in rates)
@@ -172,21 +173,22 @@ class PhaseLogProcessor(LogProcessor):
 
 
 def number(value: object, digits: int = 4) -> str:
-    """A number with so many significant digits; anything else as it is."""
+    """Write a number with so many significant digits; anything else as it is."""
     if not isinstance(value, float):
         return str(value)
     return f'{value:#.{digits}g}'.rstrip('.')
 
 
 def count(done: int, of: int) -> str:
-    """As in ``' 20/300'``: as wide as it will be at the end."""
+    """Write how much is done, as ``' 20/300'``: as wide as it will be at the end."""
     return f'{done:{len(str(of))}}/{of}'
 
 
 def stage_text(recipe: Sequence[Phase], stage: str) -> str:
-    """The stage and whether the TDP loss is on, of a recipe that has any such thing."""
+    """Name the stage, and say whether the TDP loss is on; empty without either."""
     parts = []
-    limits = {part.during for phase in recipe for part in (phase, *phase.losses)}
+    limits = {phase.during for phase in recipe}
+    limits |= {term.during for phase in recipe for term in phase.losses}
     if limits != {'all'}:
         parts.append(stage)
     if any(term.name == 'tdp' for phase in recipe for term in phase.losses):

@@ -4,6 +4,7 @@ from mmengine.runner import TestLoop
 
 from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.models.prediction.lr_input import LRInput
+from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.registry import LOOPS
 from mmsr4ir.utils.errors import ConfigError
 
@@ -41,7 +42,7 @@ class LRTestLoop(TestLoop):
 
     def run(self) -> dict[str, float]:
         """Test; the model then takes HR images again."""
-        model = unwrap(self.runner.model)
+        model: SR4IR = unwrap(self.runner.model)
         model.lr_input = self.lr_input
         try:
             return super().run()
@@ -50,10 +51,10 @@ class LRTestLoop(TestLoop):
 
 
 def check_pipeline(pipeline: Compose | None) -> None:
-    """See that LR images reach the model in their own size.
+    """Check that LR images reach the model in their own size.
 
     Raises:
-        ConfigError: If a transform resizes or crops.
+        ConfigError: If a transform of the pipeline resizes or crops.
     """
     changing = [
         type(transform).__name__ for transform in getattr(pipeline, 'transforms', ())

@@ -6,6 +6,7 @@ from torch import nn
 
 from mmsr4ir.compat.mmengine_parts import set_inner_count
 from mmsr4ir.models.distributed import unwrap
+from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmsr4ir.utils.errors import ConfigError
 
@@ -106,8 +107,8 @@ class PerNetworkOptimWrapperConstructor:
 
     def __call__(self, model: nn.Module) -> AccumulatingOptimWrappers:
         """Build the optimizers of a model, wrapped for distribution or not."""
-        model = unwrap(model)
-        children = dict(model.named_children())
+        bare: SR4IR = unwrap(model)
+        children = dict(bare.named_children())
         missing = set(self.cfg) - set(children)
         if missing:
             raise ConfigError(
@@ -115,7 +116,7 @@ class PerNetworkOptimWrapperConstructor:
                 f"{[name for name in ('sr', 'task') if name in children]}: settings "
                 'are those of one network (optim_wrapper.task.optimizer.lr); a config '
                 'whose base has another optim_wrapper needs _delete_=True in it')
-        updated = {name for phase in model.recipe for name in phase.update}
+        updated = {name for phase in bare.recipe for name in phase.update}
         wrappers = AccumulatingOptimWrappers(**{
             name: build_optim_wrapper(unwrap(children[name]), cfg)
             for name, cfg in self.cfg.items() if name in updated

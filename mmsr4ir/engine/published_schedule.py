@@ -47,11 +47,12 @@ class RampCosineRestartLR(LRSchedulerMixin, _ParamScheduler):
                          by_epoch=by_epoch, verbose=verbose)
 
     @classmethod
-    def build_iter_from_epoch(cls, *args, periods: Sequence[int], epoch_length: int,
-                              ramp: int = 0, end: int = INF, by_epoch: bool = True,
-                              **options) -> 'RampCosineRestartLR':
+    def build_iter_from_epoch(cls, optimizer: Any, *, periods: Sequence[int],
+                              epoch_length: int, ramp: int = 0, end: int = INF,
+                              by_epoch: bool = True, **options
+                              ) -> 'RampCosineRestartLR':
         """Build it from lengths in epochs."""
-        return cls(*args, periods=[epoch_length * period for period in periods],
+        return cls(optimizer, periods=[epoch_length * period for period in periods],
                    ramp=epoch_length * ramp, end=min(epoch_length * end, INF),
                    by_epoch=False, **options)
 

@@ -66,8 +66,7 @@ def last_folder(work_dir: Path) -> Path:
 
 
 def _is_before(name: str, other: str) -> bool:
-    """Return whether a checkpoint is of an earlier epoch, or iteration, than another.
-    """
+    """Return whether a checkpoint is of an earlier epoch or iteration than another."""
     one, two = (re.fullmatch(r'(epoch|iter)_(\d+)\.pth', text)
                 for text in (name, other))
     return bool(one and two and one[1] == two[1] and int(one[2]) < int(two[2]))

@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
@@ -29,7 +29,7 @@ class SR4IRRunner(Runner):
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> Runner:
-        """Build it from a whole config; see :func:`move_resize`."""
+        """Build a Runner from a whole config; see :func:`move_resize`."""
         return super().from_cfg(move_resize(cfg))
 
     @staticmethod
@@ -63,7 +63,7 @@ def move_resize(cfg: Config) -> Config:
     Returns:
         Config: The same.
     """
-    model = cfg.get('model') or {}
+    model: ConfigDict = cfg.get('model') or ConfigDict()
     while 'module' in model:  # of test-time augmentation
         model = model.module
     if model.get('task_resize') != 'pipeline':
@@ -120,9 +120,8 @@ def _batch_augments(cfg: Mapping, model: Mapping) -> list[str]:
             for one in _as_dicts(place.get(key))]
 
 
-def _as_dicts(value: object) -> list[dict]:
-    """Read what a config gives as a dict, a list of dicts, or a dict with such a list.
-    """
+def _as_dicts(value: object) -> list[Mapping]:
+    """List the dicts of a config's entry: one, a list, or a dict with such a list."""
     if isinstance(value, Mapping) and 'augments' in value:
         value = value['augments']
     return [one for one in as_list(value) if isinstance(one, Mapping)]
@@ -216,12 +215,15 @@ def return_resize(cfg: Mapping) -> dict:
 
     Args:
         cfg: The whole config, read as data; it is left as it is.
+
+    Returns:
+        dict: The whole config, with the resize in its pipelines again.
     """
-    cfg = copy.deepcopy(dict(cfg))
-    rule = cfg['model'].get('task_resize') or []
+    returned = copy.deepcopy(dict(cfg))
+    rule = returned['model'].get('task_resize') or []
     rule = as_list(rule.get('test') if isinstance(
         rule, Mapping) and 'type' not in rule else rule)
-    for dataset, *_ in _pipelines(cfg, ('val', 'test')):
+    for dataset, *_ in _pipelines(returned, ('val', 'test')):
         pipeline, own = dataset['pipeline'], rule
         if type_name(pipeline[-1]) == 'PackTaskSize':
             *pipeline, note, pack = pipeline
@@ -230,10 +232,10 @@ def return_resize(cfg: Mapping) -> dict:
         place = max((i + 1 for i, one in enumerate(pipeline)
                      if type_name(one).startswith('LoadImage')), default=0)
         dataset['pipeline'] = [*pipeline[:place], *own, *pipeline[place:]]
-    for transform in cfg.get('tta_pipeline') or ():
+    for transform in returned.get('tta_pipeline') or ():
         if type_name(transform) == 'TestTimeAug':
             transform['transforms'] = _given_back(transform['transforms'])
-    return cfg
+    return returned
 
 
 def _given_back(stages: list[list[dict]]) -> list[list[dict]]:

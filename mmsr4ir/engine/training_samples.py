@@ -44,7 +44,7 @@ class TrainingSamples(Dataset):
     @property
     def unreadable(self) -> list[int]:
         """The indices of the unreadable images that were met."""
-        return [index for index in self._unreadable if index >= 0]
+        return [index for index in self._unreadable[:] if index >= 0]
 
     @unreadable.setter
     def unreadable(self, indices: list[int]) -> None:
@@ -52,7 +52,7 @@ class TrainingSamples(Dataset):
         self._unreadable[:] = known + [-1] * (self.max_unreadable - len(known))
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return len(self.dataset)  # type: ignore[arg-type]  # torch promises no length
 
     def __getitem__(self, item: tuple[int, tuple[int, ...]]) -> Any:
         """Load a sample.
@@ -104,7 +104,7 @@ class TrainingSamples(Dataset):
             count = len(known) + (index not in known)
             if count > self.max_unreadable:
                 raise UnreadableImageError(
-                    f'{problem}. Mend or remove the file and go on with --resume, or '
+                    f'{problem}. Fix or remove the file and go on with --resume, or '
                     'let some be replaced: train_cfg.max_unreadable='
                     f'{self.max_unreadable + 1} or more (now {self.max_unreadable})'
                 ) from error

@@ -8,7 +8,7 @@ from mmsr4ir.utils.errors import ConfigError
 
 # What merges the predictions where a config has no `tta_model`, as in the libraries'
 # own test.py.
-_MODELS = dict(
+_MODELS: dict[str, dict] = dict(
     mmdet=dict(type='DetTTAModel', tta_cfg=dict(
         nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)),
     mmseg=dict(type='SegTTAModel'),

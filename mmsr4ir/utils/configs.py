@@ -35,8 +35,11 @@ def config_values(text: str) -> dict:
     config = {}
     try:
         for line in ast.parse(text).body:
-            target, = line.targets
-            config[target.id] = ast.literal_eval(_DictCalls().visit(line.value))
+            match line:
+                case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                    config[name] = ast.literal_eval(_DictCalls().visit(value))
+                case _:
+                    raise ValueError(f'line {line.lineno} does not set one name')
     except (SyntaxError, ValueError, AttributeError, TypeError, RecursionError,
             MemoryError) as error:  # the last two: nested beyond measure
         raise ValueError(
@@ -45,8 +48,7 @@ def config_values(text: str) -> dict:
 
 
 def type_name(cfg: Mapping) -> str:
-    """Return the bare class name in ``type``, which may be a class or have a scope.
-    """
+    """Return the class name in ``type``, a class or a name, without its scope."""
     kind = cfg.get('type')
     return getattr(kind, '__name__', str(kind)).rpartition('.')[2]
 

@@ -44,13 +44,20 @@ class Annotator:
             image: Of the size that the sample's boxes, masks or maps belong to.
             sample: The data sample.
             truth: Whether to draw the ground truth or the prediction.
+
+        Returns:
+            np.ndarray: (height, width, 3), RGB, uint8.
         """
         self._draw(np.ascontiguousarray(image), data_sample=sample, draw_gt=truth,
                    draw_pred=not truth, **self._options)
         return self.visualizer.get_image()
 
     def enlarged(self, image: np.ndarray, sample, truth: bool, zoom: int) -> np.ndarray:
-        """Annotate as :meth:`draw` and enlarge by a whole factor."""
+        """Annotate as :meth:`draw` and enlarge by a whole factor.
+
+        Returns:
+            np.ndarray: (height * zoom, width * zoom, 3), RGB, uint8.
+        """
         if self.has_places:
             return enlarge(self.draw(image, sample, truth), zoom)
         return self.draw(enlarge(image, zoom), sample, truth)
@@ -78,7 +85,7 @@ def build_annotator(cfg: Config, dataset_meta: Mapping, score_thr: float = 0.3
 
 
 def enlarge(image: np.ndarray, zoom: int) -> np.ndarray:
-    """Enlarge by a whole factor; pixels stay visible as they are."""
+    """Enlarge (height, width, 3) by a whole factor; pixels stay visible as they are."""
     return image.repeat(zoom, axis=0).repeat(zoom, axis=1)
 
 
@@ -88,14 +95,22 @@ def zoom_to(size: tuple[int, int], min_size: int) -> int:
 
 
 def titled(title: str, picture: np.ndarray) -> np.ndarray:
-    """Put a line of text above a picture and a thin frame around it."""
+    """Put a line of text above (height, width, 3), uint8, and a thin frame around."""
     return cv2.copyMakeBorder(
         np.vstack([_bar(title, picture.shape[1]), picture]), 1, 1, 1, 1,
         cv2.BORDER_CONSTANT, value=(255, 255, 255))
 
 
 def row(panels: Sequence[tuple[str, np.ndarray]], title: str = '') -> np.ndarray:
-    """Pictures (height, width, 3) side by side, each under its name."""
+    """Put pictures side by side, each under its name.
+
+    Args:
+        panels: Names, and pictures (height, width, 3), RGB, uint8.
+        title: A line of text above all of them, if given.
+
+    Returns:
+        np.ndarray: (height, width, 3), RGB, uint8.
+    """
     pictures = [titled(*panel) for panel in panels]
     height = max(map(len, pictures))
     whole = np.hstack([

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mmsr4ir.compat.mmengine_visualizer import in_every_process
 from mmsr4ir.models.distributed import unwrap
-from mmsr4ir.models.image_space import extend_edges
+from mmsr4ir.models.image_space import extend_edges, image_size
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.utils.errors import ConfigError
 
@@ -20,7 +20,15 @@ PANELS = ('hr', 'lr', 'sr', 'prediction', 'truth', 'error', 'tdp')
 
 
 def error_map(sr: np.ndarray, hr: np.ndarray) -> np.ndarray:
-    """Absolute difference, mean over the channels: (height, width), [0, 255]."""
+    """Compute the absolute difference of two images, mean over the channels.
+
+    Args:
+        sr: (height, width, 3), RGB, uint8.
+        hr: (height, width, 3), RGB, uint8.
+
+    Returns:
+        np.ndarray: (height, width), [0, 255], float32.
+    """
     return np.abs(sr.astype(np.float32) - hr.astype(np.float32)).mean(-1)
 
 
@@ -30,11 +38,13 @@ def tdp_map(model: SR4IR, sr: Tensor, hr: Tensor) -> np.ndarray:
 
     Args:
         model: With ``features`` and ``tdp``.
-        sr: (3, H, W), uint8, RGB, as ``hr``.
+        sr: (3, H, W), RGB, uint8.
+        hr: (3, H, W), RGB, uint8, of the same size.
 
     Returns:
         np.ndarray: (H, W), see :meth:`~mmsr4ir.models.losses.TDPLoss.position_map`.
     """
+    assert model.features and model.tdp  # Painter.check_panels
     features = []
     for image in (sr, hr):
         image = image[None].to(next(model.parameters())) / 255
@@ -43,7 +53,7 @@ def tdp_map(model: SR4IR, sr: Tensor, hr: Tensor) -> np.ndarray:
         # Strides are powers of 2: whole positions lie over the pixels they come from.
         size, image = image.shape[-2:], extend_edges(image, multiple=32)
         features.append(model.features(model.image_space.to_input(image)))
-    values = model.tdp.position_map(*features, size=tuple(image.shape[-2:]))
+    values = model.tdp.position_map(*features, size=image_size(image))
     values = values[:, None, :size[0], :size[1]].float()
     if size != sr.shape[-2:]:  # back from the size that T sees
         values = nn.functional.interpolate(values, sr.shape[-2:], mode='area')
@@ -51,7 +61,14 @@ def tdp_map(model: SR4IR, sr: Tensor, hr: Tensor) -> np.ndarray:
 
 
 def colour_map(values: np.ndarray) -> np.ndarray:
-    """Draw values from 0 (dark) to their maximum (bright): RGB, uint8."""
+    """Draw values from 0 (dark) to their maximum (bright).
+
+    Args:
+        values: (height, width), 0 or more.
+
+    Returns:
+        np.ndarray: (height, width, 3), RGB, uint8.
+    """
     scaled = values / max(float(values.max()), 1e-12) * 255
     return cv2.applyColorMap(scaled.round().astype(np.uint8), cv2.COLORMAP_INFERNO
                              )[..., ::-1]
@@ -75,7 +92,7 @@ class Painter:
 
     def __init__(self, runner: Runner, metainfo: dict | None, panels: Sequence[str],
                  score_thr: float, min_size: int) -> None:
-        self.model = unwrap(runner.model)
+        self.model: SR4IR = unwrap(runner.model)
         self.panels = panels
         self.min_size = min_size
         self.annotator = Annotator(copy_without_backends(runner, metainfo), score_thr)
@@ -88,9 +105,10 @@ class Painter:
             ConfigError: If a panel cannot; the message says what it needs.
         """
         visualizer = type(self.annotator.visualizer)
+        original: type[Visualizer] = visualizer.__mro__[1]
         drawn = {'prediction', 'truth'} & set(self.panels)
         if drawn and self.annotator.has_places and (
-                visualizer.__mro__[1].add_datasample is Visualizer.add_datasample):
+                original.add_datasample is Visualizer.add_datasample):
             raise ConfigError(
                 f'picture_grid: {visualizer.__name__} draws no predictions; set '
                 "visualizer to the task library's own, as "
@@ -108,9 +126,9 @@ class Painter:
         Args:
             sample: A data sample with ``images``, as :class:`SR4IR` returns them.
         """
-        size = tuple(sample.images['sr'].shape[-2:])
+        size = image_size(sample.images['sr'])
         if self.annotator.has_places:
-            size = tuple(sample.metainfo.get('ori_shape', size))[:2]
+            size = sample.metainfo.get('ori_shape', size)[:2]
         return np.hstack([
             titled(*self.panel(name, sample, size)) for name in self.panels
             if 'hr' in sample.images or name not in ('hr', 'error', 'tdp')])
@@ -120,6 +138,8 @@ class Painter:
         """Make one panel.
 
         Args:
+            name: One of :data:`PANELS`.
+            sample: See :meth:`draw`.
             size: (height, width) that the predictions belong to, in pixels.
 
         Returns:
@@ -157,8 +177,7 @@ class Painter:
 
 
 def judged_image(model: SR4IR) -> str:
-    """Return what the images ``sr`` of a prediction are: SR, or what ``test_on`` says.
-    """
+    """Name what a prediction is made on: SR, HR, or LR that is only enlarged."""
     return 'LR, enlarged' if model.test_on == 'lr' else model.test_on.upper()
 
 
@@ -168,7 +187,8 @@ def copy_without_backends(runner: Runner, metainfo: dict | None) -> Visualizer:
     cfg = dict(cfg) if isinstance(cfg, Mapping) else {}
     for key in ('type', '_scope_', 'name', 'vis_backends'):
         cfg.pop(key, None)
-    visualizer = in_every_process(type(runner.visualizer))(
+    original: type = type(runner.visualizer)
+    visualizer = in_every_process(original)(
         name='picture_grid', vis_backends=None, **cfg)
     visualizer.dataset_meta = metainfo
     return visualizer

@@ -213,9 +213,9 @@ def test_only_a_metric_that_is_surely_misspelt_stops(metric, metrics, known, tmp
     team = runner.Team([part], 1, 8, 0, metric)
     if not known:
         with pytest.raises(ComparisonError, match='there are'):
-            team.check_metric(part)
+            team.check_metric(part, metric)
     else:
-        team.check_metric(part)
+        team.check_metric(part, metric)
     assert team.stopped is not known
 
 

@@ -260,7 +260,7 @@ def test_the_tdp_map_shows_where_the_images_differ():
 
 
 def test_a_layer_without_positions_is_named():
-    loss = MODELS.build(dict(type='mmsr4ir.TDPLoss', layer='neck'))
+    loss = MODELS.build(dict(type='mmsr4ir.TDPLoss', layer='neck', levels=[0]))
     with pytest.raises(ValueError, match=r"'neck' have no positions .*\(2, 8\)"):
         loss.position_map([torch.ones(2, 8)], [torch.zeros(2, 8)], (4, 4))
 

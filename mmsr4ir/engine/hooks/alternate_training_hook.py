@@ -7,6 +7,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from mmsr4ir.compat.mmengine_parts import accumulative_counts
 from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.models.recipes import active_phases
+from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.registry import HOOKS
 from mmsr4ir.utils.errors import ConfigError
 
@@ -32,7 +33,7 @@ class AlternateTrainingHook(Hook):
             raise ConfigError(f'warmup cannot be negative, got {warmup}')
         self.warmup = warmup
         self.by_epoch = by_epoch
-        self._logged_stage = None
+        self._logged_stage: str | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Check that the warm-up can end and each phase has the optimizers it needs.
@@ -48,11 +49,12 @@ class AlternateTrainingHook(Hook):
                 f'a warm-up of {self.warmup} epochs never ends in a training that '
                 'counts iterations: set default_hooks.alternate.by_epoch=False and '
                 'default_hooks.alternate.warmup to iterations')
-        recipe = unwrap(runner.model).recipe
+        model: SR4IR = unwrap(runner.model)
+        recipe = model.recipe
         length = runner.max_epochs if self.by_epoch else runner.max_iters
-        if self.warmup >= length and any(
-                part.during == 'main' for phase in recipe
-                for part in (phase, *phase.losses)):
+        limits = {phase.during for phase in recipe}
+        limits |= {term.during for phase in recipe for term in phase.losses}
+        if self.warmup >= length and 'main' in limits:
             runner.logger.warning(
                 f'The warm-up of {self.warmup} is as long as the whole training '
                 f"({length}), so what the recipe has in stage 'main' never comes: "
@@ -86,7 +88,7 @@ class AlternateTrainingHook(Hook):
         """Set the stage, and log it where it changes."""
         done = runner.epoch if self.by_epoch else runner.iter
         stage = 'warmup' if done < self.warmup else 'main'
-        model = unwrap(runner.model)
+        model: SR4IR = unwrap(runner.model)
         if stage != self._logged_stage:
             self._logged_stage = stage
             unit = 'epoch' if self.by_epoch else 'iteration'

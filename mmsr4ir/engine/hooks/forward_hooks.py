@@ -6,6 +6,7 @@ checkpoints, the parameters and the optimizers stay what they are.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from typing import Any
 
 import torch
 from mmengine.hooks import Hook
@@ -27,15 +28,18 @@ class _ForwardHook(Hook):
     forwards: Sequence[tuple[nn.Module, Callable]] = ()
 
     def find(self, model: SR4IR) -> list[nn.Module]:
-        """The modules whose ``forward`` is replaced."""
+        """Find the modules whose ``forward`` is replaced."""
         raise NotImplementedError
 
     def wrap(self, module: nn.Module) -> Callable:
-        """What stands in the place of the module's ``forward``."""
+        """Make what stands in the place of the module's ``forward``."""
         raise NotImplementedError
 
     def before_train(self, runner: Runner) -> None:
-        """Replace ``forward``; raises a ValueError where there is nothing to replace.
+        """Replace ``forward`` of the modules.
+
+        Raises:
+            ConfigError: If a module is unknown or cannot be replaced, or there is none.
         """
         self.forwards = [(module, self.wrap(module))
                          for module in self.find(unwrap(runner.model))]
@@ -58,7 +62,7 @@ class _ForwardHook(Hook):
 
 
 class _NamedPartsHook(_ForwardHook):
-    """Replaces ``forward`` in parts that are named.
+    """Replace ``forward`` in parts that are named.
 
     Args:
         modules: Dotted names of parts of the model, as ``'sr'`` or ``'task.backbone'``.
@@ -72,7 +76,7 @@ class _NamedPartsHook(_ForwardHook):
         self.names = tuple(modules)
 
     def find(self, model: SR4IR) -> list[nn.Module]:
-        """The modules that the names stand for.
+        """Find the modules that the names stand for.
 
         Raises:
             ConfigError: If the model has no such part, or the TDP loss takes its
@@ -82,7 +86,7 @@ class _NamedPartsHook(_ForwardHook):
                 for module in self.parts(find_part(model, name))]
 
     def parts(self, module: nn.Module) -> list[nn.Module]:
-        """The modules that a named one stands for: of a ``ModuleList`` its layers.
+        """List what a named module stands for: a ``ModuleList`` for its layers.
 
         Such a list has no ``forward`` of its own; its layers may be lists again, as the
         stages of a transformer are.
@@ -106,8 +110,9 @@ def find_part(model: SR4IR, name: str) -> nn.Module:
         part = unwrap(model.get_submodule(network)).get_submodule(inner)
     except AttributeError as error:
         raise ConfigError(f'modules: the model has no {name!r}: {error}') from error
-    tapped = model.features and model.features.module
-    if any(module is tapped for module in part.modules() if module is not part):
+    inside = [module for module in part.modules() if module is not part]
+    if model.tdp and model.features and any(
+            module is model.features.module for module in inside):
         raise ConfigError(
             f'modules: {name!r} holds the layer of the TDP loss ({model.tdp.layer!r}), '
             'at which its forward pass is cut off; name the parts beside that layer')
@@ -150,11 +155,12 @@ class ActivationCheckpointHook(_NamedPartsHook):
     """
 
     def find(self, model: SR4IR) -> list[nn.Module]:
-        """The modules that the names stand for.
+        """Find the modules that the names stand for.
 
         Raises:
-            ConfigError: As for :class:`CompileHook`; or if T is frozen for the TDP loss
-                and thawed before the part is run again.
+            ConfigError: If the model has no such part, or the TDP loss takes its
+                features from inside of one, or T is frozen for the TDP loss and thawed
+                before the part is run again.
         """
         thawed = model.tdp and not model.tdp.teacher and any(
             'task' in phase.update and term.name == 'tdp'
@@ -167,7 +173,7 @@ class ActivationCheckpointHook(_NamedPartsHook):
         return super().find(model)
 
     def parts(self, module: nn.Module) -> list[nn.Module]:
-        """As :class:`CompileHook`'s; a ``Sequential`` stands for its layers too."""
+        """List what a named module stands for: a ``Sequential`` too for its layers."""
         layers = module if isinstance(module, nn.Sequential) else [module]
         plain = super().parts
         return [part for layer in layers for part in plain(layer)]
@@ -213,7 +219,7 @@ class SparseRoIAlignHook(_ForwardHook):
     """
 
     def find(self, model: SR4IR) -> list[nn.Module]:
-        """T's RoIAlign layers.
+        """Find T's RoIAlign layers.
 
         Raises:
             ConfigError: If the task network has no RoIAlign, or one that takes the
@@ -233,8 +239,8 @@ class SparseRoIAlignHook(_ForwardHook):
                     "is no weighted sum; leave the hook out, or set pool_mode='avg'")
         return layers
 
-    def wrap(self, module: nn.Module) -> Callable:
-        """Another ``forward`` with the settings of the layer."""
+    def wrap(self, module: Any) -> Callable:
+        """Make another ``forward`` with the settings of mmcv's ``RoIAlign``."""
         return partial(
             sparse_roi_align, output_size=module.output_size,
             spatial_scale=module.spatial_scale, sampling_ratio=module.sampling_ratio,

@@ -9,6 +9,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmsr4ir.compat.mmengine_parts import is_resumed, loaded_from
 from mmsr4ir.models.distributed import unwrap
+from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.registry import HOOKS
 from mmsr4ir.utils.errors import ConfigError
 
@@ -33,7 +34,8 @@ class NonFiniteLossHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Tell the model whether to look at a loss before it updates."""
-        unwrap(runner.model).skip_non_finite = self.max_skipped > 0
+        model: SR4IR = unwrap(runner.model)
+        model.skip_non_finite = self.max_skipped > 0
 
     def after_train_iter(self, runner: Runner, batch_idx: int,
                          data_batch: dict | None = None,
@@ -41,8 +43,9 @@ class NonFiniteLossHook(Hook):
         """Look at every loss of the iteration.
 
         Raises:
-            FloatingPointError: A loss is NaN or infinite; it is named, with the
-                iteration and the last good checkpoint.
+            FloatingPointError: If a loss is NaN or infinite and no more batches may be
+                skipped. The message names the loss, the iteration and the last good
+                checkpoint.
         """
         outputs = outputs or {}
         losses = {k: v for k, v in outputs.items() if 'loss' in k}

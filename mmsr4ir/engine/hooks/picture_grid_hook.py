@@ -82,11 +82,16 @@ class PictureGridHook(Hook):
         self.panels = tuple(panels)
         self.score_thr = score_thr
         self.min_size = min_size
-        self._names = {}
+        self._names: dict[int, str] = {}
         self._train_loop = None
 
     def before_train(self, runner: Runner) -> None:
-        """See that the pictures can be drawn, before hours of training."""
+        """Check that the pictures can be drawn, before hours of training.
+
+        Raises:
+            ConfigError: If a panel cannot be drawn, or the validation has no image of
+                a name in ``val_images``.
+        """
         self._train_loop = runner.train_loop
         if self.val_images and runner.val_loop is not None:
             self._start(runner, runner.val_dataloader, self.val_images)
@@ -113,7 +118,7 @@ class PictureGridHook(Hook):
         """Send the pictures of all processes to the visual backends."""
         if not self.val_images:
             return
-        pictures = {}
+        pictures: dict[int, np.ndarray] = {}
         for drawn in all_gather_object(self._pictures):
             pictures |= drawn
         loop = self._train_loop
@@ -147,8 +152,10 @@ class PictureGridHook(Hook):
             runner, metainfo, self.panels, self.score_thr, self.min_size)
         self._names = choose_images(loader.dataset, wanted)
         # The dataset's indices in the order in which this process gets the images.
-        self._order = iter([i for batch in loader.batch_sampler for i in batch])
-        self._pictures = {}
+        batches = loader.batch_sampler
+        assert batches is not None  # MMEngine builds every dataloader with one
+        self._order = iter([i for batch in batches for i in batch])
+        self._pictures: dict[int, np.ndarray] = {}
 
     def _chosen(self, outputs: Sequence | None) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the index and the picture of each chosen image of a batch."""
@@ -171,13 +178,14 @@ def choose_images(dataset: Dataset, wanted: int | Sequence[str]) -> dict[int, st
     Raises:
         ConfigError: If no image has such a file name.
     """
-    length = len(dataset)
+    length = len(dataset)  # type: ignore[arg-type]  # torch promises no length
     if isinstance(wanted, int):
         count = min(wanted, length)
-        chosen = [i * length // count for i in range(count)]
-        return unique_names({i: image_path(dataset, i) for i in chosen})
+        spaced = [i * length // count for i in range(count)]
+        return unique_names({i: image_path(dataset, i) for i in spaced})
     paths = {i: image_path(dataset, i) for i in range(length)}
-    chosen, missing = {}, []
+    chosen: dict[int, Path] = {}
+    missing = []
     for name in wanted:
         found = {i: path for i, path in paths.items() if _ends_with(path, Path(name))}
         chosen |= found

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from mmsr4ir.engine.log_processor import number, phase_losses, stage_text
 from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.models.recipes import active_phases
+from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.registry import HOOKS
 
 
@@ -42,8 +43,7 @@ class ProgressBarHook(Hook):
 
     def __init__(self, interval: float = 0.1) -> None:
         self.interval = interval
-        self._progress = None
-        self._bar = None
+        self._progress: Progress | None = None
         self._drawn = 0.0
         self._undo = ExitStack()
 
@@ -58,17 +58,18 @@ class ProgressBarHook(Hook):
             return
         # No thread that draws: a worker process that is forked while such a thread
         # writes would wait for it forever.
-        self._progress = Progress(
+        progress = Progress(
             TextColumn('{task.description}', markup=False), BarColumn(20),
             MofNCompleteColumn(), TextColumn('{task.fields[text]}', markup=False),
             console=console, auto_refresh=False, transient=True,
             redirect_stderr=sys.stderr.isatty())
-        self._bar = self._progress.add_task('', text='')
+        progress.add_task('', text='')
+        self._progress = progress
         terminal = sys.stdout
         atexit.register(self._undo.close)  # after an error there is no after_run
         self._undo.callback(atexit.unregister, self._undo.close)
-        self._undo.callback(self._progress.stop)
-        self._progress.start()
+        self._undo.callback(progress.stop)
+        progress.start()
         console.show_cursor()  # which a process that is killed would leave hidden
         # What is printed from here on goes above the bar. The logger holds the terminal
         # itself.
@@ -92,15 +93,15 @@ class ProgressBarHook(Hook):
             title, done, total = 'iteration', runner.iter + 1, runner.max_iters
         if not self._is_due(done, total):
             return
-        model = unwrap(runner.model)
+        model: SR4IR = unwrap(runner.model)
         window = runner.log_processor.window_size
         losses = {key: runner.message_hub.get_scalar(f'train/{key}').mean(window)
                   for key in outputs or {}}
-        self._draw(runner, title, done, total, [
-            stage_text(model.recipe, model.stage),
-            *(f'{phase.name} '
-              f'{number(sum(phase_losses(phase, model.stage, losses).values()))}'
-              for phase in active_phases(model.recipe, model.stage))])
+        facts = [stage_text(model.recipe, model.stage)]
+        for phase in active_phases(model.recipe, model.stage):
+            loss = sum(phase_losses(phase, model.stage, losses).values())
+            facts.append(f'{phase.name} {number(loss)}')
+        self._draw(runner, title, done, total, facts)
 
     def after_val_iter(self, runner: Runner, batch_idx: int,
                        data_batch: dict | None = None,
@@ -129,6 +130,8 @@ class ProgressBarHook(Hook):
         eta = runner.message_hub.runtime_info.get('eta')
         if eta is not None:  # it is there with IterTimerHook
             facts = [*facts, f'{timedelta(seconds=int(eta))} left']
+        assert self._progress is not None  # _is_due
+        bar, = self._progress.task_ids
         self._progress.update(
-            self._bar, description=title, completed=done, total=total,
+            bar, description=title, completed=done, total=total,
             text=' | '.join(filter(None, facts)), refresh=True)

@@ -14,6 +14,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmsr4ir.models.distributed import unwrap
+from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.registry import HOOKS
 from mmsr4ir.utils.files import write_json
 
@@ -49,7 +50,7 @@ class RunRecordHook(Hook):
 
     def __init__(self, interval: float = 1.0) -> None:
         self.interval = interval
-        self._times = []
+        self._times: list[float] = []
         self._written = 0.0
         self._start = 0.0
         self._lr_digest = 0
@@ -71,7 +72,7 @@ class RunRecordHook(Hook):
         self._start = now
         self._digest = digest((data_batch or {}).get('inputs', ()), self._digest)
         outputs = outputs or {}
-        model = unwrap(runner.model)
+        model: SR4IR = unwrap(runner.model)
         ran = [phase for phase in model.recipe if f'{phase.name}/loss' in outputs]
         if model.skip_non_finite and ran and outputs[f'{ran[-1].name}/loss'].isnan():
             ran = ran[:-1]  # the last one was skipped
@@ -102,8 +103,7 @@ class RunRecordHook(Hook):
 
     def after_test_epoch(self, runner: Runner,
                          metrics: dict[str, float] | None = None) -> None:
-        """Write the digest of the LR images, where this process has seen all of them.
-        """
+        """Write the digest of the LR images, if this process has seen them all."""
         if get_world_size() == 1:
             write_json(Path(runner.work_dir) / 'record.json',
                        dict(lr_digest=self._lr_digest))
@@ -120,15 +120,15 @@ class RunRecordHook(Hook):
 
 
 def machine() -> str:
-    """What this process takes its times on."""
+    """Name the machine that this process takes its times on."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f'{len(os.sched_getaffinity(0))} cores ({platform.machine()}), no GPU'
 
 
 def digest(images: Iterable[torch.Tensor], start: int = 0) -> int:
-    """CRC-32 over the shapes and bytes of images, continued from ``start``."""
+    """Compute CRC-32 over shapes and bytes of images (3, H, W), from ``start`` on."""
     for image in images:
         start = zlib.crc32(str(tuple(image.shape)).encode(), start)
-        start = zlib.crc32(image.detach().cpu().contiguous().numpy(), start)
+        start = zlib.crc32(image.detach().cpu().contiguous().numpy().data, start)
     return start
