@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from mmsr4ir.analysis import lr_dataset
 from mmsr4ir.analysis.logs import LogError, read_log
 from mmsr4ir.apis import inputs
-from mmsr4ir.cli.arguments import read_config
 from mmsr4ir.comparison.methods import ComparisonError
 from mmsr4ir.comparison.runner import read_json
 from mmsr4ir.compat.checkpoint import (
@@ -28,11 +28,11 @@ from mmsr4ir.compat.checkpoint import (
     load_from_local,
     load_predictions,
 )
-from mmsr4ir.datasets import lr_dataset, voc
+from mmsr4ir.datasets import voc
 from mmsr4ir.datasets.checks.images import scan_image, scan_mask
-from mmsr4ir.datasets.checks.problem import DataError
 from mmsr4ir.engine.resume import is_whole
 from mmsr4ir.engine.training_samples import TrainingSamples, UnreadableImageError
+from mmsr4ir.utils.errors import DataError
 from mmsr4ir.utils.images import ImageError
 
 sys.path.insert(0, str(Path(__file__).parent / 'test_engine'))
@@ -254,7 +254,7 @@ def test_a_config_by_address_is_refused(tool, monkeypatch, capsys):
 def test_a_config_with_a_base_by_address_is_refused(base, tmp_path, monkeypatch):
     (tmp_path / 'a.py').write_text(f"_base_ = ['{base}']\n")
     monkeypatch.setattr('socket.socket', None)
-    with pytest.raises(SystemExit, match='a.py cannot be read: '):
+    with pytest.raises(ConfigError, match='a.py cannot be read: '):
         read_config(str(tmp_path / 'a.py'))
 
 

@@ -1,1 +1,1 @@
-"""Measure and look: speed, complexity, logs, curves, results, batches."""
+"""Measure and look: speed, complexity, logs, results, batches, LR images on disk."""

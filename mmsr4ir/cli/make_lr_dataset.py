@@ -6,19 +6,21 @@ from pathlib import Path
 from mmengine.runner import set_random_seed
 from mmengine.utils import ProgressBar
 
-from mmsr4ir.datasets.checks.problem import DataError
-from mmsr4ir.datasets.lr_dataset import folder_images, split_images
+from mmsr4ir.analysis.lr_dataset import folder_images, split_images
+from mmsr4ir.utils.configs import merge_options, read_config
+from mmsr4ir.utils.errors import DataError
 from mmsr4ir.visualization.drawing import write_png
 
-from .arguments import ConfigOptions, merge_options, read_config
+from .arguments import ConfigOptions
 from .command import command
 
 
 def parse_args() -> argparse.Namespace:
+    """Read and check the command line."""
     parser = argparse.ArgumentParser(
         description=f'{__doc__} Of a config, those that its validation or test sees, '
         'after its pipeline; with --images, those of all images in a folder. Names and '
-        'sub folders stay, but for the suffix.',
+        'sub folders stay, except for the suffix.',
         epilog='A second run writes the same bytes. An image that cannot be read is '
         'listed at the end, the others are written. Exit code 1 if anything is wrong. '
         'Images of a training are changed at random on their way: take --images.')
@@ -73,6 +75,7 @@ def write_images(args: argparse.Namespace) -> list[str]:
 
 @command
 def main() -> None:
+    """Write the LR images, and list what was left out."""
     args = parse_args()
     set_random_seed(0)  # for a degradation of one's own that has no seed for an image
     try:

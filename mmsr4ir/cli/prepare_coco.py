@@ -13,8 +13,9 @@ from mmsr4ir.datasets.checks.coco import (
     read_coco,
 )
 from mmsr4ir.datasets.checks.labels import check_occurrence
-from mmsr4ir.datasets.checks.problem import DataError, Report
+from mmsr4ir.datasets.checks.problem import Report
 from mmsr4ir.datasets.class_lists import describe, split_names
+from mmsr4ir.utils.errors import DataError
 from mmsr4ir.utils.files import write_whole
 
 from .arguments import add_check_arguments, share

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from mmengine.utils import ProgressBar
 
-from mmsr4ir.datasets.checks.problem import DataError
 from mmsr4ir.datasets.class_lists import (
     Samples,
     holds_lists,
     prepare_lists,
     split_samples,
 )
+from mmsr4ir.utils.errors import DataError
 
 from .arguments import add_list_arguments, share
 from .command import command

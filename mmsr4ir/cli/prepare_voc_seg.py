@@ -7,8 +7,9 @@ from mmengine.utils import ProgressBar
 
 from mmsr4ir.datasets.checks.labels import check_occurrence
 from mmsr4ir.datasets.checks.maps import MapRule, check_maps
-from mmsr4ir.datasets.checks.problem import DataError, Report
+from mmsr4ir.datasets.checks.problem import Report
 from mmsr4ir.datasets.class_lists import check_splits, describe
+from mmsr4ir.utils.errors import DataError
 
 from .arguments import add_workers
 from .command import command

@@ -10,9 +10,9 @@ from mmengine.config import Config
 from mmengine.utils import ProgressBar
 
 from mmsr4ir.datasets.checks.check import reports
-from mmsr4ir.datasets.checks.problem import DataError
 from mmsr4ir.datasets.checks.sets import SPLITS, parts
 from mmsr4ir.datasets.class_lists import holds_lists
+from mmsr4ir.utils.errors import DataError
 from mmsr4ir.utils.files import write_whole
 
 from .arguments import ConfigOptions, add_workers, merge_options, read_config

@@ -1,1 +1,1 @@
-"""The embedded data set, and the transforms and lists that own data needs."""
+"""The embedded data set, class lists, VOC annotations, the note of a resize."""

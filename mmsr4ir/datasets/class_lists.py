@@ -8,10 +8,11 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mmsr4ir.utils.errors import DataError
 from mmsr4ir.utils.files import write_whole
 
 from .checks.labels import check_labels, check_occurrence
-from .checks.problem import DataError, Problem, Report
+from .checks.problem import Problem, Report
 
 #: (path from the set's folder, class number) of each image
 Samples = list[tuple[str, int]]

@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from xml.parsers import expat
 
-from mmsr4ir.datasets.checks.images import BROKEN, loaded_size
 from mmsr4ir.utils.errors import SR4IRError
+from mmsr4ir.utils.images import BROKEN
+
+from .checks.images import loaded_size
 
 _SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 _IMAGE_TYPES = _SUFFIXES + tuple(suffix.upper() for suffix in _SUFFIXES)

@@ -1,14 +1,70 @@
-"""Configs as data: their text, and what they name."""
+"""Configs as data: read, changed by settings, their text, and what they name."""
 import ast
+import difflib
+import inspect
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.registry import Registry
+from mmengine.runner import Runner
+
+from .errors import ConfigError
 
 #: The folder of the configs that come with the package.
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 if not CONFIGS.is_dir():  # installed from a wheel
     CONFIGS = Path(__file__).resolve().parents[1] / '.mim' / 'configs'
+
+#: What is taken from a config without being an argument of MMEngine's Runner.
+_READ_FROM_CONFIG = (
+    'activation_checkpointing', 'benchmark', 'compile', 'custom_imports',
+    'efficient_conv_bn_eval', 'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn')
+
+
+def read_config(path: str) -> Config:
+    """Read a config file on this machine; nothing is fetched, also no base of it.
+
+    Raises:
+        ConfigError: If ``path`` is an address, or is no config file.
+    """
+    if '://' in path:
+        raise ConfigError(
+            f'config {path} is an address. A config is Python code that is run: fetch '
+            'it, read it, and give the file')
+    if not os.path.isfile(path):
+        raise ConfigError(f'config {path} does not exist')
+    try:
+        return Config.fromfile(path)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ConfigError(f'config {path} cannot be read: {error}') from error
+
+
+def merge_options(cfg: Config, options: Mapping | None, source: str = '--cfg-options'
+                  ) -> None:
+    """Put settings, such as those of ``--cfg-options``, into a config in place.
+
+    Args:
+        cfg: The whole config.
+        options: Values by dotted key.
+        source: Where the settings come from, for messages.
+
+    Raises:
+        ConfigError: If a setting fits nowhere, or if nothing reads a setting because
+            its first name is misspelt.
+    """
+    known = {*cfg, *inspect.signature(Runner).parameters, *_READ_FROM_CONFIG}
+    for key in options or ():
+        name = key.partition('.')[0]
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f'; did you mean {close[0]!r}?' if close else ''
+            raise ConfigError(f'{source} {key}: nothing reads {name!r}{hint}')
+    try:
+        cfg.merge_from_dict(dict(options or {}))
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f'{source}: {error.args[0]}') from error
 
 
 class _DictCalls(ast.NodeTransformer):

@@ -12,3 +12,7 @@ class SR4IRError(Exception):
 
 class ConfigError(SR4IRError, ValueError):
     """A setting of a config, or an option of a command line, cannot be used."""
+
+
+class DataError(SR4IRError, ValueError):
+    """Something is wrong with the data; the message names the file and the fix."""

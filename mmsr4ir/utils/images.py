@@ -6,7 +6,9 @@ is converted, a picture with an EXIF orientation is turned. What OpenCV cannot r
 Pillow does; of an animation that is the first picture. Pillow also tells what is cut
 off, which OpenCV would fill with grey.
 """
+import struct
 import warnings
+import zlib
 from io import BytesIO
 
 import cv2
@@ -14,9 +16,14 @@ import mmcv
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from mmsr4ir.datasets.checks.images import BROKEN, COMMON_FORMATS, EXIF_ORIENTATION
-from mmsr4ir.utils.errors import SR4IRError
+from .errors import SR4IRError
 
+# What Pillow's decoders raise on files that are damaged or no images at all.
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError,
+          OverflowError, struct.error, zlib.error, Image.DecompressionBombError)
+EXIF_ORIENTATION = 0x0112
+# Every file of these that PIL reads can be read by OpenCV, too.
+COMMON_FORMATS = ('JPEG', 'PNG', 'BMP', 'PPM')
 #: More than this many pixels are refused, unless asked for.
 MAX_PIXELS = 100_000_000
 

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import torch
 
-from mmsr4ir.utils.errors import SR4IRError
+from .errors import SR4IRError
 
 # A CPU's allocator has no exception of its own.
 _CPU_MESSAGES = ("can't allocate memory", 'not enough memory')

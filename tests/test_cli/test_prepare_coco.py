@@ -11,7 +11,7 @@ from mmengine.config import Config
 from pycocotools.coco import COCO
 
 from mmsr4ir.cli import prepare_coco as tool
-from mmsr4ir.datasets.checks.problem import DataError
+from mmsr4ir.utils.errors import DataError
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools/dataset_converters/prepare_coco.py'

@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from mmsr4ir.cli import prepare_image_folder as folders
-from mmsr4ir.datasets.checks.problem import DataError, Problem
+from mmsr4ir.datasets.checks.problem import Problem
 from mmsr4ir.datasets.class_lists import (
     check_splits,
     describe,
@@ -23,6 +23,7 @@ from mmsr4ir.datasets.class_lists import (
     split_names,
     split_samples,
 )
+from mmsr4ir.utils.errors import DataError
 
 
 def picture(path: Path, mode: str = 'RGB') -> Path:

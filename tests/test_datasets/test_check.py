@@ -17,8 +17,8 @@ from mmengine.config import Config
 from mmsr4ir.datasets.checks.check import check
 from mmsr4ir.datasets.checks.coco import read_coco
 from mmsr4ir.datasets.checks.images import scan_image
-from mmsr4ir.datasets.checks.problem import DataError
 from mmsr4ir.engine import move_resize
+from mmsr4ir.utils.errors import DataError
 
 CONFIG = 'configs/sr4ir/faster-rcnn_edsr_tiny.py'
 

@@ -13,7 +13,7 @@ from torch.utils.data import IterableDataset
 
 from mmsr4ir.datasets.checks import pipelines
 from mmsr4ir.datasets.checks.check import check
-from mmsr4ir.datasets.checks.problem import DataError
+from mmsr4ir.utils.errors import DataError
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 
 from mmsr4ir.datasets.checks import maps
-from mmsr4ir.datasets.checks.problem import DataError
+from mmsr4ir.utils.errors import DataError
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from PIL import Image
 
 from mmsr4ir.datasets.checks import pairs
 from mmsr4ir.datasets.checks.pairs import check_transforms
-from mmsr4ir.datasets.checks.problem import DataError, Report, stop_on_errors
+from mmsr4ir.datasets.checks.problem import Report, stop_on_errors
+from mmsr4ir.utils.errors import DataError
 
 LOAD, PACK = dict(type='LoadImageFromFile'), dict(type='PackInputs')
 FLIP = dict(type='RandomFlip', prob=0.5)

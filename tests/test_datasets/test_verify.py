@@ -10,7 +10,8 @@ from PIL import Image
 from mmsr4ir.datasets.checks.coco import CocoRule, box_problem, check_coco
 from mmsr4ir.datasets.checks.labels import check_labels, check_occurrence
 from mmsr4ir.datasets.checks.maps import MapRule, check_maps
-from mmsr4ir.datasets.checks.problem import DataError, Problem, Report, summary
+from mmsr4ir.datasets.checks.problem import Problem, Report, summary
+from mmsr4ir.utils.errors import DataError
 
 
 def picture(path, size=(8, 6)) -> str:

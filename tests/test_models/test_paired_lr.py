@@ -7,11 +7,11 @@ from mmengine.config import Config
 from mmengine.structures import BaseDataElement
 from PIL import Image
 
-from mmsr4ir.datasets.checks.problem import DataError
-from mmsr4ir.datasets.lr_dataset import folder_images
+from mmsr4ir.analysis.lr_dataset import folder_images
 from mmsr4ir.engine import PerNetworkOptimWrapperConstructor
 from mmsr4ir.models import PairedLR
 from mmsr4ir.registry import MODELS
+from mmsr4ir.utils.errors import DataError
 from mmsr4ir.visualization.drawing import write_png
 from toys import toy_config, toy_data
 

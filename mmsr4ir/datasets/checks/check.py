@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from mmengine.config import Config
 
+from mmsr4ir.utils.errors import DataError
+
 from .coco import CocoRule, check_coco, read_coco
 from .evaluators import check_evaluator
 from .images import default_workers, scan_image
@@ -16,7 +18,7 @@ from .labels import check_folders, check_labels, check_mixing, check_occurrence
 from .maps import check_maps, map_rule
 from .pairs import check_pairs
 from .pipelines import check_enlarged, check_loaded, check_padding, check_parts
-from .problem import DataError, Problem, Report
+from .problem import Problem, Report
 from .sets import Part, build_unread, check_counts, class_names, parts, samples_of
 
 #: Tells the name of a data set and its number of images; returns what counts one.
@@ -148,7 +150,8 @@ def _look_at_samples(report: Report, part: Part, whole: bool, workers: int,
                      tell: Progress) -> None:
     """Look at what the data set itself lists: maps, class numbers or boxes."""
     bases = {base.__name__ for base in part.kind.__mro__}
-    if not whole and not bases & {'BaseSegDataset', 'CustomDataset'}:
+    if not whole and not bases & {
+            'BaseSegDataset', 'CustomDataset', 'CUB', 'StanfordCars'}:
         return  # too slow to list, or in memory
     built = build_unread(part)
     report.classes = built.metainfo.get('classes')

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmsr4ir.utils.errors import DataError
 from mmsr4ir.utils.files import load_json
 
 from .images import scan_all, scan_image
 from .labels import check_repeat, some
 from .maps import same_size
-from .problem import DataError, Report, summary
+from .problem import Report, summary
 
 # Boxes of real sets overshoot by a rounding; a whole pixel is a box counted from 1.
 _BOX_TOLERANCE = 0.5

@@ -3,9 +3,10 @@ import os
 from collections.abc import Mapping
 
 from mmsr4ir.utils.configs import as_list, type_name
+from mmsr4ir.utils.errors import DataError
 
 from .coco import check_crowd_keys, read_coco
-from .problem import DataError, Report
+from .problem import Report
 from .sets import Part
 
 

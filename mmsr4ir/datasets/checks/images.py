@@ -10,8 +10,6 @@ A file that is cut off cannot be read; bytes changed within a JPEG's scan pass b
 OpenCV and PIL.
 """
 import os
-import struct
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,17 +19,11 @@ import mmcv
 import numpy as np
 from PIL import Image
 
-# What Pillow's decoders raise on files that are damaged or no images at all.
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError,
-           OverflowError, struct.error, zlib.error, Image.DecompressionBombError)
-EXIF_ORIENTATION = 0x0112
+from mmsr4ir.utils.images import BROKEN, COMMON_FORMATS, EXIF_ORIENTATION
+
 # A complete file ends near its end marker; this much is read to find it.
 _TAIL_BYTES = 65536
 _TIFF_BITS = 258
-# Every file of these that PIL reads can be read by OpenCV, too.
-COMMON_FORMATS = ('JPEG', 'PNG', 'BMP', 'PPM')
-
-
 @dataclass(frozen=True)
 class Scan:
     """What was found in one file.

@@ -8,9 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 from mmsr4ir.registry import MODELS
 from mmsr4ir.utils.configs import as_list, type_name
+from mmsr4ir.utils.errors import DataError
+from mmsr4ir.utils.images import BROKEN
 
-from .images import BROKEN, loaded_size
-from .problem import DataError, Report
+from .images import loaded_size
+from .problem import Report
 from .sets import build_unread, datasets_of, parts, samples_of
 
 _COLOURS = (

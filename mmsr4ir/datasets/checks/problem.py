@@ -3,15 +3,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-from mmsr4ir.utils.errors import SR4IRError
+from mmsr4ir.utils.errors import DataError
 
 from .images import Scan
 
 _SHOWN = 5  # problems that one line names
-
-
-class DataError(SR4IRError, ValueError):
-    """Something is wrong with the data; the message names the file and the fix."""
 
 
 @dataclass(frozen=True)

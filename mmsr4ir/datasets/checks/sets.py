@@ -10,8 +10,9 @@ from mmengine.fileio import list_from_file
 from mmengine.registry import DATASETS, DefaultScope
 
 from mmsr4ir.utils.configs import as_list, registered_class, type_name
+from mmsr4ir.utils.errors import DataError
 
-from .problem import DataError, Report
+from .problem import Report
 
 #: Splits of a config.
 SPLITS = ('train', 'val', 'test')
@@ -179,8 +180,8 @@ def samples_of(built: Any, part: Part) -> list[dict]:
 
 def _not_read(part: Part, error: Exception) -> DataError:
     return DataError(
-        f'{part.loader} cannot be read ({type(error).__name__}: {error}): set '
-        'data_root, data_prefix and ann_file in the config')
+        f'the data set of {part.loader} cannot be read ({type(error).__name__}: '
+        f'{error}): set data_root, data_prefix and ann_file in the config')
 
 
 def class_names(report: Report, part: Part) -> list[str] | None:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from mmsr4ir.datasets.checks.problem import DataError
 from mmsr4ir.registry import MODELS
+from mmsr4ir.utils.errors import DataError
 from mmsr4ir.utils.images import ImageError, read_image
 
 from .degradation import ImageByImage, lr_size, parse_scale

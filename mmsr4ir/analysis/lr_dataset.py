@@ -11,13 +11,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from mmsr4ir.datasets.checks.images import scan_image
 from mmsr4ir.engine.build import build_loader, build_model
 from mmsr4ir.models.degradations.degradation import lr_size
 from mmsr4ir.models.image_space import extend_edges, to_uint8
 from mmsr4ir.registry import MODELS
-
-from .checks.images import scan_image
-from .checks.problem import DataError
+from mmsr4ir.utils.errors import DataError
 
 
 def split_images(cfg: Config, split: str
