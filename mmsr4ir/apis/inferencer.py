@@ -81,7 +81,8 @@ class SR4IRInferencer(BaseInferencer):
             it is only restored: the task network sees it as a whole.
 
     Raises:
-        ValueError: If there is no config or checkpoint, or the two do not fit.
+        ValueError: If ``model`` names no config, ``weights`` is no file, or the
+            checkpoint does not fit the config.
     """
 
     preprocess_kwargs: set = set()
@@ -128,7 +129,7 @@ class SR4IRInferencer(BaseInferencer):
         Returns:
             dict: Lists in the order of the images: ``names``, ``predictions``,
             ``restored`` and ``visualization`` (RGB, uint8), with None where there is
-            nothing; and ``failures``, the reason for each file that was of no use.
+            nothing; and ``failures``, the reason for each file that could not be used.
         """
         results = list(self.stream(inputs, return_datasamples, batch_size, **kwargs))
         return dict(
@@ -144,7 +145,7 @@ class SR4IRInferencer(BaseInferencer):
         """Do what a call does, but image by image, so that a video needs no memory.
 
         Yields:
-            Result: For each image, and for each file that was of no use.
+            Result: For each image, and for each file that could not be used.
 
         Raises:
             ValueError: If ``batch_size`` is not a positive integer.

@@ -151,7 +151,7 @@ def open_video(path: str) -> mmcv.VideoReader:
     """Open a video.
 
     Raises:
-        ImageError: If it cannot be opened.
+        ImageError: If the file is missing, truncated or no video.
     """
     if not os.path.isfile(path):
         raise ImageError('is missing')

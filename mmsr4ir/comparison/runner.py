@@ -1,4 +1,4 @@
-"""Run a benchmark's parts: several at once, going on where an earlier start stopped."""
+"""Run a benchmark's parts, several at once, and continue an interrupted benchmark."""
 import fcntl
 import os
 import queue
@@ -59,12 +59,12 @@ def run_parts(parts: Sequence[Part], out: Path, jobs: int = 1, images: int = 8,
               metric: str | None = None) -> list[Progress]:
     """Train and test every part that is not done yet.
 
-    A part whose training was cut off goes on from its last checkpoint. A part that
+    An interrupted training continues from its last checkpoint. A part that
     fails stops only those that need it.
 
     Args:
         parts: In an order in which each comes after those that it needs.
-        out: Folder of the benchmark, which is locked meanwhile.
+        out: Folder of the benchmark, which is locked until the end.
         jobs: How many run at once.
         images: Number of test images that are drawn.
         display: Called with all progress several times a second.
@@ -103,7 +103,15 @@ def run_parts(parts: Sequence[Part], out: Path, jobs: int = 1, images: int = 8,
 
 
 class Team:
-    """Works on the parts, each in one thread and its processes."""
+    """Train and test the parts, each in one thread and its processes.
+
+    Args:
+        parts: See :func:`run_parts`.
+        jobs: How many run at once.
+        images: Number of test images that are drawn.
+        lock: File descriptor of the lock, which each process keeps open.
+        metric: The number that methods are compared by; None: it is not checked.
+    """
 
     def __init__(self, parts: Sequence[Part], jobs: int, images: int, lock: int,
                  metric: str | None) -> None:
@@ -152,7 +160,7 @@ class Team:
         part = work.part
         if not part.is_trained:
             work.state = 'training'
-            # Before the training: one that is cut off goes on from these networks.
+            # Before the training: if interrupted, it continues with these networks.
             write_json(part.folder / 'needs.json', origins(part))
             self.call(part, 'train', '--resume')
             last = (part.folder / 'train' / 'last_checkpoint').read_text().strip()

@@ -68,7 +68,8 @@ def find_state_dict(checkpoint: Mapping, keys: tuple[str, ...]
         tuple: The key or None, and the tensors by name.
 
     Raises:
-        ConvertError: If there is anything else than tensors.
+        ConvertError: If the checkpoint holds no tensors by name there, or anything
+            else beside them.
     """
     key = next((key for key in keys if key in checkpoint), None)
     state_dict = checkpoint if key is None else checkpoint[key]
@@ -149,7 +150,8 @@ def rename(state_dict: Mapping[str, Tensor], own: Mapping[str, Tensor],
         network: What the network is, for the message.
 
     Raises:
-        ConvertError: If a tensor is missing, of another shape, or of no use.
+        ConvertError: If a tensor is missing, has another shape, or has no place in the
+            network.
     """
     found = mismatch({original_name(name): own[name] for name in own}, state_dict)
     if found:

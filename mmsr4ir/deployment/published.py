@@ -133,8 +133,8 @@ def convert_sr(model: SR4IR, state_dict: dict[str, Tensor]) -> dict[str, Tensor]
         state_dict: Tensors by their original names; those of EDSR's mean are removed.
 
     Raises:
-        ConvertError: If they are of another network, or if the config gives S the
-            images in another range.
+        ConvertError: If the tensors are of another network, or if the config gives S
+            the images in another range.
     """
     sr: BaseModule = model.sr  # of mmagic, see check_networks
     kind = type(sr).__name__
@@ -186,7 +186,7 @@ def convert_task(model: SR4IR, state_dict: dict[str, Tensor]) -> dict[str, Tenso
     """Return the tensors of T in the model's order; their names are the same.
 
     Raises:
-        ConvertError: If they are of another network.
+        ConvertError: If the tensors are of another network.
     """
     own = model.task.state_dict()
     odd = set(own) ^ set(state_dict)

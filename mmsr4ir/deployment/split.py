@@ -104,7 +104,8 @@ def find_config(meta: Mapping) -> dict:
     """Return the config of the SR4IR, read as data.
 
     Raises:
-        ConvertError: If there is none, or one that is more than values.
+        ConvertError: If the checkpoint has no config of an SR4IR, or one that holds
+            more than values.
     """
     config = read_config(meta.get('cfg') or '')
     model = config.get('model') or {}

@@ -69,10 +69,13 @@ def find_run(model: Path, weights: str | Path | None
             taken, else what ``last_checkpoint`` names. The config is the one that the
             checkpoint was saved with (a test leaves its own in the folder); the newest
             in the folder where it holds none, or one that is more than values.
-        weights: The checkpoint, if it is not to be looked for.
+        weights: The checkpoint; None to take that of the work directory.
+
+    Returns:
+        tuple: The config, and the checkpoint or None.
 
     Raises:
-        ConfigError: If there is no such file, or none in the folder.
+        ConfigError: If ``model`` is neither a config nor a folder that holds one.
     """
     if model.is_file():
         return Config.fromfile(model), weights

@@ -1,14 +1,14 @@
-"""Training loops that go on after a cut, to the last bit, as if there had been none.
+"""Training loops that continue an interrupted run to the last bit.
 
 MMEngine's loops come close, but what a resumed run draws differs: random states are in
 no checkpoint, persistent workers start their generators anew, a seed that was not given
-is drawn again for the order of the data, an epoch that was cut within begins at its
-first batch, and a validation that the cut fell into is left out.
+is drawn again for the order of the data, an interrupted epoch begins at its first
+batch, and an interrupted validation is left out.
 
 Nothing of that is saved here. Random numbers are made a function of the seed and of how
 far the training is: before each sample and before each train step, every generator of
 the process is seeded from (seed, rank, place in the training). So they do not depend on
-the number of workers, on what validation draws, or on where a run was cut.
+the number of workers, on what validation draws, or on where a run was interrupted.
 """
 import itertools
 import logging
@@ -126,10 +126,10 @@ class _Exact(BaseLoop):
             runner, ExactLoader(plain, self.endless, max_unreadable), **kwargs)
 
     def start(self) -> None:
-        """Take up the seed of the run, and a validation that the cut left out.
+        """Set the seed of the run, and repeat a validation that was interrupted.
 
         Raises:
-            ConfigError: If the run was cut within an epoch that had other batches.
+            ConfigError: If the run was interrupted in an epoch of other batches.
         """
         found = dict(enumerate(self.info.get('unreadable_by_rank', [])))
         self.dataloader.dataset.unreadable = found.get(get_rank(), [])

@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from."""
+"""Which checkpoint a run continues from."""
 import os
 import re
 import zipfile
@@ -9,11 +9,11 @@ from mmsr4ir.utils.errors import SR4IRError
 
 
 class ResumeError(SR4IRError, RuntimeError):
-    """The checkpoint to go on from is damaged, or there is none."""
+    """The checkpoint to continue from is damaged or missing."""
 
 
 def resume_point(work_dir: str, wish: str) -> str | None:
-    """Find the checkpoint to go on from, and see that it is whole.
+    """Find the checkpoint to continue from, and check that it is whole.
 
     The last checkpoint is the one written last. MMEngine's ``last_checkpoint`` alone
     does not tell it: that file is written after the checkpoint, and a run may die

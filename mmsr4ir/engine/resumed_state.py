@@ -1,4 +1,4 @@
-"""What a checkpoint must hold that a training goes on from, and what comes of it."""
+"""What a checkpoint must hold so that a training can continue from it."""
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -94,7 +94,7 @@ def keep_to_own_best(runner: Runner, checkpoint: Mapping) -> None:
     MMEngine's ``CheckpointHook`` removes the best one so far, whose path comes with the
     checkpoint, when there is a better one. In a run that goes on in another folder that
     is the file of the run it came from. A copy in the run's own folder takes its place;
-    without one, the best is looked for anew.
+    without one, the search for the best begins again.
     """
     info = checkpoint['message_hub'].get('runtime_info', {})
     hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]

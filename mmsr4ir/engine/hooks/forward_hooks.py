@@ -46,12 +46,12 @@ class _ForwardHook(Hook):
         self.after_val(runner)
 
     def before_val(self, runner: Runner) -> None:
-        """Validate as ever: images of many sizes would be compiled one by one."""
+        """Put ``forward`` back: images of many sizes would be compiled one by one."""
         for module, _ in self.forwards:
             vars(module).pop('forward', None)
 
     def after_val(self, runner: Runner) -> None:
-        """Go on training in the other way."""
+        """Replace ``forward`` again."""
         for module, forward in self.forwards:
             module.forward = forward
 

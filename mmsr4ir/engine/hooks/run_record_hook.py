@@ -56,7 +56,7 @@ class RunRecordHook(Hook):
         self._lr_digest = 0
 
     def before_train(self, runner: Runner) -> None:
-        """Take up the counts of the checkpoint that the run goes on from."""
+        """Take over the counts of the checkpoint that the run continues from."""
         saved = runner.message_hub.runtime_info.get('run_record')
         counts = json.loads(saved) if saved and runner.iter else {}
         self._digest = counts.get('data_digest', 0)
