@@ -20,7 +20,8 @@ from mmsr4ir.deployment.convert import read_config as read_saved_config
 from mmsr4ir.engine.build import find_run
 from mmsr4ir.engine.resume import ResumeError, resume_point
 from mmsr4ir.models.weights import WeightsError, load_weights
-from mmsr4ir.utils.errors import DataError
+from mmsr4ir.utils.configs import read_config
+from mmsr4ir.utils.errors import ConfigError, DataError
 
 ROOT = Path(__file__).parents[1]
 fuzz = settings(max_examples=100, deadline=None, derandomize=True,

@@ -32,7 +32,8 @@ from mmsr4ir.datasets import voc
 from mmsr4ir.datasets.checks.images import scan_image, scan_mask
 from mmsr4ir.engine.resume import is_whole
 from mmsr4ir.engine.training_samples import TrainingSamples, UnreadableImageError
-from mmsr4ir.utils.errors import DataError
+from mmsr4ir.utils.configs import read_config
+from mmsr4ir.utils.errors import ConfigError, DataError
 from mmsr4ir.utils.images import ImageError
 
 sys.path.insert(0, str(Path(__file__).parent / 'test_engine'))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 
 from mmsr4ir.engine.build import build_loader, build_model
 from mmsr4ir.models.image_space import to_uint8
@@ -33,24 +34,26 @@ def browse(cfg: Config, split: str = 'train', number: int | None = None,
             random changes are seen, and those of the preprocessor.
         number: How many images, from the dataloader's first batch on, and from there
             again where it ends; None for each image once.
-        checkpoint: File with the weights of S. Without one S is as before a training.
+        checkpoint: File with the weights of S. Without one S is as before training.
         min_size: Images with a shorter edge than this are enlarged to about it.
 
     Yields:
-        tuple: The image's name and one row of pictures, RGB: HR, what S gets (LR), SR
-        and, if the model has it, the patch mix, all before T's own resize, and the
-        ground truth on HR. Padding is filled with edge pixels.
+        tuple: The image's name and one row of pictures, (height, width, 3), RGB,
+        uint8: HR, what S gets (LR), SR and, if the model has it, the patch mix, all
+        before T's own resize, and the ground truth on HR. Padding is filled with edge
+        pixels.
 
     Raises:
-        ValueError: The model is no SR4IR, there is no such dataloader, or its data
-            cannot be read.
+        ConfigError: If the model is no SR4IR, if there is no such dataloader, or if its
+            data cannot be read.
     """
     model = build_model(cfg, checkpoint)
     if checkpoint is None and model.weights['sr']:
         load_weights('sr', model.sr, model.weights['sr'])
     loader = build_loader(cfg, split)
-    annotator = build_annotator(cfg, loader.dataset.metainfo)
-    left = len(loader.dataset) if number is None else number
+    dataset: BaseDataset = loader.dataset
+    annotator = build_annotator(cfg, dataset.metainfo)
+    left = len(dataset) if number is None else number
     for iteration, data in enumerate(endless(loader)):
         tell_iteration(iteration)
         data = model.data_preprocessor(data, split == 'train')
@@ -67,7 +70,12 @@ def browse(cfg: Config, split: str = 'train', number: int | None = None,
 @torch.no_grad()
 def images_of(model: SR4IR, inputs: torch.Tensor, samples: list
               ) -> dict[str, np.ndarray]:
-    """A batch as S sees it and makes it, before the task network's own resize.
+    """Return a batch as S sees it and makes it, before the task network's own resize.
+
+    Args:
+        model: The model, on the device of the images.
+        inputs: (N, 3, H', W'), normalised as T expects.
+        samples: The data samples of the images.
 
     Returns:
         dict: ``lr`` (N, h, w, 3) and ``hr``, ``sr`` and perhaps ``mix`` (N, H, W, 3),

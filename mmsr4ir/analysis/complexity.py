@@ -16,7 +16,7 @@ from mmsr4ir.utils.errors import ConfigError
 
 
 def complexity(cfg: Config, shape: tuple[int, int] | None = None
-               ) -> dict[str, dict[str, float]]:
+               ) -> dict[str, dict]:
     """Count parameters and FLOPs of both networks for one test image.
 
     The weights are random, which matters only to detectors with proposals: their
@@ -68,7 +68,7 @@ def sample_image(cfg: Config, model: SR4IR, shape: tuple[int, int] | None = None
 
 
 @torch.no_grad()
-def count(model: SR4IR, inputs: Tensor, samples: list) -> dict[str, dict[str, float]]:
+def count(model: SR4IR, inputs: Tensor, samples: list) -> dict[str, dict]:
     """Count both networks, padded as in a test.
 
     S is run on the LR image, T on the restored one, up to the outputs of its heads (of
@@ -139,4 +139,4 @@ def count_flops(run: Callable[[], object]) -> int:
 
 def _deform_conv_flops(inputs: torch.Size, weight: torch.Size, *args,
                        out_shape: torch.Size, **options) -> int:
-    return conv_flop_count(inputs, weight, out_shape)
+    return conv_flop_count(list(inputs), list(weight), list(out_shape))

@@ -15,8 +15,7 @@ _WIDTH, _HEIGHT, _COLUMNS = 7.5, 3.6, 2
 _STYLES = ('-', '--', ':', '-.')
 
 
-def draw_curves(logs: Sequence[Log], keys: Sequence[str] = (), title: str = ''
-                ) -> Figure:
+def draw_curves(logs: Sequence[Log], keys: Sequence[str] = ()) -> Figure:
     """Draw a panel for each group of keys, or for each of some keys.
 
     In a panel of one key the runs differ in colour; in a panel of several the keys
@@ -25,10 +24,10 @@ def draw_curves(logs: Sequence[Log], keys: Sequence[str] = (), title: str = ''
     Args:
         logs: The runs.
         keys: Draw these, each in a panel of its own.
-        title: Above the figure.
 
     Raises:
-        LogError: No run has a key.
+        LogError: If no run has one of ``keys``, or if there is nothing to draw without
+            them.
     """
     known = list(dict.fromkeys(key for log in logs for key in log.keys()))
     for key in keys:
@@ -47,13 +46,11 @@ def draw_curves(logs: Sequence[Log], keys: Sequence[str] = (), title: str = ''
         panel.set_title(name, fontsize=10)
     for panel in axes[len(panels):]:
         panel.remove()
-    if title:
-        figure.suptitle(title, parse_math=False)
     return figure
 
 
 def _draw_panel(axes: Axes, logs: Sequence[Log], keys: list[str]) -> None:
-    cycle = matplotlib.colormaps['tab10' if len(keys) <= 10 else 'tab20'].colors
+    colors = matplotlib.colormaps['tab10' if len(keys) <= 10 else 'tab20']
     units = set()
     for i, log in enumerate(logs):
         for j, key in enumerate(keys):
@@ -66,7 +63,7 @@ def _draw_panel(axes: Axes, logs: Sequence[Log], keys: list[str]) -> None:
                 f'{key} ({log.name})' if len(logs) > 1 else key)
             axes.plot(
                 steps, values, label=label, linewidth=1.2,
-                color=cycle[(i if by_run else j) % len(cycle)],
+                color=colors((i if by_run else j) % colors.N),
                 linestyle='-' if by_run else _STYLES[i % len(_STYLES)],
                 # A curve of few points would not be seen.
                 marker='o' if len(steps) < 20 else None, markersize=3)
@@ -86,7 +83,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure; the kind of file is its suffix (.png, .pdf, .svg).
 
     Raises:
-        LogError: Matplotlib writes no such kind.
+        LogError: If Matplotlib writes no file of this kind.
     """
     path = Path(path)
     kind = path.suffix.removeprefix('.').lower()

@@ -1,4 +1,4 @@
-"""Read the logs of trainings, resumed ones as one."""
+"""Read the logs of trainings, those of a resumed training as one."""
 import json
 import re
 from collections.abc import Sequence
@@ -39,21 +39,21 @@ class Log:
     files: list[Path] = field(default_factory=list)
 
     def keys(self) -> list[str]:
-        """All that was logged, of training first, in the order of its appearance."""
+        """Return all logged keys in order of appearance, those of training first."""
         return list(dict.fromkeys(
             key for line in (*self.train, *self.val) for key in line
             if key not in _ABOUT))
 
     def metrics(self) -> list[str]:
-        """The metrics of the validations."""
+        """Return the keys that are metrics of the validations."""
         return list(dict.fromkeys(
             key for line in self.val for key in line if key not in _NO_METRIC))
 
     def curve(self, key: str) -> tuple[list[int], list[float], str]:
-        """Steps, values and the unit of the steps.
+        """Return the steps of a key, its values, and the unit of the steps.
 
-        COCO's -1, which says that there is no object of a size, is left out. A key of
-        both (``time``) is the training's.
+        COCO's -1, which says that there is no object of a size, is left out. For a key
+        that training and validation have (``time``), these are the training's.
         """
         lines, unit = self.train, 'iteration'
         if not any(key in line for line in lines):
@@ -73,7 +73,8 @@ def read_log(path: Path, name: str | None = None) -> Log:
         name: What to call it; the name of the work dir by default.
 
     Raises:
-        LogError: There is no log, or a line that cannot be read.
+        LogError: If there is no log, if a line cannot be read, or if no iteration was
+            logged.
     """
     path = Path(path)
     if path.is_dir():
@@ -127,7 +128,7 @@ def _read_lines(file: Path) -> list[dict]:
 
 
 def _was_resumed(file: Path) -> bool:
-    """As the run's own config says, which MMEngine writes beside the log."""
+    """Return what the run's own config says, which MMEngine writes beside the log."""
     config = file.with_name('config.py')
     return config.is_file() and bool(re.search(
         r'^resume = True$', config.read_text(encoding='utf-8', errors='replace'),
@@ -139,7 +140,7 @@ def _is_training(line: dict) -> bool:
 
 
 def _before(lines: list[dict], new: list[dict]) -> list[dict]:
-    """The lines that came before the first step of a resumed run."""
+    """Return the lines that came before the first step of a resumed run."""
     first = next((line['step'] for line in new if _is_training(line)), None)
     if first is None:
         return lines
@@ -152,7 +153,7 @@ def _before(lines: list[dict], new: list[dict]) -> list[dict]:
 
 
 def _val_unit(lines: list[dict]) -> str:
-    """What MMEngine counts validations by, as ``log_metric_by_epoch`` tells it."""
+    """Return what MMEngine counts validations by (``log_metric_by_epoch``)."""
     last = None
     for line in lines:
         if _is_training(line):
@@ -163,8 +164,11 @@ def _val_unit(lines: list[dict]) -> str:
 
 
 def groups(logs: Sequence[Log]) -> dict[str, list[str]]:
-    """Keys by the panel that they are drawn in: for each phase its losses, then what
-    it logs beside them; learning rates; image quality; the task's metrics."""
+    """Group keys by the panel that they are drawn in.
+
+    The panels are, for each phase, its losses and what it logs beside them; then the
+    learning rates, image quality and the task's metrics.
+    """
     panels: dict[str, list[str]] = {}
 
     def put(title: str, key: str) -> None:
@@ -193,7 +197,9 @@ def groups(logs: Sequence[Log]) -> dict[str, list[str]]:
 
 
 def epoch_times(log: Log, include_outliers: bool = False) -> dict[int, float]:
-    """Mean seconds an iteration in each epoch; epoch 1 is all where none is logged.
+    """Compute the mean seconds an iteration in each epoch.
+
+    If no epoch is logged, all iterations count as epoch 1.
 
     Args:
         log: The log.
@@ -201,7 +207,7 @@ def epoch_times(log: Log, include_outliers: bool = False) -> dict[int, float]:
             data loading begins, counts too.
 
     Raises:
-        LogError: No epoch has two entries, so that nothing is left.
+        LogError: If no epoch has two entries, so that none is left without the first.
     """
     times: dict[int, list[float]] = {}
     for line in log.train:

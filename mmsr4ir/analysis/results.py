@@ -19,10 +19,10 @@ KINDS = dict(
 
 
 def kind_of(results: Sequence[Mapping]) -> str:
-    """The key of :data:`KINDS` that all results have.
+    """Return the key of :data:`KINDS` that all results have.
 
     Raises:
-        ValueError: They are no predictions of ``tools/test.py --out``.
+        ValueError: If the results are no predictions of ``tools/test.py --out``.
     """
     if not isinstance(results, Sequence) or not results or not all(
             isinstance(result, Mapping) for result in results):
@@ -55,7 +55,7 @@ def score(result: Mapping, num_classes: int, ignore_index: int = 255) -> float |
         float | None: None where the image has no object, or no pixel that counts.
 
     Raises:
-        ValueError: The image has several labels.
+        ValueError: If the image has several labels.
     """
     if 'pred_instances' in result:
         return _average_precision(result, num_classes)
@@ -96,12 +96,12 @@ def _array(value) -> np.ndarray:
 
 def best_and_worst(scores: Sequence[float | None], count: int
                    ) -> tuple[list[int], list[int]]:
-    """Indices of the highest and of the lowest scores, the most extreme ones first.
+    """Return the indices of the highest and of the lowest scores, extremes first.
 
     Images without a score are in neither; none is in both.
     """
-    order = sorted((i for i, one in enumerate(scores) if one is not None),
-                   key=lambda i: scores[i])
+    ranked = sorted((one, i) for i, one in enumerate(scores) if one is not None)
+    order = [i for _, i in ranked]
     count = min(count, max(1, len(order) // 2))
     worst = order[:count]
     return [i for i in reversed(order[-count:]) if i not in worst], worst
@@ -109,7 +109,7 @@ def best_and_worst(scores: Sequence[float | None], count: int
 
 def draw_result(result: Mapping, index: int, dataset, annotator: Annotator, title: str,
                 min_size: int = 256) -> np.ndarray:
-    """Draw the image, the prediction and the ground truth: RGB, uint8.
+    """Draw the image, the prediction and the ground truth.
 
     Args:
         result: As for :func:`score`.
@@ -118,6 +118,9 @@ def draw_result(result: Mapping, index: int, dataset, annotator: Annotator, titl
         annotator: Draws.
         title: Above the picture.
         min_size: Smaller images are enlarged to about this shorter edge.
+
+    Returns:
+        np.ndarray: (height, width, 3), RGB, uint8.
     """
     if result.get('img_path'):
         image = mmcv.imread(result['img_path'], channel_order='rgb')
@@ -134,7 +137,7 @@ def draw_result(result: Mapping, index: int, dataset, annotator: Annotator, titl
 
 
 def _sample(result: Mapping) -> BaseDataElement:
-    """The data sample that was written as a dict."""
+    """Build the data sample that was written as a dict."""
     sample = BaseDataElement()
     for key, value in result.items():
         if isinstance(value, Mapping):
@@ -148,10 +151,10 @@ def _sample(result: Mapping) -> BaseDataElement:
 
 
 def num_classes_of(cfg: Config, results: Sequence[Mapping], dataset) -> int:
-    """How many classes the data set names, or else the model has.
+    """Return how many classes the data set names, or else the model has.
 
     Raises:
-        ValueError: Neither says.
+        ValueError: If neither the data set nor the model says it.
     """
     classes = dataset.metainfo.get('classes')
     if classes:
@@ -165,5 +168,5 @@ def num_classes_of(cfg: Config, results: Sequence[Mapping], dataset) -> int:
 
 
 def name_of(result: Mapping, index: int) -> str:
-    """A short name of an image."""
+    """Return a short name of an image."""
     return Path(result.get('img_path') or f'{index:06d}').stem

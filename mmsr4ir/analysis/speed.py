@@ -1,7 +1,6 @@
 """Measure seconds and memory: what benchmarks share, and the parts of a test."""
 import itertools
 import platform
-import re
 import resource
 import statistics
 import sys
@@ -9,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypedDict
 
 import torch
 from mmengine.device import get_device
@@ -120,7 +120,7 @@ def endless(loader: DataLoader) -> Iterator[dict]:
 
 
 def tell_iteration(number: int) -> None:
-    """Say where the training is, as MMEngine's Runner does: there is none here.
+    """Publish the iteration, as MMEngine's Runner does in a training.
 
     Of mmdet BatchSyncRandomResize (YOLOX) asks for the iteration, TOODHead for the
     epoch.
@@ -131,11 +131,12 @@ def tell_iteration(number: int) -> None:
 
 
 def summary(laps: Laps) -> dict[str, dict[str, float]]:
-    """For each part the seconds an iteration and the images a second.
+    """Compute the seconds an iteration and the images a second of each part.
 
     Returns:
-        dict: ``median``, ``min``, ``max`` and the quartiles ``q1`` and ``q3`` in
-        seconds; ``images_per_second``, the median over the iterations.
+        dict: By the name of the part: ``median``, ``min``, ``max`` and the quartiles
+        ``q1`` and ``q3`` in seconds; ``images_per_second``, the median over the
+        iterations.
     """
     rows = {}
     for name, seconds in laps.seconds.items():
@@ -149,7 +150,7 @@ def summary(laps: Laps) -> dict[str, dict[str, float]]:
 
 
 def quartiles(values: list[float]) -> list[float]:
-    """The first quartile, the median and the third."""
+    """Return the first quartile, the median and the third quartile."""
     return (statistics.quantiles(values, n=4, method='inclusive')
             if len(values) > 1 else values * 3)
 
@@ -173,21 +174,30 @@ def describe_machine() -> dict[str, str | int]:
                 torch=torch.__version__)
 
 
-def peak_memory() -> dict[str, float | str]:
-    """Peak memory so far in MiB, and of what.
+class PeakMemory(TypedDict):
+    """A peak in MiB, and whose it is: ``'GPU'`` or ``'process'``."""
+
+    mib: float
+    of: str
+
+
+def peak_memory() -> PeakMemory:
+    """Return the peak memory so far.
 
     With a GPU: what torch allocated there since the end of the warm-up. Without: the
     process as a whole since its start, so that what needs less is to be timed first.
     """
     if torch.cuda.is_available():
-        return dict(mib=torch.cuda.max_memory_allocated() / 2**20, of='GPU')
+        return PeakMemory(mib=torch.cuda.max_memory_allocated() / 2**20, of='GPU')
     if _STATUS.exists():
         # A child's ru_maxrss would begin with its parent's.
-        peak = int(re.search(r'VmHWM:\s*(\d+) kB', _STATUS.read_text())[1]) / 2**10
+        lines = _STATUS.read_text().splitlines()
+        status = dict(line.split(':', 1) for line in lines)
+        peak = int(status['VmHWM'].removesuffix('kB')) / 2**10
     else:
         unit = 1 if sys.platform == 'darwin' else 2**10  # in bytes there, else in KiB
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-    return dict(mib=peak, of='process')
+    return PeakMemory(mib=peak, of='process')
 
 
 def reset_peak_memory() -> None:

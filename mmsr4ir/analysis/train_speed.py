@@ -71,7 +71,8 @@ class Steps:
     def _start(self, cfg: Config, stage: str) -> None:
         """Build everything, up to where the first iteration would come."""
         self.runner = SR4IRRunner.from_cfg(cfg)
-        self.model.init_weights = lambda: None
+        # An instance's own attribute: the files of init_cfg are not looked for.
+        self.model.init_weights = lambda: None  # type: ignore[method-assign]
         self.model.stage = stage
         self.runner.register_hook(_Watch(self))
         with suppress(_ReadyError):
@@ -79,7 +80,7 @@ class Steps:
 
     @property
     def model(self) -> SR4IR:
-        """The model itself."""
+        """Return the model without the wrappers of distributed training."""
         return unwrap(self.runner.model)
 
     def batches(self) -> Iterator[dict]:
@@ -106,7 +107,7 @@ class Steps:
 
 
 class _Watch(Hook):
-    """Hands the Runner over before the first iteration, and keeps the outputs."""
+    """A hook that ends ``train`` before the first iteration, and keeps the outputs."""
 
     priority = 'LOWEST'
 
@@ -119,7 +120,7 @@ class _Watch(Hook):
     def after_train_iter(self, runner: Runner, batch_idx: int,
                          data_batch: dict | None = None,
                          outputs: dict | None = None) -> None:
-        self.steps.outputs = outputs
+        self.steps.outputs = outputs or {}
 
 
 def _only_train(cfg: Config, folder: Path, stage: str) -> None:
@@ -180,7 +181,7 @@ def time_input(steps: Steps, batches: Iterator[dict], iterations: int, warmup: i
 
 
 def _prefetched(steps: Steps) -> int:
-    """How many batches may lie ready."""
+    """Return how many batches the workers may load ahead."""
     loader = steps.loop.dataloader
     return loader.num_workers * (loader.prefetch_factor or 0)
 
@@ -211,7 +212,7 @@ def time_parts(steps: Steps, batches: Iterator[dict], iterations: int) -> Laps:
 
 
 def ratios(laps: Laps, steps: Steps, waiting: float) -> list[float]:
-    """How much more than its parts each iteration takes.
+    """Compute how many times as long as its parts each iteration takes.
 
     Waiting for data counts as overhead where workers load beside the iteration, and as
     a part of it without workers.
@@ -266,11 +267,10 @@ class _Parts:
         with ExitStack() as stack:
             for name in set(NETWORKS) - set(self.phase.update):
                 stack.enter_context(frozen(getattr(self.model, name)))
-            sr = None
             if set(self.losses) - {'task_hr'}:
                 sr = self.super_resolve()
-            if 'tdp' in self.losses:
-                self.compare_features(sr)
+                if 'tdp' in self.losses:
+                    self.compare_features(sr)
             for name in self.losses:
                 if name.startswith('task_'):
                     for image in name.removeprefix('task_').split('+'):
@@ -282,22 +282,32 @@ class _Parts:
                 self.lap(f'optimizer of {name}')
 
     def super_resolve(self) -> Tensor:
-        """S, with its backward pass where it learns; returns a leaf (N, 3, H, W)."""
+        """Run S, with its backward pass where it learns.
+
+        Returns:
+            Tensor: (N, 3, H, W), RGB, [0, 1] except for overshoots; a leaf.
+        """
         if self.phase.reuse_sr:
+            assert self.batch.sr is not None  # checked when the recipe was read
             return self.batch.sr
         self.drop_gradients(self.model.sr)
         with self.precision(), torch.set_grad_enabled(self.teaches_sr):
             self.batch.sr = sr = self.model.super_resolve_batch(self.batch)
             loss = self.model.compare_pixels(self.batch) if self.teaches_sr else None
-        if self.teaches_sr:
+        if loss is not None:
             loss.backward()
         self.lap('S forward, pixel loss, backward' if self.teaches_sr else 'S forward')
         self.batch.sr = sr.detach().requires_grad_(self.teaches_sr)
         return self.batch.sr
 
     def compare_features(self, sr: Tensor) -> None:
-        """TDP: T's features of HR; those of SR with the way back to the image."""
+        """Compute T's features of HR, and those of SR with their backward pass (TDP).
+
+        Args:
+            sr: (N, 3, H, W), RGB, [0, 1] except for overshoots.
+        """
         model, batch = self.model, self.batch
+        assert model.tdp and model.features  # checked when the model was built
         with frozen(model.features.task):
             self.laps.skip()
             with self.precision(), torch.no_grad():
@@ -311,7 +321,7 @@ class _Parts:
             self.lap('TDP features of SR, backward')
 
     def learn(self, image: str) -> None:
-        """T's loss on an image, backward to its weights or to S."""
+        """Compute T's loss on an image, backward to the weights of T or to S."""
         self.drop_gradients(self.model.task)
         with self.precision():
             inputs = self.model.task_inputs(image, self.batch)
@@ -323,7 +333,7 @@ class _Parts:
         self.lap(f'T on {image}, forward and backward')
 
     def precision(self) -> ExitStack:
-        """What the optimizers of the phase say of the forward pass (AMP)."""
+        """Enter what the phase's optimizers want around a forward pass (AMP)."""
         with ExitStack() as contexts:
             for name in self.phase.update:
                 contexts.enter_context(

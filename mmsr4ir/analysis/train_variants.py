@@ -2,7 +2,7 @@
 import copy
 import itertools
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -13,13 +13,13 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.utils import import_modules_from_strings
 from torch import Tensor
 
-from mmsr4ir.cli.arguments import merge_options
 from mmsr4ir.engine.build import build_loader, build_model
 from mmsr4ir.models.batch import Batch
 from mmsr4ir.models.features import FeatureTap
 from mmsr4ir.models.recipes import NETWORKS
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.registry import MODELS
+from mmsr4ir.utils.configs import merge_options
 from mmsr4ir.utils.errors import ConfigError
 
 from .speed import Laps, endless, peak_memory, reset_peak_memory
@@ -65,8 +65,8 @@ class PublishedSR4IR(SR4IR):
             self.features = WholeNetworkTap(self.features.task, self.features.layer)
         self.psnr = 0.0
 
-    def prepare(self, inputs: Tensor, samples: list) -> Batch:
-        """As in training; the features need the samples too."""
+    def prepare(self, inputs: Tensor, samples: Sequence | None) -> Batch:
+        """Prepare a batch as the base class does; the features get the samples too."""
         batch = super().prepare(inputs, samples)
         if self.features:
             self.features.samples = batch.samples
@@ -74,14 +74,18 @@ class PublishedSR4IR(SR4IR):
 
     def train_step(self, data: dict, optim_wrapper: OptimWrapperDict
                    ) -> dict[str, Tensor]:
-        """As in training, and the losses go to two loggers."""
+        """Train as the base class does; each loss goes to two loggers as a number."""
         logs = super().train_step(data, optim_wrapper)
         for value in logs.values():
             value.item(), value.item()
         return logs
 
     def super_resolve_batch(self, batch: Batch) -> Tensor:
-        """As in training, always with a graph, and with the PSNR of SR."""
+        """Restore a batch, always with a graph; compute the PSNR of SR.
+
+        Returns:
+            Tensor: (N, 3, H, W), RGB, [0, 1] except for overshoots.
+        """
         learns = torch.is_grad_enabled()
         parameters = [] if learns else [
             p for p in self.sr.parameters() if not p.requires_grad]
@@ -100,10 +104,10 @@ class PublishedSR4IR(SR4IR):
 class WholeNetworkTap(FeatureTap):
     """A module's outputs, taken on the way of a prediction to its very end."""
 
-    samples: list
+    samples: Sequence | None
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """As :class:`FeatureTap`; the data samples stay without predictions."""
+        """Return the features; the data samples stay without predictions."""
         found = []
         handle = self.module.register_forward_hook(
             lambda module, args, output: found.append(output))
@@ -115,9 +119,10 @@ class WholeNetworkTap(FeatureTap):
 
 
 def variant_config(cfg: Config, name: str, options: Mapping) -> Config:
-    """A copy of a config with the settings of a variant.
+    """Return a copy of a config with the settings of a variant.
 
-    Exits with a message where nothing would ever look at one of them.
+    Raises:
+        ConfigError: If nothing reads a setting, or if it fits nowhere.
     """
     cfg = copy.deepcopy(cfg)
     merge_options(cfg, options, f'--variant {name}')
@@ -146,17 +151,20 @@ def time_variants(cfg: Config, variants: Mapping[str, Mapping], iterations: int,
         that is compared. Weights are the same only in the first of them.
 
     Raises:
-        ConfigError: If a variant cannot be built.
+        ConfigError: If nothing reads a setting of a variant, or if the variant cannot
+            be built.
     """
     batches = endless(build_loader(cfg, 'train'))
     laps = Laps(checked)
-    differences = {name: {} for name in variants if name != 'plain'}
+    differences: dict[str, dict[str, list[float]]] = {
+        name: {} for name in variants if name != 'plain'}
     with tempfile.TemporaryDirectory(prefix='mmsr4ir_') as root:
         steps = {}
         for name, options in variants.items():
             folder = Path(tempfile.mkdtemp(prefix=f'{name}_', dir=root))
+            own = variant_config(cfg, name, options)
             try:
-                steps[name] = Steps(variant_config(cfg, name, options), folder, stage)
+                steps[name] = Steps(own, folder, stage)
             except ValueError as error:
                 raise ConfigError(f'{name}: {error}') from error
         weights = steps['plain'].model.state_dict()
@@ -173,7 +181,7 @@ def time_variants(cfg: Config, variants: Mapping[str, Mapping], iterations: int,
 
 def _iterate(steps: dict[str, Steps], data: dict, number: int, laps: Laps, hold: bool
              ) -> None:
-    """One iteration of each, beginning with another one each time."""
+    """Do one iteration of each, beginning with another one each time."""
     first = number % len(steps)
     for name in [*steps][first:] + [*steps][:first]:
         own = copy.deepcopy(data)
@@ -199,10 +207,11 @@ def _compare(outputs: dict[str, dict],
 
 def measure_memory(cfg: Config, variants: Mapping[str, Mapping], iterations: int,
                    stage: str = 'main') -> dict[str, float]:
-    """Peak memory of each way to train, in a process of its own, in MiB.
+    """Measure the peak memory of each way to train, in MiB, each in its own process.
 
-    With a GPU what torch allocates there; without, by how much the process grows after
-    all packages are loaded. A process's peak never falls, hence the own ones.
+    With a GPU it is what torch allocates there; without, by how much the process grows
+    after all packages are loaded. The peak of a process never falls, so that ways in
+    one process would hide each other.
 
     Args:
         cfg: The whole config.
@@ -218,8 +227,8 @@ def measure_memory(cfg: Config, variants: Mapping[str, Mapping], iterations: int
     return peaks
 
 
-def _peak(cfg: dict, iterations: int, stage: str) -> float:
-    cfg = Config(cfg)
+def _peak(settings: dict, iterations: int, stage: str) -> float:
+    cfg = Config(settings)
     if cfg.get('custom_imports'):
         import_modules_from_strings(**cfg.custom_imports)
     build_model(cfg)  # loads the packages

@@ -14,6 +14,7 @@ _LOGS = ('work dir of a training (its newest run, with those that it was resumed
 
 
 def parse_args() -> argparse.Namespace:
+    """Read and check the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     tasks = parser.add_subparsers(dest='task', required=True)
     plot = tasks.add_parser(
@@ -28,7 +29,6 @@ def parse_args() -> argparse.Namespace:
     plot.add_argument(
         '--legend', nargs='+', metavar='NAME', help='what to call the runs (default: '
         'the names of the work dirs)')
-    plot.add_argument('--title', default='', help='above the figure')
     plot.add_argument(
         '--out', type=Path, default=Path('curves.png'), metavar='FILE',
         help='.png, .pdf or .svg (default: %(default)s)')
@@ -52,7 +52,8 @@ def parse_args() -> argparse.Namespace:
 def train_time(log: Log, include_outliers: bool) -> str:
     """Return the times of one run as text."""
     times = epoch_times(log, include_outliers)
-    slowest, fastest = max(times, key=times.get), min(times, key=times.get)
+    slowest, fastest = (
+        choose(times, key=times.__getitem__) for choose in (max, min))
     seconds = np.array(list(times.values()))
     return (f'{log.name}:\n'
             f'  slowest epoch {slowest}: {times[slowest]:.4f} s/iter\n'
@@ -63,6 +64,7 @@ def train_time(log: Log, include_outliers: bool) -> str:
 
 @command
 def main() -> None:
+    """Draw the curves, or print the times."""
     args = parse_args()
     names = getattr(args, 'legend', None) or [None] * len(args.logs)
     logs = [read_log(path, name)
@@ -74,7 +76,7 @@ def main() -> None:
               f'{log.train[-1]["step"]}, {len(log.val)} validations, from '
               f'{len(log.files)} run(s)')
     if args.task == 'plot_curve':
-        save_figure(draw_curves(logs, args.keys, args.title), args.out)
+        save_figure(draw_curves(logs, args.keys), args.out)
         print(f'{args.out} written')
     else:
         print(*(train_time(log, args.include_outliers) for log in logs), sep='\n')

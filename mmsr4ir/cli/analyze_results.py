@@ -5,8 +5,8 @@ import re
 import sys
 from pathlib import Path
 
+from mmengine.dataset import BaseDataset
 from mmengine.utils import ProgressBar
-from torch.utils.data import Dataset
 
 from mmsr4ir.analysis.results import (
     KINDS,
@@ -19,10 +19,12 @@ from mmsr4ir.analysis.results import (
 )
 from mmsr4ir.compat.checkpoint import load_predictions
 from mmsr4ir.engine.build import build_loader
+from mmsr4ir.utils.configs import merge_options, read_config
+from mmsr4ir.utils.errors import DataError
 from mmsr4ir.utils.files import image_path, write_whole
 from mmsr4ir.visualization.drawing import build_annotator, write_png
 
-from .arguments import ConfigOptions, merge_options, positive, read_config
+from .arguments import ConfigOptions, positive
 from .command import command
 
 _KIND_OF_SCOPE = dict(
@@ -30,6 +32,7 @@ _KIND_OF_SCOPE = dict(
 
 
 def parse_args() -> argparse.Namespace:
+    """Read and check the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog='Scores are in [0, 1]. Detection: '
         f'{KINDS["pred_instances"]}; an image without objects has none. Segmentation: '
@@ -53,20 +56,25 @@ def parse_args() -> argparse.Namespace:
 
 
 def load_results(path: Path) -> list[dict]:
-    """Read the pickle; exits with a message where it is none."""
+    """Read the predictions that ``tools/test.py --out`` wrote.
+
+    Raises:
+        DataError: If there is no such file, or if it cannot be read.
+    """
     if not path.is_file():
-        sys.exit(f'error: {path} does not exist')
+        raise DataError(f'{path} does not exist')
     try:
         return load_predictions(path)
     except Exception as error:  # a broken pickle can raise nearly anything
-        sys.exit(f'error: {path} cannot be read: {type(error).__name__}: {error}')
+        raise DataError(
+            f'{path} cannot be read: {type(error).__name__}: {error}') from error
 
 
-def check_same(results: list[dict], dataset: Dataset) -> None:
-    """See that results are of these images in this order.
+def check_same(results: list[dict], dataset: BaseDataset) -> None:
+    """Check that the results are of these images in this order.
 
     Raises:
-        ValueError: They are not.
+        ValueError: If the first or the last result is of another image.
     """
     for i in {0, len(results) - 1}:
         path = results[i].get('img_path')
@@ -77,7 +85,7 @@ def check_same(results: list[dict], dataset: Dataset) -> None:
 
 
 def remove_pictures(folder: Path) -> None:
-    """Remove what an earlier call wrote, whose places and scores were others."""
+    """Remove the pictures of an earlier call, whose names have other scores."""
     for path in folder.glob('*.png'):
         if re.match(r'\d{2,}_\d\.\d{3}_', path.name):
             path.unlink()
@@ -85,6 +93,7 @@ def remove_pictures(folder: Path) -> None:
 
 @command
 def main() -> None:
+    """Score all images; write the scores and the pictures."""
     args = parse_args()
     cfg = read_config(args.config)
     results = load_results(args.results)
@@ -98,7 +107,7 @@ def main() -> None:
         sys.exit(f'error: {args.results} holds {kind}, but {args.config} is one of '
                  f'{cfg.default_scope}, whose tests give {wanted}')
     try:
-        dataset = build_loader(cfg, 'test').dataset
+        dataset: BaseDataset = build_loader(cfg, 'test').dataset
         if len(dataset) != len(results):
             sys.exit(f'error: {args.results} has {len(results)} images, the test data '
                      f'of {args.config} {len(dataset)}: it is of another config')
@@ -117,7 +126,8 @@ def main() -> None:
             indent=1))
         for folder in ('best', 'worst'):
             remove_pictures(args.out / folder)
-        bar = ProgressBar(len(best) + len(worst)) if counted else None
+        drawn = len(best) + len(worst)
+        bar = ProgressBar(drawn) if drawn else None
         for folder, chosen in (('best', best), ('worst', worst)):
             for place, i in enumerate(chosen):
                 name = f'{name_of(results[i], i)}'
@@ -125,7 +135,8 @@ def main() -> None:
                                       f'score {scores[i]:.3f}  {name}')
                 write_png(args.out / folder / f'{place:02d}_{scores[i]:.3f}_{name}.png',
                           picture)
-                bar.update()
+                if bar:
+                    bar.update()
     except (ValueError, OSError) as error:
         sys.exit(f'error: {error}')
     shown = 'none' if mean is None else f'{mean:.4f}'

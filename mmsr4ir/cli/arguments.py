@@ -1,20 +1,17 @@
 """The options that several command lines share, and the configs they lead to."""
 import argparse
-import difflib
-import inspect
 import logging
 import os
-import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
-from mmengine.runner import Runner
 
 from mmsr4ir.datasets.checks.images import default_workers
 from mmsr4ir.engine.runner import move_resize
+from mmsr4ir.utils.configs import merge_options, read_config
+from mmsr4ir.utils.errors import ConfigError
 
 
 def add_list_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +23,7 @@ def add_list_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_check_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of tools that check data before they write."""
     parser.add_argument(
         '--skip-broken', action='store_true',
         help='leave out what cannot be used (default: list it, write nothing and end '
@@ -34,13 +32,18 @@ def add_check_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Add the number of threads that read images."""
     parser.add_argument(
         '--workers', type=positive, default=default_workers(), metavar='N',
         help='threads that read the images (default: %(default)s)')
 
 
 def positive(text: str) -> int:
-    """An option's whole number from 1."""
+    """Return an option's whole number, at least 1.
+
+    Raises:
+        argparse.ArgumentTypeError: If the number is below 1.
+    """
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f'{text} is below 1')
@@ -48,7 +51,11 @@ def positive(text: str) -> int:
 
 
 def share(text: str) -> float:
-    """An option's share, between 0 and 1."""
+    """Return an option's share, between 0 and 1, without these two.
+
+    Raises:
+        argparse.ArgumentTypeError: If the number is not between 0 and 1.
+    """
     value = float(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
@@ -56,7 +63,7 @@ def share(text: str) -> float:
 
 
 def add_timing_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command lines that take times have in common."""
+    """Add the options that the benchmarks share."""
     parser.add_argument('config', help='config file')
     parser.add_argument('--iterations', type=positive, default=20, metavar='N',
                         help='timed iterations (default: %(default)s)')
@@ -72,12 +79,12 @@ def add_timing_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def new_file(text: str) -> Path:
-    """A command line's name of a file to write, tried before hours go into it.
+    """Return the path of a file to write; check it before the hours of work.
 
-    Its folder is made.
+    The folder of the file is made.
 
     Raises:
-        argparse.ArgumentTypeError: No file of this name can be written.
+        argparse.ArgumentTypeError: If no file of this name can be written.
     """
     path = Path(text)
     if path.is_dir():
@@ -101,10 +108,11 @@ def add_weights_argument(parser: argparse.ArgumentParser) -> None:
         'the training tests with: the average, where there is one)')
 
 
-def sr_parser(**texts: str) -> argparse.ArgumentParser:
-    """The options of a converter of SR networks."""
+def sr_parser(description: str, epilog: str) -> argparse.ArgumentParser:
+    """Build the parser of a converter of SR networks; both texts keep their lines."""
     parser = argparse.ArgumentParser(
-        formatter_class=argparse.RawDescriptionHelpFormatter, **texts)
+        description=description, epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('source', type=Path, metavar='IN', help='the original file')
     parser.add_argument('out', type=Path, metavar='OUT', help='file to write (.pth)')
     parser.add_argument(
@@ -112,12 +120,6 @@ def sr_parser(**texts: str) -> argparse.ArgumentParser:
         'the models of mmagic\'s own configs (default: the network alone, as for '
         'init_cfg of model.sr)')
     return parser
-
-
-#: What is taken from a config without being an argument of MMEngine's Runner.
-_READ_FROM_CONFIG = (
-    'activation_checkpointing', 'benchmark', 'compile', 'custom_imports',
-    'efficient_conv_bn_eval', 'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn')
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -143,12 +145,15 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 def load_config(args: argparse.Namespace) -> Config:
     """Read the config and put the command line's settings into it.
 
-    Exits with a message where there is no such file, or ``--launcher`` is missing.
+    Raises:
+        ConfigError: If there is no such file, if a setting of the command line does
+            not fit it, or if there are several processes without ``--launcher``.
     """
     if args.launcher == 'none' and int(os.environ.get('WORLD_SIZE', 1)) > 1 and (
             'TORCHELASTIC_RUN_ID' in os.environ):
-        sys.exit('error: torch has started several processes, and each would train '
-                 'alone: add --launcher pytorch, as tools/dist_train.sh does')
+        raise ConfigError(
+            'torch has started several processes, and each would train alone: add '
+            '--launcher pytorch, as tools/dist_train.sh does')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config)
     cfg.launcher = args.launcher
@@ -164,55 +169,15 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 class ConfigOptions(DictAction):
-    """MMEngine's reader of ``--cfg-options``; no ``=`` is a wrong argument here."""
+    """MMEngine's reader of ``--cfg-options``, which refuses a word without ``=``."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
                  values: list[str], option_string: str | None = None) -> None:
+        """Put the settings into the namespace; refuse one without ``=``."""
         for value in values:
             if '=' not in value:
                 parser.error(f'{option_string}: {value!r} is no KEY=VALUE')
         super().__call__(parser, namespace, values, option_string)
-
-
-def merge_options(cfg: Config, options: Mapping | None, source: str = '--cfg-options'
-                  ) -> None:
-    """Put the settings of ``--cfg-options`` into a config.
-
-    Exits with a message where nothing would ever look at one, because its first name
-    is misspelt.
-
-    Args:
-        cfg: The whole config; it is changed.
-        options: The settings.
-        source: Where they come from, for the message.
-    """
-    known = {*cfg, *inspect.signature(Runner).parameters, *_READ_FROM_CONFIG}
-    for key in options or ():
-        name = key.partition('.')[0]
-        if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            sys.exit(f'error: {source} {key}: nothing reads {name!r}'
-                     + (f'; did you mean {close[0]!r}?' if close else ''))
-    try:
-        cfg.merge_from_dict(dict(options or {}))
-    except (KeyError, TypeError) as error:
-        sys.exit(f'error: {source}: {error.args[0]}')
-
-
-def read_config(path: str) -> Config:
-    """Read a config file; exits with a message where it is none on this machine.
-
-    Nothing is fetched: a base by address is no file either.
-    """
-    if '://' in path:
-        sys.exit(f'error: config {path} is an address. A config is Python code that '
-                 'is run: fetch it, read it, and give the file')
-    if not os.path.isfile(path):
-        sys.exit(f'error: config {path} does not exist')
-    try:
-        return Config.fromfile(path)
-    except (OSError, SyntaxError, ValueError) as error:
-        sys.exit(f'error: config {path} cannot be read: {error}')
 
 
 def warn_of_unread(cfg: Config) -> None:

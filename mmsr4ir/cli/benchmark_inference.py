@@ -12,14 +12,16 @@ from mmsr4ir.analysis.speed import (
     time_inference,
 )
 from mmsr4ir.engine.build import build_loader, build_model
+from mmsr4ir.utils.configs import merge_options, read_config
 from mmsr4ir.utils.files import write_whole
 from mmsr4ir.utils.tables import markdown_table
 
-from .arguments import add_timing_arguments, merge_options, read_config
+from .arguments import add_timing_arguments
 from .command import command
 
 
 def parse_args() -> argparse.Namespace:
+    """Read and check the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog='Weights are random. The task network is timed '
         'with its post-processing, the test step without loading. Without a GPU the '
@@ -30,6 +32,7 @@ def parse_args() -> argparse.Namespace:
 
 @command
 def main() -> None:
+    """Time a test, print a table, and write the numbers."""
     args = parse_args()
     cfg = read_config(args.config)
     merge_options(cfg, args.cfg_options)

@@ -16,6 +16,7 @@ CASES = {'published detector': (8, 10, 4), 'COCO, small boxes': (200, 304, 28),
 
 
 def parse_args() -> argparse.Namespace:
+    """Read and check the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog='Boxes are random, with 7 x 7 bins. A call is one '
         'way to the bins and back.')
@@ -33,13 +34,24 @@ def parse_args() -> argparse.Namespace:
 
 def both_ways(align, features: torch.Tensor, rois: torch.Tensor, ratio: int,
               towards: torch.Tensor) -> torch.Tensor:
-    """To the bins, laid out as a head takes them, and the gradient back."""
+    """Run RoIAlign to the bins, laid out as a head takes them, and back.
+
+    Args:
+        align: :func:`torchvision.ops.roi_align`, or a function like it.
+        features: (2, C, H, W), requires a gradient.
+        rois: (K, 5), the index of the image and a box in pixels.
+        ratio: Samples along each side of a bin; 0 for about one a cell.
+        towards: (K, C * 49), the gradient of the bins.
+
+    Returns:
+        Tensor: (2, C, H, W), the gradient of the features.
+    """
     bins = align(features, rois, (7, 7), 1 / STRIDE, ratio, True).flatten(1)
     return torch.autograd.grad(bins, features, towards)[0]
 
 
 def draw(count: int, height: int, width: int, longest: int) -> torch.Tensor:
-    """Boxes of two images, (count, 5), in pixels."""
+    """Draw random boxes of two images, (count, 5): the index, and pixels."""
     start = torch.rand(count, 2) * torch.tensor([width, height]) * 0.6
     extent = (0.2 + 0.8 * torch.rand(count, 2)) * longest
     index = torch.randint(2, (count, 1))
@@ -48,6 +60,7 @@ def draw(count: int, height: int, width: int, longest: int) -> torch.Tensor:
 
 @command
 def main() -> None:
+    """Time both kernels in all cases, and print a table."""
     args = parse_args()
     torch.manual_seed(0)
     found = []

@@ -16,14 +16,16 @@ from mmsr4ir.analysis.speed import (
 )
 from mmsr4ir.analysis.train_speed import Steps, ratios, time_input, time_parts
 from mmsr4ir.analysis.train_variants import VARIANTS, measure_memory, time_variants
+from mmsr4ir.utils.configs import merge_options, read_config
 from mmsr4ir.utils.files import write_whole
 from mmsr4ir.utils.tables import markdown_table
 
-from .arguments import add_timing_arguments, merge_options, read_config
+from .arguments import add_timing_arguments
 from .command import command
 
 
 def parse_args() -> argparse.Namespace:
+    """Read and check the command line."""
     parser = argparse.ArgumentParser(
         description='Time training. Without --compare: an iteration as tools/train.py '
         'does it, with all hooks, against the sum of the parts that the method cannot '
@@ -58,7 +60,7 @@ def parse_args() -> argparse.Namespace:
 
 def chosen_variants(parser: argparse.ArgumentParser, args: argparse.Namespace
                     ) -> dict[str, dict]:
-    """The settings of what --compare names; ``plain`` is always among them."""
+    """Return the settings of the ways in --compare; ``plain`` is always one of them."""
     settings = argparse.ArgumentParser(prog='--variant NAME')
     settings.add_argument('settings', nargs='*', action=DictAction, default={})
     known = dict(VARIANTS)
@@ -77,7 +79,7 @@ def chosen_variants(parser: argparse.ArgumentParser, args: argparse.Namespace
 
 
 def time_one(cfg: Config, args: argparse.Namespace) -> dict:
-    """An iteration and its parts, printed and as numbers."""
+    """Time an iteration and its parts; print them, and return the numbers."""
     with tempfile.TemporaryDirectory(prefix='mmsr4ir_') as folder:
         steps = Steps(cfg, Path(folder), args.stage)
         batches = steps.batches()
@@ -110,13 +112,14 @@ def time_one(cfg: Config, args: argparse.Namespace) -> dict:
 
 
 def compare(cfg: Config, args: argparse.Namespace) -> dict:
-    """Several ways to train, printed as rows of a Markdown table and as numbers."""
+    """Time several ways to train; print a Markdown table, and return the numbers."""
     laps, differences = time_variants(
         cfg, args.variants, args.iterations, args.warmup, args.stage)
     memory = {} if args.no_memory else measure_memory(
         cfg, args.variants, args.warmup, args.stage)
     base = args.compare[0]
-    rows, seconds = {}, summary(laps)
+    rows: dict[str, dict] = {}
+    seconds = summary(laps)
     for name in args.variants:
         q1, median, q3 = quartiles([
             a / b for a, b in zip(laps.seconds[base], laps.seconds[name], strict=True)])
@@ -139,7 +142,7 @@ def compare(cfg: Config, args: argparse.Namespace) -> dict:
 
 
 def worst(losses: dict[str, list[float]]) -> str:
-    """The largest difference, with the name of its loss."""
+    """Return the largest difference as text, with the name of its loss."""
     off, name = max(((max(values), name) for name, values in losses.items()),
                     default=(0.0, ''))
     return f'{off:.1e} ({name})' if off else '0'
@@ -147,6 +150,7 @@ def worst(losses: dict[str, list[float]]) -> str:
 
 @command
 def main() -> None:
+    """Time one training or several, and write the numbers."""
     args = parse_args()
     cfg = read_config(args.config)
     merge_options(cfg, args.cfg_options)

@@ -7,13 +7,15 @@ from mmengine.runner import set_random_seed
 from mmengine.utils import ProgressBar
 
 from mmsr4ir.analysis.browse import browse
+from mmsr4ir.utils.configs import merge_options, read_config
 from mmsr4ir.visualization.drawing import write_png
 
-from .arguments import ConfigOptions, merge_options, positive, read_config
+from .arguments import ConfigOptions, positive
 from .command import command
 
 
 def parse_args() -> argparse.Namespace:
+    """Read and check the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog='The images went through the pipeline (flips, '
         "crops), the task's preprocessor (padding) and the model's degradation; the "
@@ -38,6 +40,7 @@ def parse_args() -> argparse.Namespace:
 
 @command
 def main() -> None:
+    """Write the pictures."""
     args = parse_args()
     cfg = read_config(args.config)
     if args.checkpoint and not Path(args.checkpoint).is_file():

@@ -15,13 +15,15 @@ from mmsr4ir.analysis.complexity import complexity
 from mmsr4ir.comparison import METHODS, plan_parts, run_parts, write_report
 from mmsr4ir.comparison.display import Display
 from mmsr4ir.comparison.report import check_metric_group, main_metric
+from mmsr4ir.utils.configs import merge_options, read_config
 
-from .arguments import ConfigOptions, merge_options, read_config
+from .arguments import ConfigOptions
 from .command import command
 from .runs import check_before_run
 
 
 def parse_args() -> argparse.Namespace:
+    """Read and check the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__.split('\n\n')[0],
         epilog='A method is given settings of its own by benchmark=dict(l2t=dict(...)) '
@@ -79,6 +81,7 @@ def run(config: str, args: argparse.Namespace) -> bool:
 
 @command
 def main() -> None:
+    """Compare the methods for one config after the other."""
     args = parse_args()
     # So that the trainings are ended with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

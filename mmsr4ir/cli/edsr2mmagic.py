@@ -22,6 +22,7 @@ _TEXTS = dict(
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
+    """Convert the file."""
     args = sr_parser(**_TEXTS).parse_args(argv)
     convert_sr(args, ('state_dict', ), describe_edsr,
                lambda name, network: edsr_name(name, network['num_blocks']))

@@ -1,4 +1,4 @@
-"""Show the whole of it in a few minutes: make data, train, test, draw, compare.
+"""Show everything in a few minutes: make data, train, test, draw, compare.
 
 Everything is done through the command lines that a user has; each is printed before it
 runs, and its whole output is kept in demo_output.
@@ -35,12 +35,12 @@ PROGRESS = re.compile(r' - INFO - ((?:Epoch|Iter|Val|Test) .*\S)')
 def run(name: str, out: Path, *command: str) -> None:
     """Run a command; show its progress lines and keep all of its output in a file."""
     print(f'\n$ mmsr4ir {" ".join(command)}', flush=True)
-    tail = []
+    tail: list[str] = []
     with (out / f'{name}.log').open('w') as log, subprocess.Popen(
             [sys.executable, '-u', '-m', 'mmsr4ir', *command], text=True,
             env=os.environ | dict(PYTHONWARNINGS='ignore'),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        for line in process.stdout:
+        for line in process.stdout or ():
             log.write(line)
             tail = [*tail[-19:], line]
             progress = PROGRESS.search(line)
@@ -52,13 +52,14 @@ def run(name: str, out: Path, *command: str) -> None:
 
 
 def test_metrics(work_dir: Path) -> dict[str, float]:
-    """The metrics of the newest test in a work dir, as MMEngine writes them."""
+    """Return the metrics of the newest test in a work dir, as MMEngine writes them."""
     newest = max(work_dir.glob('*/*.json'), key=lambda path: path.stat().st_mtime)
     return json.loads(newest.read_text())
 
 
 @command
 def main() -> None:
+    """Make the data, train, test three times, and write a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         '--task', choices=list(EXAMPLES), default='det', help='what is recognised')

@@ -8,14 +8,16 @@ from mmsr4ir.deployment.convert import about, read_checkpoint
 from mmsr4ir.deployment.export import PARTS, check_packages
 from mmsr4ir.deployment.export_file import export_file
 from mmsr4ir.engine.build import build_model
+from mmsr4ir.utils.configs import merge_options, read_config
 
-from .arguments import ConfigOptions, merge_options, read_config
+from .arguments import ConfigOptions
 from .command import command
 
 _FORMATS = ('.onnx', '.pt2')
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read and check the command line."""
     parser = argparse.ArgumentParser(
         description='Export a trained SR4IR to ONNX or torch.export. The graph takes '
         'LR images "lr" (batch, 3, height, width), RGB, [0, 1], as they are; every '
@@ -59,6 +61,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
+    """Export the model, and check the file."""
     args = parse_args(argv)
     # It tells of attributes that are tensors but no buffers, which become constants.
     logging.getLogger('torch.onnx').setLevel(logging.ERROR)

@@ -6,15 +6,17 @@ import sys
 from pathlib import Path
 
 from mmsr4ir.analysis.complexity import complexity
+from mmsr4ir.utils.configs import merge_options, read_config
 from mmsr4ir.utils.files import write_whole
 
-from .arguments import ConfigOptions, merge_options, read_config
+from .arguments import ConfigOptions
 from .command import command
 
 _TITLES = dict(sr='S', task='T', sum='sum')
 
 
 def parse_args() -> argparse.Namespace:
+    """Read and check the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog='One multiply-add counts as 2 FLOPs. Counted are '
         'convolutions, matrix products and attention. A network that cannot be counted '
@@ -36,7 +38,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def short(number: float) -> str:
-    """A number with three digits and K, M or G."""
+    """Return a number as text, with three digits after the point and K, M or G."""
     for factor, unit in ((1e9, ' G'), (1e6, ' M'), (1e3, ' K')):
         if abs(number) >= factor:
             return f'{number / factor:.3f}{unit}'
@@ -45,6 +47,7 @@ def short(number: float) -> str:
 
 @command
 def main() -> None:
+    """Print the counts, and write them."""
     args = parse_args()
     cfg = read_config(args.config)
     merge_options(cfg, args.cfg_options)

@@ -6,6 +6,7 @@ from .inference_arguments import add_inference_arguments, start_inference, tell_
 
 
 def parse_args() -> argparse.Namespace:
+    """Read and check the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__ + ' Images are taken as low-resolution as they are.',
         epilog='Exit code 1 if any input could not be used; the others are done all '
@@ -21,19 +22,19 @@ def parse_args() -> argparse.Namespace:
         '--coordinates', choices=('lr', 'sr'), default='lr', help='pixels in which '
         'predictions are written: of the given or the restored image '
         '(default: %(default)s)')
-    parser.add_argument('--no-draw', action='store_true', help='do not write vis/')
     return parser.parse_args()
 
 
 @command
 def main() -> None:
+    """Restore and recognise all inputs."""
     args = parse_args()
     inferencer, options = start_inference(args)
     done, failures = 0, {}
     try:
         for result in inferencer.stream(
                 args.inputs, coordinates=args.coordinates, out_dir=args.out_dir,
-                draw=not args.no_draw, **options):
+                **options):
             if result.error is None:
                 done += 1
             else:

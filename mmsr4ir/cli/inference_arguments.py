@@ -9,7 +9,7 @@ from mmsr4ir.utils.images import MAX_PIXELS
 
 def add_model_arguments(parser: argparse.ArgumentParser, max_pixels: int,
                         max_task_pixels: int) -> None:
-    """Add what says which networks are run, and on images of which size."""
+    """Add the options that choose the networks and limit the size of images."""
     parser.add_argument(
         'model', help='work directory of a training (its best or else last checkpoint '
         'is taken, with the config of the training), or a config file')
@@ -27,7 +27,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, max_pixels: int,
 
 
 def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what says which networks are run, and how."""
+    """Add the options that choose the networks and how they run."""
     add_model_arguments(parser, MAX_PIXELS, MAX_TASK_PIXELS)
     parser.add_argument('--batch-size', type=int, default=1, metavar='N',
                         help='images at once (default: %(default)s)')
@@ -44,7 +44,7 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
 def start_inference(args: argparse.Namespace) -> tuple[SR4IRInferencer, dict]:
     """Build the inferencer, and the options of its calls.
 
-    Exits with a message where they cannot be.
+    Ends the process with a message if an option or the model cannot be used.
     """
     options = dict(tile=args.tile or None, overlap=args.overlap)
     try:
@@ -62,7 +62,7 @@ def start_inference(args: argparse.Namespace) -> tuple[SR4IRInferencer, dict]:
 
 
 def tell_failures(failures: dict[str, str]) -> None:
-    """List what was of no use, and then exit with code 1; return if there is none."""
+    """List the unusable inputs and exit with code 1; return if there is none."""
     if failures:
         sys.exit('\n'.join([f'error: {len(failures)} could not be used:', *(
             f'  {origin} {reason}' for origin, reason in failures.items())]))

@@ -11,6 +11,7 @@ from .command import command
 
 @command
 def main() -> None:
+    """Make the data set."""
     parser = argparse.ArgumentParser(
         description='Make the embedded data set of textured shapes: COCO boxes and '
         'masks, semantic maps and class folders. The same settings give the same '

@@ -3,13 +3,15 @@ import argparse
 import sys
 from pathlib import Path
 
+from mmsr4ir.utils.configs import merge_options, read_config
 from mmsr4ir.utils.files import whole_file
 
-from .arguments import ConfigOptions, merge_options, read_config
+from .arguments import ConfigOptions
 from .command import command
 
 
 def parse_args() -> argparse.Namespace:
+    """Read and check the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument(
@@ -27,6 +29,7 @@ def parse_args() -> argparse.Namespace:
 
 @command
 def main() -> None:
+    """Print or write the config."""
     args = parse_args()
     cfg = read_config(args.config)
     merge_options(cfg, args.cfg_options)

@@ -11,6 +11,7 @@ from .command import command
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read and check the command line."""
     parser = argparse.ArgumentParser(
         description='Make the checkpoint of a training fit to be published: only the '
         'weights and what is known about them (meta) stay; optimizers, schedules, logs '
@@ -30,6 +31,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
+    """Write the file to publish, and print what it left out."""
     args = parse_args(argv)
     with about(args.checkpoint):
         report = publish(args.checkpoint, args.out, args.weights)

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmsr4ir.deployment.published import join_published
+from mmsr4ir.utils.configs import read_config
 
-from .arguments import read_config
 from .command import command
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read and check the command line."""
     parser = argparse.ArgumentParser(
         description='Join the files that the authors of SR4IR publish to one '
         'checkpoint, which tools/test.py and the inferencer take. Every tensor is '
@@ -32,6 +33,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
+    """Join the files, and print what was done."""
     args = parse_args(argv)
     print(*join_published(read_config(args.config), args.sr, args.task, args.out),
           sep='\n')

@@ -16,6 +16,7 @@ from .command import command
 
 
 def parse_args() -> argparse.Namespace:
+    """Read and check the command line."""
     parser = argparse.ArgumentParser(
         prog='mmsr4ir run', description=__doc__.splitlines()[0],
         epilog='In several processes: python -m torch.distributed.run '
@@ -52,6 +53,7 @@ def find_tool(name: str) -> Path:
 
 @command
 def main() -> None:
+    """Run the script in this process."""
     args = parse_args()
     path = find_tool(args.tool)
     sys.argv = [str(path), *args.arguments]

@@ -11,6 +11,7 @@ from .command import command
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read and check the command line."""
     parser = argparse.ArgumentParser(
         description='Split the checkpoint of an SR4IR into a plain checkpoint of its '
         'SR network and one of its task network, which mmagic and mmdet, mmseg or '
@@ -40,6 +41,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
+    """Write the chosen files, and print what was done."""
     args = parse_args(argv)
     with about(args.checkpoint):
         report = split(args.checkpoint, args.sr, args.task, args.task_config,

@@ -19,10 +19,7 @@ _TEXTS = dict(
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = sr_parser(**_TEXTS)
-    parser.add_argument(
-        '--key', help='where the file holds the tensors (default: params_ema, else '
-        'params, else the file itself)')
-    args = parser.parse_args(argv)
-    keys = (args.key, ) if args.key else ('params_ema', 'params')
-    convert_sr(args, keys, describe_swinir, lambda name, network: swinir_name(name))
+    """Convert the file."""
+    args = sr_parser(**_TEXTS).parse_args(argv)
+    convert_sr(args, ('params_ema', 'params'), describe_swinir,
+               lambda name, network: swinir_name(name))

@@ -13,6 +13,7 @@ from .runs import build_runner, check_before_run, end_dist, start_dist
 
 
 def parse_args() -> argparse.Namespace:
+    """Read and check the command line."""
     parser = argparse.ArgumentParser(
         description='Test an SR network together with a recognition network.')
     add_run_arguments(parser)
@@ -36,6 +37,7 @@ def parse_args() -> argparse.Namespace:
 @command
 @record  # of several processes, the launcher then shows the error of the first to fail
 def main() -> None:
+    """Test the checkpoint."""
     args = parse_args()
     cfg = load_config(args)
     cfg.load_from = args.checkpoint

@@ -21,6 +21,7 @@ from .runs import (
 
 
 def parse_args() -> argparse.Namespace:
+    """Read and check the command line."""
     parser = argparse.ArgumentParser(
         description='Train an SR network together with a recognition network.')
     add_run_arguments(parser)
@@ -50,6 +51,7 @@ def parse_args() -> argparse.Namespace:
 @command
 @record  # of several processes, the launcher then shows the error of the first to fail
 def main() -> None:
+    """Train the networks."""
     args = parse_args()
     cfg = load_config(args)
     use_exact_loops(cfg)

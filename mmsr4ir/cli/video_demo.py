@@ -18,6 +18,7 @@ _CODECS = {'.mp4': 'mp4v', '.avi': 'MJPG'}
 
 
 def parse_args() -> argparse.Namespace:
+    """Read and check the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__ + ' Frames are taken as low-resolution as they are; sound '
         'is not copied.',
@@ -37,12 +38,12 @@ def write_video(path: Path, fps: float, frames: Iterable[np.ndarray]) -> int:
     """Write frames (height, width, 3), RGB, uint8, of one size; return their number.
 
     Raises:
-        OSError: OpenCV has no encoder for it.
+        OSError: If OpenCV has no encoder for this kind of file or size.
     """
     writer, count = None, 0
     for frame in frames:
         if writer is None:
-            codec = cv2.VideoWriter_fourcc(*_CODECS[path.suffix])
+            codec = cv2.VideoWriter.fourcc(*_CODECS[path.suffix])
             writer = cv2.VideoWriter(str(path), codec, fps, frame.shape[1::-1])
             if not writer.isOpened():
                 raise OSError(f'OpenCV cannot write {path} of {frame.shape[1]} x '
@@ -56,6 +57,7 @@ def write_video(path: Path, fps: float, frames: Iterable[np.ndarray]) -> int:
 
 @command
 def main() -> None:
+    """Restore the video frame by frame."""
     args = parse_args()
     try:
         with open_video(args.video) as video:

@@ -14,6 +14,7 @@ from .command import command
 
 
 def parse_args() -> argparse.Namespace:
+    """Read and check the command line."""
     parser = argparse.ArgumentParser(
         description='Convert VOC annotations to COCO JSON, one file for each split. '
         'Works on VOCdevkit/VOC2012 (Annotations, JPEGImages, ImageSets/Main) and on '
@@ -53,6 +54,7 @@ def parse_args() -> argparse.Namespace:
 
 @command
 def main() -> None:
+    """Convert all splits, and print the settings for a config."""
     args = parse_args()
     out = args.out or args.root / 'annotations'
     try:

@@ -14,6 +14,7 @@ from .inference_arguments import add_model_arguments
 
 
 def parse_args() -> argparse.Namespace:
+    """Read and check the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__ + " Needs the extra 'web': pip install 'mmsr4ir[web]'.")
     add_model_arguments(parser, max_pixels=16_000_000, max_task_pixels=16_000_000)
@@ -30,6 +31,7 @@ def parse_args() -> argparse.Namespace:
 
 @command
 def main() -> None:
+    """Serve the page until the process is interrupted."""
     args = parse_args()
     try:
         inferencer = SR4IRInferencer(

@@ -64,13 +64,13 @@ _SLIDE = "this.parentNode.style.setProperty('--at', this.value + '%')"
 
 
 def choices(scale: int) -> dict[str, int | None]:
-    """What may be done with an image first, by how the page calls it."""
+    """Return the degradations of the page by their names; None takes it as it is."""
     return {degraded(factor): factor for factor in sorted({4, 8, scale})} | {
         AS_IT_IS: None}
 
 
 def degraded(factor: int) -> str:
-    """How the page calls it that an image is degraded first."""
+    """Return the name of a degradation on the page."""
     return f'degrade it x{factor}'
 
 
@@ -136,7 +136,7 @@ def serve(page: gr.Blocks, host: str, port: int, max_bytes: int = MAX_BYTES) -> 
         max_bytes: Of a file; Gradio refuses a larger upload while it reads it.
 
     Raises:
-        OSError: The port is taken.
+        OSError: If the port is taken.
     """
     # Mounted into an app of ours, Gradio has let a request name any file.
     page.queue(max_size=20, api_open=False).launch(
@@ -148,7 +148,7 @@ def serve(page: gr.Blocks, host: str, port: int, max_bytes: int = MAX_BYTES) -> 
 
 
 class Guard:
-    """Refuses what is not the page's, which Gradio has no switch for.
+    """A middleware that refuses addresses that Gradio has no switch for.
 
     Gradio would answer an address in the place of a file by fetching it.
     """
@@ -157,7 +157,7 @@ class Guard:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or have Gradio answer it."""
+        """Refuse a request that is not for the page; pass all others to Gradio."""
         if scope['type'] != 'http':
             return await self.app(scope, receive, send)
         answer = self.app

@@ -81,11 +81,10 @@ def test_a_folder_with_bad_files(run, photos, tmp_path, run_tool):
 
 def test_good_files_only(run, photos, tmp_path, demo):
     code, text = demo('image_demo', run, photos / 'a.png', f'{photos}/b*', '--out-dir',
-                      tmp_path, '--coordinates', 'sr', '--no-draw', '--tile', 0)
+                      tmp_path, '--coordinates', 'sr', '--tile', 0)
     assert code == 0 and '2 images are in' in text
     found = json.loads((tmp_path / 'preds' / 'a.json').read_text())
     assert found['size'] == [128, 160] and found['coordinates'] == 'sr'
-    assert not (tmp_path / 'vis').exists()
 
 
 def test_restore_only(run, photos, tmp_path, demo):

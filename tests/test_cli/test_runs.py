@@ -13,7 +13,8 @@ from mmsr4ir.cli.arguments import ConfigOptions, warn_of_unread
 from mmsr4ir.cli.runs import start_dist
 from mmsr4ir.datasets.checks.problem import Report
 from mmsr4ir.engine.runner import SR4IRRunner
-from mmsr4ir.utils.errors import DataError
+from mmsr4ir.utils.configs import merge_options
+from mmsr4ir.utils.errors import ConfigError, DataError
 
 THREADS = """
 import os
