@@ -7,6 +7,7 @@ import mmcv
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from torchvision.datasets.folder import IMG_EXTENSIONS
@@ -21,29 +22,29 @@ from mmsr4ir.utils.errors import DataError
 
 def split_images(cfg: Config, split: str
                  ) -> tuple[list[Path], Iterator[np.ndarray | str], set[Path]]:
-    """The LR images of a validation or test, after the pipeline of the config.
+    """Make the LR images of a validation or test, after the pipeline of the config.
 
     Args:
         cfg: The whole config.
         split: ``'val'`` or ``'test'``.
 
     Returns:
-        tuple: The file of each image, from the innermost folder that all of them are
-        in, with the suffix .png (a number for an image that has no file); made one by
-        one, the images (h, w, 3), uint8, RGB, without padding, or what is wrong with
-        which file in the place of one that cannot be read; and the folders that hold
-        the files.
+        tuple: The names of the LR images: for each file its path from the innermost
+        folder that all files are in, with the suffix .png (a number for an image
+        without a file). Then, made one by one, the images (h, w, 3), uint8, RGB,
+        without padding; an image that cannot be read is a text with its file and the
+        reason. Then the folders that hold the files.
 
     Raises:
-        ValueError: The model is no SR4IR, there is no such dataloader, or its data
-            cannot be read.
-        DataError: Two images have the same name up to the suffix.
+        ConfigError: If the model is no SR4IR, if there is no such dataloader, or if its
+            data cannot be read.
+        DataError: If two images have the same name up to the suffix.
     """
     model = build_model(cfg)
     loader = build_loader(cfg, split, batch_size=1, workers=True)
     # Absolute, and so without "..", which could lead out of the folder of the copies.
-    paths = [loader.dataset.get_data_info(i).get('img_path')
-             for i in range(len(loader.dataset))]
+    dataset: BaseDataset = loader.dataset
+    paths = [dataset.get_data_info(i).get('img_path') for i in range(len(dataset))]
     files = [os.path.abspath(path or f'{i:06d}') for i, path in enumerate(paths)]
     root = os.path.commonpath([os.path.dirname(file) for file in files])
 
@@ -51,7 +52,7 @@ def split_images(cfg: Config, split: str
         problems = [path and scan_image(path).problem for path in paths]
         good = [i for i, problem in enumerate(problems) if not problem]
         batches = iter(DataLoader(
-            Subset(loader.dataset, good), num_workers=loader.num_workers,
+            Subset(dataset, good), num_workers=loader.num_workers,
             collate_fn=loader.collate_fn, worker_init_fn=loader.worker_init_fn))
         for path, problem in zip(paths, problems, strict=True):
             if problem:
@@ -67,18 +68,18 @@ def split_images(cfg: Config, split: str
 
 def folder_images(cfg: Config, folder: Path
                   ) -> tuple[list[Path], Iterator[np.ndarray | str], set[Path]]:
-    """The LR images of all image files in a folder and its sub folders.
+    """Make the LR images of all image files in a folder and its sub folders.
 
     Args:
         cfg: A config with ``model.degradation``, or with ``degradation`` alone.
         folder: The folder.
 
     Returns:
-        tuple: As of :func:`split_images`.
+        tuple: See :func:`split_images`.
 
     Raises:
-        DataError: There is no image or no degradation, or two images have the same
-            name up to the suffix.
+        DataError: If there is no image or no degradation, or if two images have the
+            same name up to the suffix.
     """
     degradation = (cfg.get('model') or {}).get('degradation') or cfg.get('degradation')
     if not degradation:
@@ -88,17 +89,17 @@ def folder_images(cfg: Config, folder: Path
                    if path.suffix.lower() in IMG_EXTENSIONS and path.is_file())
     if not files:
         raise DataError(f'{folder} has no image ({", ".join(IMG_EXTENSIONS)})')
-    images = (degrade_file(module, folder / file) for file in files)
+    images = (degrade_file(module, module.scale, folder / file) for file in files)
     return png_names(files), images, {folder.resolve()}
 
 
 def png_names(files: Sequence[str | Path]) -> list[Path]:
-    """Names with the suffix .png.
+    """Return the names with the suffix .png.
 
     Raises:
-        DataError: Two of them become the same.
+        DataError: If two names become the same.
     """
-    seen = {}
+    seen: dict[Path, str | Path] = {}
     for file in files:
         name = Path(file).with_suffix('.png')
         if name in seen:
@@ -108,15 +109,24 @@ def png_names(files: Sequence[str | Path]) -> list[Path]:
     return list(seen)
 
 
-def degrade_file(degradation: nn.Module, path: Path) -> np.ndarray | str:
-    """An image file's LR image (h, w, 3), uint8, RGB; or why there is none."""
+def degrade_file(degradation: nn.Module, scale: int, path: Path) -> np.ndarray | str:
+    """Make the LR image of an image file.
+
+    Args:
+        degradation: From (1, 3, H, W), RGB, [0, 1], to (1, 3, H / scale, W / scale).
+        scale: The factor of the degradation.
+        path: The image file.
+
+    Returns:
+        np.ndarray | str: (h, w, 3), uint8, RGB; or the file and why it cannot be read.
+    """
     problem = scan_image(str(path)).problem
     if problem:
         return f'{path} {problem}'
     pixels = mmcv.imread(path, channel_order='rgb')
     hr = torch.from_numpy(pixels).movedim(-1, 0)[None] / 255
-    lr = degradation(extend_edges(hr, multiple=degradation.scale))
-    return _to_array(lr[0], pixels.shape[:2], degradation.scale)
+    lr = degradation(extend_edges(hr, multiple=scale))
+    return _to_array(lr[0], pixels.shape[:2], scale)
 
 
 def _to_array(lr: Tensor, size: tuple[int, int], scale: int) -> np.ndarray:

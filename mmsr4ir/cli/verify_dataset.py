@@ -12,10 +12,11 @@ from mmengine.utils import ProgressBar
 from mmsr4ir.datasets.checks.check import reports
 from mmsr4ir.datasets.checks.sets import SPLITS, parts
 from mmsr4ir.datasets.class_lists import holds_lists
+from mmsr4ir.utils.configs import merge_options, read_config
 from mmsr4ir.utils.errors import DataError
 from mmsr4ir.utils.files import write_whole
 
-from .arguments import ConfigOptions, add_workers, merge_options, read_config
+from .arguments import ConfigOptions, add_workers
 from .command import command
 
 _SHOWN = 20

@@ -45,8 +45,6 @@ def parse_args() -> argparse.Namespace:
         '--ignore-unknown', action='store_true',
         help='leave out objects of classes that --classes does not name')
     parser.add_argument(
-        '--skip-difficult', action='store_true', help='leave out difficult objects')
-    parser.add_argument(
         '--keep-difficult', action='store_true', help='take difficult objects for '
         'objects like all others, as the published SR4IR experiments do')
     return parser.parse_args()
@@ -65,7 +63,7 @@ def main() -> None:
                            'give a folder, or one --split')
         classes = read_classes(args.classes, [f for s in splits.values() for f in s])
         converter = Converter(args.root, classes, args.image_dir, args.ignore_unknown,
-                              args.skip_difficult, args.keep_difficult)
+                              args.keep_difficult)
         bar = ProgressBar(sum(map(len, splits.values())))
         made = {name: converter.convert(files, bar.update)
                 for name, files in splits.items()}

@@ -172,19 +172,16 @@ class Converter:
         classes: The class names in their order.
         image_dir: Folder of the images, if it is none of the usual ones.
         ignore_unknown: Whether to leave out objects of other classes.
-        skip_difficult: Whether to leave out difficult objects.
-        keep_difficult: Whether they are objects like all others; else mmdet neither
-            trains on them nor counts them.
+        keep_difficult: Whether difficult objects are objects like all others; else
+            mmdet neither trains on them nor counts them.
     """
 
     def __init__(self, root: Path, classes: Sequence[str], image_dir: str | None = None,
-                 ignore_unknown: bool = False, skip_difficult: bool = False,
-                 keep_difficult: bool = False) -> None:
+                 ignore_unknown: bool = False, keep_difficult: bool = False) -> None:
         self.root = root
         self.image_dir = image_dir
         self.ids = {name: i + 1 for i, name in enumerate(classes)}
         self.ignore_unknown = ignore_unknown
-        self.skip_difficult = skip_difficult
         self.keep_difficult = keep_difficult
         self.notes: Counter[str] = Counter()
         self.first_met: dict[str, Path] = {}
@@ -238,8 +235,6 @@ class Converter:
                 f'{path} has an object of class {name!r}, which is not in '
                 f'{list(self.ids)}: add it to --classes, or give --ignore-unknown')
         difficult = (item.findtext('difficult') or '0').strip() == '1'
-        if difficult and self.skip_difficult:
-            return self._note('difficult objects left out', path)
         try:
             corners = [float(item.findtext(f'bndbox/{key}'))
                        for key in ('xmin', 'ymin', 'xmax', 'ymax')]
