@@ -107,7 +107,14 @@ class WholeNetworkTap(FeatureTap):
     samples: Sequence | None
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """Return the features; the data samples stay without predictions."""
+        """Compute the module's outputs; the data samples stay without predictions.
+
+        Args:
+            inputs: (N, 3, H, W), normalised as the task network wants it.
+
+        Returns:
+            tuple[Tensor, ...]: The outputs, level by level.
+        """
         found = []
         handle = self.module.register_forward_hook(
             lambda module, args, output: found.append(output))

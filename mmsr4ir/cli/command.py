@@ -1,4 +1,4 @@
-"""How a command line ends where it cannot do what it was asked for."""
+"""How a command line ends if it cannot do its work."""
 import functools
 import sys
 from collections.abc import Callable
@@ -13,8 +13,8 @@ _Result = TypeVar('_Result')
 def command(main: Callable[_Args, _Result]) -> Callable[_Args, _Result]:
     """Decorate the ``main`` of a command line.
 
-    An error that the user can fix, of this package or of the operating system (a file
-    that is not there, a full disk), is printed as ``error: <message>`` and ends the
+    An error that the user can fix, of this package or of the operating system (a
+    missing file, a full disk), is printed as ``error: <message>`` and ends the
     process with exit code 1. Any other is a bug and keeps its traceback.
     """
     @functools.wraps(main)
