@@ -233,15 +233,16 @@ def check_counts(report: Report, part: Part, source: str) -> None:
 def class_counts(node: Any, where: str) -> Iterator[tuple[str, int]]:
     """Yield every ``num_classes`` of heads that are about the classes of the data.
 
-    Proposal networks have none of their own, auxiliary heads may have others (STDC's
-    has boundaries), and of a preprocessor only mixed labels need it.
+    Proposal networks have none of their own, auxiliary heads and semantic heads may
+    have others (STDC's has boundaries, HTC's the classes of stuff maps), and of a
+    preprocessor only mixed labels need it.
     """
     if isinstance(node, Mapping):
         for key, value in node.items():
             if key == 'num_classes' and isinstance(value, int):
                 yield f'{where}.num_classes', value
             elif 'rpn' not in str(key) and key not in (
-                    'auxiliary_head', 'data_preprocessor', 'backbone'):
+                    'auxiliary_head', 'semantic_head', 'data_preprocessor', 'backbone'):
                 yield from class_counts(value, f'{where}.{key}')
     elif isinstance(node, list | tuple):
         for i, value in enumerate(node):
