@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
 from mmsr4ir.utils.configs import as_list, registered_class
@@ -56,11 +57,11 @@ def check_metric_group(cfg: Config, metric: str) -> None:
     from the first test.
 
     Raises:
-        ComparisonError: If nothing gives such numbers.
+        ComparisonError: If no metric of ``test_evaluator`` gives such numbers.
     """
     groups = []
     for evaluator in as_list(cfg.get('test_evaluator')):
-        kind = registered_class(
+        kind: type[BaseMetric] | None = registered_class(
             METRICS, evaluator, cfg.get('default_scope') or 'mmengine')
         if kind is None:
             return  # the test will say so
@@ -75,7 +76,7 @@ def check_metric_group(cfg: Config, metric: str) -> None:
 
 
 def collect(works: Sequence[Progress], methods: Sequence[str], metric: str) -> dict:
-    """Everything that the parts have measured, by method and seed.
+    """Collect what the parts have measured, by method and seed.
 
     Args:
         works: All parts, ended.
@@ -88,13 +89,13 @@ def collect(works: Sequence[Progress], methods: Sequence[str], metric: str) -> d
     tests = {id(work): read_json(work.part.folder / 'tested.json')
              for work in works if work.state == 'done' and work.part.method in methods}
     check_metric([test['metrics'] for test in tests.values()], metric)
-    result = {}
+    result: dict[str, dict[str, Any]] = {}
     for method in methods:
         runs = {}
         for work in works:
             if work.part.method != method:
                 continue
-            run = dict(state=work.state, reason=work.reason)
+            run: dict[str, Any] = dict(state=work.state, reason=work.reason)
             if work.state == 'done':
                 test = tests[id(work)]
                 metrics = {key: _finite(value)
@@ -124,8 +125,7 @@ def collect(works: Sequence[Progress], methods: Sequence[str], metric: str) -> d
 
 
 def is_usable(metrics: Mapping, metric: str) -> bool:
-    """Return whether a test gave a number for a metric; pycocotools gives -1 for none.
-    """
+    """Return whether a test gave a number; pycocotools gives -1 where it has none."""
     return _finite(metrics.get(metric, -1)) not in (None, -1)
 
 
@@ -136,7 +136,7 @@ def check_metric(tests: Iterable[Mapping], metric: str) -> None:
     where nothing was detected.
 
     Raises:
-        ComparisonError: If there are tests, and none gave a number.
+        ComparisonError: If no test gave a number for the metric, and at least one ran.
     """
     tests = list(tests)
     if not tests or any(is_usable(metrics, metric) for metrics in tests):
@@ -160,13 +160,15 @@ def add_gap_closed(result: dict) -> None:
 
     for row in result.values():
         for seed, run in row['runs'].items():
-            best, worst = value('h2t', seed), value('l2t', seed)
-            if None not in (best, worst, run.get('task')) and best > worst:
-                run['gap_closed'] = (run['task'] - worst) / (best - worst)
+            best, worst, own = value('h2t', seed), value('l2t', seed), run.get('task')
+            if best is None or worst is None or own is None:
+                continue
+            if best > worst:
+                run['gap_closed'] = (own - worst) / (best - worst)
 
 
 def conditions(methods: Mapping[str, Mapping]) -> list[dict]:
-    """What the times of iterations depend on, noted when they were taken.
+    """List what the times of iterations depend on, noted when they were taken.
 
     Args:
         methods: Of :func:`collect`.
@@ -175,7 +177,7 @@ def conditions(methods: Mapping[str, Mapping]) -> list[dict]:
         list: For each number of trainings at once and each machine the runs; None is
         what early versions did not note.
     """
-    groups = {}
+    groups: dict[tuple, list[str]] = {}
     for row in methods.values():
         for seed, run in row['runs'].items():
             if run.get('iter_time') is not None:
@@ -192,13 +194,13 @@ def fairness(works: Sequence[Progress], cfg: Config) -> list[str]:
 
     def tell(what: str, value, described=lambda v: f'({v})') -> None:
         """Compare within each seed, because seeds differ on purpose."""
-        values = {}
+        values: dict[int, dict[str, Any]] = {}
         for work in done:
             found = value(work)
             if found is not None:
                 values.setdefault(work.part.seed, {})[work.part.method] = found
         for seed, by in values.items():
-            groups = {}
+            groups: dict[Any, list[str]] = {}
             for method, found in by.items():
                 groups.setdefault(found, []).append(method)
             if len(groups) > 1:
@@ -278,7 +280,7 @@ def markdown(report: dict) -> str:
 
 
 def _taken(times: Sequence[Mapping]) -> str:
-    """Under which conditions times were taken, and which are not comparable."""
+    """Say under which conditions times were taken, and which are not comparable."""
     texts = [f'{group["jobs"] or "an unknown number"} at once, '
              f'{group["machine"] or "an unknown machine"}' for group in times]
     if len(times) < 2:
@@ -332,7 +334,7 @@ def write_report(works: Sequence[Progress], cfg: Config, methods: Sequence[str],
     complexity = {  # what could not be counted is NaN
         network: {key: _finite(value) for key, value in row.items()}
         for network, row in complexity.items()}
-    report = dict(
+    report: dict[str, Any] = dict(
         config=str(cfg.filename), metric=metric,
         seeds=sorted({work.part.seed for work in works}),
         methods=collect(works, methods, metric), complexity=complexity,
@@ -353,7 +355,7 @@ def write_report(works: Sequence[Progress], cfg: Config, methods: Sequence[str],
 
 
 def _finite(value: Any) -> Any:
-    """None in the place of NaN and infinity, which JSON does not have."""
+    """Return a value, or None for NaN and infinity, which JSON does not have."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
