@@ -52,8 +52,8 @@ def parse_args() -> argparse.Namespace:
 def train_time(log: Log, include_outliers: bool) -> str:
     """Return the times of one run as text."""
     times = epoch_times(log, include_outliers)
-    slowest, fastest = (
-        choose(times, key=times.__getitem__) for choose in (max, min))
+    slowest = max(times, key=times.__getitem__)
+    fastest = min(times, key=times.__getitem__)
     seconds = np.array(list(times.values()))
     return (f'{log.name}:\n'
             f'  slowest epoch {slowest}: {times[slowest]:.4f} s/iter\n'
