@@ -30,6 +30,7 @@ class BuildPy(build_py):
     """
 
     def run(self) -> None:
+        """Build the package, then its ``.mim``."""
         super().run()
         root = ROOT if self.editable_mode else Path(self.build_lib)
         target = root / 'mmsr4ir' / '.mim'

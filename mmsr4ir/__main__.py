@@ -1,5 +1,5 @@
 """``python -m mmsr4ir COMMAND ...``, as the command ``mmsr4ir``."""
-from mmsr4ir.cli.main import main
+from .cli.main import main
 
 if __name__ == '__main__':
     main()

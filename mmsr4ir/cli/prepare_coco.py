@@ -23,6 +23,7 @@ from .command import command
 
 
 def parse_args() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         description='Check a COCO JSON and its images: every image is there, whole and '
         'of the size that the file says; every box has an area and lies within its '
@@ -53,7 +54,7 @@ def split_coco(content: dict, val_share: float, seed: int) -> dict[str, dict]:
     """Split a COCO dict by image; all but images and annotations stays.
 
     Raises:
-        DataError: There are less than two images.
+        DataError: If there are less than two images.
     """
     names = [image['file_name'] for image in content['images']]
     if len(set(names)) < 2:
@@ -71,6 +72,7 @@ def split_coco(content: dict, val_share: float, seed: int) -> dict[str, dict]:
 
 @command
 def main() -> None:
+    """Run the command line."""
     args = parse_args()
     out = args.out or args.annotations.parent
     try:

@@ -21,6 +21,7 @@ _EVALUATION = ('val', 'valid', 'validation', 'test')
 
 
 def parse_args() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         description='Check images in class folders (ROOT/train/<class>/... and '
         'ROOT/val/<class>/..., or only ROOT/<class>/...) and write lists for '
@@ -42,10 +43,10 @@ def parse_args() -> argparse.Namespace:
 
 def read_folders(root: Path, val_share: float, seed: int
                  ) -> tuple[list[str], dict[str, Samples]]:
-    """The class names and the samples of each split.
+    """Read the class names and the samples of each split.
 
     Raises:
-        DataError: There is no class folder, an empty one, or one that train lacks.
+        DataError: If there is no class folder, an empty one, or one that train lacks.
     """
     if not root.is_dir():
         raise DataError(f'{root} is no folder: give the folder of the data set')
@@ -89,6 +90,7 @@ def _images(folder: Path) -> list[Path]:
 
 @command
 def main() -> None:
+    """Run the command line."""
     args = parse_args()
     try:
         classes, splits = read_folders(args.root, args.val_share, args.seed)

@@ -22,6 +22,7 @@ _LISTS = 'ImageSets/Segmentation'
 
 
 def parse_args() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         description='Check VOCdevkit/VOC2012 for segmentation: every image and map '
         'that the lists name is there and whole, both have the same size, and the maps '
@@ -39,7 +40,11 @@ def parse_args() -> argparse.Namespace:
 
 
 def read_list(root: Path, split: str) -> list[tuple[str, str]]:
-    """The image and map of each name in a list; DataError if there is no such list."""
+    """Read the image and map of each name in a list.
+
+    Raises:
+        DataError: If there is no such list.
+    """
     path = root / _LISTS / f'{split}.txt'
     if not path.is_file():
         found = sorted(one.stem for one in path.parent.glob('*.txt'))
@@ -57,7 +62,7 @@ def read_list(root: Path, split: str) -> list[tuple[str, str]]:
 
 
 def settings(root: Path, splits: list[str]) -> str:
-    """What a config needs."""
+    """Return what a config needs."""
     lines = [
         'For the config:', f'model = dict(num_classes={len(CLASSES)})',
         f"dataset = dict(_delete_=True, type='PascalVOCDataset', data_root='{root}',",
@@ -72,6 +77,7 @@ def settings(root: Path, splits: list[str]) -> str:
 
 @command
 def main() -> None:
+    """Run the command line."""
     args = parse_args()
     try:
         splits = {name: read_list(args.root, name) for name in args.split}

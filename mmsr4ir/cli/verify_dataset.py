@@ -23,6 +23,7 @@ _SHOWN = 20
 
 
 def parse_args() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         description='Look at all data of a config and report: images that are missing, '
         'truncated or unreadable; empty boxes and boxes that reach out of the image; '
@@ -61,7 +62,7 @@ def plain_config(target: str, images: str | None) -> Config:
         from mmdet.datasets import CocoDataset
 
         class OwnClasses(CocoDataset):
-            METAINFO = {}
+            METAINFO: dict = {}
         dataset = dict(type=OwnClasses, ann_file=target, data_prefix=dict(img=images))
     else:
         from mmpretrain.datasets.custom import CustomDataset, find_folders, get_samples
@@ -105,6 +106,7 @@ def start_bar(name: str, images: int) -> Callable[[], None]:
 
 @command
 def main() -> None:
+    """Run the command line."""
     args = parse_args()
     if not os.path.exists(args.target) and '://' not in args.target:
         raise DataError(f'{args.target} does not exist')

@@ -5,7 +5,7 @@ as mmpretrain's ``CustomDataset`` takes them; no image is moved or copied.
 """
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mmsr4ir.utils.errors import DataError
@@ -70,7 +70,7 @@ def prepare_lists(root: Path, out: Path, classes: Sequence[str],
         str: What was written, the class counts and what to put into a config.
 
     Raises:
-        DataError: Something cannot be used, and is not to be left out; nothing is
+        DataError: If something cannot be used and is not to be left out; nothing is
             written then.
     """
     check_splits(splits)
@@ -97,8 +97,8 @@ def prepare_lists(root: Path, out: Path, classes: Sequence[str],
     if problems:
         raise DataError(describe(problems, 'correct or remove them, or give '
                                  '--skip-broken'))
-    for path, lines in files.items():
-        write_whole(path, ''.join(f'{line}\n' for line in lines))
+    for file, lines in files.items():
+        write_whole(file, ''.join(f'{line}\n' for line in lines))
     return '\n'.join([*texts, '', _config(root, out, len(classes), splits)])
 
 
@@ -110,9 +110,16 @@ def holds_lists(folder: Path) -> bool:
     return all((folder / f'{name}.txt').is_file() for name in ('classes', 'train'))
 
 
-def check_splits(splits: dict[str, Samples]) -> None:
-    """DataError if a split is empty or an image is in two of them."""
-    owner = {}
+def check_splits(splits: Mapping[str, Sequence[tuple]]) -> None:
+    """Check that no split is empty and no image in two of them.
+
+    Args:
+        splits: The samples of each split, whose first entry is the path of an image.
+
+    Raises:
+        DataError: If a split is empty or an image is in two of them.
+    """
+    owner: dict[str, str] = {}
     for name, samples in splits.items():
         if not samples:
             raise DataError(f'split {name!r} has no image')

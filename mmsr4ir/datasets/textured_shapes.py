@@ -70,7 +70,7 @@ def render(rng: np.random.Generator, size: int, labels: list[int] | None = None,
         the last one of `labels` never.
 
     Raises:
-        ValueError: `size` is below 64 or a label is no class.
+        ValueError: If ``size`` is below 64 or a label is no class.
     """
     if size < 64:
         raise ValueError(f'size {size} is too small for the objects: give 64 or more')
@@ -79,7 +79,7 @@ def render(rng: np.random.Generator, size: int, labels: list[int] | None = None,
     if not set(labels) <= set(range(len(CLASSES))):
         raise ValueError(f'labels {labels} must lie in 0 to {len(CLASSES) - 1}')
     image = _background(rng, size)
-    shapes = []
+    shapes: list[tuple] = []
     for label in labels:
         radius = rng.uniform(0.3, 0.42) * size if centred else rng.uniform(10, 28)
         if centred:
@@ -111,13 +111,13 @@ def _background(rng: np.random.Generator, size: int) -> np.ndarray:
     coarse = rng.uniform(50, 205, (4, 4, 3)).astype(np.float32)
     image = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
     grain = rng.normal(0, 12, (size // 2, size // 2, 1)).astype(np.float32)
-    grain = cv2.resize(grain, (size, size), interpolation=cv2.INTER_LINEAR)
-    return image + grain[..., None]
+    fine = cv2.resize(grain, (size, size), interpolation=cv2.INTER_LINEAR)
+    return image + fine[..., None]
 
 
 def _shape(rng: np.random.Generator, size: int, centre: np.ndarray, radius: float
            ) -> np.ndarray:
-    """A filled ellipse, rectangle or polygon as a (size, size) bool mask."""
+    """Draw a filled ellipse, rectangle or polygon: a (size, size) bool mask."""
     canvas = np.zeros((size, size), np.uint8)
     kind = rng.integers(0, 3)
     angle = rng.uniform(0, 180)
@@ -140,7 +140,7 @@ def _shape(rng: np.random.Generator, size: int, centre: np.ndarray, radius: floa
 
 
 def _texture(rng: np.random.Generator, size: int, label: int) -> np.ndarray:
-    """A pattern of two colours over the whole canvas: (size, size, 3)."""
+    """Draw a pattern of two colours over the whole canvas: (size, size, 3)."""
     y, x = np.mgrid[:size, :size].astype(np.float64)
     tilt = np.deg2rad(rng.uniform(-12, 12))
     x, y = np.cos(tilt) * x - np.sin(tilt) * y, np.sin(tilt) * x + np.cos(tilt) * y
@@ -178,8 +178,8 @@ def write_dataset(root: Path | str, num_train: int = 240, num_val: int = 60,
         settings. A set with other settings or with files missing is made anew.
 
     Raises:
-        ValueError: The folder holds something else, or a setting is too small.
-        OSError: A file cannot be written.
+        ValueError: If the folder holds something else, or a setting is too small.
+        OSError: If a file cannot be written.
     """
     if min(num_train, num_val) < len(CLASSES) or size < 64:
         raise ValueError(
@@ -199,7 +199,7 @@ def write_dataset(root: Path | str, num_train: int = 240, num_val: int = 60,
 
 
 def _read_meta(root: Path) -> dict | None:
-    """The settings of a set that is there, None if there is none of ours."""
+    """Read the settings of a set that is there; None if there is none of ours."""
     try:
         meta = load_json(root / 'meta.json')
     except (OSError, ValueError):
@@ -254,7 +254,8 @@ def _write_split(root: Path, split: str, count: int, size: int, seed: list[int],
     for folder in (split, 'annotations', f'semantic/{split}',
                    *(f'classification/{split}/{name}' for name in CLASSES)):
         os.makedirs(root / folder, exist_ok=True)
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for index in range(count):
         rng = np.random.default_rng([*seed, index, 0])
         labels = rng.integers(0, len(CLASSES), rng.integers(1, 6)).tolist()

@@ -80,8 +80,7 @@ def find_splits(root: Path, names: Sequence[str] | None = None,
 
 
 def _listed_xml(folder: Path, line: str) -> Path:
-    """Return the XML file of a line, whose end may be VOC's flag or part of the name.
-    """
+    """Return the XML file of a line, whose end may be VOC's flag or of the name."""
     whole = folder / f'{line}.xml'
     return whole if whole.is_file() else folder / (
         re.sub(r'\s+(-1|0|1)$', '', line) + '.xml')
@@ -230,20 +229,22 @@ class Converter:
         name = (item.findtext('name') or '').strip()
         if name not in self.ids:
             if self.ignore_unknown:
-                return self._note(f'objects of class {name!r} left out', path)
+                self._note(f'objects of class {name!r} left out', path)
+                return None
             raise VocError(
                 f'{path} has an object of class {name!r}, which is not in '
                 f'{list(self.ids)}: add it to --classes, or give --ignore-unknown')
         difficult = (item.findtext('difficult') or '0').strip() == '1'
         try:
-            corners = [float(item.findtext(f'bndbox/{key}'))
+            corners = [float(item.findtext(f'bndbox/{key}') or '')
                        for key in ('xmin', 'ymin', 'xmax', 'ymax')]
         except (TypeError, ValueError) as error:
             raise VocError(f'{path}: an object {name!r} lacks a number of its bndbox: '
                            'add it') from error
         box = to_coco_box(corners, width, height)
         if box is None:
-            return self._note('boxes without area in the image left out', path)
+            self._note('boxes without area in the image left out', path)
+            return None
         if min(corners) < 1 or corners[2] > width or corners[3] > height:
             self._note('boxes clipped to the image', path)
         return dict(category_id=self.ids[name], bbox=box, area=box[2] * box[3],

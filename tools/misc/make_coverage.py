@@ -73,7 +73,7 @@ _RECIPE = dict(
 
 
 def model_config(task: str, layer: str, sr: dict) -> dict:
-    """A task config of a zoo within the wrapper; weights are not fetched."""
+    """Return a task config of a zoo within the wrapper, without weights."""
     cfg = get_config(task)
     model = dict(
         type='mmsr4ir.SR4IR', task=cfg.model.to_dict(), sr=sr, recipe=_RECIPE,
@@ -186,6 +186,7 @@ def attempts() -> Iterator[tuple[str, str, tuple]]:
 
 
 def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--out', default='docs/en/coverage.md',
                         help='file to write (default: %(default)s)')
@@ -219,7 +220,7 @@ def main() -> None:
 
 
 def page(rows: list[str], failed: int) -> str:
-    """The Markdown page."""
+    """Return the Markdown page."""
     return '\n'.join([
         '# Coverage: networks that were trained for one step', '',
         '`python tools/misc/make_coverage.py` wrote this page, with random weights, on '

@@ -76,6 +76,7 @@ def export(part: ExportPart, shape: tuple[int, int], shapes: list[tuple[int, int
 
 
 def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--only', default='', metavar='TEXT',
                         help='try only what has this in its library or name')

@@ -81,6 +81,7 @@ class Command:
 
     @property
     def where(self) -> str:
+        """The page and the line."""
         return f'{self.page}:{self.line}'
 
     @property
@@ -185,7 +186,7 @@ def run_page(page: str, folder: Path, known: Collection[str] = ()
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """This interpreter as ``python``, this checkout's copy as the package."""
+    """Make this interpreter ``python`` and this checkout's copy the package."""
     path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
     own = dict(PATH=path, PYTHONPATH=str(folder), PYTHONWARNINGS='ignore')
     return dict(OMP_NUM_THREADS='1') | os.environ | own
@@ -218,6 +219,7 @@ def run_pages(pages: Sequence[str], jobs: int) -> str | None:
 
 
 def parse_args() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         description='Run the commands of README.md and docs/en in temporary copies of '
         'this folder, on a smaller data set: those of README.md first, then those of '
@@ -241,6 +243,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Run the command line."""
     args = parse_args()
     pages = args.pages or list_pages()
     if args.list:

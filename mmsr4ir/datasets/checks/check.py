@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from mmengine.config import Config
 
+from mmsr4ir.utils.configs import type_name
 from mmsr4ir.utils.errors import DataError
 
 from .coco import CocoRule, check_coco, read_coco
@@ -48,7 +49,9 @@ def reports(cfg: Mapping, splits: Sequence[str], images: str = 'some',
     """Look at the data of a config, one data set after the other.
 
     Args:
-        cfg, splits, images: As for :func:`check`.
+        cfg: As for :func:`check`.
+        splits: As for :func:`check`.
+        images: As for :func:`check`.
         workers: Number of threads.
         progress: Is told of each data set.
 
@@ -59,7 +62,7 @@ def reports(cfg: Mapping, splits: Sequence[str], images: str = 'some',
     tell = progress or (lambda name, count: lambda: None)
     cfg = _with_counts(cfg)
     # Metrics read some of the files, too.
-    contents = {os.path.normpath(metric['ann_file']): None
+    contents: dict[str, dict | None] = {os.path.normpath(metric['ann_file']): None
                 for part in parts(cfg, splits) for metric in part.metrics
                 if metric.get('ann_file')}
     done = []
@@ -113,6 +116,11 @@ def _look(part: Part, whole: bool, workers: int, tell: Progress, contents: dict
     return report
 
 
+def base_names(part: Part) -> set[str]:
+    """Return the names of a data set's class and of its bases."""
+    return {base.__name__ for base in part.kind.__mro__} if part.kind else set()
+
+
 def _look_at_coco(report: Report, part: Part, whole: bool, workers: int,
                   tell: Progress, contents: dict) -> None:
     """Look at the file itself: mmdet leaves bad objects out without a word."""
@@ -121,7 +129,7 @@ def _look_at_coco(report: Report, part: Part, whole: bool, workers: int,
         if whole or not part.dataset.get('ann_file'):
             raise DataError(f'{part.loader} has no ann_file on this machine: set it')
         return
-    kinds = {base.__name__ for base in part.kind.__mro__}
+    kinds = base_names(part)
     rule = CocoRule(
         part.loader, labels=part.compared,
         masks=part.reads('with_mask') or any(
@@ -149,7 +157,7 @@ def _check_coco(report: Report, part: Part, path: str, content: dict, rule: Coco
 def _look_at_samples(report: Report, part: Part, whole: bool, workers: int,
                      tell: Progress) -> None:
     """Look at what the data set itself lists: maps, class numbers or boxes."""
-    bases = {base.__name__ for base in part.kind.__mro__}
+    bases = base_names(part)
     if not whole and not bases & {
             'BaseSegDataset', 'CustomDataset', 'CUB', 'StanfordCars'}:
         return  # too slow to list, or in memory
@@ -185,8 +193,8 @@ def _look_at_samples(report: Report, part: Part, whole: bool, workers: int,
                               for one in samples], whole, workers, tick)
         if part.compared and 'gt_label' not in labelled:
             raise DataError(
-                f'{part.kind.__name__} of {part.loader} has no labels, maps or boxes '
-                f'that are known; it has {sorted(labelled)}')
+                f'{type_name(part.dataset)} of {part.loader} has no labels, maps or '
+                f'boxes that are known; it has {sorted(labelled)}')
         if 'gt_label' in labelled:
             check_mixing(report, part)
             check_occurrence(report, 'error' if training else 'note',
@@ -202,7 +210,8 @@ def as_coco(samples: Sequence[Mapping], classes: Sequence[str]) -> dict:
         samples: Each with ``img_path`` and ``instances``, whose boxes are corners.
         classes: Their classes in order.
     """
-    images, annotations = [], []
+    images = []
+    annotations: list[dict] = []
     for i, sample in enumerate(samples):
         size = ((sample['width'], sample['height']) if 'width' in sample else
                 scan_image(sample['img_path'], whole=False).size or (0, 0))
@@ -219,7 +228,7 @@ def as_coco(samples: Sequence[Mapping], classes: Sequence[str]) -> dict:
 
 
 def _compare(done: Sequence[Report]) -> Report:
-    """See that all splits have the same classes; note images of training elsewhere."""
+    """Check that all splits have the same classes; note images that are in two."""
     found = Report('all splits')
     paths = {report.name: {path for some in report.kinds.values() for path in some}
              - {'in memory'} for report in done}
@@ -229,7 +238,7 @@ def _compare(done: Sequence[Report]) -> Report:
                 found.note(path, f'is in {name} and in {train}')
     named = [report for report in done if report.classes]
     for report in named[1:]:
-        if list(report.classes) != list(named[0].classes):
+        if list(report.classes or ()) != list(named[0].classes or ()):
             found.error(report.name, f'has other classes than {named[0].name}, or in '
                         'another order', 'set metainfo=dict(classes=...) in both')
     return found

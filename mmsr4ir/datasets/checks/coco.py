@@ -13,7 +13,7 @@ from typing import Any
 from mmsr4ir.utils.errors import DataError
 from mmsr4ir.utils.files import load_json
 
-from .images import scan_all, scan_image
+from .images import Scan, scan_all, scan_image
 from .labels import check_repeat, some
 from .maps import same_size
 from .problem import Report, summary
@@ -118,7 +118,7 @@ def check_coco(report: Report, path: str, content: dict, folder: str, rule: Coco
             'write "iscrowd": 0 where an object is a single one')
     if report.found('error') and not whole:
         return content
-    of_image = {key: [] for key in images}
+    of_image: dict[int | str, list] = {key: [] for key in images}
     for one in good:
         of_image[one['image_id']].append(one)
     usable = _check_files(
@@ -167,7 +167,7 @@ def _check_categories(report: Report, path: str, entries: list, rule: CocoRule
 def _check_image_entries(report: Report, path: str, entries: list, rule: CocoRule
                          ) -> dict[int | str, dict]:
     """Return the complete entries of images, by their ids."""
-    images = {}
+    images: dict[int | str, dict] = {}
     name = 'coco_url' if rule.lvis else 'file_name'
     for image in _check_keys(report, path, 'images', entries, {
             'id': _ID, name: _TEXT, 'width': _SIZE, 'height': _SIZE}):
@@ -270,7 +270,8 @@ def _check_files(report: Report, images: dict, objects: dict, names: dict, folde
     """Look at the images themselves; return the ids of those that can be used."""
     paths = {key: os.path.join(folder, _file_name(image, rule))
              for key, image in images.items()}
-    usable, seen, contradicted = set(), {}, set()
+    usable, contradicted = set(), set()
+    seen: dict[str, Scan] = {}
     times = Counter(paths.values())
     scans = scan_all(lambda path: scan_image(path, whole), paths.values(), workers)
     for (key, path), scan in zip(paths.items(), scans, strict=True):
@@ -346,7 +347,7 @@ def _check_keys(report: Report, path: str, part: str, entries: list,
 
 
 def check_crowd_keys(report: Report, path: str, annotations: list) -> None:
-    """See that each annotation has ``iscrowd``, which COCO's evaluation reads."""
+    """Check that each annotation has ``iscrowd``, which COCO's evaluation reads."""
     without = [one for one in annotations
                if isinstance(one, dict) and 'iscrowd' not in one]
     if without:
@@ -357,7 +358,8 @@ def check_crowd_keys(report: Report, path: str, annotations: list) -> None:
             f'annotation {without[0].get("id")}')
 
 
-def coco_settings(files: Sequence[Path], images: Path, classes: list[str]) -> str:
+def coco_settings(files: Sequence[Path], images: Path,
+                  classes: Sequence[str] | None) -> str:
     """Return what a config needs, named as in configs/sr4ir/faster-rcnn_edsr_custom.py.
 
     Args:
@@ -370,4 +372,5 @@ def coco_settings(files: Sequence[Path], images: Path, classes: list[str]) -> st
     return '\n'.join([
         'For the config (configs/sr4ir/faster-rcnn_edsr_custom.py):', "data_root = ''",
         f"train_ann, train_images = '{train}', '{images}/'",
-        f"val_ann, val_images = '{val}', '{images}/'", f'classes = {tuple(classes)}'])
+        f"val_ann, val_images = '{val}', '{images}/'",
+        f'classes = {tuple(classes or ())}'])

@@ -11,8 +11,8 @@ from .sets import Part
 
 
 def check_evaluator(report: Report, cfg: Mapping, split: str, found: list[Part],
-                    contents: dict[str, dict]) -> None:
-    """See that a split's metrics are about its data.
+                    contents: dict[str, dict | None]) -> None:
+    """Check that a split's metrics are about its data.
 
     It is an error if ``CocoMetric`` reads an annotation file with other images or
     categories than the data set's, or one without ``iscrowd``, if ``Accuracy`` wants
@@ -61,7 +61,7 @@ def check_evaluator(report: Report, cfg: Mapping, split: str, found: list[Part],
 
 
 def _about(content: dict) -> tuple:
-    """The images and categories of an annotation file, by which results are found."""
+    """Return images and categories of an annotation file, which results refer to."""
     return ({str(one.get('id')) for one in content['images'] if isinstance(one, dict)},
             [(one.get('id'), one.get('name')) for one in content['categories']
              if isinstance(one, dict)])

@@ -74,7 +74,7 @@ def scan_image(path: str, whole: bool = True) -> Scan:
     try:
         with Image.open(path) as image:
             tail = b'' if whole else _tail(path)
-            whole = whole or not _has_end(image.format, tail)
+            whole = whole or not _has_end(image.format or '', tail)
             if whole:
                 image.load()
             size, mode, deep = image.size, image.mode, _is_16_bit(image, path)
@@ -92,9 +92,10 @@ def scan_image(path: str, whole: bool = True) -> Scan:
     # Pillow has turned a TIFF already when it gives the size, and OpenCV turns a WebP
     # from version 5 on: only the loader itself tells.
     if turned or not common:
-        size = _decoded_size(path)
-        if size is None:
+        decoded = _decoded_size(path)
+        if decoded is None:
             return Scan(path, problem=_not_opencv(path, mode))
+        size = decoded
         if turned:
             notes.append('is turned by its EXIF orientation when loaded' if common else
                          'has an EXIF orientation, which may be ignored when loaded')
@@ -115,7 +116,7 @@ def loaded_size(path: str) -> tuple[int, int]:
         OSError: If the file is missing, damaged or unreadable for OpenCV.
     """
     scan = scan_image(path, whole=False)
-    if scan.problem:
+    if scan.problem or scan.size is None:
         raise OSError(scan.problem)
     return scan.size
 
@@ -197,7 +198,8 @@ def _is_16_bit(image: Image.Image, path: str) -> bool:
     if image.format == 'PNG':
         with open(path, 'rb') as file:
             return file.read(25)[24:] == b'\x10'  # the bit depth in the first chunk
-    bits = image.tag_v2.get(_TIFF_BITS, 8) if image.format == 'TIFF' else 8
+    tags = getattr(image, 'tag_v2', {})  # of a TIFF
+    bits = tags.get(_TIFF_BITS, 8)
     return 16 in bits if isinstance(bits, tuple) else bits == 16
 
 

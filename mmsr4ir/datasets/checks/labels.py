@@ -28,7 +28,7 @@ def check_labels(report: Report, samples: Sequence[tuple], whole: bool, workers:
             return Scan(path or 'in memory', kind='elsewhere' if path else 'in memory')
         return scan_image(path, whole)
 
-    seen = {}
+    seen: dict[str, int] = {}
     for scan, (path, label) in zip(
             scan_all(look, [path for path, _ in samples], workers), samples,
             strict=True):
@@ -48,7 +48,7 @@ def check_labels(report: Report, samples: Sequence[tuple], whole: bool, workers:
 
 
 def check_folders(report: Report, built) -> None:
-    """See that class folders are there, filled, and in the order of the classes.
+    """Check that class folders are there, filled, and in the order of the classes.
 
     Args:
         report: Is filled; its classes are those of the config, or None.
@@ -70,7 +70,7 @@ def check_folders(report: Report, built) -> None:
 
 
 def check_mixing(report: Report, part: Part) -> None:
-    """See that labels that are mixed, as by Mixup, have the classes of the head."""
+    """Check that labels mixed as by Mixup have the classes of the head."""
     preprocessor = (part.task.get('data_preprocessor')
                     or part.cfg.get('data_preprocessor') or {})
     augments = as_list((preprocessor.get('batch_augments')
@@ -86,7 +86,7 @@ def check_mixing(report: Report, part: Part) -> None:
 
 def check_occurrence(report: Report, severity: str = 'note', folder: str = '',
                      among: str = '') -> None:
-    """See that each class occurs.
+    """Check that each class occurs.
 
     Args:
         report: A filled report.

@@ -84,7 +84,9 @@ def check_maps(report: Report, samples: Sequence[tuple[str, str]], rule: MapRule
         index, (image, labels) = item
         return scan_image(image, whole), scan_mask(labels, index % every == 0)
 
-    seen, values, counted = {}, Counter(), 0
+    seen: dict = {}
+    values: Counter = Counter()
+    counted = 0
     for image, mask in scan_all(look, enumerate(samples), workers):
         report.add_scan(image)
         check_repeat(report, seen, image.path, {mask.path})
@@ -115,8 +117,9 @@ def check_maps(report: Report, samples: Sequence[tuple[str, str]], rule: MapRule
 
 def _count_values(report: Report, mask: Scan, rule: MapRule) -> None:
     """Count the pixels of each class in one map; report values beyond the classes."""
-    amounts, bad = Counter(), []
-    for value, pixels in mask.counts.items():
+    amounts: Counter = Counter()
+    bad = []
+    for value, pixels in (mask.counts or {}).items():
         label = rule.label(value)
         if label == rule.ignored:
             if rule.weighted:
@@ -131,7 +134,7 @@ def _count_values(report: Report, mask: Scan, rule: MapRule) -> None:
     if bad:
         report.error(
             mask.path, f'has the labels {", ".join(bad[:5])}, but the classes are 0 to '
-            f'{len(report.classes) - 1} and {rule.ignored} is ignored'
+            f'{len(report.classes or ()) - 1} and {rule.ignored} is ignored'
             + (' (0 too, and 1 is the first class)' if rule.reduce_zero_label else ''),
             'correct the map, or set num_classes and ignore_index to what it holds')
     elif not amounts:

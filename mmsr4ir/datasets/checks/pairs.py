@@ -29,7 +29,7 @@ ALLOWED = (
 
 
 def check_pairs(report: Report, cfg: Mapping, split: str) -> None:
-    """See that each HR image has its LR image; nothing to do without ``PairedLR``.
+    """Check that each HR image has its LR image, if there is a ``PairedLR``.
 
     It is an error if LR images cannot follow a transform, or if some are missing,
     unreadable or of another size than that of the HR image divided by the scale.
@@ -49,7 +49,8 @@ def check_pairs(report: Report, cfg: Mapping, split: str) -> None:
         pairs = MODELS.build(degradation)
         if split == 'train':
             _check_batch_augments(cfg)
-        flips, paths = set(), set()
+        flips: set = set()
+        paths: set[str] = set()
         loader = cfg.get(f'{split}_dataloader') or {}
         for dataset, _ in datasets_of(loader.get('dataset')):
             flips |= check_transforms(dataset.get('pipeline') or (), split,
@@ -64,7 +65,7 @@ def check_pairs(report: Report, cfg: Mapping, split: str) -> None:
 
 def check_transforms(pipeline: Sequence[dict], split: str, resized: bool = False
                      ) -> set[str]:
-    """See that LR images can follow a pipeline.
+    """Check that LR images can follow a pipeline.
 
     Args:
         pipeline: Configs of transforms.
@@ -75,7 +76,7 @@ def check_transforms(pipeline: Sequence[dict], split: str, resized: bool = False
         set[str]: The directions in which it flips.
 
     Raises:
-        DataError: They cannot.
+        DataError: If they cannot.
     """
     where = f'the pipeline of {split}_dataloader'
     # mmdet's detectors cannot be validated without the scale factor that this tells.
@@ -115,7 +116,7 @@ def _directions(direction: str | Sequence[str] | None) -> set[str]:
 
 
 def _check_batch_augments(cfg: Mapping) -> None:
-    """See that the preprocessor does not mix or resize images."""
+    """Check that the preprocessor does not mix or resize images."""
     task = cfg['model'].get('task') or {}
     places = [task.get('train_cfg')]  # of mmpretrain's classifiers
     for owner in (cfg, cfg['model'], task):
@@ -133,7 +134,7 @@ def _check_batch_augments(cfg: Mapping) -> None:
 
 
 def _check_files(report: Report, pairs, paths: list[str], flips: set[str]) -> None:
-    """See that each HR image has an LR image of its own that fits."""
+    """Check that each HR image has an LR image of its own that fits."""
     def look(path: str) -> str | None:
         try:
             width, height = loaded_size(path)
@@ -151,7 +152,7 @@ def _check_files(report: Report, pairs, paths: list[str], flips: set[str]) -> No
     for cause in causes:
         report.error('', cause, fix)
     if not causes:
-        owners = {}
+        owners: dict[str, list[str]] = {}
         for path in paths:
             owners.setdefault(pairs.find(path), []).append(path)
         for lr, names in owners.items():

@@ -22,7 +22,7 @@ _PACKAGES = dict(LVISDataset=_LVIS, LVISV05Dataset=_LVIS, LVISV1Dataset=_LVIS,
 
 
 def check_parts(report: Report, part: Part) -> None:
-    """See that what a data set is made of can be built and be read from."""
+    """Check that what a data set is made of can be built and be read from."""
     for one in (part.dataset, *part.pipeline, *part.metrics):
         package, command = _PACKAGES.get(type_name(one), (None, ''))
         if package and find_spec(package) is None:
@@ -75,7 +75,7 @@ def check_enlarged(report: Report, part: Part, size: tuple[int, int]) -> None:
 
 
 def check_loaded(report: Report, part: Part) -> None:
-    """See that an image of each kind has three channels and values from 0 to 255.
+    """Check that an image of each kind has 3 channels and values from 0 to 255.
 
     Args:
         report: Is filled; the images have been looked at.

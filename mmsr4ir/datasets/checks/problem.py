@@ -61,15 +61,19 @@ class Report:
     problems: list[Problem] = field(default_factory=list)
 
     def error(self, file, cause: str, fix: str = '', entry: str = '') -> None:
+        """Add a problem that ends a run."""
         self.problems.append(Problem(str(file), cause, fix, entry))
 
     def warn(self, file, cause: str, fix: str = '', entry: str = '') -> None:
+        """Add a problem that a run goes on with."""
         self.problems.append(Problem(str(file), cause, fix, entry, 'warning'))
 
     def note(self, file, cause: str) -> None:
+        """Add something that is worth knowing."""
         self.problems.append(Problem(str(file), cause, severity='note'))
 
     def found(self, *severities: str) -> list[Problem]:
+        """Return the problems of some severities."""
         return [one for one in self.problems if one.severity in severities]
 
     def add_scan(self, scan: Scan) -> None:
@@ -87,6 +91,7 @@ class Report:
         self.images_of.update(amounts.keys())
 
     def name_of(self, label: int) -> str:
+        """Return the name of a class, or its number as text."""
         return self.classes[label] if self.classes else str(label)
 
     def as_dict(self) -> dict:
@@ -108,7 +113,7 @@ class Report:
         table = [''.join([f'{"class":{width}}', *(f'{unit:>12}' for unit in units)])]
         table += [''.join([f'{name:{width}}', *(f'{row[unit]:12}' for unit in units)])
                   for name, row in classes.items()]
-        notes = {}
+        notes: dict[str, list[str]] = {}
         for one in self.found('note'):
             notes.setdefault(one.cause, []).append(one.file)
         return table + [

@@ -42,10 +42,12 @@ class Part:
 
     @property
     def loader(self) -> str:
+        """The name of its dataloader in the config."""
         return f'{self.split}_dataloader'
 
     @property
     def scope(self) -> str:
+        """The scope that its type is looked up in."""
         return (self.dataset.get('_scope_') or self.cfg.get('default_scope')
                 or 'mmengine')
 
@@ -67,6 +69,7 @@ class Part:
 
     @property
     def pipeline(self) -> list[Mapping]:
+        """The configs of its transforms."""
         return list(self.dataset.get('pipeline') or ())
 
     @property
@@ -86,6 +89,7 @@ class Part:
 
     @property
     def metrics(self) -> list[Mapping]:
+        """The configs of the metrics of its split."""
         return [one for one in as_list(self.cfg.get(f'{self.split}_evaluator'))
                 if isinstance(one, Mapping)]
 
@@ -112,7 +116,7 @@ class Part:
 
 def parts(cfg: Mapping, splits: Sequence[str] = SPLITS) -> Iterator[Part]:
     """Yield the data sets of some splits."""
-    seen = []
+    seen: list[tuple] = []
     for split in splits:
         loader = cfg.get(f'{split}_dataloader') or {}
         leaves = [one for one, leaf in datasets_of(loader.get('dataset')) if leaf]
@@ -147,8 +151,8 @@ def build_unread(part: Part) -> Any:
     Raises:
         DataError: If the data set is no one of MMEngine, or cannot be built.
     """
-    if not issubclass(part.kind, BaseDataset):
-        raise DataError(f'{part.kind.__name__} of {part.loader} is no data set of '
+    if part.kind is None or not issubclass(part.kind, BaseDataset):
+        raise DataError(f'{type_name(part.dataset)} of {part.loader} is no data set of '
                         'MMEngine, so that its samples cannot be listed')
     options = {key: value for key, value in part.dataset.items()
                if key not in ('pipeline', '_scope_')}
@@ -204,14 +208,14 @@ def class_names(report: Report, part: Part) -> list[str] | None:
 
 
 def check_counts(report: Report, part: Part, source: str) -> None:
-    """See that the heads of the task network have as many classes as the data.
+    """Check that the heads of the task network have as many classes as the data.
 
     Args:
         report: Is filled; it has the classes.
         part: The data set.
         source: What has the classes, for the message.
     """
-    count = len(report.classes)
+    count = len(report.classes or ())
     things = len((part.dataset.get('metainfo') or {}).get('thing_classes')
                  or getattr(part.kind, 'METAINFO', {}).get('thing_classes') or ())
     for where, found in class_counts(part.task, 'model.task'):
