@@ -3,7 +3,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmsr4ir.deployment.published import join_published
+from mmsr4ir.deployment.authors import join_published
 from mmsr4ir.utils.configs import read_config
 
 from .command import command
