@@ -150,8 +150,9 @@ constraints: $(READY)
 	@cp $(VENV)/constraints.new $(CONSTRAINTS)
 	@git diff --stat $(CONSTRAINTS)
 
-lint: spell
+lint: spell types
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
 
 spell: $(READY)
 	$(PY) -m codespell_lib $(SPELLED)

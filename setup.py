@@ -1,4 +1,5 @@
 """Packaging. The configs and tools go into ``mmsr4ir/.mim``, where ``mim`` looks."""
+
 import re
 import shutil
 from pathlib import Path
@@ -42,8 +43,11 @@ class BuildPy(build_py):
             if self.editable_mode:
                 (target / source.name).symlink_to(source, source.is_dir())
             elif source.is_dir():
-                shutil.copytree(source, target / source.name,
-                                ignore=shutil.ignore_patterns('__pycache__'))
+                shutil.copytree(
+                    source,
+                    target / source.name,
+                    ignore=shutil.ignore_patterns('__pycache__'),
+                )
             else:
                 shutil.copy(source, target)
 

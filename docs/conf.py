@@ -1,4 +1,5 @@
 """Sphinx builds the documentation site with this file: ``make html``."""
+
 import os
 import sys
 from pathlib import Path
@@ -76,7 +77,7 @@ class RepositoryLinks(SphinxTransform):
         if link.get('reftype') != 'myst':
             return
         if link['refdomain'] == 'doc':  # MyST has taken off the suffix
-            file = DOCS / f"{link['reftarget']}.md"
+            file = DOCS / f'{link["reftarget"]}.md'
             anchor = link['reftargetid']
         else:
             target, _, anchor = link['reftarget'].partition('#')

@@ -5,6 +5,7 @@ Importing this package makes its registered modules known to MMEngine
 dependencies (see :mod:`mmsr4ir.compat`). It imports no task library: mmdet, mmseg,
 mmpretrain and mmagic are loaded only when a config names something of theirs.
 """
+
 import sys
 import warnings
 
@@ -13,8 +14,10 @@ from .version import __version__
 try:
     from . import compat, registry
 except Exception as error:  # a package may be missing, broken or too old
-    reason = (f'mmsr4ir cannot be used yet ({type(error).__name__}: {error}). '
-              'Run `python -m mmsr4ir.check_env` for what to install.')
+    reason = (
+        f'mmsr4ir cannot be used yet ({type(error).__name__}: {error}). '
+        'Run `python -m mmsr4ir.check_env` for what to install.'
+    )
     # That command must run all the same, to name the fix.
     if 'mmsr4ir.check_env' not in sys.orig_argv:
         raise ImportError(reason) from error

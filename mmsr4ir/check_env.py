@@ -4,6 +4,7 @@
 is wrong. It works with any package missing or broken, so it imports none of them before
 it is asked to, and then one by one.
 """
+
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
@@ -32,8 +33,12 @@ _TESTED = {
     'regex': '2026.11.19',
 }
 _TESTED_ON: dict[tuple[int, ...], dict[str, str]] = {
-    (3, 10): {'torch': '2.14.1', 'numpy': '2.2.6', 'pillow': '12.3.0',
-              'regex': '2026.9.29'},
+    (3, 10): {
+        'torch': '2.14.1',
+        'numpy': '2.2.6',
+        'pillow': '12.3.0',
+        'regex': '2026.9.29',
+    },
     (3, 11): {'numpy': '2.4.6'},
 }
 
@@ -51,10 +56,16 @@ _BOUNDS = {
     'torch': ('2.6', None, 'older ones run code that is hidden in a checkpoint'),
     'mmcv': ('2.0', '2.2', 'mmdet 3.3 and mmseg 1.2 assert mmcv<2.2.0'),
     'mmcv-lite': ('2.0', '2.2', 'mmdet 3.3 and mmseg 1.2 assert it'),
-    'opencv-python': ('4.12', None, 'a crafted JPEG makes older ones write outside '
-                      'their memory, CVE-2025-53644'),
-    'pillow': ('13', None, 'CVE-2026-96641 and others; Gradio works with it, whatever '
-               'it asks for'),
+    'opencv-python': (
+        '4.12',
+        None,
+        'a crafted JPEG makes older ones write outside their memory, CVE-2025-53644',
+    ),
+    'pillow': (
+        '13',
+        None,
+        'CVE-2026-96641 and others; Gradio works with it, whatever it asks for',
+    ),
 }
 # pip cannot install these as dependencies. mmagic declares packages for parts that are
 # not used here; to ask for mmcv-lite would replace a full mmcv, whose name it shares.
@@ -77,8 +88,9 @@ _PIP = f'{sys.executable} -m pip'  # that of this interpreter, activated or not
 def _install(*names: str) -> str:
     """Return the command that installs the tested versions."""
     alone = set(names) <= set(_WITHOUT_DEPENDENCIES)
-    return (f'{_PIP} install {"--no-deps " if alone else ""}'
-            + ' '.join(f'"{name}=={TESTED[name]}"' for name in names))
+    return f'{_PIP} install {"--no-deps " if alone else ""}' + ' '.join(
+        f'"{name}=={TESTED[name]}"' for name in names
+    )
 
 
 _USE_LITE = f'{_PIP} uninstall -y mmcv onedl-mmcv && {_install("mmcv-lite")}'
@@ -88,7 +100,7 @@ _IMPORTS = {
     'numpy': _install('numpy'),
     # Without a display the plain one may lack libGL; the headless one replaces it.
     'cv2': f'{_PIP} install --force-reinstall --no-deps '
-           f'"opencv-python-headless=={TESTED["opencv-python"]}"',
+    f'"opencv-python-headless=={TESTED["opencv-python"]}"',
     'torch': _install('torch', 'torchvision'),
     'torchvision.ops': _install('torch', 'torchvision'),
     'mmengine.runner': _install('mmengine'),
@@ -113,8 +125,9 @@ def installed_versions() -> dict[str, str]:
 
     ``onedl-mmcv``, which other versions of mmdet and mmseg take, also has its own name.
     """
-    found = {name: _version(name) or _version(_FORKS.get(name, name))
-             for name in TESTED}
+    found = {
+        name: _version(name) or _version(_FORKS.get(name, name)) for name in TESTED
+    }
     found['onedl-mmcv'] = _version('onedl-mmcv')
     return {name: version for name, version in found.items() if version}
 
@@ -125,8 +138,9 @@ def line_of_packages() -> str:
     return f'maintained forks: {", ".join(forks)}' if forks else "OpenMMLab's own"
 
 
-def find_problems(versions: Mapping[str, str],
-                  python: tuple[int, ...] = sys.version_info[:2]) -> list[str]:
+def find_problems(
+    versions: Mapping[str, str], python: tuple[int, ...] = sys.version_info[:2]
+) -> list[str]:
     """Judge a set of versions.
 
     Args:
@@ -140,22 +154,26 @@ def find_problems(versions: Mapping[str, str],
     if python < (3, 10):
         problems.append(
             f'Python {".".join(map(str, python))} is older than 3.10: '
-            'make clean && make setup PYTHON=python3.11')
+            'make clean && make setup PYTHON=python3.11'
+        )
     missing = _missing(versions)
-    problems += [f'{name} is missing: {_install(name)}'
-                 for name in missing if name not in _APART]
+    problems += [
+        f'{name} is missing: {_install(name)}' for name in missing if name not in _APART
+    ]
     apart = [name for name in _APART if name in missing]
     if apart:
         labels = {'mmcv-lite': 'mmcv (the full one or mmcv-lite)'}
         problems.append(
             f'{" and ".join(labels.get(name, name) for name in apart)} '
             f'{"is" if len(apart) == 1 else "are"} missing, which pip cannot install '
-            f'as a dependency: {_install(*apart)}')
+            f'as a dependency: {_install(*apart)}'
+        )
     if versions.keys() >= {'mmcv', 'mmcv-lite'}:
         problems.append(
             'mmcv and mmcv-lite are both installed and overwrite each other: '
             f'{_PIP} uninstall -y mmcv-lite && {_PIP} install --force-reinstall '
-            f'--no-deps "mmcv=={versions["mmcv"]}"')
+            f'--no-deps "mmcv=={versions["mmcv"]}"'
+        )
     for name, (low, high, reason) in _BOUNDS.items():
         if name == 'pillow' and python < (3, 11):
             continue  # for which there is no newer one
@@ -191,8 +209,10 @@ def find_import_error(names: Iterable[str] = tuple(_IMPORTS)) -> str | None:
             import_module(name)
         except Exception as error:  # whatever it is, it is reported
             first = (str(error).splitlines() or [''])[0]
-            return (f'import {name} fails ({type(error).__name__}: {first}): '
-                    f'{_IMPORTS[name]}')
+            return (
+                f'import {name} fails ({type(error).__name__}: {first}): '
+                f'{_IMPORTS[name]}'
+            )
     return None
 
 

@@ -1,4 +1,5 @@
 """What several tests share."""
+
 import json
 import os
 import subprocess
@@ -44,17 +45,30 @@ def coco_root(tmp_path_factory) -> Path:
             height, width = ((64, 64), (64, 48))[i % 2]
             picture = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
             for j, (x, y, w, h) in enumerate(((4, 4, 24, 20), (20, 30, 22, 28))):
-                picture[y:y + h, x:x + w] = (255, 0, 0) if j else (0, 255, 0)
-                annotations.append(dict(
-                    id=len(annotations) + 1, image_id=i, category_id=j + 1,
-                    bbox=[x, y, w, h], area=w * h, iscrowd=0,
-                    segmentation=[[x, y, x + w, y, x + w, y + h, x, y + h]]))
+                picture[y : y + h, x : x + w] = (255, 0, 0) if j else (0, 255, 0)
+                annotations.append(
+                    dict(
+                        id=len(annotations) + 1,
+                        image_id=i,
+                        category_id=j + 1,
+                        bbox=[x, y, w, h],
+                        area=w * h,
+                        iscrowd=0,
+                        segmentation=[[x, y, x + w, y, x + w, y + h, x, y + h]],
+                    )
+                )
             name = f'{i}.jpg' if i % 3 else f'{i}.png'
             cv2.imwrite(str(root / split / name), picture)
             images.append(dict(id=i, file_name=name, height=height, width=width))
-        (root / f'{split}.json').write_text(json.dumps(dict(
-            images=images, annotations=annotations,
-            categories=[dict(id=1, name='green'), dict(id=2, name='blue')])))
+        (root / f'{split}.json').write_text(
+            json.dumps(
+                dict(
+                    images=images,
+                    annotations=annotations,
+                    categories=[dict(id=1, name='green'), dict(id=2, name='blue')],
+                )
+            )
+        )
     return root
 
 
@@ -78,7 +92,8 @@ def tiny_options():
         for evaluator in ('val_evaluator', 'test_evaluator'):
             settings[f'{evaluator}.0.ann_file'] = f'{root}/val.json'
         settings |= {
-            'train_cfg.max_epochs': 2, 'train_cfg.val_interval': 2,
+            'train_cfg.max_epochs': 2,
+            'train_cfg.val_interval': 2,
             'default_hooks.checkpoint.interval': 1,
             'default_hooks.alternate.warmup': 1,
             'default_hooks.logger.interval': 1,
@@ -103,8 +118,14 @@ def run_tool(tmp_path_factory):
             process = server.run(command)
         else:
             process = subprocess.run(
-                command, cwd=ROOT, text=True, timeout=LIMIT, stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT, env=environment() | (env or {}))
+                command,
+                cwd=ROOT,
+                text=True,
+                timeout=LIMIT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=environment() | (env or {}),
+            )
         if ok:
             assert process.returncode == 0, process.stdout
         return process
@@ -127,9 +148,14 @@ class ToolServer:
     def start(self) -> None:
         with open(self.folder / 'server.txt', 'w') as log:
             self.process = subprocess.Popen(
-                [sys.executable, 'tests/helpers/tool_server.py'], cwd=ROOT, text=True,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-                env=environment())
+                [sys.executable, 'tests/helpers/tool_server.py'],
+                cwd=ROOT,
+                text=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment(),
+            )
 
     def close(self) -> None:
         if self.process:
@@ -146,9 +172,13 @@ class ToolServer:
         output.write_text('')
         try:
             with suppress(BrokenPipeError):  # it has ended; the answer says why
-                print(json.dumps(dict(argv=command[1:], env=environment(),
-                                      output=str(output))),
-                      file=self.process.stdin, flush=True)
+                print(
+                    json.dumps(
+                        dict(argv=command[1:], env=environment(), output=str(output))
+                    ),
+                    file=self.process.stdin,
+                    flush=True,
+                )
             code, late = self.wait(self.answer())
         except BaseException:  # whatever comes next gets another server
             self.close()
@@ -178,6 +208,8 @@ class ToolServer:
     def answer(self) -> int:
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError('the server of the tools has ended: '
-                               + (self.folder / 'server.txt').read_text()[-3000:])
+            raise RuntimeError(
+                'the server of the tools has ended: '
+                + (self.folder / 'server.txt').read_text()[-3000:]
+            )
         return int(line)

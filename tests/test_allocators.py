@@ -1,4 +1,5 @@
 """What is in use is told from gaps, for glibc's blocks and Python's small objects."""
+
 import json
 import platform
 from types import SimpleNamespace
@@ -10,7 +11,8 @@ from long_run import allocators
 
 MIB = 2**20
 pytestmark = pytest.mark.skipif(
-    platform.libc_ver()[0] != 'glibc', reason='looks into glibc')
+    platform.libc_ver()[0] != 'glibc', reason='looks into glibc'
+)
 
 
 def test_blocks_of_the_c_library():
@@ -38,16 +40,18 @@ def test_small_objects_of_python():
 def test_lines_of_a_training(tmp_path):
     hook = AllocatorsHook(interval=5)
     for number in range(100):
-        hook.after_train_iter(
-            SimpleNamespace(iter=number, work_dir=tmp_path), number)
-    lines = [json.loads(line)
-             for line in (tmp_path / 'allocators.json').read_text().splitlines()]
+        hook.after_train_iter(SimpleNamespace(iter=number, work_dir=tmp_path), number)
+    lines = [
+        json.loads(line)
+        for line in (tmp_path / 'allocators.json').read_text().splitlines()
+    ]
     assert [line['iter'] for line in lines] == [*range(5, 101, 5)]
     assert all(line['python_used'] < line['anonymous'] for line in lines)
     assert lines[-1]['anonymous'] == pytest.approx(anonymous(), abs=5)
     for line in lines:
         line['malloc_free'] = 3 + 0.002 * line['iter']
     (tmp_path / 'allocators.json').write_text(
-        '\n'.join(json.dumps(line) for line in lines))
+        '\n'.join(json.dumps(line) for line in lines)
+    )
     found = allocators(tmp_path, steady=20)['malloc_free']
     assert found['slope'] == pytest.approx(2) and found['last'] == 3.2

@@ -1,4 +1,5 @@
 """README and docs: links, files, commands and quotes; and the script that runs them."""
+
 import argparse
 import ast
 import importlib.util
@@ -20,8 +21,9 @@ docs = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(docs)
 
 PAGES = docs.list_pages()
-PARTS = [part for page in PAGES
-         for part in docs.read_page(page, (ROOT / page).read_text())]
+PARTS = [
+    part for page in PAGES for part in docs.read_page(page, (ROOT / page).read_text())
+]
 COMMANDS = [part for part in PARTS if isinstance(part, docs.Command)]
 WRITTEN = {part.path for part in PARTS if isinstance(part, docs.File)}
 FOLDERS = '(?:configs|docs|mmsr4ir|requirements|tests|tools)/'
@@ -33,15 +35,20 @@ def prose(page: Path) -> str:
 
 
 def python_blocks(page: str) -> list[str]:
-    return ['\n'.join(lines) for language, _, lines
-            in docs.blocks((ROOT / page).read_text()) if language == 'python']
+    return [
+        '\n'.join(lines)
+        for language, _, lines in docs.blocks((ROOT / page).read_text())
+        if language == 'python'
+    ]
 
 
 def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r'^#+ (.*)$', prose(page), re.M)
-    return {re.sub(r'[^\w -]', '', heading.lower()).replace(' ', '-')
-            for heading in headings}
+    return {
+        re.sub(r'[^\w -]', '', heading.lower()).replace(' ', '-')
+        for heading in headings
+    }
 
 
 def linked(index: str) -> set[str]:
@@ -55,7 +62,8 @@ def test_an_index_links_every_page_of_its_folder(index):
     folder = (ROOT / index).parent
     assert {path.name for path in folder.glob('*.md')} == linked(index)
     assert {path.relative_to(ROOT).as_posix() for path in folder.glob('*.md')} <= set(
-        PAGES)
+        PAGES
+    )
 
 
 @pytest.mark.parametrize('page', PAGES)
@@ -65,7 +73,8 @@ def test_links_lead_somewhere(page):
         path, _, anchor = target.partition('#')
         file = (ROOT / page).parent / path if path else ROOT / page
         if '://' not in target and (
-                not file.exists() or anchor and anchor not in anchors(file)):
+            not file.exists() or anchor and anchor not in anchors(file)
+        ):
             lost.append(target)
     assert lost == []
 
@@ -73,14 +82,21 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize('page', PAGES)
 def test_files_that_are_named_exist(page):
     named = re.findall(rf'`({FOLDERS}[^`\s]*)`', prose(ROOT / page))
-    assert [name for name in named
-            if name not in WRITTEN and not any(ROOT.glob(name.rstrip('/')))] == []
+    assert [
+        name
+        for name in named
+        if name not in WRITTEN and not any(ROOT.glob(name.rstrip('/')))
+    ] == []
 
 
 def test_configs_of_commands_that_are_not_run_exist():
-    named = {word for command in COMMANDS if command.reason
-             for word in shlex.split(command.text)
-             if re.fullmatch(rf'{FOLDERS}.*\.\w+', word)}
+    named = {
+        word
+        for command in COMMANDS
+        if command.reason
+        for word in shlex.split(command.text)
+        if re.fullmatch(rf'{FOLDERS}.*\.\w+', word)
+    }
     assert 'configs/sr4ir/faster-rcnn_edsr_coco.py' in named
     assert [name for name in named if not (ROOT / name).is_file()] == []
 
@@ -117,16 +133,26 @@ def handed(tmp_path_factory):
 
     def run(command: str) -> list[str]:
         process = subprocess.run(
-            ['bash', '-euc', command], cwd=ROOT, capture_output=True, text=True,
-            env=os.environ | dict(PATH=f'{folder}:{os.environ["PATH"]}'), check=True)
+            ['bash', '-euc', command],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            env=os.environ | dict(PATH=f'{folder}:{os.environ["PATH"]}'),
+            check=True,
+        )
         return process.stdout.split('\0')[:-1]
 
     return run
 
 
 @pytest.mark.parametrize(
-    'command', [pytest.param(command.text, id=command.where) for command in COMMANDS
-                if re.search(r'(^| )tools/', command.text)])
+    'command',
+    [
+        pytest.param(command.text, id=command.where)
+        for command in COMMANDS
+        if re.search(r'(^| )tools/', command.text)
+    ],
+)
 def test_the_tool_has_the_options(command, handed, parse):
     words = handed(command)
     at = next(i for i, word in enumerate(words) if re.search(r'tools/.*\.py$', word))
@@ -147,13 +173,18 @@ def test_python_blocks_parse(page):
 
 
 def test_what_the_page_on_configs_quotes_is_what_they_say():
-    configs = [ROOT / 'configs/sr4ir/faster-rcnn_edsr_coco.py',
-               ROOT / 'configs/_base_/sr4ir.py', ROOT / 'configs/_base_/sr4ir_det.py']
+    configs = [
+        ROOT / 'configs/sr4ir/faster-rcnn_edsr_coco.py',
+        ROOT / 'configs/_base_/sr4ir.py',
+        ROOT / 'configs/_base_/sr4ir_det.py',
+    ]
     texts = [path.read_text() for path in configs]
-    quotes = [block for block in python_blocks('docs/en/configs.md')
-              if not block.startswith('# configs/')]
-    assert [quote for quote in quotes
-            if not any(quote in text for text in texts)] == []
+    quotes = [
+        block
+        for block in python_blocks('docs/en/configs.md')
+        if not block.startswith('# configs/')
+    ]
+    assert [quote for quote in quotes if not any(quote in text for text in texts)] == []
     # Line by line: no statement is left out.
     for statement in ast.parse(texts[0]).body:
         code = ast.get_source_segment(texts[0], statement)
@@ -161,18 +192,36 @@ def test_what_the_page_on_configs_quotes_is_what_they_say():
 
 
 def test_messages_that_are_explained_are_those_of_the_code():
-    files = [path for folder in ('mmsr4ir', 'tools')
-             for path in (ROOT / folder).rglob('*.py') if '.mim' not in path.parts]
+    files = [
+        path
+        for folder in ('mmsr4ir', 'tools')
+        for path in (ROOT / folder).rglob('*.py')
+        if '.mim' not in path.parts
+    ]
     # A message goes over several lines of code.
-    code = re.sub(r"""['"]\s*\n\s*(?:\+ )?f?['"]""", '', '\n'.join(
-        path.read_text() for path in files))
-    tables = re.findall(r'^\| message \|.*?\n\n',
-                        (ROOT / 'docs/en/troubleshooting.md').read_text(), re.M | re.S)
-    messages = [message for table in tables for row in table.splitlines()[2:]
-                for message in re.findall('`([^`]*)`', row.split(' | ')[0])]
+    code = re.sub(
+        r"""['"]\s*\n\s*(?:\+ )?f?['"]""",
+        '',
+        '\n'.join(path.read_text() for path in files),
+    )
+    tables = re.findall(
+        r'^\| message \|.*?\n\n',
+        (ROOT / 'docs/en/troubleshooting.md').read_text(),
+        re.M | re.S,
+    )
+    messages = [
+        message
+        for table in tables
+        for row in table.splitlines()[2:]
+        for message in re.findall('`([^`]*)`', row.split(' | ')[0])
+    ]
     assert len(messages) > 30
-    fragments = [part for message in messages
-                 for part in re.split(r'\W*\.\.\.\W*', message) if part]
+    fragments = [
+        part
+        for message in messages
+        for part in re.split(r'\W*\.\.\.\W*', message)
+        if part
+    ]
     assert [part for part in fragments if part not in code] == []
 
 
@@ -216,7 +265,10 @@ def test_a_page_is_read_in_its_order():
         docs.Command('page.md', 22, 'make test'),
     ]
     assert [part.reason is None for part in (*parts[:2], parts[3])] == [
-        True, True, False]
+        True,
+        True,
+        False,
+    ]
     assert parts[0].where == 'page.md:5'
 
 
@@ -229,7 +281,8 @@ def test_every_exception_is_one_of_a_command():
 
 def test_long_commands_are_made_short():
     command = docs.Command(
-        'page.md', 1, 'python tools/dataset_converters/make_textured_shapes.py --x')
+        'page.md', 1, 'python tools/dataset_converters/make_textured_shapes.py --x'
+    )
     assert command.shortened == command.text + ' --num-train 8 --num-val 4'
     assert docs.Command('page.md', 1, 'cat a').shortened == 'cat a'
 
@@ -244,13 +297,18 @@ def site(tmp_path):
     (tmp_path / 'docs/en/index.md').write_text('[a](a.md) [b](b.md) [a](a.md)\n')
     (tmp_path / 'docs/en/a.md').write_text(
         '```python\n# conf/x.py\nx = 1\n```\n```shell\necho one >> made.txt\n'
-        'test "$(cat made.txt)" = one\ngrep "x = 1" conf/x.py\ntouch of_a.txt\n```\n')
+        'test "$(cat made.txt)" = one\ngrep "x = 1" conf/x.py\ntouch of_a.txt\n```\n'
+    )
     (tmp_path / 'docs/en/b.md').write_text('```shell\ntest ! -e of_a.txt\n```\n')
 
     def run(*arguments):
         return subprocess.run(
             [sys.executable, 'tools/misc/run_doc_commands.py', *arguments],
-            cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            cwd=tmp_path,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
 
     return tmp_path, run
 
@@ -267,11 +325,14 @@ def test_pages_start_from_what_readme_made_and_from_nothing_else(site):
 def test_a_command_that_fails_is_named_and_the_exit_code_says_so(site):
     root, run = site
     (root / 'docs/en/b.md').write_text(
-        'Text\n\n```shell\necho before; false\ntouch after\n```\n')
+        'Text\n\n```shell\necho before; false\ntouch after\n```\n'
+    )
     process = run()
     assert process.returncode == 1
-    assert ('before\n\nerror: docs/en/b.md:4: this command failed: echo before; false\n'
-            in process.stdout)
+    assert (
+        'before\n\nerror: docs/en/b.md:4: this command failed: echo before; false\n'
+        in process.stdout
+    )
     assert 'docs/en/a.md:9' in process.stdout and 'touch after' not in process.stdout
     (root / 'README.md').write_text('```shell\nfalse | cat\n```\n')
     process = run()

@@ -1,4 +1,5 @@
 """Whatever stands in a file that is ours to read: it is read, or refused by name."""
+
 import json
 import os
 from pathlib import Path
@@ -24,15 +25,39 @@ from mmsr4ir.utils.configs import read_config
 from mmsr4ir.utils.errors import ConfigError, DataError
 
 ROOT = Path(__file__).parents[1]
-fuzz = settings(max_examples=100, deadline=None, derandomize=True,
-                suppress_health_check=[HealthCheck.function_scoped_fixture])
-notes = raw | st.sampled_from([
-    b'/' + b'a' * 5000 + b'/epoch_1.pth', b'a\x00b/epoch_1.pth', b'\xff\xfe/x', b'\n'])
+fuzz = settings(
+    max_examples=100,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+notes = raw | st.sampled_from(
+    [b'/' + b'a' * 5000 + b'/epoch_1.pth', b'a\x00b/epoch_1.pth', b'\xff\xfe/x', b'\n']
+)
 
 
-words = st.sampled_from([
-    '1', '2', '3', '0', '-1', '1.5', 'nan', '9' * 30, '9' * 5000, '\u0663', 'a.png',
-    '001.a/b.png', '../../x.png', '/etc/passwd', 'a b.png', 'a\x00.png', '', '\u2028'])
+words = st.sampled_from(
+    [
+        '1',
+        '2',
+        '3',
+        '0',
+        '-1',
+        '1.5',
+        'nan',
+        '9' * 30,
+        '9' * 5000,
+        '\u0663',
+        'a.png',
+        '001.a/b.png',
+        '../../x.png',
+        '/etc/passwd',
+        'a b.png',
+        'a\x00.png',
+        '',
+        '\u2028',
+    ]
+)
 lines = st.lists(words, min_size=1, max_size=3).map(' '.join)
 tables = st.lists(lines, max_size=4).map(lambda some: '\n'.join(some).encode()) | raw
 
@@ -56,22 +81,32 @@ def test_any_samples_become_lists_that_are_read_back_or_are_refused(tmp_path, sp
         for name, made in splits.items():
             lines = (out / f'{name}.txt').read_text().splitlines()
             assert [tuple(line.rsplit(' ', 1)) for line in lines] == [
-                (path, str(label)) for path, label in made]
-            assert all((tmp_path / path).resolve().is_relative_to(tmp_path)
-                       for path, _ in made)
+                (path, str(label)) for path, label in made
+            ]
+            assert all(
+                (tmp_path / path).resolve().is_relative_to(tmp_path) for path, _ in made
+            )
 
 
 def write_image(path):
     if not path.exists():
         import cv2
+
         cv2.imwrite(str(path), np.zeros((2, 2, 3), np.uint8))
 
 
 @pytest.mark.parametrize('path', ['../outside.png', '/outside.png', 'a/../../b.png'])
 def test_an_image_outside_the_data_set_is_refused(tmp_path, path):
     with pytest.raises(DataError, match='leads out of the data set'):
-        prepare_lists(tmp_path, tmp_path / 'meta', ['a'], dict(train=[(path, 0)]), 1,
-                      False, lambda: None)
+        prepare_lists(
+            tmp_path,
+            tmp_path / 'meta',
+            ['a'],
+            dict(train=[(path, 0)]),
+            1,
+            False,
+            lambda: None,
+        )
     lists = tmp_path / 'ImageSets/Segmentation'
     lists.mkdir(parents=True)
     (lists / 'train.txt').write_text(f'one\n{path}\n')
@@ -115,18 +150,34 @@ def test_any_note_of_the_last_checkpoint_is_followed_or_refused(tmp_path, conten
 
 code = st.recursive(
     st.sampled_from(['1', 'a', '"x"', 'dict()', 'None', '(', ')', '-', 'f(1)', '*a']),
-    lambda inner: st.tuples(inner, inner).map(
-        lambda two: f'dict(a={two[0]}, b=[{two[1]}])')
-    | st.lists(inner, max_size=3).map(lambda parts: f'({", ".join(parts)})'),
-    max_leaves=6)
+    lambda inner: (
+        st.tuples(inner, inner).map(lambda two: f'dict(a={two[0]}, b=[{two[1]}])')
+        | st.lists(inner, max_size=3).map(lambda parts: f'({", ".join(parts)})')
+    ),
+    max_leaves=6,
+)
 
 
 @fuzz
-@given(code.map(lambda text: f'a = {text}') | raw.map(lambda b: b.decode('latin-1'))
-       | values | st.sampled_from(['a = ' + '(' * 300, 'a = ' + '-' * 100_000 + '1',
-                                   'a = ' + '[' * 5000 + ']' * 5000, 'import os',
-                                   'a = 9' + '9' * 5000, 'a = b = 1', 'a, b = 1, 2',
-                                   'a.b = 1', 'a = dict(**{})', 'a = {1: [2]}[1]']))
+@given(
+    code.map(lambda text: f'a = {text}')
+    | raw.map(lambda b: b.decode('latin-1'))
+    | values
+    | st.sampled_from(
+        [
+            'a = ' + '(' * 300,
+            'a = ' + '-' * 100_000 + '1',
+            'a = ' + '[' * 5000 + ']' * 5000,
+            'import os',
+            'a = 9' + '9' * 5000,
+            'a = b = 1',
+            'a, b = 1, 2',
+            'a.b = 1',
+            'a = dict(**{})',
+            'a = {1: [2]}[1]',
+        ]
+    )
+)
 def test_any_config_of_a_checkpoint_is_data_or_refused(text):
     try:
         assert isinstance(read_saved_config(text), dict)
@@ -135,11 +186,26 @@ def test_any_config_of_a_checkpoint_is_data_or_refused(text):
 
 
 @settings(fuzz, max_examples=50)
-@given(raw | st.sampled_from([
-    b'_base_ = "https://example.org/a.py"', b'_base_ = ["ftp://example.org/a.py"]',
-    b'_base_ = "none.py"', b'_base_ = 5', b'_base_ = "mmdet::none/none.py"',
-    b'_base_ = "nothing::a.py"', b'a = (', b'a = 9' + b'9' * 5000, b'\xef\xbb\xbfa = 1',
-    b'_base_ = ["./a.py"]', b'a = {{', b'_base_.a = 1', b'a = _base_.b']))
+@given(
+    raw
+    | st.sampled_from(
+        [
+            b'_base_ = "https://example.org/a.py"',
+            b'_base_ = ["ftp://example.org/a.py"]',
+            b'_base_ = "none.py"',
+            b'_base_ = 5',
+            b'_base_ = "mmdet::none/none.py"',
+            b'_base_ = "nothing::a.py"',
+            b'a = (',
+            b'a = 9' + b'9' * 5000,
+            b'\xef\xbb\xbfa = 1',
+            b'_base_ = ["./a.py"]',
+            b'a = {{',
+            b'_base_.a = 1',
+            b'a = _base_.b',
+        ]
+    )
+)
 def test_any_config_file_is_read_or_refused_and_nothing_fetched(tmp_path, content):
     path = tmp_path / 'a.py'
     path.write_bytes(content)
@@ -178,12 +244,32 @@ def test_any_config_beside_a_log_is_of_no_harm(tmp_path, content):
 
 
 saved = st.recursive(
-    st.none() | numbers.filter(lambda n: n == n) | st.text(max_size=4)
+    st.none()
+    | numbers.filter(lambda n: n == n)
+    | st.text(max_size=4)
     | st.sampled_from([torch.zeros(2), torch.zeros(2, 3), torch.ones(3)]),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(
-        st.sampled_from(['state_dict', 'meta', 'weight', 'bias', 'sr.weight', 'params',
-                         'cfg', 'config']) | st.integers(0, 2), inner, max_size=3),
-    max_leaves=5)
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    'state_dict',
+                    'meta',
+                    'weight',
+                    'bias',
+                    'sr.weight',
+                    'params',
+                    'cfg',
+                    'config',
+                ]
+            )
+            | st.integers(0, 2),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=5,
+)
 
 
 @fuzz

@@ -1,4 +1,5 @@
 """What the measurement of long trainings sees, on processes and numbers of our own."""
+
 import os
 import subprocess
 import sys
@@ -20,7 +21,8 @@ time.sleep(60)
 
 def start(*args):
     process = subprocess.Popen(
-        [sys.executable, '-c', GREEDY, *map(str, args)], stdout=subprocess.PIPE)
+        [sys.executable, '-c', GREEDY, *map(str, args)], stdout=subprocess.PIPE
+    )
     process.stdout.readline()
     return process
 
@@ -43,7 +45,8 @@ def test_the_children_of_a_process_are_seen():
     code = 'import subprocess, sys; subprocess.run([sys.executable, "-c", sys.argv[1]])'
     parent = subprocess.Popen(
         [sys.executable, '-c', code, 'x = bytearray(b"1" * (32 << 20)); input()'],
-        stdin=subprocess.PIPE)
+        stdin=subprocess.PIPE,
+    )
     try:
         deadline = time.monotonic() + 30
         while look(parent.pid)[2] < 32:
@@ -74,8 +77,11 @@ os.kill(child, signal.SIGKILL)
 
 def test_a_page_that_gets_copied_is_told_from_one_that_is_new():
     process = subprocess.Popen(
-        [sys.executable, '-c', SHARED], text=True, stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE)
+        [sys.executable, '-c', SHARED],
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     try:
         process.stdout.readline()
         share, full, other, _ = look(process.pid)
@@ -98,21 +104,25 @@ def test_the_slope_and_its_error():
     # By the textbook: residual variance over the sum of squares of x.
     x = iterations / 1000
     fit = np.polyval(np.polyfit(x, noise, 1), x)
-    expected = np.sqrt(((noise - fit)**2).sum() / 18 / ((x - x.mean())**2).sum())
+    expected = np.sqrt(((noise - fit) ** 2).sum() / 18 / ((x - x.mean()) ** 2).sum())
     assert error == pytest.approx(expected)
     assert abs(rise) < 3 * error
 
 
 def test_a_leak_is_told_from_swings():
     rng = np.random.default_rng(1)
-    flat = [(i, 400 + 50 * (rng.random() < 0.2), 600.0, 100.0, 80 + i % 3)
-            for i in range(0, 2000, 5)]
+    flat = [
+        (i, 400 + 50 * (rng.random() < 0.2), 600.0, 100.0, 80 + i % 3)
+        for i in range(0, 2000, 5)
+    ]
     found = summary(flat, 200)
     assert found['iterations'] == [200, 1995]
     assert abs(found['process']['slope']) <= 2 * found['process']['error'] + 0.1
     assert abs(found['handles'][1] - found['handles'][0]) <= 1
-    leaks = [(i, share + 0.01 * i, full + 0.02 * i, other + 0.002 * i, files + i // 100)
-             for i, share, full, other, files in flat]
+    leaks = [
+        (i, share + 0.01 * i, full + 0.02 * i, other + 0.002 * i, files + i // 100)
+        for i, share, full, other, files in flat
+    ]
     found = summary(leaks, 200)
     assert found['process']['slope'] == pytest.approx(10, abs=1)
     assert found['in_full']['slope'] == pytest.approx(20, abs=0.1)
@@ -122,9 +132,17 @@ def test_a_leak_is_told_from_swings():
 
 def test_the_iteration_is_read_from_the_newest_log(tmp_path):
     assert iteration(tmp_path) == 0
-    for name, text in (('20250101', '{"iter": 90}\n'), ('20250102', (
-            '{"loss": 1, "iter": 10}\n{"coco/bbox_mAP": 0.1, "step": 1}\n{"iter": 20}'
-            '\n{"iter": 3'))):
+    for name, text in (
+        ('20250101', '{"iter": 90}\n'),
+        (
+            '20250102',
+            (
+                '{"loss": 1, "iter": 10}\n{"coco/bbox_mAP": 0.1, "step": '
+                '1}\n{"iter": 20}'
+                '\n{"iter": 3'
+            ),
+        ),
+    ):
         (tmp_path / name / 'vis_data').mkdir(parents=True)
         (tmp_path / name / 'vis_data/scalars.json').write_text(text)
     assert iteration(tmp_path) == 20

@@ -1,4 +1,5 @@
 """What the tests learn of a tool that ran in a fork of tool_server.py."""
+
 import os
 import subprocess
 import sys
@@ -28,15 +29,22 @@ def run(server, tmp_path):
     return call
 
 
-@pytest.mark.parametrize('text, code, output', [
-    ('import sys; print(*sys.argv[1:]); print(1, file=sys.stderr)', 0, 'a b\n1\n'),
-    ('import sys; sys.exit("error: no")', 1, 'error: no\n'),
-    ('import sys; print(repr(sys.stdin.read())); sys.exit(3)', 3, "''\n"),
-    ('import os; os.kill(os.getpid(), 9)', -SIGKILL, ''),
-    ('print(__name__, __file__.rsplit("/")[-1])', 0, '__main__ tool.py\n'),
-    ('import sys; print(*map(sys.modules.__contains__, ("mmengine", "mmcv", "torch")))',
-     0, 'False False True\n'),
-])
+@pytest.mark.parametrize(
+    'text, code, output',
+    [
+        ('import sys; print(*sys.argv[1:]); print(1, file=sys.stderr)', 0, 'a b\n1\n'),
+        ('import sys; sys.exit("error: no")', 1, 'error: no\n'),
+        ('import sys; print(repr(sys.stdin.read())); sys.exit(3)', 3, "''\n"),
+        ('import os; os.kill(os.getpid(), 9)', -SIGKILL, ''),
+        ('print(__name__, __file__.rsplit("/")[-1])', 0, '__main__ tool.py\n'),
+        (
+            'import sys; print(*map(sys.modules.__contains__, ("mmengine", "mmcv", '
+            '"torch")))',
+            0,
+            'False False True\n',
+        ),
+    ],
+)
 def test_a_tool_ends_as_a_script_does(run, text, code, output):
     process = run(text, 'a', 'b')
     assert (process.returncode, process.stdout) == (code, output)

@@ -1,4 +1,5 @@
 """Compare the paper's methods on one's own data: is SR worth it here?"""
+
 from mmsr4ir.cli.compare import main
 
 if __name__ == '__main__':

@@ -1,4 +1,5 @@
 """Batches as the networks get them, after the pipeline and the preprocessor."""
+
 from collections.abc import Iterator
 
 import numpy as np
@@ -23,9 +24,13 @@ from .speed import endless, tell_iteration
 _TITLES = dict(hr='HR', sr='SR', mix='patch mix')
 
 
-def browse(cfg: Config, split: str = 'train', number: int | None = None,
-           checkpoint: str | None = None, min_size: int = 256
-           ) -> Iterator[tuple[str, np.ndarray]]:
+def browse(
+    cfg: Config,
+    split: str = 'train',
+    number: int | None = None,
+    checkpoint: str | None = None,
+    min_size: int = 256,
+) -> Iterator[tuple[str, np.ndarray]]:
     """Draw the images of a data set as the two networks see them.
 
     Args:
@@ -59,17 +64,25 @@ def browse(cfg: Config, split: str = 'train', number: int | None = None,
         data = model.data_preprocessor(data, split == 'train')
         images = images_of(model, data['inputs'], data['data_samples'])
         for i, sample in enumerate(data['data_samples']):
-            yield sample.metainfo.get('img_path') or '', _row(
-                {name: image[i] for name, image in images.items()}, sample, annotator,
-                model.degradation.scale, min_size)
+            yield (
+                sample.metainfo.get('img_path') or '',
+                _row(
+                    {name: image[i] for name, image in images.items()},
+                    sample,
+                    annotator,
+                    model.degradation.scale,
+                    min_size,
+                ),
+            )
             left -= 1
             if not left:
                 return
 
 
 @torch.no_grad()
-def images_of(model: SR4IR, inputs: torch.Tensor, samples: list
-              ) -> dict[str, np.ndarray]:
+def images_of(
+    model: SR4IR, inputs: torch.Tensor, samples: list
+) -> dict[str, np.ndarray]:
     """Return a batch as S sees it and makes it, before the task network's own resize.
 
     Args:
@@ -89,16 +102,26 @@ def images_of(model: SR4IR, inputs: torch.Tensor, samples: list
     if batch.mask is not None:  # beside the images HR has what their edges have
         for name in images.keys() - {'lr', 'hr'}:
             images[name] = torch.where(batch.mask.bool(), images[name], batch.hr)
-    return {name: to_uint8(image).permute(0, 2, 3, 1).cpu().numpy()
-            for name, image in images.items()}
+    return {
+        name: to_uint8(image).permute(0, 2, 3, 1).cpu().numpy()
+        for name, image in images.items()
+    }
 
 
-def _row(images: dict[str, np.ndarray], sample, annotator: Annotator, scale: int,
-         min_size: int) -> np.ndarray:
+def _row(
+    images: dict[str, np.ndarray],
+    sample,
+    annotator: Annotator,
+    scale: int,
+    min_size: int,
+) -> np.ndarray:
     hr, lr = images['hr'], images['lr']
     zoom = zoom_to(hr.shape[:2], min_size)
     panels = [('HR', enlarge(hr, zoom)), (f'LR x{scale}', enlarge(lr, zoom * scale))]
-    panels += [(title, enlarge(images[name], zoom))
-               for name, title in _TITLES.items() if name != 'hr' and name in images]
+    panels += [
+        (title, enlarge(images[name], zoom))
+        for name, title in _TITLES.items()
+        if name != 'hr' and name in images
+    ]
     panels.append(('ground truth', annotator.enlarged(hr, sample, True, zoom)))
     return row(panels)

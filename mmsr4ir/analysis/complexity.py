@@ -1,4 +1,5 @@
 """Parameters and FLOPs of the two networks, counted by torch."""
+
 import logging
 import math
 from collections.abc import Callable
@@ -15,8 +16,7 @@ from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.utils.errors import ConfigError
 
 
-def complexity(cfg: Config, shape: tuple[int, int] | None = None
-               ) -> dict[str, dict]:
+def complexity(cfg: Config, shape: tuple[int, int] | None = None) -> dict[str, dict]:
     """Count parameters and FLOPs of both networks for one test image.
 
     The weights are random, which matters only to detectors with proposals: their
@@ -38,8 +38,9 @@ def complexity(cfg: Config, shape: tuple[int, int] | None = None
     return count(model, *sample_image(cfg, model, shape))
 
 
-def sample_image(cfg: Config, model: SR4IR, shape: tuple[int, int] | None = None
-                 ) -> tuple[Tensor, list]:
+def sample_image(
+    cfg: Config, model: SR4IR, shape: tuple[int, int] | None = None
+) -> tuple[Tensor, list]:
     """Return one preprocessed test image (1, 3, H', W') with its data sample.
 
     Raises:
@@ -52,16 +53,23 @@ def sample_image(cfg: Config, model: SR4IR, shape: tuple[int, int] | None = None
         except (*NO_DATA, StopIteration) as error:
             raise ConfigError(
                 'the first image of test_dataloader cannot be read, so give the size '
-                f'of the image (--shape HEIGHT WIDTH): {error}') from error
+                f'of the image (--shape HEIGHT WIDTH): {error}'
+            ) from error
     else:
         if min(shape) < 1:
             raise ConfigError(f'shape must be positive, got {tuple(shape)}')
-        sample = BaseDataElement(metainfo=dict(
-            img_shape=tuple(shape), ori_shape=tuple(shape), pad_shape=tuple(shape),
-            scale_factor=(1.0, 1.0)))
+        sample = BaseDataElement(
+            metainfo=dict(
+                img_shape=tuple(shape),
+                ori_shape=tuple(shape),
+                pad_shape=tuple(shape),
+                scale_factor=(1.0, 1.0),
+            )
+        )
         generator = torch.Generator().manual_seed(0)
         image = torch.randint(
-            0, 256, (3, *shape), generator=generator, dtype=torch.uint8)
+            0, 256, (3, *shape), generator=generator, dtype=torch.uint8
+        )
         data = dict(inputs=[image], data_samples=[sample])
     data = model.data_preprocessor(data, False)
     return data['inputs'], data['data_samples']
@@ -88,7 +96,8 @@ def count(model: SR4IR, inputs: Tensor, samples: list) -> dict[str, dict]:
     batch = model.prepare(inputs, samples)
     seen = []
     handle = model.sr.register_forward_pre_hook(
-        lambda module, arguments: seen.append(arguments[0]))
+        lambda module, arguments: seen.append(arguments[0])
+    )
     try:
         restored = model.super_resolve_batch(batch)
     finally:
@@ -96,10 +105,13 @@ def count(model: SR4IR, inputs: Tensor, samples: list) -> dict[str, dict]:
     given = model.to_input(restored, batch)
     result = dict(
         sr=_count_one('S', model.sr, seen[0]),
-        task=_count_one('T', model.task, given, data_samples=batch.samples,
-                        mode='tensor'))
+        task=_count_one(
+            'T', model.task, given, data_samples=batch.samples, mode='tensor'
+        ),
+    )
     result['sum'] = {
-        key: result['sr'][key] + result['task'][key] for key in ('params', 'flops')}
+        key: result['sr'][key] + result['task'][key] for key in ('params', 'flops')
+    }
     return result
 
 
@@ -108,10 +120,17 @@ def _count_one(name: str, network: nn.Module, inputs: Tensor, **options) -> dict
         flops = float(count_flops(lambda: network(inputs, **options)))
     except Exception as error:  # whatever a network raises without post-processing
         flops = math.nan
-        print_log(f'FLOPs of {name} ({type(network).__name__}) cannot be counted: '
-                  f'{type(error).__name__}: {error}', 'current', logging.WARNING)
-    return dict(params=sum(one.numel() for one in network.parameters()), flops=flops,
-                pixels=tuple(inputs.shape[-2:]))
+        print_log(
+            f'FLOPs of {name} ({type(network).__name__}) cannot be counted: '
+            f'{type(error).__name__}: {error}',
+            'current',
+            logging.WARNING,
+        )
+    return dict(
+        params=sum(one.numel() for one in network.parameters()),
+        flops=flops,
+        pixels=tuple(inputs.shape[-2:]),
+    )
 
 
 def count_flops(run: Callable[[], object]) -> int:
@@ -124,8 +143,10 @@ def count_flops(run: Callable[[], object]) -> int:
     Args:
         run: Called once.
     """
-    counter = FlopCounterMode(display=False, custom_mapping={
-        torch.ops.torchvision.deform_conv2d: _deform_conv_flops})
+    counter = FlopCounterMode(
+        display=False,
+        custom_mapping={torch.ops.torchvision.deform_conv2d: _deform_conv_flops},
+    )
     # The fused attention of an eval pass is one operation that torch does not count.
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -137,6 +158,7 @@ def count_flops(run: Callable[[], object]) -> int:
     return counter.get_total_flops()
 
 
-def _deform_conv_flops(inputs: torch.Size, weight: torch.Size, *args,
-                       out_shape: torch.Size, **options) -> int:
+def _deform_conv_flops(
+    inputs: torch.Size, weight: torch.Size, *args, out_shape: torch.Size, **options
+) -> int:
     return conv_flop_count(list(inputs), list(weight), list(out_shape))

@@ -1,4 +1,5 @@
 """Draw the logs of several runs in one figure, without a display."""
+
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,8 +36,10 @@ def draw_curves(logs: Sequence[Log], keys: Sequence[str] = ()) -> Figure:
             raise LogError(f'{key!r} was not logged; there are {", ".join(known)}')
     panels = {key: [key] for key in keys} or groups(logs)
     if not panels:
-        raise LogError(f'no loss, learning rate or metric among {", ".join(known)}: '
-                       'name what to draw with --keys')
+        raise LogError(
+            f'no loss, learning rate or metric among {", ".join(known)}: '
+            'name what to draw with --keys'
+        )
     columns = min(_COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(_WIDTH * columns, _HEIGHT * rows), layout='constrained')
@@ -44,7 +47,7 @@ def draw_curves(logs: Sequence[Log], keys: Sequence[str] = ()) -> Figure:
     for panel, (name, members) in zip(axes, panels.items(), strict=False):
         _draw_panel(panel, logs, members)
         panel.set_title(name, fontsize=10)
-    for panel in axes[len(panels):]:
+    for panel in axes[len(panels) :]:
         panel.remove()
     return figure
 
@@ -59,22 +62,34 @@ def _draw_panel(axes: Axes, logs: Sequence[Log], keys: list[str]) -> None:
                 continue
             units.add(unit)
             by_run = len(keys) == 1
-            label = log.name if by_run else (
-                f'{key} ({log.name})' if len(logs) > 1 else key)
+            label = (
+                log.name
+                if by_run
+                else (f'{key} ({log.name})' if len(logs) > 1 else key)
+            )
             axes.plot(
-                steps, values, label=label, linewidth=1.2,
+                steps,
+                values,
+                label=label,
+                linewidth=1.2,
                 color=colors((i if by_run else j) % colors.N),
                 linestyle='-' if by_run else _STYLES[i % len(_STYLES)],
                 # A curve of few points would not be seen.
-                marker='o' if len(steps) < 20 else None, markersize=3)
+                marker='o' if len(steps) < 20 else None,
+                markersize=3,
+            )
     axes.set_xlabel(' or '.join(sorted(units)))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.tick_params(labelsize=8)
     lines = len(axes.lines)
     legend = axes.legend(
-        loc='center left', bbox_to_anchor=(1, 0.5), frameon=False,
-        fontsize=8 if lines <= 16 else 6.5, ncols=1 + lines // 25)
+        loc='center left',
+        bbox_to_anchor=(1, 0.5),
+        frameon=False,
+        fontsize=8 if lines <= 16 else 6.5,
+        ncols=1 + lines // 25,
+    )
     for text in legend.get_texts():  # names of files, in which $ is no formula
         text.set_parse_math(False)
 
@@ -89,7 +104,9 @@ def save_figure(figure: Figure, path: Path) -> None:
     kind = path.suffix.removeprefix('.').lower()
     kinds = figure.canvas.get_supported_filetypes()
     if kind not in kinds:
-        raise LogError(f'{path}: the name must end in one of '
-                       f'{", ".join("." + kind for kind in sorted(kinds))}')
+        raise LogError(
+            f'{path}: the name must end in one of '
+            f'{", ".join("." + kind for kind in sorted(kinds))}'
+        )
     with whole_file(path) as unfinished:
         figure.savefig(unfinished, format=kind, dpi=120)

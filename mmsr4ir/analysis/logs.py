@@ -1,4 +1,5 @@
 """Read the logs of trainings, those of a resumed training as one."""
+
 import json
 import re
 from collections.abc import Sequence
@@ -40,14 +41,22 @@ class Log:
 
     def keys(self) -> list[str]:
         """Return all logged keys in order of appearance, those of training first."""
-        return list(dict.fromkeys(
-            key for line in (*self.train, *self.val) for key in line
-            if key not in _ABOUT))
+        return list(
+            dict.fromkeys(
+                key
+                for line in (*self.train, *self.val)
+                for key in line
+                if key not in _ABOUT
+            )
+        )
 
     def metrics(self) -> list[str]:
         """Return the keys that are metrics of the validations."""
-        return list(dict.fromkeys(
-            key for line in self.val for key in line if key not in _NO_METRIC))
+        return list(
+            dict.fromkeys(
+                key for line in self.val for key in line if key not in _NO_METRIC
+            )
+        )
 
     def curve(self, key: str) -> tuple[list[int], list[float], str]:
         """Return the steps of a key, its values, and the unit of the steps.
@@ -58,8 +67,11 @@ class Log:
         lines, unit = self.train, 'iteration'
         if not any(key in line for line in lines):
             lines, unit = self.val, self.unit
-        pairs = [(line['step'], line[key]) for line in lines
-                 if key in line and not (key.startswith('coco/') and line[key] == -1)]
+        pairs = [
+            (line['step'], line[key])
+            for line in lines
+            if key in line and not (key.startswith('coco/') and line[key] == -1)
+        ]
         return [step for step, _ in pairs], [value for _, value in pairs], unit
 
 
@@ -84,7 +96,8 @@ def read_log(path: Path, name: str | None = None) -> Log:
         if not files:
             raise LogError(
                 f'{path}: there is no */vis_data/{_FILE}; give the work dir of a '
-                'training')
+                'training'
+            )
         title = path.resolve().name
     elif path.is_file():
         files, title = [path], path.name
@@ -103,8 +116,13 @@ def read_log(path: Path, name: str | None = None) -> Log:
     train = [line for line in lines if _is_training(line)]
     if not train:
         raise LogError(f'{path}: no iteration was logged; see default_hooks.logger')
-    return Log(name or title, train, [line for line in lines if not _is_training(line)],
-               _val_unit(lines), used)
+    return Log(
+        name or title,
+        train,
+        [line for line in lines if not _is_training(line)],
+        _val_unit(lines),
+        used,
+    )
 
 
 def _read_lines(file: Path) -> list[dict]:
@@ -114,14 +132,21 @@ def _read_lines(file: Path) -> list[dict]:
         try:
             line = json.loads(text)
             line['step'] = int(line['step'])
-        except (ValueError, TypeError, KeyError, OverflowError,
-                RecursionError) as error:
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            OverflowError,
+            RecursionError,
+        ) as error:
             if number < len(texts):
                 raise LogError(
                     f'{file}, line {number}: {error}; this is no log of MMEngine'
                 ) from error
-            print_log(f'{file}: the last line is not complete and is left out',
-                      logger='current')
+            print_log(
+                f'{file}: the last line is not complete and is left out',
+                logger='current',
+            )
         else:
             lines.append(line)
     return lines
@@ -130,9 +155,13 @@ def _read_lines(file: Path) -> list[dict]:
 def _was_resumed(file: Path) -> bool:
     """Return what the run's own config says, which MMEngine writes beside the log."""
     config = file.with_name('config.py')
-    return config.is_file() and bool(re.search(
-        r'^resume = True$', config.read_text(encoding='utf-8', errors='replace'),
-        re.MULTILINE))
+    return config.is_file() and bool(
+        re.search(
+            r'^resume = True$',
+            config.read_text(encoding='utf-8', errors='replace'),
+            re.MULTILINE,
+        )
+    )
 
 
 def _is_training(line: dict) -> bool:
@@ -218,5 +247,6 @@ def epoch_times(log: Log, include_outliers: bool = False) -> dict[int, float]:
     if not times:
         raise LogError(
             f'{log.name}: no epoch has more than one entry; give --include-outliers, '
-            'or log more often (default_hooks.logger.interval)')
+            'or log more often (default_hooks.logger.interval)'
+        )
     return {epoch: float(np.mean(values)) for epoch, values in times.items()}

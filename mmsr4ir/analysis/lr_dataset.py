@@ -1,4 +1,5 @@
 """LR images as a validation sees them, for a data set on disk."""
+
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,8 +21,9 @@ from mmsr4ir.registry import MODELS
 from mmsr4ir.utils.errors import DataError
 
 
-def split_images(cfg: Config, split: str
-                 ) -> tuple[list[Path], Iterator[np.ndarray | str], set[Path]]:
+def split_images(
+    cfg: Config, split: str
+) -> tuple[list[Path], Iterator[np.ndarray | str], set[Path]]:
     """Make the LR images of a validation or test, after the pipeline of the config.
 
     Args:
@@ -51,9 +53,14 @@ def split_images(cfg: Config, split: str
     def images() -> Iterator[np.ndarray | str]:
         problems = [path and scan_image(path).problem for path in paths]
         good = [i for i, problem in enumerate(problems) if not problem]
-        batches = iter(DataLoader(
-            Subset(dataset, good), num_workers=loader.num_workers,
-            collate_fn=loader.collate_fn, worker_init_fn=loader.worker_init_fn))
+        batches = iter(
+            DataLoader(
+                Subset(dataset, good),
+                num_workers=loader.num_workers,
+                collate_fn=loader.collate_fn,
+                worker_init_fn=loader.worker_init_fn,
+            )
+        )
         for path, problem in zip(paths, problems, strict=True):
             if problem:
                 yield f'{path} {problem}'
@@ -66,8 +73,9 @@ def split_images(cfg: Config, split: str
     return names, images(), {Path(path).resolve().parent for path in paths if path}
 
 
-def folder_images(cfg: Config, folder: Path
-                  ) -> tuple[list[Path], Iterator[np.ndarray | str], set[Path]]:
+def folder_images(
+    cfg: Config, folder: Path
+) -> tuple[list[Path], Iterator[np.ndarray | str], set[Path]]:
     """Make the LR images of all image files in a folder and its sub folders.
 
     Args:
@@ -85,8 +93,11 @@ def folder_images(cfg: Config, folder: Path
     if not degradation:
         raise DataError(f'{cfg.filename} has neither model.degradation nor degradation')
     module = MODELS.build(degradation).eval()
-    files = sorted(path.relative_to(folder) for path in folder.rglob('*')
-                   if path.suffix.lower() in IMG_EXTENSIONS and path.is_file())
+    files = sorted(
+        path.relative_to(folder)
+        for path in folder.rglob('*')
+        if path.suffix.lower() in IMG_EXTENSIONS and path.is_file()
+    )
     if not files:
         raise DataError(f'{folder} has no image ({", ".join(IMG_EXTENSIONS)})')
     images = (degrade_file(module, module.scale, folder / file) for file in files)
@@ -103,8 +114,9 @@ def png_names(files: Sequence[str | Path]) -> list[Path]:
     for file in files:
         name = Path(file).with_suffix('.png')
         if name in seen:
-            raise DataError(f'{seen[name]} and {file} would both become {name}: rename '
-                            'one of them')
+            raise DataError(
+                f'{seen[name]} and {file} would both become {name}: rename one of them'
+            )
         seen[name] = file
     return list(seen)
 

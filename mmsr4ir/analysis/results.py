@@ -1,4 +1,5 @@
 """Score each image of a test by the task, and draw the best and the worst."""
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from mmsr4ir.visualization.drawing import Annotator, enlarge, row, zoom_to
 KINDS = dict(
     pred_instances='AP at IoU 0.5, mean over the classes in the image',
     pred_sem_seg='IoU, mean over the classes in the image',
-    pred_score='probability of the true class')
+    pred_score='probability of the true class',
+)
 
 
 def kind_of(results: Sequence[Mapping]) -> str:
@@ -24,19 +26,28 @@ def kind_of(results: Sequence[Mapping]) -> str:
     Raises:
         ValueError: If the results are no predictions of ``tools/test.py --out``.
     """
-    if not isinstance(results, Sequence) or not results or not all(
-            isinstance(result, Mapping) for result in results):
-        raise ValueError('it holds no list of predictions; make it by '
-                         'tools/test.py --out FILE.pkl')
+    if (
+        not isinstance(results, Sequence)
+        or not results
+        or not all(isinstance(result, Mapping) for result in results)
+    ):
+        raise ValueError(
+            'it holds no list of predictions; make it by tools/test.py --out FILE.pkl'
+        )
     kind = next((key for key in KINDS if all(key in one for one in results)), None)
     if kind is None:
-        raise ValueError(f'it holds none of {", ".join(KINDS)} for every image, but '
-                         f'{", ".join(sorted(map(str, results[0])))}')
-    truth = dict(pred_instances='gt_instances', pred_sem_seg='gt_sem_seg',
-                 pred_score='gt_label')[kind]
+        raise ValueError(
+            f'it holds none of {", ".join(KINDS)} for every image, but '
+            f'{", ".join(sorted(map(str, results[0])))}'
+        )
+    truth = dict(
+        pred_instances='gt_instances', pred_sem_seg='gt_sem_seg', pred_score='gt_label'
+    )[kind]
     if not all(truth in one for one in results):
-        raise ValueError(f'it holds no {truth}: the test pipeline has to load the '
-                         'annotations and to pack them')
+        raise ValueError(
+            f'it holds no {truth}: the test pipeline has to load the '
+            'annotations and to pack them'
+        )
     return kind
 
 
@@ -61,9 +72,13 @@ def score(result: Mapping, num_classes: int, ignore_index: int = 255) -> float |
         return _average_precision(result, num_classes)
     if 'pred_sem_seg' in result:
         from mmseg.evaluation import IoUMetric
+
         common, union, _, truth = IoUMetric.intersect_and_union(
             result['pred_sem_seg']['data'].squeeze(),
-            result['gt_sem_seg']['data'].squeeze(), num_classes, ignore_index)
+            result['gt_sem_seg']['data'].squeeze(),
+            num_classes,
+            ignore_index,
+        )
         there = truth > 0
         return (common[there] / union[there]).mean().item() if there.any() else None
     label = result['gt_label']
@@ -74,6 +89,7 @@ def score(result: Mapping, num_classes: int, ignore_index: int = 255) -> float |
 
 def _average_precision(result: Mapping, num_classes: int) -> float | None:
     from mmdet.evaluation import eval_map
+
     found = {key: _array(value) for key, value in result['pred_instances'].items()}
     truth = {key: _array(value) for key, value in result['gt_instances'].items()}
     if not len(truth['labels']):
@@ -83,10 +99,13 @@ def _average_precision(result: Mapping, num_classes: int) -> float | None:
     annotation = dict(bboxes=truth['bboxes'].reshape(-1, 4), labels=truth['labels'])
     ignored = result.get('ignored_instances')
     if ignored is not None:
-        annotation |= dict(bboxes_ignore=_array(ignored['bboxes']).reshape(-1, 4),
-                           labels_ignore=_array(ignored['labels']))
-    return float(eval_map(
-        [by_class], [annotation], iou_thr=0.5, logger='silent', nproc=1)[0])
+        annotation |= dict(
+            bboxes_ignore=_array(ignored['bboxes']).reshape(-1, 4),
+            labels_ignore=_array(ignored['labels']),
+        )
+    return float(
+        eval_map([by_class], [annotation], iou_thr=0.5, logger='silent', nproc=1)[0]
+    )
 
 
 def _array(value) -> np.ndarray:
@@ -94,8 +113,9 @@ def _array(value) -> np.ndarray:
     return value.cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
 
 
-def best_and_worst(scores: Sequence[float | None], count: int
-                   ) -> tuple[list[int], list[int]]:
+def best_and_worst(
+    scores: Sequence[float | None], count: int
+) -> tuple[list[int], list[int]]:
     """Return the indices of the highest and of the lowest scores, extremes first.
 
     Images without a score are in neither; none is in both.
@@ -107,8 +127,14 @@ def best_and_worst(scores: Sequence[float | None], count: int
     return [i for i in reversed(order[-count:]) if i not in worst], worst
 
 
-def draw_result(result: Mapping, index: int, dataset, annotator: Annotator, title: str,
-                min_size: int = 256) -> np.ndarray:
+def draw_result(
+    result: Mapping,
+    index: int,
+    dataset,
+    annotator: Annotator,
+    title: str,
+    min_size: int = 256,
+) -> np.ndarray:
     """Draw the image, the prediction and the ground truth.
 
     Args:
@@ -130,10 +156,14 @@ def draw_result(result: Mapping, index: int, dataset, annotator: Annotator, titl
     if image.shape[:2] != (height, width):
         image = cv2.resize(image, (width, height))
     sample, zoom = _sample(result), zoom_to(image.shape[:2], min_size)
-    return row([
-        ('HR', enlarge(image, zoom)),
-        ('prediction', annotator.enlarged(image, sample, False, zoom)),
-        ('ground truth', annotator.enlarged(image, sample, True, zoom))], title)
+    return row(
+        [
+            ('HR', enlarge(image, zoom)),
+            ('prediction', annotator.enlarged(image, sample, False, zoom)),
+            ('ground truth', annotator.enlarged(image, sample, True, zoom)),
+        ],
+        title,
+    )
 
 
 def _sample(result: Mapping) -> BaseDataElement:
@@ -163,8 +193,9 @@ def num_classes_of(cfg: Config, results: Sequence[Mapping], dataset) -> int:
         return cfg.model.num_classes
     if 'pred_score' in results[0]:
         return len(results[0]['pred_score'])
-    raise ValueError('test_dataloader.dataset names no classes: set its '
-                     'metainfo=dict(classes=...)')
+    raise ValueError(
+        'test_dataloader.dataset names no classes: set its metainfo=dict(classes=...)'
+    )
 
 
 def name_of(result: Mapping, index: int) -> str:

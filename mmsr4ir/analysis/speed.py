@@ -1,4 +1,5 @@
 """Measure seconds and memory: what benchmarks share, and the parts of a test."""
+
 import itertools
 import platform
 import resource
@@ -74,8 +75,9 @@ def _now() -> float:
 
 
 @torch.no_grad()
-def time_inference(model: SR4IR, loader: DataLoader, iterations: int, warmup: int
-                   ) -> Laps:
+def time_inference(
+    model: SR4IR, loader: DataLoader, iterations: int, warmup: int
+) -> Laps:
     """Time test steps, and in each of them both networks.
 
     Args:
@@ -93,7 +95,8 @@ def time_inference(model: SR4IR, loader: DataLoader, iterations: int, warmup: in
     for network, name in ((model.sr, 'SR network'), (model.task, 'task network')):
         handles += [
             network.register_forward_pre_hook(lambda *_: laps.skip()),
-            network.register_forward_hook(lambda *_, name=name: laps.lap(name))]
+            network.register_forward_hook(lambda *_, name=name: laps.lap(name)),
+        ]
     for data in itertools.islice(endless(loader), warmup + iterations):
         laps.start()
         model.test_step(data)
@@ -115,8 +118,10 @@ def endless(loader: DataLoader) -> Iterator[dict]:
         for count, batch in enumerate(loader, 1):  # noqa: B007
             yield batch
         if not count:
-            raise ConfigError('the dataloader gives no batch: the data set is empty, '
-                              'or smaller than a batch with drop_last')
+            raise ConfigError(
+                'the dataloader gives no batch: the data set is empty, '
+                'or smaller than a batch with drop_last'
+            )
 
 
 def tell_iteration(number: int) -> None:
@@ -141,37 +146,65 @@ def summary(laps: Laps) -> dict[str, dict[str, float]]:
     rows = {}
     for name, seconds in laps.seconds.items():
         q1, median, q3 = quartiles(seconds)
-        rates = [images / max(second, 1e-9) for images, second
-                 in zip(laps.images, seconds, strict=True)]
+        rates = [
+            images / max(second, 1e-9)
+            for images, second in zip(laps.images, seconds, strict=True)
+        ]
         rows[name] = dict(
-            median=median, min=min(seconds), max=max(seconds), q1=q1, q3=q3,
-            images_per_second=statistics.median(rates))
+            median=median,
+            min=min(seconds),
+            max=max(seconds),
+            q1=q1,
+            q3=q3,
+            images_per_second=statistics.median(rates),
+        )
     return rows
 
 
 def quartiles(values: list[float]) -> list[float]:
     """Return the first quartile, the median and the third quartile."""
-    return (statistics.quantiles(values, n=4, method='inclusive')
-            if len(values) > 1 else values * 3)
+    return (
+        statistics.quantiles(values, n=4, method='inclusive')
+        if len(values) > 1
+        else values * 3
+    )
 
 
 def table(rows: dict[str, dict[str, float]], whole: str) -> str:
     """Write a summary as a Markdown table, each part with its share of a whole one."""
     keys = ('median', 'q1', 'q3', 'min', 'max')
-    return markdown_table(['seconds', *keys, 'share', 'images/s'], [
-        [name, *(f'{row[key]:.4f}' for key in keys),
-         f'{row["median"] / rows[whole]["median"]:.0%}',
-         f'{row["images_per_second"]:.1f}'] for name, row in rows.items()])
+    return markdown_table(
+        ['seconds', *keys, 'share', 'images/s'],
+        [
+            [
+                name,
+                *(f'{row[key]:.4f}' for key in keys),
+                f'{row["median"] / rows[whole]["median"]:.0%}',
+                f'{row["images_per_second"]:.1f}',
+            ]
+            for name, row in rows.items()
+        ],
+    )
 
 
 def describe_machine() -> dict[str, str | int]:
     """Return what times depend on: the device, its name, threads, torch's version."""
     device = get_device()
-    name = torch.cuda.get_device_name() if device == 'cuda' else (
-        f'{platform.machine()}, {torch.get_num_threads()} threads; no GPU found, so '
-        'nothing here says how fast one is')
-    return dict(device=device, device_name=name, threads=torch.get_num_threads(),
-                torch=torch.__version__)
+    name = (
+        torch.cuda.get_device_name()
+        if device == 'cuda'
+        else (
+            f'{platform.machine()}, {torch.get_num_threads()} threads; no GPU found, '
+            'so '
+            'nothing here says how fast one is'
+        )
+    )
+    return dict(
+        device=device,
+        device_name=name,
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+    )
 
 
 class PeakMemory(TypedDict):

@@ -3,6 +3,7 @@
 The parts follow from the recipe. Each is run alone, on the networks and batches of the
 iterations, so that what an iteration takes beyond their sum is overhead.
 """
+
 import itertools
 import statistics
 from collections.abc import Iterator
@@ -95,7 +96,7 @@ class Steps:
 
     def iterate(self, data: dict) -> None:
         """Do an iteration of the training, with its hooks, on a batch."""
-        place = () if isinstance(self.loop, IterBasedTrainLoop) else (self.done, )
+        place = () if isinstance(self.loop, IterBasedTrainLoop) else (self.done,)
         self.loop.run_iter(*place, data)
         self.done += 1
 
@@ -117,9 +118,13 @@ class _Watch(Hook):
     def before_train(self, runner: Runner) -> None:
         raise _ReadyError
 
-    def after_train_iter(self, runner: Runner, batch_idx: int,
-                         data_batch: dict | None = None,
-                         outputs: dict | None = None) -> None:
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
         self.steps.outputs = outputs or {}
 
 
@@ -129,11 +134,15 @@ def _only_train(cfg: Config, folder: Path, stage: str) -> None:
     if not cfg.train_cfg.type.startswith('mmsr4ir.Exact'):
         raise ConfigError(
             f'train_cfg.type {cfg.train_cfg.type!r}: only the loops of tools/train.py '
-            '(EpochBasedTrainLoop, IterBasedTrainLoop) can be timed')
+            '(EpochBasedTrainLoop, IterBasedTrainLoop) can be timed'
+        )
     settings = {
-        'work_dir': str(folder), 'experiment_name': folder.name, 'resume': False,
+        'work_dir': str(folder),
+        'experiment_name': folder.name,
+        'resume': False,
         'default_hooks.checkpoint': None,
-        'randomness.seed': (cfg.get('randomness') or {}).get('seed') or 0}
+        'randomness.seed': (cfg.get('randomness') or {}).get('seed') or 0,
+    }
     for split in ('val', 'test'):
         for part in ('dataloader', 'cfg', 'evaluator'):
             settings[f'{split}_{part}'] = None
@@ -144,8 +153,9 @@ def _only_train(cfg: Config, folder: Path, stage: str) -> None:
     cfg.merge_from_dict(settings)
 
 
-def time_input(steps: Steps, batches: Iterator[dict], iterations: int, warmup: int
-               ) -> dict[str, float]:
+def time_input(
+    steps: Steps, batches: Iterator[dict], iterations: int, warmup: int
+) -> dict[str, float]:
     """Time the loader beside the training, and then alone.
 
     Args:
@@ -174,10 +184,13 @@ def time_input(steps: Steps, batches: Iterator[dict], iterations: int, warmup: i
         data = next(batches)
         alone.lap('alone')
         alone.finish(len(data['inputs']))
-    means = {name: statistics.fmean(seconds)
-             for name, seconds in (beside.seconds | alone.seconds).items()}
+    means = {
+        name: statistics.fmean(seconds)
+        for name, seconds in (beside.seconds | alone.seconds).items()
+    }
     return means | dict(
-        images_per_second=sum(alone.images) / sum(alone.seconds['alone']))
+        images_per_second=sum(alone.images) / sum(alone.seconds['alone'])
+    )
 
 
 def _prefetched(steps: Steps) -> int:
@@ -239,8 +252,10 @@ def run_parts(steps: Steps, data: dict, laps: Laps) -> None:
     """
     model, wrappers = steps.model, steps.runner.optim_wrapper
     if any(accumulative_counts(wrapper) > 1 for wrapper in wrappers.values()):
-        raise ConfigError('the parts of an iteration are timed with an update in each: '
-                          'set accumulative_counts=1 in optim_wrapper.sr and .task')
+        raise ConfigError(
+            'the parts of an iteration are timed with an update in each: '
+            'set accumulative_counts=1 in optim_wrapper.sr and .task'
+        )
     steps.hold()
     laps.start()
     data = model.data_preprocessor(data, True)
@@ -315,8 +330,11 @@ class _Parts:
             self.lap('TDP features of HR')
             with self.precision():
                 loss = model.tdp(
-                    model.features(model.to_input(sr, batch)), hr_features,
-                    batch.task_sizes or batch.sizes, batch.task_full)
+                    model.features(model.to_input(sr, batch)),
+                    hr_features,
+                    batch.task_sizes or batch.sizes,
+                    batch.task_full,
+                )
             loss.backward()
             self.lap('TDP features of SR, backward')
 
@@ -337,7 +355,8 @@ class _Parts:
         with ExitStack() as contexts:
             for name in self.phase.update:
                 contexts.enter_context(
-                    self.wrappers[name].optim_context(getattr(self.model, name)))
+                    self.wrappers[name].optim_context(getattr(self.model, name))
+                )
             return contexts.pop_all()
 
     def drop_gradients(self, network: nn.Module) -> None:

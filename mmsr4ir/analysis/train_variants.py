@@ -1,4 +1,5 @@
 """Train the same networks in several ways, in turns: what each costs and changes."""
+
 import copy
 import itertools
 import tempfile
@@ -32,19 +33,34 @@ VARIANTS: dict[str, dict] = {
     'channels_last': {'model.channels_last': True},
     'reuse_sr': {'model.recipe.task.reuse_sr': True},
     'one_pass': {
-        'model.recipe.task.losses': {'_delete_': True, 'task_sr+hr+mix': 1.02}},
-    **{dtype: {
-        f'optim_wrapper.{network}': dict(type='mmsr4ir.AmpOptimWrapper', dtype=dtype)
-        for network in NETWORKS} for dtype in ('bfloat16', 'float16')},
-    'compile': {'default_hooks.compile': dict(
-        type='mmsr4ir.CompileHook', modules=['sr', 'task.backbone'])},
-    'checkpointing': {'default_hooks.activation_checkpoint': dict(
-        type='mmsr4ir.ActivationCheckpointHook', modules=['sr.body'])},  # EDSR's
+        'model.recipe.task.losses': {'_delete_': True, 'task_sr+hr+mix': 1.02}
+    },
+    **{
+        dtype: {
+            f'optim_wrapper.{network}': dict(
+                type='mmsr4ir.AmpOptimWrapper', dtype=dtype
+            )
+            for network in NETWORKS
+        }
+        for dtype in ('bfloat16', 'float16')
+    },
+    'compile': {
+        'default_hooks.compile': dict(
+            type='mmsr4ir.CompileHook', modules=['sr', 'task.backbone']
+        )
+    },
+    'checkpointing': {
+        'default_hooks.activation_checkpoint': dict(
+            type='mmsr4ir.ActivationCheckpointHook', modules=['sr.body']
+        )
+    },  # EDSR's
     'sparse_roi_align': {
-        'default_hooks.sparse_roi_align': dict(type='mmsr4ir.SparseRoIAlignHook')},
+        'default_hooks.sparse_roi_align': dict(type='mmsr4ir.SparseRoIAlignHook')
+    },
     'fused': {f'optim_wrapper.{network}.optimizer.fused': True for network in NETWORKS},
     'accumulate_2': {
-        f'optim_wrapper.{network}.accumulative_counts': 2 for network in NETWORKS},
+        f'optim_wrapper.{network}.accumulative_counts': 2 for network in NETWORKS
+    },
     'ema': {'default_hooks.ema': dict(type='EMAHook')},
 }
 
@@ -72,8 +88,9 @@ class PublishedSR4IR(SR4IR):
             self.features.samples = batch.samples
         return batch
 
-    def train_step(self, data: dict, optim_wrapper: OptimWrapperDict
-                   ) -> dict[str, Tensor]:
+    def train_step(
+        self, data: dict, optim_wrapper: OptimWrapperDict
+    ) -> dict[str, Tensor]:
         """Train as the base class does; each loss goes to two loggers as a number."""
         logs = super().train_step(data, optim_wrapper)
         for value in logs.values():
@@ -87,8 +104,9 @@ class PublishedSR4IR(SR4IR):
             Tensor: (N, 3, H, W), RGB, [0, 1] except for overshoots.
         """
         learns = torch.is_grad_enabled()
-        parameters = [] if learns else [
-            p for p in self.sr.parameters() if not p.requires_grad]
+        parameters = (
+            [] if learns else [p for p in self.sr.parameters() if not p.requires_grad]
+        )
         for parameter in parameters:
             parameter.requires_grad_(True)
         with torch.enable_grad():
@@ -117,12 +135,13 @@ class WholeNetworkTap(FeatureTap):
         """
         found = []
         handle = self.module.register_forward_hook(
-            lambda module, args, output: found.append(output))
+            lambda module, args, output: found.append(output)
+        )
         try:
             self.task(inputs, copy.deepcopy(self.samples), mode='predict')
         finally:
             handle.remove()
-        return (found[0], ) if isinstance(found[0], Tensor) else tuple(found[0])
+        return (found[0],) if isinstance(found[0], Tensor) else tuple(found[0])
 
 
 def variant_config(cfg: Config, name: str, options: Mapping) -> Config:
@@ -136,9 +155,13 @@ def variant_config(cfg: Config, name: str, options: Mapping) -> Config:
     return cfg
 
 
-def time_variants(cfg: Config, variants: Mapping[str, Mapping], iterations: int,
-                  checked: int, stage: str = 'main'
-                  ) -> tuple[Laps, dict[str, dict[str, list[float]]]]:
+def time_variants(
+    cfg: Config,
+    variants: Mapping[str, Mapping],
+    iterations: int,
+    checked: int,
+    stage: str = 'main',
+) -> tuple[Laps, dict[str, dict[str, list[float]]]]:
     """Train in several ways from the same weights, on the same batches, in turns.
 
     The first iterations train with the learning rates of the config; their losses are
@@ -164,7 +187,8 @@ def time_variants(cfg: Config, variants: Mapping[str, Mapping], iterations: int,
     batches = endless(build_loader(cfg, 'train'))
     laps = Laps(checked)
     differences: dict[str, dict[str, list[float]]] = {
-        name: {} for name in variants if name != 'plain'}
+        name: {} for name in variants if name != 'plain'
+    }
     with tempfile.TemporaryDirectory(prefix='mmsr4ir_') as root:
         steps = {}
         for name, options in variants.items():
@@ -177,17 +201,18 @@ def time_variants(cfg: Config, variants: Mapping[str, Mapping], iterations: int,
         weights = steps['plain'].model.state_dict()
         for other in steps.values():
             other.model.load_state_dict(weights)
-        for number, data in enumerate(
-                itertools.islice(batches, checked + iterations)):
+        for number, data in enumerate(itertools.islice(batches, checked + iterations)):
             _iterate(steps, data, number, laps, hold=number >= checked)
             if number < checked:
-                _compare({name: one.outputs for name, one in steps.items()},
-                         differences)
+                _compare(
+                    {name: one.outputs for name, one in steps.items()}, differences
+                )
     return laps, differences
 
 
-def _iterate(steps: dict[str, Steps], data: dict, number: int, laps: Laps, hold: bool
-             ) -> None:
+def _iterate(
+    steps: dict[str, Steps], data: dict, number: int, laps: Laps, hold: bool
+) -> None:
     """Do one iteration of each, beginning with another one each time."""
     first = number % len(steps)
     for name in [*steps][first:] + [*steps][:first]:
@@ -200,11 +225,15 @@ def _iterate(steps: dict[str, Steps], data: dict, number: int, laps: Laps, hold:
     laps.finish(len(data['inputs']))
 
 
-def _compare(outputs: dict[str, dict],
-             differences: dict[str, dict[str, list[float]]]) -> None:
+def _compare(
+    outputs: dict[str, dict], differences: dict[str, dict[str, list[float]]]
+) -> None:
     """Add the relative difference of each loss."""
-    plain = {key: value.double() for key, value in outputs.pop('plain').items()
-             if 'loss' in key}
+    plain = {
+        key: value.double()
+        for key, value in outputs.pop('plain').items()
+        if 'loss' in key
+    }
     for name, logs in outputs.items():
         for key in plain.keys() & logs.keys():
             want = plain[key]
@@ -212,8 +241,9 @@ def _compare(outputs: dict[str, dict],
             differences[name].setdefault(key, []).append(off.item())
 
 
-def measure_memory(cfg: Config, variants: Mapping[str, Mapping], iterations: int,
-                   stage: str = 'main') -> dict[str, float]:
+def measure_memory(
+    cfg: Config, variants: Mapping[str, Mapping], iterations: int, stage: str = 'main'
+) -> dict[str, float]:
     """Measure the peak memory of each way to train, in MiB, each in its own process.
 
     With a GPU it is what torch allocates there; without, by how much the process grows
@@ -243,8 +273,7 @@ def _peak(settings: dict, iterations: int, stage: str) -> float:
     before = 0.0 if torch.cuda.is_available() else peak_memory()['mib']
     with tempfile.TemporaryDirectory(prefix='mmsr4ir_') as folder:
         steps = Steps(cfg, Path(folder), stage)
-        for data in itertools.islice(
-                endless(build_loader(cfg, 'train')), iterations):
+        for data in itertools.islice(endless(build_loader(cfg, 'train')), iterations):
             steps.hold()
             steps.iterate(data)
     return peak_memory()['mib'] - before

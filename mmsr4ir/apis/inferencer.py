@@ -1,4 +1,5 @@
 """From images that are small, blurred or compressed to predictions, by one object."""
+
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,15 +25,20 @@ from .super_resolution import super_resolve_rows, super_resolve_to_png
 #: More pixels than this of a restored image are not shown to the task network.
 MAX_TASK_PIXELS = 50_000_000
 # The data sample of each task library.
-_SAMPLES = dict(mmdet=('mmdet.structures', 'DetDataSample'),
-                mmseg=('mmseg.structures', 'SegDataSample'),
-                mmpretrain=('mmpretrain.structures', 'DataSample'))
+_SAMPLES = dict(
+    mmdet=('mmdet.structures', 'DetDataSample'),
+    mmseg=('mmseg.structures', 'SegDataSample'),
+    mmpretrain=('mmpretrain.structures', 'DataSample'),
+)
 _MOST_EDGE = 2**15  # of a picture that is drawn, in pixels; Matplotlib ends at 2**16
 # Names and colours where the checkpoint has none.
 _NUMBERS = dict(
     classes=[str(i) for i in range(256)],
-    palette=[tuple(colour) for colour in np.random.default_rng(0).integers(
-        0, 256, (256, 3)).tolist()])
+    palette=[
+        tuple(colour)
+        for colour in np.random.default_rng(0).integers(0, 256, (256, 3)).tolist()
+    ],
+)
 # What networks raise for an image that they cannot take, out of memory included.
 _REFUSED = (RuntimeError, ValueError, AssertionError, IndexError)
 
@@ -90,21 +96,29 @@ class SR4IRInferencer(BaseInferencer):
     visualize_kwargs = {'draw', 'score_thr'}
     postprocess_kwargs = {'out_dir'}
 
-    def __init__(self, model: str | Path | Config | Mapping,
-                 weights: str | Path | None = None, device: str | None = None,
-                 show_progress: bool = True, max_pixels: int = MAX_PIXELS,
-                 max_task_pixels: int = MAX_TASK_PIXELS) -> None:
+    def __init__(
+        self,
+        model: str | Path | Config | Mapping,
+        weights: str | Path | None = None,
+        device: str | None = None,
+        show_progress: bool = True,
+        max_pixels: int = MAX_PIXELS,
+        max_task_pixels: int = MAX_TASK_PIXELS,
+    ) -> None:
         if isinstance(model, str | Path):
             model, weights = find_run(Path(model), weights)
         if weights is None or not os.path.isfile(weights):
-            raise ValueError(f'there is no checkpoint {weights}: give the file of a '
-                             'training, or a work directory that has one')
+            raise ValueError(
+                f'there is no checkpoint {weights}: give the file of a '
+                'training, or a work directory that has one'
+            )
         self.max_pixels = max_pixels
         self.max_task_pixels = max_task_pixels
         super().__init__(model, str(weights), device, show_progress=show_progress)
 
-    def __call__(self, inputs, return_datasamples: bool = False, batch_size: int = 1,
-                 **kwargs) -> dict:
+    def __call__(
+        self, inputs, return_datasamples: bool = False, batch_size: int = 1, **kwargs
+    ) -> dict:
         """Restore and recognise.
 
         Args:
@@ -134,14 +148,17 @@ class SR4IRInferencer(BaseInferencer):
         results = list(self.stream(inputs, return_datasamples, batch_size, **kwargs))
         return dict(
             names=[one.name for one in results],
-            predictions=[one.sample if return_datasamples else one.prediction
-                         for one in results],
+            predictions=[
+                one.sample if return_datasamples else one.prediction for one in results
+            ],
             restored=[one.restored for one in results],
             visualization=[one.picture for one in results],
-            failures={one.origin: one.error for one in results if one.error})
+            failures={one.origin: one.error for one in results if one.error},
+        )
 
-    def stream(self, inputs, return_datasamples: bool = False, batch_size: int = 1,
-               **kwargs) -> Iterator[Result]:
+    def stream(
+        self, inputs, return_datasamples: bool = False, batch_size: int = 1, **kwargs
+    ) -> Iterator[Result]:
         """Do what a call does, but image by image, so that a video needs no memory.
 
         Yields:
@@ -153,19 +170,33 @@ class SR4IRInferencer(BaseInferencer):
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f'batch_size={batch_size} must be a positive integer')
         sources = find_sources(inputs, self.max_pixels)
-        results = self._run(self.preprocess(sources, batch_size), return_datasamples,
-                            *self._dispatch_kwargs(**kwargs)[1:])
-        yield from track(results, 'Inference', sum(source.count for source in sources),
-                         disable=not self.show_progress)
+        results = self._run(
+            self.preprocess(sources, batch_size),
+            return_datasamples,
+            *self._dispatch_kwargs(**kwargs)[1:],
+        )
+        yield from track(
+            results,
+            'Inference',
+            sum(source.count for source in sources),
+            disable=not self.show_progress,
+        )
 
-    def _run(self, batches: Iterator[list[Item]], return_datasamples: bool,
-             forward: dict, visualize: dict, postprocess: dict) -> Iterator[Result]:
+    def _run(
+        self,
+        batches: Iterator[list[Item]],
+        return_datasamples: bool,
+        forward: dict,
+        visualize: dict,
+        postprocess: dict,
+    ) -> Iterator[Result]:
         if forward.get('restore_only'):
             visualize['draw'] = False
         for batch in batches:
             if forward.get('restore_only') and postprocess.get('out_dir'):
                 results = self.restore_to_files(
-                    batch, postprocess['out_dir'], **forward)
+                    batch, postprocess['out_dir'], **forward
+                )
             else:
                 results = self.forward(batch, **forward)
                 self.visualize(batch, results, **visualize)
@@ -173,15 +204,21 @@ class SR4IRInferencer(BaseInferencer):
                 self.postprocess(result, return_datasamples, **postprocess)
                 yield result
 
-    def preprocess(self, inputs: list[Source], batch_size: int = 1, **kwargs
-                   ) -> Iterator[list[Item]]:
+    def preprocess(
+        self, inputs: list[Source], batch_size: int = 1, **kwargs
+    ) -> Iterator[list[Item]]:
         """Read images; yield so many at once."""
         yield from self._get_chunk_data(read_items(inputs), batch_size)
 
     @torch.no_grad()
-    def forward(self, inputs: Sequence[Item], coordinates: str = 'lr',
-                tile: int | None = 256, overlap: int = 32, restore_only: bool = False
-                ) -> list[Result]:
+    def forward(
+        self,
+        inputs: Sequence[Item],
+        coordinates: str = 'lr',
+        tile: int | None = 256,
+        overlap: int = 32,
+        restore_only: bool = False,
+    ) -> list[Result]:
         """Run both networks; an image that they refuse does not stop the others."""
         how = LRInput(coordinates, tile, overlap)
         results = [Result(item.name, item.origin, item.error) for item in inputs]
@@ -203,60 +240,89 @@ class SR4IRInferencer(BaseInferencer):
                     results[i].error = _say(error)
                 else:
                     results[i] = self.forward(
-                        [inputs[i]], coordinates, tile, overlap, restore_only)[0]
+                        [inputs[i]], coordinates, tile, overlap, restore_only
+                    )[0]
         return results
 
-    def _recognise(self, images: Sequence[np.ndarray], results: Sequence[Result],
-                   how: LRInput) -> None:
+    def _recognise(
+        self, images: Sequence[np.ndarray], results: Sequence[Result], how: LRInput
+    ) -> None:
         lr, samples = zip(*map(self.pipeline, images), strict=True)
         sr = super_resolve_all(self.model, lr, how)
         found = recognise(self.model, lr, sr, samples, how.coordinates)
         for result, sample in zip(results, found, strict=True):
-            result.prediction = plain(sample, self.dataset_meta.get('classes') or (),
-                                      is_multi_label(self.model.task))
+            result.prediction = plain(
+                sample,
+                self.dataset_meta.get('classes') or (),
+                is_multi_label(self.model.task),
+            )
             result.prediction['coordinates'] = how.coordinates
             result.sample = sample
             result.restored = sample.images['sr'].permute(1, 2, 0).cpu().numpy()
 
-    def _restore(self, images: Sequence[np.ndarray], results: Sequence[Result],
-                 how: LRInput) -> None:
+    def _restore(
+        self, images: Sequence[np.ndarray], results: Sequence[Result], how: LRInput
+    ) -> None:
         for image, result in zip(images, results, strict=True):
-            result.restored = np.concatenate(list(
-                super_resolve_rows(self.model, image, how.tile, how.overlap)))
+            result.restored = np.concatenate(
+                list(super_resolve_rows(self.model, image, how.tile, how.overlap))
+            )
 
-    def restore_to_files(self, batch: Sequence[Item], out_dir: str | Path,
-                         coordinates: str = 'lr', tile: int | None = 256,
-                         overlap: int = 32, restore_only: bool = True) -> list[Result]:
+    def restore_to_files(
+        self,
+        batch: Sequence[Item],
+        out_dir: str | Path,
+        coordinates: str = 'lr',
+        tile: int | None = 256,
+        overlap: int = 32,
+        restore_only: bool = True,
+    ) -> list[Result]:
         """Restore images of any size, row by row, each into a file."""
         LRInput(coordinates, tile, overlap)  # refuses what cannot be
         results = [Result(item.name, item.origin, item.error) for item in batch]
         for item, result in zip(batch, results, strict=True):
             if item.image is not None:
                 try:
-                    super_resolve_to_png(self.model, item.image, _file(
-                        out_dir, 'restored', item.name), tile, overlap)
+                    super_resolve_to_png(
+                        self.model,
+                        item.image,
+                        _file(out_dir, 'restored', item.name),
+                        tile,
+                        overlap,
+                    )
                 except _REFUSED as error:
                     result.error = _say(error)
         return results
 
-    def visualize(self, inputs: Sequence[Item], preds: Sequence[Result],
-                  draw: bool = True, score_thr: float = 0.3) -> None:
+    def visualize(
+        self,
+        inputs: Sequence[Item],
+        preds: Sequence[Result],
+        draw: bool = True,
+        score_thr: float = 0.3,
+    ) -> None:
         """Draw each prediction on its restored image, unless that is too large."""
         for result in preds:
             if not draw or result.prediction is None or result.restored is None:
                 continue
             if score_thr not in self.annotators:
                 self.annotators[score_thr] = build_annotator(
-                    self.cfg, self.dataset_meta, score_thr)
+                    self.cfg, self.dataset_meta, score_thr
+                )
             sample = result.sample
             if result.prediction['coordinates'] == 'lr':
                 sample = on_restored(sample, self.model.degradation.scale)
             if max(result.restored.shape) <= _MOST_EDGE:
                 result.picture = self.annotators[score_thr].draw(
-                    result.restored, sample, truth=False)
+                    result.restored, sample, truth=False
+                )
 
-    def postprocess(self, preds: Result, return_datasample: bool = False,
-                    out_dir: str | Path | None = None) -> None:
+    def postprocess(
+        self,
+        preds: Result,
+        return_datasample: bool = False,
+        out_dir: str | Path | None = None,
+    ) -> None:
         """Write what there is of one image; what is written is not returned."""
         if not return_datasample:
             preds.sample = None
@@ -267,20 +333,26 @@ class SR4IRInferencer(BaseInferencer):
                 if image is not None:
                     write_png(_file(out_dir, folder, preds.name), image)
             if preds.prediction is not None:
-                write_prediction(Path(out_dir) / 'preds', preds.name,
-                                 dict(input=preds.origin, **preds.prediction))
+                write_prediction(
+                    Path(out_dir) / 'preds',
+                    preds.name,
+                    dict(input=preds.origin, **preds.prediction),
+                )
         except ValueError as error:
             preds.error = _say(error)
         preds.restored = preds.picture = None
 
     def _too_large(self, image: np.ndarray) -> str | None:
-        height, width = (side * self.model.degradation.scale
-                         for side in image.shape[:2])
+        height, width = (
+            side * self.model.degradation.scale for side in image.shape[:2]
+        )
         if height * width <= self.max_task_pixels:
             return None
-        return (f'would have {width} x {height} pixels once restored, more than '
-                f'max_task_pixels={self.max_task_pixels}: raise that, or only restore '
-                'it (restore_only)')
+        return (
+            f'would have {width} x {height} pixels once restored, more than '
+            f'max_task_pixels={self.max_task_pixels}: raise that, or only restore '
+            'it (restore_only)'
+        )
 
     def _init_model(self, cfg: Config, weights: str, device: str) -> nn.Module:
         model = build_model(cfg, weights)
@@ -294,8 +366,14 @@ class SR4IRInferencer(BaseInferencer):
         def pipeline(image: np.ndarray) -> tuple:
             lr = torch.from_numpy(image.copy()).permute(2, 0, 1)
             size = image.shape[:2]
-            return (lr.to(next(self.model.parameters())) / 255, new(metainfo=dict(
-                img_shape=size, ori_shape=size, scale_factor=(1.0, 1.0))))
+            return (
+                lr.to(next(self.model.parameters())) / 255,
+                new(
+                    metainfo=dict(
+                        img_shape=size, ori_shape=size, scale_factor=(1.0, 1.0)
+                    )
+                ),
+            )
 
         return pipeline
 
@@ -313,14 +391,17 @@ def sample_class(task: nn.Module) -> type:
     Raises:
         ValueError: If the network is of none of the three task libraries.
     """
-    packages = [getattr(task, 'library', None), *(
-        base.__module__.partition('.')[0] for base in type(task).__mro__)]
+    packages = [
+        getattr(task, 'library', None),
+        *(base.__module__.partition('.')[0] for base in type(task).__mro__),
+    ]
     for package in packages:
         if package in _SAMPLES:
             module, name = _SAMPLES[package]
             return getattr(import_module(module), name)
-    raise ValueError(f'the task network {type(task).__name__} is of none of '
-                     f'{", ".join(_SAMPLES)}')
+    raise ValueError(
+        f'the task network {type(task).__name__} is of none of {", ".join(_SAMPLES)}'
+    )
 
 
 def _file(out_dir: str | Path, folder: str, name: str) -> Path:

@@ -2,6 +2,7 @@
 
 Whatever cannot be read becomes a failure with its reason, in its place in the order.
 """
+
 import glob
 import http.client
 import os
@@ -25,10 +26,31 @@ from mmsr4ir.utils.images import (
     read_image,
 )
 
-IMAGE_SUFFIXES = ('.bmp', '.gif', '.jp2', '.jpeg', '.jpg', '.pbm', '.pgm', '.png',
-                  '.ppm', '.tif', '.tiff', '.webp')
-VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm',
-                  '.wmv')
+IMAGE_SUFFIXES = (
+    '.bmp',
+    '.gif',
+    '.jp2',
+    '.jpeg',
+    '.jpg',
+    '.pbm',
+    '.pgm',
+    '.png',
+    '.ppm',
+    '.tif',
+    '.tiff',
+    '.webp',
+)
+VIDEO_SUFFIXES = (
+    '.avi',
+    '.m4v',
+    '.mkv',
+    '.mov',
+    '.mp4',
+    '.mpeg',
+    '.mpg',
+    '.webm',
+    '.wmv',
+)
 #: Seconds without an answer after which an address is given up.
 URL_TIMEOUT = 10
 #: Yields images (height, width, 3), RGB, uint8, or raises :class:`ImageError`.
@@ -82,25 +104,40 @@ def find_sources(inputs, max_pixels: int = MAX_PIXELS) -> list[Source]:
     found: list[tuple[Path, str, Reader]] = []
     for one in inputs if isinstance(inputs, list | tuple) else [inputs]:
         if isinstance(one, np.ndarray):
-            found.append((Path(f'image_{len(found):06d}'), f'array {len(found)}',
-                          partial(_one, check_array, one, max_pixels)))
+            found.append(
+                (
+                    Path(f'image_{len(found):06d}'),
+                    f'array {len(found)}',
+                    partial(_one, check_array, one, max_pixels),
+                )
+            )
         elif isinstance(one, str | os.PathLike):
             found += [
                 (Path(name.replace('\\', '')), origin, read)
-                for name, origin, read in _from_text(os.fspath(one), max_pixels)]
+                for name, origin, read in _from_text(os.fspath(one), max_pixels)
+            ]
         else:
-            raise TypeError(f'an input is a {type(one).__name__}: give arrays, paths, '
-                            'patterns or addresses')
-    names = unique_names({i: path if path.name else Path('input')
-                          for i, (path, _, _) in enumerate(found)})
+            raise TypeError(
+                f'an input is a {type(one).__name__}: give arrays, paths, '
+                'patterns or addresses'
+            )
+    names = unique_names(
+        {
+            i: path if path.name else Path('input')
+            for i, (path, _, _) in enumerate(found)
+        }
+    )
     names = {i: _short(name.replace('/', ''), i) for i, name in names.items()}
     frames = [_frames(origin) for _, origin, _ in found]
     for i, (_, is_video) in enumerate(frames):
         while is_video and any(
-                _is_frame_of(names[i], names[j]) for j in names if j != i):
+            _is_frame_of(names[i], names[j]) for j in names if j != i
+        ):
             names[i] += '_video'
-    return [Source(names[i], origin, read, *frames[i])
-            for i, (_, origin, read) in enumerate(found)]
+    return [
+        Source(names[i], origin, read, *frames[i])
+        for i, (_, origin, read) in enumerate(found)
+    ]
 
 
 def read_items(sources: list[Source]) -> Iterator[Item]:
@@ -168,13 +205,19 @@ def _from_text(text: str, max_pixels: int) -> list[tuple[str, str, Reader]]:
             where = urlsplit(text)
         except ValueError as error:
             return [('address', text, partial(_one, _fail, f'is no address ({error})'))]
-        return [(where.netloc + where.path, text, partial(
-            _one, lambda: read_image(fetch(text), max_pixels)))]
+        return [
+            (
+                where.netloc + where.path,
+                text,
+                partial(_one, lambda: read_image(fetch(text), max_pixels)),
+            )
+        ]
     if os.path.isdir(text):
         files = sorted(os.path.join(text, name) for name in os.listdir(text))
         # A link to nothing is listed, and named when it is read.
-        files = [path for path in files if os.path.isfile(path)
-                 or not os.path.exists(path)]
+        files = [
+            path for path in files if os.path.isfile(path) or not os.path.exists(path)
+        ]
         images = [path for path in files if path.lower().endswith(IMAGE_SUFFIXES)]
         _tell_others(text, sorted(set(files) - set(images)))
         problem = 'has no images'
@@ -184,8 +227,16 @@ def _from_text(text: str, max_pixels: int) -> list[tuple[str, str, Reader]]:
         images, problem = sorted(glob.glob(text, recursive=True)), 'matches no file'
     if not images:
         return [(text, text, partial(_one, _fail, problem))]
-    return [(path, path, partial(read_video, path, max_pixels) if _is_video(path)
-             else partial(_one, _read_file, path, max_pixels)) for path in images]
+    return [
+        (
+            path,
+            path,
+            partial(read_video, path, max_pixels)
+            if _is_video(path)
+            else partial(_one, _read_file, path, max_pixels),
+        )
+        for path in images
+    ]
 
 
 def _short(name: str, index: int) -> str:
@@ -199,14 +250,18 @@ def _short(name: str, index: int) -> str:
 def _is_frame_of(video: str, name: str) -> bool:
     """Return whether a name is that of a video or could be that of a frame of it."""
     return name == video or (
-        name.startswith(f'{video}_') and name[len(video) + 1:].isdigit())
+        name.startswith(f'{video}_') and name[len(video) + 1 :].isdigit()
+    )
 
 
 def _tell_others(folder: str, others: list[str]) -> None:
     if others:
         names = ', '.join(os.path.basename(path) for path in others[:5])
-        print_log(f'{folder}: {len(others)} files that are no images are left out: '
-                  f'{names}{", ..." if len(others) > 5 else ""}', 'current')
+        print_log(
+            f'{folder}: {len(others)} files that are no images are left out: '
+            f'{names}{", ..." if len(others) > 5 else ""}',
+            'current',
+        )
 
 
 def _one(read: Callable[..., np.ndarray], *args) -> Iterator[np.ndarray]:

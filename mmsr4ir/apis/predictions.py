@@ -1,4 +1,5 @@
 """Predictions of the three task libraries as plain data, and as files."""
+
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -47,8 +48,12 @@ def plain(sample, classes: Sequence[str] = (), multi_label: bool = False) -> dic
     if 'pred_instances' in sample:
         found = sample.pred_instances.cpu()
         labels = found.labels.tolist()
-        result = dict(labels=labels, classes=[named(label) for label in labels],
-                      scores=found.scores.tolist(), bboxes=found.bboxes.tolist())
+        result = dict(
+            labels=labels,
+            classes=[named(label) for label in labels],
+            scores=found.scores.tolist(),
+            bboxes=found.bboxes.tolist(),
+        )
         if 'masks' in found:
             result['masks'] = [_rle(mask) for mask in found.masks.numpy()]
         return size | result
@@ -61,14 +66,22 @@ def plain(sample, classes: Sequence[str] = (), multi_label: bool = False) -> dic
         if multi_label:
             labels = sample.pred_label.tolist()
             return size | dict(
-                pred_label=labels, pred_class=[named(label) for label in labels],
-                pred_score=[scores[label] for label in labels], pred_scores=scores)
+                pred_label=labels,
+                pred_class=[named(label) for label in labels],
+                pred_score=[scores[label] for label in labels],
+                pred_scores=scores,
+            )
         label = int(np.argmax(scores))
-        return size | dict(pred_label=label, pred_class=named(label),
-                           pred_score=scores[label], pred_scores=scores)
+        return size | dict(
+            pred_label=label,
+            pred_class=named(label),
+            pred_score=scores[label],
+            pred_scores=scores,
+        )
     raise ValueError(
         'the task network gives none of pred_instances, pred_sem_seg and pred_score, '
-        f'but {sorted(sample.keys())}')
+        f'but {sorted(sample.keys())}'
+    )
 
 
 def write_prediction(folder: Path, name: str, prediction: Mapping) -> None:
@@ -90,7 +103,8 @@ def on_restored(sample, scale: int):
             found.masks = _repeat(found.masks, scale)
     if 'pred_sem_seg' in sample:
         sample.pred_sem_seg = type(sample.pred_sem_seg)(
-            data=_repeat(sample.pred_sem_seg.data, scale))
+            data=_repeat(sample.pred_sem_seg.data, scale)
+        )
     return sample
 
 

@@ -1,4 +1,5 @@
 """One image restored and, beside it, only enlarged: pictures, predictions, scores."""
+
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -79,7 +80,8 @@ class SideBySide:
         # The same networks, except S; their weights are not copied.
         self.interpolation = copy.copy(inferencer)
         self.interpolation.model = with_child(
-            inferencer.model, 'sr', InterpolateUpsampler(self.scale, 'bilinear'))
+            inferencer.model, 'sr', InterpolateUpsampler(self.scale, 'bilinear')
+        )
 
     def __call__(self, image: np.ndarray, factor: int | None) -> Comparison:
         """Compare.
@@ -97,12 +99,15 @@ class SideBySide:
         hr = lr = image
         if factor is not None:
             hr, lr = self.degrade(image, factor)
-        enlarged, restored = (self._run(one, lr, factor)
-                              for one in (self.interpolation, self.inferencer))
+        enlarged, restored = (
+            self._run(one, lr, factor) for one in (self.interpolation, self.inferencer)
+        )
         quality = {}
         if factor == self.scale:
-            before, after = (SRQuality().measure(_tensor(view.restored), _tensor(hr))
-                             for view in (enlarged, restored))
+            before, after = (
+                SRQuality().measure(_tensor(view.restored), _tensor(hr))
+                for view in (enlarged, restored)
+            )
             quality = {name: (before[name], after[name]) for name in before}
         return Comparison(lr, enlarged, restored, factor, quality)
 
@@ -121,20 +126,25 @@ class SideBySide:
         """
         height, width = image.shape[:2]
         if min(height, width) < max(_LEAST, factor):
-            raise ImageError(f'has {width} x {height} pixels, but degrading it by '
-                             f'{factor} needs {max(_LEAST, factor)} each way')
-        hr = image[:height // factor * factor, :width // factor * factor]
+            raise ImageError(
+                f'has {width} x {height} pixels, but degrading it by '
+                f'{factor} needs {max(_LEAST, factor)} each way'
+            )
+        hr = image[: height // factor * factor, : width // factor * factor]
         known = self.inferencer.cfg.model.get('degradation') or dict(
-            type='mmsr4ir.BicubicDownsample')
+            type='mmsr4ir.BicubicDownsample'
+        )
         degradation = MODELS.build(dict(known, scale=factor)).eval()
         with torch.no_grad():
             lr = degradation(_tensor(hr)[None].float() / 255)[0]
         return hr, to_uint8(lr).permute(1, 2, 0).numpy()
 
-    def _run(self, inferencer: SR4IRInferencer, lr: np.ndarray, factor: int | None
-             ) -> View:
-        result, = inferencer.stream([lr], score_thr=self.score_thr,
-                                    coordinates='lr' if factor is None else 'sr')
+    def _run(
+        self, inferencer: SR4IRInferencer, lr: np.ndarray, factor: int | None
+    ) -> View:
+        (result,) = inferencer.stream(
+            [lr], score_thr=self.score_thr, coordinates='lr' if factor is None else 'sr'
+        )
         if result.error is not None:
             raise ImageError(result.error)
         if result.picture is None:
@@ -150,34 +160,47 @@ class SideBySide:
         share in %. PSNR and SSIM come last.
         """
         classes = self.inferencer.dataset_meta['classes']
-        rows = score_rows(comparison.enlarged.prediction,
-                          comparison.restored.prediction, classes, self.score_thr)
+        rows = score_rows(
+            comparison.enlarged.prediction,
+            comparison.restored.prediction,
+            classes,
+            self.score_thr,
+        )
         for name, (before, after) in comparison.quality.items():
             unit, digits = (' (dB)', 2) if name == 'PSNR' else ('', 4)
             rows.append(
-                (f'{name}{unit}', f'{before:.{digits}f}', f'{after:.{digits}f}'))
+                (f'{name}{unit}', f'{before:.{digits}f}', f'{after:.{digits}f}')
+            )
         return rows
 
 
-def score_rows(enlarged: Mapping, restored: Mapping, classes: Sequence[str],
-               score_thr: float) -> list[tuple[str, str, str]]:
+def score_rows(
+    enlarged: Mapping, restored: Mapping, classes: Sequence[str], score_thr: float
+) -> list[tuple[str, str, str]]:
     """Make the rows of :meth:`SideBySide.scores` from two predictions as plain data."""
     if 'bboxes' in restored:
         less, more = (_boxes(one, score_thr) for one in (enlarged, restored))
-        best = {name: max(less.get(name, []) + more.get(name, []))
-                for name in less | more}
-        return [(name, _listed(less.get(name, [])), _listed(more.get(name, [])))
-                for name in sorted(best, key=lambda name: -best[name])]
+        best = {
+            name: max(less.get(name, []) + more.get(name, [])) for name in less | more
+        }
+        return [
+            (name, _listed(less.get(name, [])), _listed(more.get(name, [])))
+            for name in sorted(best, key=lambda name: -best[name])
+        ]
     if 'sem_seg' in restored:
         before, after = (
             np.bincount(one['sem_seg'].ravel(), minlength=len(classes))
-            / one['sem_seg'].size for one in (enlarged, restored))
+            / one['sem_seg'].size
+            for one in (enlarged, restored)
+        )
         listed = [i for i in np.argsort(-after) if before[i] or after[i]]
     else:
         before, after = (np.asarray(one['pred_scores']) for one in (enlarged, restored))
         listed = list(np.argsort(-np.maximum(before, after))[:_MOST_CLASSES])
-    return [(str(classes[i]), f'{100 * before[i]:.1f} %', f'{100 * after[i]:.1f} %')
-            for i in listed]
+    return [
+        (str(classes[i]), f'{100 * before[i]:.1f} %', f'{100 * after[i]:.1f} %')
+        for i in listed
+    ]
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
@@ -185,11 +208,15 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     write_png(folder / 'lr.png', comparison.lr)
     write_png(folder / 'sr.png', comparison.restored.restored)
     for i, (name, view) in enumerate(
-            (('lr', comparison.enlarged), ('sr', comparison.restored))):
+        (('lr', comparison.enlarged), ('sr', comparison.restored))
+    ):
         write_png(folder / f'{name}_drawn.png', view.picture)
         quality = {key: values[i] for key, values in comparison.quality.items()}
-        write_prediction(folder, f'{name}_found', dict(
-            degraded_by=comparison.factor, quality=quality, **view.prediction))
+        write_prediction(
+            folder,
+            f'{name}_found',
+            dict(degraded_by=comparison.factor, quality=quality, **view.prediction),
+        )
     return sorted(folder.iterdir())
 
 

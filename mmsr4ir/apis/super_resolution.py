@@ -1,4 +1,5 @@
 """Restore one image of any size, into memory or into a file that grows with it."""
+
 import struct
 import zlib
 from collections.abc import Iterator
@@ -15,8 +16,9 @@ from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.utils.files import whole_file
 
 
-def super_resolve_rows(model: SR4IR, image: np.ndarray, tile: int | None, overlap: int
-                  ) -> Iterator[np.ndarray]:
+def super_resolve_rows(
+    model: SR4IR, image: np.ndarray, tile: int | None, overlap: int
+) -> Iterator[np.ndarray]:
     """Restore an image a few rows at a time.
 
     Args:
@@ -40,17 +42,20 @@ def super_resolve_rows(model: SR4IR, image: np.ndarray, tile: int | None, overla
     lr, scale = torch.from_numpy(image).permute(2, 0, 1), model.degradation.scale
     tile = tile or max(height, width) + overlap + 2 * BLEND * model.window
     for _, left, block in super_resolve_blocks(
-            network, lr, scale, tile, overlap, model.window):
+        network, lr, scale, tile, overlap, model.window
+    ):
         if left == 0:
             rows = np.empty((block.shape[1], width * scale, 3), np.uint8)
-        rows[:, left:left + block.shape[2]] = to_uint8(block).permute(
-            1, 2, 0).cpu().numpy()
+        rows[:, left : left + block.shape[2]] = (
+            to_uint8(block).permute(1, 2, 0).cpu().numpy()
+        )
         if left + block.shape[2] == width * scale:
             yield rows
 
 
-def super_resolve_to_png(model: SR4IR, image: np.ndarray, path: Path,
-                         tile: int | None, overlap: int) -> None:
+def super_resolve_to_png(
+    model: SR4IR, image: np.ndarray, path: Path, tile: int | None, overlap: int
+) -> None:
     """Restore an image into a PNG file, of which never more than a few rows are held.
 
     Args:
@@ -65,12 +70,14 @@ def super_resolve_to_png(model: SR4IR, image: np.ndarray, path: Path,
     """
     height, width = (side * model.degradation.scale for side in image.shape[:2])
     with whole_file(path) as unfinished, open(unfinished, 'wb') as file:
-        write_png_rows(file, width, height,
-                       super_resolve_rows(model, image, tile, overlap))
+        write_png_rows(
+            file, width, height, super_resolve_rows(model, image, tile, overlap)
+        )
 
 
-def write_png_rows(file: BinaryIO, width: int, height: int, rows: Iterator[np.ndarray]
-                   ) -> None:
+def write_png_rows(
+    file: BinaryIO, width: int, height: int, rows: Iterator[np.ndarray]
+) -> None:
     """Write a PNG from pieces (PNG specification, 3rd edition, sections 5 and 9).
 
     Args:
@@ -79,9 +86,14 @@ def write_png_rows(file: BinaryIO, width: int, height: int, rows: Iterator[np.nd
         height: In pixels, of all pieces.
         rows: (n, width, 3), RGB, uint8, from the top.
     """
+
     def chunk(kind: bytes, data: bytes) -> None:
-        file.write(struct.pack('>I', len(data)) + kind + data
-                   + struct.pack('>I', zlib.crc32(kind + data)))
+        file.write(
+            struct.pack('>I', len(data))
+            + kind
+            + data
+            + struct.pack('>I', zlib.crc32(kind + data))
+        )
 
     file.write(b'\x89PNG\r\n\x1a\n')
     chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0))

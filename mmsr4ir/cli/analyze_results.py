@@ -1,4 +1,5 @@
 """Score each tested image by the task; draw the best and the worst."""
+
 import argparse
 import json
 import re
@@ -28,30 +29,50 @@ from .arguments import ConfigOptions, positive
 from .command import command
 
 _KIND_OF_SCOPE = dict(
-    mmdet='pred_instances', mmseg='pred_sem_seg', mmpretrain='pred_score')
+    mmdet='pred_instances', mmseg='pred_sem_seg', mmpretrain='pred_score'
+)
 
 
 def parse_args() -> argparse.Namespace:
     """Read and check the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog='Scores are in [0, 1]. Detection: '
+        description=__doc__,
+        epilog='Scores are in [0, 1]. Detection: '
         f'{KINDS["pred_instances"]}; an image without objects has none. Segmentation: '
-        f'{KINDS["pred_sem_seg"]}. Classification: {KINDS["pred_score"]}.')
+        f'{KINDS["pred_sem_seg"]}. Classification: {KINDS["pred_score"]}.',
+    )
     parser.add_argument('config', help='config file that was tested')
-    parser.add_argument('results', type=Path, metavar='FILE.pkl',
-                        help='what tools/test.py --out wrote')
     parser.add_argument(
-        '--out', type=Path, required=True, metavar='FOLDER',
-        help='folder for scores.json and the pictures in best/ and worst/')
+        'results', type=Path, metavar='FILE.pkl', help='what tools/test.py --out wrote'
+    )
     parser.add_argument(
-        '--topk', type=positive, default=10, metavar='N',
-        help='how many of the best and of the worst to draw (default: %(default)s)')
+        '--out',
+        type=Path,
+        required=True,
+        metavar='FOLDER',
+        help='folder for scores.json and the pictures in best/ and worst/',
+    )
     parser.add_argument(
-        '--score-thr', type=float, default=0.3, metavar='P',
-        help='draw no box below this confidence (default: %(default)s)')
+        '--topk',
+        type=positive,
+        default=10,
+        metavar='N',
+        help='how many of the best and of the worst to draw (default: %(default)s)',
+    )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
-        help='override settings of the config, as in tools/train.py')
+        '--score-thr',
+        type=float,
+        default=0.3,
+        metavar='P',
+        help='draw no box below this confidence (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=ConfigOptions,
+        metavar='KEY=VALUE',
+        help='override settings of the config, as in tools/train.py',
+    )
     return parser.parse_args()
 
 
@@ -67,7 +88,8 @@ def load_results(path: Path) -> list[dict]:
         return load_predictions(path)
     except Exception as error:  # a broken pickle can raise nearly anything
         raise DataError(
-            f'{path} cannot be read: {type(error).__name__}: {error}') from error
+            f'{path} cannot be read: {type(error).__name__}: {error}'
+        ) from error
 
 
 def check_same(results: list[dict], dataset: BaseDataset) -> None:
@@ -79,9 +101,11 @@ def check_same(results: list[dict], dataset: BaseDataset) -> None:
     for i in {0, len(results) - 1}:
         path = results[i].get('img_path')
         if path and Path(path).name != image_path(dataset, i).name:
-            raise ValueError(f'image {i} of the results is {path}, that of the test '
-                             f'data {image_path(dataset, i)}: give the config that was '
-                             'tested')
+            raise ValueError(
+                f'image {i} of the results is {path}, that of the test '
+                f'data {image_path(dataset, i)}: give the config that was '
+                'tested'
+            )
 
 
 def remove_pictures(folder: Path) -> None:
@@ -104,13 +128,17 @@ def main() -> None:
     merge_options(cfg, args.cfg_options)
     wanted = _KIND_OF_SCOPE.get(cfg.get('default_scope'), kind)
     if kind != wanted:
-        sys.exit(f'error: {args.results} holds {kind}, but {args.config} is one of '
-                 f'{cfg.default_scope}, whose tests give {wanted}')
+        sys.exit(
+            f'error: {args.results} holds {kind}, but {args.config} is one of '
+            f'{cfg.default_scope}, whose tests give {wanted}'
+        )
     try:
         dataset: BaseDataset = build_loader(cfg, 'test').dataset
         if len(dataset) != len(results):
-            sys.exit(f'error: {args.results} has {len(results)} images, the test data '
-                     f'of {args.config} {len(dataset)}: it is of another config')
+            sys.exit(
+                f'error: {args.results} has {len(results)} images, the test data '
+                f'of {args.config} {len(dataset)}: it is of another config'
+            )
         check_same(results, dataset)
         annotator = build_annotator(cfg, dataset.metainfo, args.score_thr)
         classes = num_classes_of(cfg, results, dataset)
@@ -119,11 +147,22 @@ def main() -> None:
         best, worst = best_and_worst(scores, args.topk)
         counted = [one for one in scores if one is not None]
         mean = sum(counted) / len(counted) if counted else None
-        write_whole(args.out / 'scores.json', json.dumps(dict(
-            score=KINDS[kind], mean=mean, images=[
-                dict(index=i, path=result.get('img_path'), score=one)
-                for i, (result, one) in enumerate(zip(results, scores, strict=True))]),
-            indent=1))
+        write_whole(
+            args.out / 'scores.json',
+            json.dumps(
+                dict(
+                    score=KINDS[kind],
+                    mean=mean,
+                    images=[
+                        dict(index=i, path=result.get('img_path'), score=one)
+                        for i, (result, one) in enumerate(
+                            zip(results, scores, strict=True)
+                        )
+                    ],
+                ),
+                indent=1,
+            ),
+        )
         for folder in ('best', 'worst'):
             remove_pictures(args.out / folder)
         drawn = len(best) + len(worst)
@@ -131,15 +170,20 @@ def main() -> None:
         for folder, chosen in (('best', best), ('worst', worst)):
             for place, i in enumerate(chosen):
                 name = f'{name_of(results[i], i)}'
-                picture = draw_result(results[i], i, dataset, annotator,
-                                      f'score {scores[i]:.3f}  {name}')
-                write_png(args.out / folder / f'{place:02d}_{scores[i]:.3f}_{name}.png',
-                          picture)
+                picture = draw_result(
+                    results[i], i, dataset, annotator, f'score {scores[i]:.3f}  {name}'
+                )
+                write_png(
+                    args.out / folder / f'{place:02d}_{scores[i]:.3f}_{name}.png',
+                    picture,
+                )
                 if bar:
                     bar.update()
     except (ValueError, OSError) as error:
         sys.exit(f'error: {error}')
     shown = 'none' if mean is None else f'{mean:.4f}'
     print(f'\n{KINDS[kind]}: mean {shown} over {len(counted)} of {len(results)} images')
-    print(f'{args.out / "scores.json"}, {len(best)} best and {len(worst)} worst images '
-          'written')
+    print(
+        f'{args.out / "scores.json"}, {len(best)} best and {len(worst)} worst images '
+        'written'
+    )

@@ -1,4 +1,5 @@
 """The options that several command lines share, and the configs they lead to."""
+
 import argparse
 import logging
 import os
@@ -18,24 +19,31 @@ def add_list_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that the classification tools share."""
     parser.add_argument('root', type=Path, help='folder of the data set')
     parser.add_argument(
-        '--out', type=Path, help='folder for the lists (default: ROOT/meta)')
+        '--out', type=Path, help='folder for the lists (default: ROOT/meta)'
+    )
     add_check_arguments(parser)
 
 
 def add_check_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of tools that check data before they write."""
     parser.add_argument(
-        '--skip-broken', action='store_true',
+        '--skip-broken',
+        action='store_true',
         help='leave out what cannot be used (default: list it, write nothing and end '
-        'with exit code 1)')
+        'with exit code 1)',
+    )
     add_workers(parser)
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """Add the number of threads that read images."""
     parser.add_argument(
-        '--workers', type=positive, default=default_workers(), metavar='N',
-        help='threads that read the images (default: %(default)s)')
+        '--workers',
+        type=positive,
+        default=default_workers(),
+        metavar='N',
+        help='threads that read the images (default: %(default)s)',
+    )
 
 
 def positive(text: str) -> int:
@@ -65,17 +73,36 @@ def share(text: str) -> float:
 def add_timing_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that the benchmarks share."""
     parser.add_argument('config', help='config file')
-    parser.add_argument('--iterations', type=positive, default=20, metavar='N',
-                        help='timed iterations (default: %(default)s)')
-    parser.add_argument('--warmup', type=positive, default=3, metavar='N',
-                        help='iterations before them (default: %(default)s)')
-    parser.add_argument('--batch-size', type=positive, metavar='N',
-                        help='images a batch (default: those of the config)')
     parser.add_argument(
-        '--out', type=new_file, metavar='FILE.json', help='write the numbers too')
+        '--iterations',
+        type=positive,
+        default=20,
+        metavar='N',
+        help='timed iterations (default: %(default)s)',
+    )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
-        help='override settings of the config, as in tools/train.py')
+        '--warmup',
+        type=positive,
+        default=3,
+        metavar='N',
+        help='iterations before them (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--batch-size',
+        type=positive,
+        metavar='N',
+        help='images a batch (default: those of the config)',
+    )
+    parser.add_argument(
+        '--out', type=new_file, metavar='FILE.json', help='write the numbers too'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=ConfigOptions,
+        metavar='KEY=VALUE',
+        help='override settings of the config, as in tools/train.py',
+    )
 
 
 def new_file(text: str) -> Path:
@@ -95,30 +122,38 @@ def new_file(text: str) -> Path:
             pass
     except OSError as error:
         raise argparse.ArgumentTypeError(
-            f'{path} cannot be written: {error}') from error
+            f'{path} cannot be written: {error}'
+        ) from error
     return path
 
 
 def add_weights_argument(parser: argparse.ArgumentParser) -> None:
     """Add the option that :func:`find_weights` takes."""
     parser.add_argument(
-        '--weights', choices=['average', 'last'],
+        '--weights',
+        choices=['average', 'last'],
         help='which weights of a training with EMAHook, which saves the average in the '
         'place of the weights of the last iteration, and those beside (default: what '
-        'the training tests with: the average, where there is one)')
+        'the training tests with: the average, where there is one)',
+    )
 
 
 def sr_parser(description: str, epilog: str) -> argparse.ArgumentParser:
     """Build the parser of a converter of SR networks; both texts keep their lines."""
     parser = argparse.ArgumentParser(
-        description=description, epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('source', type=Path, metavar='IN', help='the original file')
     parser.add_argument('out', type=Path, metavar='OUT', help='file to write (.pth)')
     parser.add_argument(
-        '--prefix', default='', help='put this before every name: "generator." for '
-        'the models of mmagic\'s own configs (default: the network alone, as for '
-        'init_cfg of model.sr)')
+        '--prefix',
+        default='',
+        help='put this before every name: "generator." for '
+        "the models of mmagic's own configs (default: the network alone, as for "
+        'init_cfg of model.sr)',
+    )
     return parser
 
 
@@ -126,20 +161,32 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that training and testing share, named as in mmdet."""
     parser.add_argument('config', help='config file, such as configs/sr4ir/...py')
     parser.add_argument(
-        '--work-dir', help='folder for logs and checkpoints '
-        '(default: the config\'s work_dir, else work_dirs/<config name>)')
+        '--work-dir',
+        help='folder for logs and checkpoints '
+        "(default: the config's work_dir, else work_dirs/<config name>)",
+    )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
+        '--cfg-options',
+        nargs='+',
+        action=ConfigOptions,
+        metavar='KEY=VALUE',
         help='override settings of the config, as in train_cfg.max_epochs=3 '
-        'model.recipe.sr.losses.pixel=0.5 or key="[a,b]"')
+        'model.recipe.sr.losses.pixel=0.5 or key="[a,b]"',
+    )
     parser.add_argument(
-        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
-        help='how the processes were started (tools/dist_train.sh says pytorch)')
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how the processes were started (tools/dist_train.sh says pytorch)',
+    )
     parser.add_argument(
-        '--no-data-check', action='store_true',
-        help='do not look at annotation files and images before the start')
+        '--no-data-check',
+        action='store_true',
+        help='do not look at annotation files and images before the start',
+    )
     parser.add_argument(
-        '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+        '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS
+    )
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -149,11 +196,15 @@ def load_config(args: argparse.Namespace) -> Config:
         ConfigError: If there is no such file, if a setting of the command line does
             not fit it, or if there are several processes without ``--launcher``.
     """
-    if args.launcher == 'none' and int(os.environ.get('WORLD_SIZE', 1)) > 1 and (
-            'TORCHELASTIC_RUN_ID' in os.environ):
+    if (
+        args.launcher == 'none'
+        and int(os.environ.get('WORLD_SIZE', 1)) > 1
+        and ('TORCHELASTIC_RUN_ID' in os.environ)
+    ):
         raise ConfigError(
             'torch has started several processes, and each would train alone: add '
-            '--launcher pytorch, as tools/dist_train.sh does')
+            '--launcher pytorch, as tools/dist_train.sh does'
+        )
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config)
     cfg.launcher = args.launcher
@@ -171,8 +222,13 @@ def load_config(args: argparse.Namespace) -> Config:
 class ConfigOptions(DictAction):
     """MMEngine's reader of ``--cfg-options``, which refuses a word without ``=``."""
 
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
-                 values: list[str], option_string: str | None = None) -> None:
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: list[str],
+        option_string: str | None = None,
+    ) -> None:
         """Put the settings into the namespace; refuse one without ``=``."""
         for value in values:
             if '=' not in value:
@@ -187,6 +243,8 @@ def warn_of_unread(cfg: Config) -> None:
     """
     for name in ('degradation', 'patch_mix', 'recipe', 'tdp'):
         if name in cfg and cfg[name] != cfg.get('model', {}).get(name):
-            print_log(f'the config sets {name} at its top level, where nothing reads '
-                      f'it: the setting of the model is model.{name}',
-                      level=logging.WARNING)
+            print_log(
+                f'the config sets {name} at its top level, where nothing reads '
+                f'it: the setting of the model is model.{name}',
+                level=logging.WARNING,
+            )

@@ -1,4 +1,5 @@
 """Write pictures of the data as the two networks see them: HR, LR, SR and patch mix."""
+
 import argparse
 import sys
 from pathlib import Path
@@ -17,24 +18,48 @@ from .command import command
 def parse_args() -> argparse.Namespace:
     """Read and check the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog='The images went through the pipeline (flips, '
+        description=__doc__,
+        epilog='The images went through the pipeline (flips, '
         "crops), the task's preprocessor (padding) and the model's degradation; the "
-        'ground truth is drawn on the HR image.')
+        'ground truth is drawn on the HR image.',
+    )
     parser.add_argument('config', help='config file')
-    parser.add_argument('--out', type=Path, required=True, metavar='FOLDER',
-                        help='folder for the pictures (.png)')
-    parser.add_argument('--number', type=positive, default=8, metavar='N',
-                        help='how many images (default: %(default)s)')
-    parser.add_argument('--split', choices=('train', 'val', 'test'), default='train',
-                        help='which data (default: %(default)s)')
     parser.add_argument(
-        '--checkpoint', metavar='FILE', help='show what S restores with these weights '
-        '(default: S as it is before a training)')
-    parser.add_argument('--seed', type=int, default=0,
-                        help='of order and chance (default: %(default)s)')
+        '--out',
+        type=Path,
+        required=True,
+        metavar='FOLDER',
+        help='folder for the pictures (.png)',
+    )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
-        help='override settings of the config, as in tools/train.py')
+        '--number',
+        type=positive,
+        default=8,
+        metavar='N',
+        help='how many images (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--split',
+        choices=('train', 'val', 'test'),
+        default='train',
+        help='which data (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--checkpoint',
+        metavar='FILE',
+        help='show what S restores with these weights '
+        '(default: S as it is before a training)',
+    )
+    parser.add_argument(
+        '--seed', type=int, default=0, help='of order and chance (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=ConfigOptions,
+        metavar='KEY=VALUE',
+        help='override settings of the config, as in tools/train.py',
+    )
     return parser.parse_args()
 
 
@@ -50,7 +75,8 @@ def main() -> None:
         set_random_seed(args.seed)
         bar = None
         for i, (name, picture) in enumerate(
-                browse(cfg, args.split, args.number, args.checkpoint)):
+            browse(cfg, args.split, args.number, args.checkpoint)
+        ):
             bar = bar or ProgressBar(args.number)
             write_png(args.out / f'{i:03d}_{Path(name).stem}.png', picture)
             bar.update()

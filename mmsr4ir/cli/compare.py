@@ -4,6 +4,7 @@ Trains and tests H→T, L→T, S→T, T→S, S+T and SR4IR from one SR4IR config
 table (Markdown, CSV, JSON), a bar chart and picture grids. Started again with the same
 command, it goes on where it stopped.
 """
+
 import argparse
 import signal
 import sys
@@ -27,32 +28,63 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.split('\n\n')[0],
         epilog='A method is given settings of its own by benchmark=dict(l2t=dict(...)) '
-        'in the config; the table then says so.')
+        'in the config; the table then says so.',
+    )
     parser.add_argument(
-        'configs', nargs='+', metavar='CONFIG', help='SR4IR config files')
+        'configs', nargs='+', metavar='CONFIG', help='SR4IR config files'
+    )
     parser.add_argument(
-        '--methods', nargs='+', choices=list(METHODS), default=list(METHODS),
-        metavar='METHOD', help=f'which to compare: {", ".join(METHODS)} (default: all)')
+        '--methods',
+        nargs='+',
+        choices=list(METHODS),
+        default=list(METHODS),
+        metavar='METHOD',
+        help=f'which to compare: {", ".join(METHODS)} (default: all)',
+    )
     parser.add_argument(
-        '--seeds', nargs='+', type=int, default=[0], metavar='SEED',
-        help='random seeds; each method is trained once with each (default: 0)')
+        '--seeds',
+        nargs='+',
+        type=int,
+        default=[0],
+        metavar='SEED',
+        help='random seeds; each method is trained once with each (default: 0)',
+    )
     parser.add_argument(
-        '--jobs', type=int, default=1, metavar='N',
-        help='trainings at once (default: 1)')
+        '--jobs',
+        type=int,
+        default=1,
+        metavar='N',
+        help='trainings at once (default: 1)',
+    )
     parser.add_argument(
-        '--images', type=int, default=8, metavar='N',
+        '--images',
+        type=int,
+        default=8,
+        metavar='N',
         help='test images that are drawn (default: 8); with another number than '
-        'an earlier start had, its tests are done again')
+        'an earlier start had, its tests are done again',
+    )
     parser.add_argument(
-        '--metric', metavar='KEY',
+        '--metric',
+        metavar='KEY',
         help='the task metric that methods are compared by, as coco/bbox_mAP_50 '
-        '(default: the main one of the config\'s metric)')
+        "(default: the main one of the config's metric)",
+    )
     parser.add_argument(
-        '--out', type=Path, default=Path('work_dirs/benchmark'), metavar='FOLDER',
-        help='results go to FOLDER/<config name> (default: work_dirs/benchmark)')
+        '--out',
+        type=Path,
+        default=Path('work_dirs/benchmark'),
+        metavar='FOLDER',
+        help='results go to FOLDER/<config name> (default: work_dirs/benchmark)',
+    )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=ConfigOptions, default={},
-        metavar='KEY=VALUE', help='override settings of the config, for all methods')
+        '--cfg-options',
+        nargs='+',
+        action=ConfigOptions,
+        default={},
+        metavar='KEY=VALUE',
+        help='override settings of the config, for all methods',
+    )
     args = parser.parse_args()
     if args.jobs < 1 or args.images < 1:
         parser.error('--jobs and --images must be at least 1')
@@ -73,10 +105,15 @@ def run(config: str, args: argparse.Namespace) -> bool:
     with Display() as display:
         works = run_parts(parts, out, args.jobs, args.images, display, metric)
     report = write_report(works, cfg, args.methods, metric, sizes, out)
-    print(f'\n{(out / "results.md").read_text()}\n{out}: results.md, results.csv, '
-          f'results.json, results.png, grids/*.png')
-    return all(run['state'] == 'done' for row in report['methods'].values()
-               for run in row['runs'].values())
+    print(
+        f'\n{(out / "results.md").read_text()}\n{out}: results.md, results.csv, '
+        f'results.json, results.png, grids/*.png'
+    )
+    return all(
+        run['state'] == 'done'
+        for row in report['methods'].values()
+        for run in row['runs'].values()
+    )
 
 
 @command
@@ -92,7 +129,9 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit('\nstopped; the same command goes on from here')
     except OSError as error:
-        sys.exit(f'error: {error}. What was written before is whole; the same command '
-                 'goes on from here')
+        sys.exit(
+            f'error: {error}. What was written before is whole; the same command '
+            'goes on from here'
+        )
     if not complete:
         sys.exit('error: some methods are missing, see the table')

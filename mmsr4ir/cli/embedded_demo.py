@@ -3,6 +3,7 @@
 Everything is done through the command lines that a user has; each is printed before it
 runs, and its whole output is kept in demo_output.
 """
+
 import argparse
 import json
 import os
@@ -21,11 +22,13 @@ from .command import command
 EXAMPLES = dict(
     det='sr4ir/faster-rcnn_edsr_tiny.py',
     seg='sr4ir/deeplabv3_edsr_tiny.py',
-    cls='sr4ir/resnet18_edsr_tiny.py')
+    cls='sr4ir/resnet18_edsr_tiny.py',
+)
 METRICS = dict(
     det={'mAP': 'coco/bbox_mAP', 'mAP@50': 'coco/bbox_mAP_50'},
     seg={'mIoU in %': 'mIoU', 'accuracy in %': 'aAcc'},
-    cls={'accuracy in %': 'accuracy/top1'})
+    cls={'accuracy in %': 'accuracy/top1'},
+)
 # What the one trained task network is shown, by `model.test_on`.
 INPUTS = dict(hr='HR', lr='LR x4, bilinear', sr='LR x4, restored (SR)')
 # A log line about where the training or test is.
@@ -36,10 +39,16 @@ def run(name: str, out: Path, *command: str) -> None:
     """Run a command; show its progress lines and keep all of its output in a file."""
     print(f'\n$ mmsr4ir {" ".join(command)}', flush=True)
     tail: list[str] = []
-    with (out / f'{name}.log').open('w') as log, subprocess.Popen(
-            [sys.executable, '-u', '-m', 'mmsr4ir', *command], text=True,
+    with (
+        (out / f'{name}.log').open('w') as log,
+        subprocess.Popen(
+            [sys.executable, '-u', '-m', 'mmsr4ir', *command],
+            text=True,
             env=os.environ | dict(PYTHONWARNINGS='ignore'),
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
         for line in process.stdout or ():
             log.write(line)
             tail = [*tail[-19:], line]
@@ -47,8 +56,10 @@ def run(name: str, out: Path, *command: str) -> None:
             if progress:
                 print('  ' + progress[1], flush=True)
     if process.returncode:
-        sys.exit(f'{"".join(tail)}\nerror: this failed; the whole output is in '
-                 f'{out / name}.log')
+        sys.exit(
+            f'{"".join(tail)}\nerror: this failed; the whole output is in '
+            f'{out / name}.log'
+        )
 
 
 def test_metrics(work_dir: Path) -> dict[str, float]:
@@ -62,13 +73,21 @@ def main() -> None:
     """Make the data, train, test three times, and write a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        '--task', choices=list(EXAMPLES), default='det', help='what is recognised')
+        '--task', choices=list(EXAMPLES), default='det', help='what is recognised'
+    )
     parser.add_argument(
-        '--out', type=Path, default=Path('demo_output'),
-        help='folder; that of an earlier demo is emptied')
+        '--out',
+        type=Path,
+        default=Path('demo_output'),
+        help='folder; that of an earlier demo is emptied',
+    )
     parser.add_argument(
-        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
-        help='passed on to training and testing, as for a shorter demo')
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE',
+        help='passed on to training and testing, as for a shorter demo',
+    )
     args = parser.parse_args()
     out, config = args.out.resolve(), str(CONFIGS / EXAMPLES[args.task])
 
@@ -77,10 +96,15 @@ def main() -> None:
         return ['--cfg-options', *settings] if settings else []
 
     marker = out / '.mmsr4ir_demo'
-    if out.exists() and not marker.exists() and (
-            not out.is_dir() or any(out.iterdir())):
-        sys.exit(f'error: {out} holds something else than an earlier demo, which would '
-                 'be removed: name another folder with --out')
+    if (
+        out.exists()
+        and not marker.exists()
+        and (not out.is_dir() or any(out.iterdir()))
+    ):
+        sys.exit(
+            f'error: {out} holds something else than an earlier demo, which would '
+            'be removed: name another folder with --out'
+        )
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     marker.touch()
@@ -88,25 +112,36 @@ def main() -> None:
     start = time.time()
     run('data', out, 'make-textured-shapes')
     trained = time.time()
-    run('train', out, 'train', config, '--work-dir', f'{out}/work',
-        *options())
+    run('train', out, 'train', config, '--work-dir', f'{out}/work', *options())
     trained = time.time() - trained
     checkpoint = (out / 'work' / 'last_checkpoint').read_text()
     rows = []
     for test_on, title in INPUTS.items():
         work = out / f'test_{test_on}'
         show = ['--show-dir', f'{out}/pictures'] if test_on == 'sr' else []
-        run(work.name, out, 'test', config, checkpoint, '--work-dir',
-            str(work), *show, *options(f'model.test_on={test_on}'))
+        run(
+            work.name,
+            out,
+            'test',
+            config,
+            checkpoint,
+            '--work-dir',
+            str(work),
+            *show,
+            *options(f'model.test_on={test_on}'),
+        )
         metrics = test_metrics(work)
         values = [metrics[key] for key in METRICS[args.task].values()]
         psnr = metrics['sr/PSNR']
         shown = '-' if test_on == 'hr' else f'{psnr:.2f}'
         rows.append([title, *(f'{value:.3f}' for value in values), shown])
     table = markdown_table(
-        ['the task network sees', *METRICS[args.task], 'PSNR in dB'], rows)
-    text = (f'{table}\n\nOne network, trained with SR4IR x4 in {trained:.0f} s; '
-            f'the whole demo took {time.time() - start:.0f} s.\n')
+        ['the task network sees', *METRICS[args.task], 'PSNR in dB'], rows
+    )
+    text = (
+        f'{table}\n\nOne network, trained with SR4IR x4 in {trained:.0f} s; '
+        f'the whole demo took {time.time() - start:.0f} s.\n'
+    )
     (out / 'results.md').write_text(text)
     pictures = len(list((out / 'pictures').glob('*.png')))
     print(f'\n{text}\n{pictures} picture grids are in {out / "pictures"}')

@@ -1,4 +1,5 @@
 """Export a trained SR4IR, or its SR network, to ONNX or torch.export, and check it."""
+
 import argparse
 import logging
 from collections.abc import Sequence
@@ -22,35 +23,61 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         description='Export a trained SR4IR to ONNX or torch.export. The graph takes '
         'LR images "lr" (batch, 3, height, width), RGB, [0, 1], as they are; every '
         'normalisation is inside. Before the file gets its name, its outputs are '
-        'compared with PyTorch\'s on noise, at two batches and two sizes; the exit '
+        "compared with PyTorch's on noise, at two batches and two sizes; the exit "
         'code is 1 where they differ.',
         epilog='Needs the packages of requirements/export.txt: pip install '
-        '"mmsr4ir[export]"')
+        '"mmsr4ir[export]"',
+    )
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', type=Path, help='checkpoint of its training')
     parser.add_argument(
-        '--part', choices=PARTS, default='pipeline', help='sr: the SR network, with '
+        '--part',
+        choices=PARTS,
+        default='pipeline',
+        help='sr: the SR network, with '
         'output "sr". pipeline (default): both networks, with the output "logits" of '
         'a classifier or segmentor. dense: both networks of a detector, up to the '
-        'features of its neck and the raw outputs of its RPN or dense head')
+        'features of its neck and the raw outputs of its RPN or dense head',
+    )
     parser.add_argument(
-        '--out', type=Path, required=True, metavar='FILE',
-        help='file to write: .onnx, or .pt2 for torch.export')
+        '--out',
+        type=Path,
+        required=True,
+        metavar='FILE',
+        help='file to write: .onnx, or .pt2 for torch.export',
+    )
     parser.add_argument(
-        '--shape', type=int, nargs=2, default=(40, 48), metavar=('HEIGHT', 'WIDTH'),
+        '--shape',
+        type=int,
+        nargs=2,
+        default=(40, 48),
+        metavar=('HEIGHT', 'WIDTH'),
         help='size of the LR image that it is traced and checked with, in pixels '
-        '(default: 40 48)')
+        '(default: 40 48)',
+    )
     parser.add_argument(
-        '--static', action='store_true', help='one image of this size, for networks '
-        'that cannot be exported for any batch and size')
+        '--static',
+        action='store_true',
+        help='one image of this size, for networks '
+        'that cannot be exported for any batch and size',
+    )
     parser.add_argument(
-        '--opset', type=int, help='version of ONNX\'s operators (default: torch\'s)')
+        '--opset', type=int, help="version of ONNX's operators (default: torch's)"
+    )
     parser.add_argument(
-        '--tolerance', type=float, default=1e-4, help='largest difference allowed, '
-        'relative to the largest value of an output (default: 1e-4)')
+        '--tolerance',
+        type=float,
+        default=1e-4,
+        help='largest difference allowed, '
+        'relative to the largest value of an output (default: 1e-4)',
+    )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
-        help='override settings of the config, as in tools/train.py')
+        '--cfg-options',
+        nargs='+',
+        action=ConfigOptions,
+        metavar='KEY=VALUE',
+        help='override settings of the config, as in tools/train.py',
+    )
     args = parser.parse_args(argv)
     if args.out.suffix not in _FORMATS:
         parser.error(f'--out {args.out}: its name must end with .onnx or .pt2')
@@ -72,6 +99,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     with about(args.checkpoint):
         read_checkpoint(args.checkpoint)  # says what is wrong with the file
     model = build_model(cfg, str(args.checkpoint))
-    print(*export_file(
-        model, args.part, args.out, Path(args.config).stem, args.shape, args.static,
-        args.opset, args.tolerance), sep='\n')
+    print(
+        *export_file(
+            model,
+            args.part,
+            args.out,
+            Path(args.config).stem,
+            args.shape,
+            args.static,
+            args.opset,
+            args.tolerance,
+        ),
+        sep='\n',
+    )

@@ -1,4 +1,5 @@
 """Count parameters and FLOPs of the SR network, the task network and both."""
+
 import argparse
 import json
 import math
@@ -18,19 +19,30 @@ _TITLES = dict(sr='S', task='T', sum='sum')
 def parse_args() -> argparse.Namespace:
     """Read and check the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog='One multiply-add counts as 2 FLOPs. Counted are '
+        description=__doc__,
+        epilog='One multiply-add counts as 2 FLOPs. Counted are '
         'convolutions, matrix products and attention. A network that cannot be counted '
-        'shows "nan" and a warning with the reason; the exit code is 1 then.')
+        'shows "nan" and a warning with the reason; the exit code is 1 then.',
+    )
     parser.add_argument('config', help='config file')
     parser.add_argument(
-        '--shape', type=int, nargs='+', metavar='PIXELS',
+        '--shape',
+        type=int,
+        nargs='+',
+        metavar='PIXELS',
         help='height and width of the HR image, or one number for both (default: the '
-        'first image of the test data)')
+        'first image of the test data)',
+    )
     parser.add_argument(
-        '--out', type=Path, metavar='FILE.json', help='write the numbers too')
+        '--out', type=Path, metavar='FILE.json', help='write the numbers too'
+    )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
-        help='override settings of the config, as in tools/train.py')
+        '--cfg-options',
+        nargs='+',
+        action=ConfigOptions,
+        metavar='KEY=VALUE',
+        help='override settings of the config, as in tools/train.py',
+    )
     args = parser.parse_args()
     if args.shape and len(args.shape) > 2:
         parser.error('--shape takes one or two numbers')

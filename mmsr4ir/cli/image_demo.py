@@ -1,4 +1,5 @@
 """Restore small, blurred or compressed images and recognise what is in them."""
+
 import argparse
 
 from .command import command
@@ -10,18 +11,29 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__ + ' Images are taken as low-resolution as they are.',
         epilog='Exit code 1 if any input could not be used; the others are done all '
-        'the same, and what could not is listed at the end with its reason.')
+        'the same, and what could not is listed at the end with its reason.',
+    )
     add_inference_arguments(parser)
     parser.add_argument(
-        'inputs', nargs='+', help='files, folders, videos, patterns in quotes such as '
-        '"photos/**/*.jpg", or http(s) addresses')
+        'inputs',
+        nargs='+',
+        help='files, folders, videos, patterns in quotes such as '
+        '"photos/**/*.jpg", or http(s) addresses',
+    )
     parser.add_argument(
-        '--out-dir', default='inference_output', metavar='FOLDER', help='for preds/ '
-        '(JSON), restored/ and vis/ (default: %(default)s)')
+        '--out-dir',
+        default='inference_output',
+        metavar='FOLDER',
+        help='for preds/ (JSON), restored/ and vis/ (default: %(default)s)',
+    )
     parser.add_argument(
-        '--coordinates', choices=('lr', 'sr'), default='lr', help='pixels in which '
+        '--coordinates',
+        choices=('lr', 'sr'),
+        default='lr',
+        help='pixels in which '
         'predictions are written: of the given or the restored image '
-        '(default: %(default)s)')
+        '(default: %(default)s)',
+    )
     return parser.parse_args()
 
 
@@ -33,8 +45,8 @@ def main() -> None:
     done, failures = 0, {}
     try:
         for result in inferencer.stream(
-                args.inputs, coordinates=args.coordinates, out_dir=args.out_dir,
-                **options):
+            args.inputs, coordinates=args.coordinates, out_dir=args.out_dir, **options
+        ):
             if result.error is None:
                 done += 1
             else:

@@ -1,4 +1,5 @@
 """The command ``mmsr4ir COMMAND ...``, which does what the scripts in tools/ do."""
+
 import importlib
 import sys
 
@@ -48,6 +49,10 @@ def main() -> None:
 def usage() -> str:
     """Return the text of ``mmsr4ir --help``."""
     width = max(map(len, COMMANDS))
-    return '\n'.join([
-        'usage: mmsr4ir COMMAND ...  (mmsr4ir COMMAND --help for its options)', '',
-        *(f'  {name:{width}}  {text}' for name, (_, text) in COMMANDS.items())])
+    return '\n'.join(
+        [
+            'usage: mmsr4ir COMMAND ...  (mmsr4ir COMMAND --help for its options)',
+            '',
+            *(f'  {name:{width}}  {text}' for name, (_, text) in COMMANDS.items()),
+        ]
+    )

@@ -1,4 +1,5 @@
 """Write the LR images that a degradation makes of a data set, as PNG files."""
+
 import argparse
 import sys
 from pathlib import Path
@@ -23,22 +24,38 @@ def parse_args() -> argparse.Namespace:
         'sub folders stay, except for the suffix.',
         epilog='A second run writes the same bytes. An image that cannot be read is '
         'listed at the end, the others are written. Exit code 1 if anything is wrong. '
-        'Images of a training are changed at random on their way: take --images.')
+        'Images of a training are changed at random on their way: take --images.',
+    )
     parser.add_argument(
-        'config', help='config; with --images also one of configs/_base_/degradations')
+        'config', help='config; with --images also one of configs/_base_/degradations'
+    )
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
-        '--split', choices=('val', 'test'), default='val',
-        help='which data of the config (default: %(default)s)')
+        '--split',
+        choices=('val', 'test'),
+        default='val',
+        help='which data of the config (default: %(default)s)',
+    )
     source.add_argument(
-        '--images', type=Path, metavar='FOLDER', help='degrade this folder as it is')
-    parser.add_argument('--out', type=Path, required=True, metavar='FOLDER',
-                        help='folder for the LR images')
-    parser.add_argument('--overwrite', action='store_true',
-                        help='replace files that are there already')
+        '--images', type=Path, metavar='FOLDER', help='degrade this folder as it is'
+    )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
-        help='override settings of the config, as in model.degradation.seed=1')
+        '--out',
+        type=Path,
+        required=True,
+        metavar='FOLDER',
+        help='folder for the LR images',
+    )
+    parser.add_argument(
+        '--overwrite', action='store_true', help='replace files that are there already'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=ConfigOptions,
+        metavar='KEY=VALUE',
+        help='override settings of the config, as in model.degradation.seed=1',
+    )
     return parser.parse_args()
 
 
@@ -54,13 +71,17 @@ def write_images(args: argparse.Namespace) -> list[str]:
         names, images, folders = folder_images(cfg, args.images)
     for parent in {(args.out / name).resolve().parent for name in names}:
         if any(parent.is_relative_to(folder) for folder in folders):
-            raise DataError(f'--out {args.out} is among the images of the data set, '
-                            'which LR images would replace or be taken for; give a '
-                            'folder beside it')
+            raise DataError(
+                f'--out {args.out} is among the images of the data set, '
+                'which LR images would replace or be taken for; give a '
+                'folder beside it'
+            )
     there = [name for name in names if (args.out / name).exists()]
     if there and not args.overwrite:
-        raise DataError(f'{args.out / there[0]} and {len(there) - 1} more are there '
-                        'already: give another --out or --overwrite')
+        raise DataError(
+            f'{args.out / there[0]} and {len(there) - 1} more are there '
+            'already: give another --out or --overwrite'
+        )
     problems = []
     bar = ProgressBar(len(names))
     for name, image in zip(names, images, strict=True):

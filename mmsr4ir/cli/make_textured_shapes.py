@@ -1,4 +1,5 @@
 """Make the embedded data set (see mmsr4ir/datasets/textured_shapes.py)."""
+
 import argparse
 import sys
 
@@ -18,22 +19,39 @@ def main() -> None:
         'files.',
         epilog='A complete set with the same settings is left as it is; one with '
         'other settings or with files missing is made anew. A folder that holds '
-        'anything else is refused with exit code 1.')
+        'anything else is refused with exit code 1.',
+    )
     parser.add_argument(
-        '--out', default='data/textured_shapes',
-        help='folder to write to (default: %(default)s)')
+        '--out',
+        default='data/textured_shapes',
+        help='folder to write to (default: %(default)s)',
+    )
     parser.add_argument(
-        '--num-train', type=int, default=240, metavar='N',
-        help='training images, and as many class crops (default: %(default)s)')
+        '--num-train',
+        type=int,
+        default=240,
+        metavar='N',
+        help='training images, and as many class crops (default: %(default)s)',
+    )
     parser.add_argument(
-        '--num-val', type=int, default=60, metavar='N',
-        help='validation images, and as many class crops (default: %(default)s)')
+        '--num-val',
+        type=int,
+        default=60,
+        metavar='N',
+        help='validation images, and as many class crops (default: %(default)s)',
+    )
     parser.add_argument(
-        '--size', type=int, default=128,
-        help='height and width of the images in pixels (default: %(default)s)')
+        '--size',
+        type=int,
+        default=128,
+        help='height and width of the images in pixels (default: %(default)s)',
+    )
     parser.add_argument(
-        '--seed', type=int, default=0,
-        help='0 or more; another seed gives other images (default: %(default)s)')
+        '--seed',
+        type=int,
+        default=0,
+        help='0 or more; another seed gives other images (default: %(default)s)',
+    )
     args = parser.parse_args()
     if min(args.num_train, args.num_val) < 4 or args.size < 64 or args.seed < 0:
         parser.error('--num-train and --num-val start at 4, --size at 64, --seed at 0')
@@ -46,8 +64,12 @@ def main() -> None:
 
     try:
         written = write_dataset(
-            args.out, args.num_train, args.num_val, args.size, args.seed, progress)
+            args.out, args.num_train, args.num_val, args.size, args.seed, progress
+        )
     except (ValueError, OSError) as error:
         sys.exit(f'error: {error}')
-    print(f'\n{args.out} written' if written else
-          f'{args.out} is there already, complete and with the same settings: reused')
+    print(
+        f'\n{args.out} written'
+        if written
+        else f'{args.out} is there already, complete and with the same settings: reused'
+    )

@@ -1,4 +1,5 @@
 """Check a COCO-style set and split it into training and validation if wanted."""
+
 import argparse
 import json
 import sys
@@ -6,12 +7,7 @@ from pathlib import Path
 
 from mmengine.utils import ProgressBar
 
-from mmsr4ir.datasets.checks.coco import (
-    CocoRule,
-    check_coco,
-    coco_settings,
-    read_coco,
-)
+from mmsr4ir.datasets.checks.coco import CocoRule, check_coco, coco_settings, read_coco
 from mmsr4ir.datasets.checks.labels import check_occurrence
 from mmsr4ir.datasets.checks.problem import Report
 from mmsr4ir.datasets.class_lists import describe, split_names
@@ -32,20 +28,34 @@ def parse_args() -> argparse.Namespace:
         'OUT/clean.json. Categories, also those without an object in one of the '
         'files, stay as they are. The settings for a config are shown at the end.',
         epilog='The same seed gives the same split on any machine. Annotations are '
-        'numbered anew. Exit code 1 if anything is wrong.')
+        'numbered anew. Exit code 1 if anything is wrong.',
+    )
     parser.add_argument('annotations', type=Path, help='COCO JSON')
     parser.add_argument(
-        '--images', type=Path, required=True, metavar='DIR',
-        help='folder that the file names in the JSON start from')
+        '--images',
+        type=Path,
+        required=True,
+        metavar='DIR',
+        help='folder that the file names in the JSON start from',
+    )
     parser.add_argument(
-        '--val-share', type=share, metavar='SHARE',
-        help='share of the images for validation (default: no split)')
+        '--val-share',
+        type=share,
+        metavar='SHARE',
+        help='share of the images for validation (default: no split)',
+    )
     parser.add_argument('--seed', type=int, default=0, help='of the split (default: 0)')
     parser.add_argument(
-        '--out', type=Path, metavar='DIR',
-        help='folder for new files (default: that of the JSON)')
-    parser.add_argument('--overwrite', action='store_true',
-                        help='replace files that are there with other content')
+        '--out',
+        type=Path,
+        metavar='DIR',
+        help='folder for new files (default: that of the JSON)',
+    )
+    parser.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='replace files that are there with other content',
+    )
     add_check_arguments(parser)
     return parser.parse_args()
 
@@ -62,11 +72,19 @@ def split_coco(content: dict, val_share: float, seed: int) -> dict[str, dict]:
     chosen = split_names(sorted(set(names)), val_share, seed)
     sides = {}
     for side in ('train', 'val'):
-        images = [one for one in content['images']
-                  if (one['file_name'] in chosen) == (side == 'val')]
+        images = [
+            one
+            for one in content['images']
+            if (one['file_name'] in chosen) == (side == 'val')
+        ]
         ids = {one['id'] for one in images}
-        sides[side] = dict(content, images=images, annotations=[
-            one for one in content['annotations'] if one['image_id'] in ids])
+        sides[side] = dict(
+            content,
+            images=images,
+            annotations=[
+                one for one in content['annotations'] if one['image_id'] in ids
+            ],
+        )
     return sides
 
 
@@ -80,40 +98,58 @@ def main() -> None:
         report = Report(args.annotations.stem)
         bar = ProgressBar(len(content['images']))
         clean = check_coco(
-            report, str(args.annotations), content, str(args.images),
-            CocoRule(str(args.annotations)), True, args.workers, bar.update)
+            report,
+            str(args.annotations),
+            content,
+            str(args.images),
+            CocoRule(str(args.annotations)),
+            True,
+            args.workers,
+            bar.update,
+        )
         print()
         check_occurrence(report)
         problems = report.found('error', 'warning')
         if problems and not args.skip_broken:
-            raise DataError(describe(problems, 'correct them, or give '
-                                     '--skip-broken'))
+            raise DataError(describe(problems, 'correct them, or give --skip-broken'))
         if not clean['images']:
             raise DataError('no image is left')
-        new = split_coco(clean, args.val_share, args.seed) if args.val_share else (
-            dict(clean=clean) if args.skip_broken else {})
+        new = (
+            split_coco(clean, args.val_share, args.seed)
+            if args.val_share
+            else (dict(clean=clean) if args.skip_broken else {})
+        )
         files = {name: out / f'{name}.json' for name in new}
         texts = {}
         for name, path in files.items():
             new[name]['annotations'] = [
-                dict(one, id=i) for i, one in enumerate(new[name]['annotations'], 1)]
+                dict(one, id=i) for i, one in enumerate(new[name]['annotations'], 1)
+            ]
             texts[path] = json.dumps(new[name])
             if not path.exists():
                 continue
             if path.samefile(args.annotations):
                 raise DataError(f'{path} is the file to read: give another --out')
             if path.read_text() != texts[path] and not args.overwrite:
-                raise DataError(f'{path} is there already, with other content: give '
-                                'another --out or --overwrite')
+                raise DataError(
+                    f'{path} is there already, with other content: give '
+                    'another --out or --overwrite'
+                )
         for name, path in files.items():
-            print(f'{path}: {len(new[name]["images"])} images, '
-                  f'{len(new[name]["annotations"])} objects')
+            print(
+                f'{path}: {len(new[name]["images"])} images, '
+                f'{len(new[name]["annotations"])} objects'
+            )
             write_whole(path, texts[path])
     except (DataError, OSError) as error:
         sys.exit(f'\nerror: {error}')
     left = [len(content[key]) - len(clean[key]) for key in ('images', 'annotations')]
-    print('{} images and {} objects left out'.format(*left) * any(left),
-          *report.lines(), '',
-          coco_settings(list(files.values()) or [args.annotations], args.images,
-                        report.classes),
-          sep='\n')
+    print(
+        '{} images and {} objects left out'.format(*left) * any(left),
+        *report.lines(),
+        '',
+        coco_settings(
+            list(files.values()) or [args.annotations], args.images, report.classes
+        ),
+        sep='\n',
+    )

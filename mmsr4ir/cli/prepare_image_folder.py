@@ -1,4 +1,5 @@
 """Check images in class folders, split them if need be, and write lists of them."""
+
 import argparse
 import sys
 from pathlib import Path
@@ -25,24 +26,30 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Check images in class folders (ROOT/train/<class>/... and '
         'ROOT/val/<class>/..., or only ROOT/<class>/...) and write lists for '
-        'mmpretrain\'s CustomDataset: OUT/<split>.txt with a path and a class number a '
+        "mmpretrain's CustomDataset: OUT/<split>.txt with a path and a class number a "
         'line, and OUT/classes.txt. Without a val, valid, validation or test folder, '
         'the training images are split at random, class by class; the same seed gives '
         'the same split on any machine. No image is moved or copied. The settings for '
         'a config are shown at the end.',
         epilog='Classes are the folders of train, sorted. Exit code 1 if anything is '
-        'wrong, as a class folder without an image.')
+        'wrong, as a class folder without an image.',
+    )
     add_list_arguments(parser)
     parser.add_argument(
-        '--val-share', type=share, default=0.2, metavar='SHARE',
+        '--val-share',
+        type=share,
+        default=0.2,
+        metavar='SHARE',
         help='share of each class for validation, where there is no folder for it '
-        '(default: %(default)s)')
+        '(default: %(default)s)',
+    )
     parser.add_argument('--seed', type=int, default=0, help='of the split (default: 0)')
     return parser.parse_args()
 
 
-def read_folders(root: Path, val_share: float, seed: int
-                 ) -> tuple[list[str], dict[str, Samples]]:
+def read_folders(
+    root: Path, val_share: float, seed: int
+) -> tuple[list[str], dict[str, Samples]]:
     """Read the class names and the samples of each split.
 
     Raises:
@@ -52,39 +59,55 @@ def read_folders(root: Path, val_share: float, seed: int
         raise DataError(f'{root} is no folder: give the folder of the data set')
     train = root / 'train' if (root / 'train').is_dir() else root
     found = {'train': train}
-    found |= {name: root / name for name in _EVALUATION
-              if train != root and (root / name).is_dir()}
+    found |= {
+        name: root / name
+        for name in _EVALUATION
+        if train != root and (root / name).is_dir()
+    }
     classes = _class_folders(train)
     if not classes:
-        raise DataError(f'{train} has no class folder: put the images of each class '
-                        'into a folder of its own')
+        raise DataError(
+            f'{train} has no class folder: put the images of each class '
+            'into a folder of its own'
+        )
     splits = {}
     for name, folder in found.items():
         more = [one for one in _class_folders(folder) if one not in classes]
         if more:
-            raise DataError(f'{folder} has the class folders {more}, which {train} '
-                            'lacks: the classes must be the same')
+            raise DataError(
+                f'{folder} has the class folders {more}, which {train} '
+                'lacks: the classes must be the same'
+            )
         splits[name] = [
             (path.relative_to(root).as_posix(), label)
-            for label, one in enumerate(classes) if (folder / one).is_dir()
-            for path in _images(folder / one)]
+            for label, one in enumerate(classes)
+            if (folder / one).is_dir()
+            for path in _images(folder / one)
+        ]
     if len(splits) == 1:
         splits['train'], splits['val'] = split_samples(splits['train'], val_share, seed)
     return classes, splits
 
 
 def _class_folders(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir()
-                  if path.is_dir() and not path.name.startswith('.')
-                  and not holds_lists(path))
+    return sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.is_dir() and not path.name.startswith('.') and not holds_lists(path)
+    )
 
 
 def _images(folder: Path) -> list[Path]:
-    images = sorted(path for path in folder.rglob('*')
-                    if path.suffix.lower() in _SUFFIXES and path.is_file())
+    images = sorted(
+        path
+        for path in folder.rglob('*')
+        if path.suffix.lower() in _SUFFIXES and path.is_file()
+    )
     if not images:
-        raise DataError(f'class folder {folder} has no image ({", ".join(_SUFFIXES)}): '
-                        'add some or remove it')
+        raise DataError(
+            f'class folder {folder} has no image ({", ".join(_SUFFIXES)}): '
+            'add some or remove it'
+        )
     return images
 
 
@@ -95,8 +118,17 @@ def main() -> None:
     try:
         classes, splits = read_folders(args.root, args.val_share, args.seed)
         bar = ProgressBar(sum(map(len, splits.values())))
-        print('\n' + prepare_lists(
-            args.root, args.out or args.root / 'meta', classes, splits, args.workers,
-            args.skip_broken, bar.update))
+        print(
+            '\n'
+            + prepare_lists(
+                args.root,
+                args.out or args.root / 'meta',
+                classes,
+                splits,
+                args.workers,
+                args.skip_broken,
+                bar.update,
+            )
+        )
     except (DataError, OSError) as error:
         sys.exit(f'\nerror: {error}')

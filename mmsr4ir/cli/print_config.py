@@ -1,4 +1,5 @@
 """Print the whole config: all that it inherits, and the command line's settings."""
+
 import argparse
 import sys
 from pathlib import Path
@@ -15,15 +16,23 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument(
-        '--save-path', type=Path, metavar='FILE',
-        help='write it to a file (.py, .json or .yml) and not to the screen')
+        '--save-path',
+        type=Path,
+        metavar='FILE',
+        help='write it to a file (.py, .json or .yml) and not to the screen',
+    )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
-        help='override settings of the config, as in tools/train.py')
+        '--cfg-options',
+        nargs='+',
+        action=ConfigOptions,
+        metavar='KEY=VALUE',
+        help='override settings of the config, as in tools/train.py',
+    )
     args = parser.parse_args()
     if args.save_path and args.save_path.suffix not in ('.py', '.json', '.yml'):
-        parser.error(f'--save-path {args.save_path}: the name must end in .py, .json '
-                     'or .yml')
+        parser.error(
+            f'--save-path {args.save_path}: the name must end in .py, .json or .yml'
+        )
     return args
 
 

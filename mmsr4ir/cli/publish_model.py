@@ -1,4 +1,5 @@
 """Make a checkpoint fit to be published: weights and meta alone, a hash in its name."""
+
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,15 +17,19 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         description='Make the checkpoint of a training fit to be published: only the '
         'weights and what is known about them (meta) stay; optimizers, schedules, logs '
         'and the second set of weights of EMAHook go. The name gets the first 8 digits '
-        'of the file\'s SHA-256, by which MMEngine checks what it fetches.',
+        "of the file's SHA-256, by which MMEngine checks what it fetches.",
         epilog='The config in the checkpoint stays, but every absolute path in it is '
-        'cut to its last part, since the folders of a machine are nobody else\'s '
+        "cut to its last part, since the folders of a machine are nobody else's "
         'business. Nothing in the file is run. For the SR or the task network alone, '
-        'run split_sr4ir.py first.')
+        'run split_sr4ir.py first.',
+    )
     parser.add_argument('checkpoint', type=Path, help='checkpoint of a training')
     parser.add_argument(
-        'out', type=Path, metavar='OUT',
-        help='name to write to: NAME.pth gives NAME-<8 digits>.pth')
+        'out',
+        type=Path,
+        metavar='OUT',
+        help='name to write to: NAME.pth gives NAME-<8 digits>.pth',
+    )
     add_weights_argument(parser)
     return parser.parse_args(argv)
 

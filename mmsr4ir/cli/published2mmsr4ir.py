@@ -1,4 +1,5 @@
 """Join the files of the authors of SR4IR to a checkpoint of this package."""
+
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,16 +19,27 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         'differs.',
         epilog='Give the config of the same method, SR network, scale and data set. '
         'The files are read without running code in them. Exit code 1 if they do not '
-        'fit the config.')
+        'fit the config.',
+    )
     parser.add_argument('config', help='config file, such as configs/sr4ir/det_voc/...')
     parser.add_argument(
-        '--sr', type=Path, metavar='FILE', help='the SR network: net_sr_latest.pth. '
-        'Leave it out for H->T and L->T, whose configs only interpolate')
+        '--sr',
+        type=Path,
+        metavar='FILE',
+        help='the SR network: net_sr_latest.pth. '
+        'Leave it out for H->T and L->T, whose configs only interpolate',
+    )
     parser.add_argument(
-        '--task', type=Path, metavar='FILE', required=True, help='the task network: '
-        'net_det_latest.pth, net_seg_latest.pth or net_cls_latest.pth')
-    parser.add_argument('--out', type=Path, metavar='OUT', required=True,
-                        help='file to write (.pth)')
+        '--task',
+        type=Path,
+        metavar='FILE',
+        required=True,
+        help='the task network: '
+        'net_det_latest.pth, net_seg_latest.pth or net_cls_latest.pth',
+    )
+    parser.add_argument(
+        '--out', type=Path, metavar='OUT', required=True, help='file to write (.pth)'
+    )
     return parser.parse_args(argv)
 
 
@@ -35,5 +47,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Join the files, and print what was done."""
     args = parse_args(argv)
-    print(*join_published(read_config(args.config), args.sr, args.task, args.out),
-          sep='\n')
+    print(
+        *join_published(read_config(args.config), args.sr, args.task, args.out),
+        sep='\n',
+    )

@@ -4,6 +4,7 @@ OpenMMLab's tools read ``custom_imports`` of a config after their own imports, s
 which need what this package prepares (``mmcv.ops`` with mmcv-lite, for one). Here the
 package is imported first.
 """
+
 import argparse
 import runpy
 import sys
@@ -18,14 +19,19 @@ from .command import command
 def parse_args() -> argparse.Namespace:
     """Read and check the command line."""
     parser = argparse.ArgumentParser(
-        prog='mmsr4ir run', description=__doc__.splitlines()[0],
+        prog='mmsr4ir run',
+        description=__doc__.splitlines()[0],
         epilog='In several processes: python -m torch.distributed.run '
-        '--nproc-per-node 2 -m mmsr4ir run mmdet::train.py CONFIG --launcher pytorch')
+        '--nproc-per-node 2 -m mmsr4ir run mmdet::train.py CONFIG --launcher pytorch',
+    )
     parser.add_argument(
-        'tool', help='script: a path, or <package>::<path within its folder tools>, '
-        'such as mmdet::test.py or mmseg::analysis_tools/get_flops.py')
+        'tool',
+        help='script: a path, or <package>::<path within its folder tools>, '
+        'such as mmdet::test.py or mmseg::analysis_tools/get_flops.py',
+    )
     parser.add_argument(
-        'arguments', nargs=argparse.REMAINDER, help='arguments of the script')
+        'arguments', nargs=argparse.REMAINDER, help='arguments of the script'
+    )
     return parser.parse_args()
 
 

@@ -1,4 +1,5 @@
 """From a command line to a config that a Runner can take."""
+
 import ctypes
 import logging
 import os
@@ -40,8 +41,11 @@ def start_dist(cfg: Config) -> None:
     device, so the processes are joined here, through gloo.
     """
     _end_with_launcher()
-    if cfg.launcher != 'none' and type_name(cfg.model) == 'SR4IR' and not cfg.get(
-            'model_wrapper_cfg'):
+    if (
+        cfg.launcher != 'none'
+        and type_name(cfg.model) == 'SR4IR'
+        and not cfg.get('model_wrapper_cfg')
+    ):
         cfg.model_wrapper_cfg = dict(type='mmsr4ir.SeparateDistributedDataParallel')
     if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
         env = cfg.get('env_cfg') or {}
@@ -50,14 +54,18 @@ def start_dist(cfg: Config) -> None:
         # The Runner would hand out CUDA devices to the wrapper otherwise.
         cfg.model_wrapper_cfg = dict(
             cfg.get('model_wrapper_cfg') or dict(type='MMDistributedDataParallel'),
-            device_ids=None)
+            device_ids=None,
+        )
         if cfg.get('sync_bn'):
-            print_log(f'sync_bn={cfg.sync_bn!r} needs a GPU and is left out',
-                      level=logging.WARNING)
+            print_log(
+                f'sync_bn={cfg.sync_bn!r} needs a GPU and is left out',
+                level=logging.WARNING,
+            )
             cfg.sync_bn = None
         timeout = settings.get('timeout')  # seconds, as MMEngine has them
         torch.distributed.init_process_group(
-            'gloo', timeout=timeout and timedelta(seconds=timeout))
+            'gloo', timeout=timeout and timedelta(seconds=timeout)
+        )
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -101,8 +109,10 @@ def set_amp(cfg: Config, dtype: str | None) -> None:
         ConfigError: If ``dtype`` is None on a CPU.
     """
     if dtype is None and get_device() == 'cpu':
-        raise ConfigError('--amp on a CPU needs --amp-dtype: bfloat16, or float16, '
-                          'which is many times slower there')
+        raise ConfigError(
+            '--amp on a CPU needs --amp-dtype: bfloat16, or float16, '
+            'which is many times slower there'
+        )
     dtype = dtype or 'float16'
     wrappers = [
         wrapper for name, wrapper in cfg.optim_wrapper.items() if name in ('sr', 'task')

@@ -1,4 +1,5 @@
 """What the converters of published SR networks share."""
+
 import argparse
 from collections.abc import Callable
 
@@ -14,9 +15,12 @@ from mmsr4ir.deployment.convert import (
 from mmsr4ir.registry import MODELS
 
 
-def convert_sr(args: argparse.Namespace, keys: tuple[str, ...],
-               describe: Callable[[dict], tuple[dict, dict]],
-               original_name: Callable[[str, dict], str]) -> None:
+def convert_sr(
+    args: argparse.Namespace,
+    keys: tuple[str, ...],
+    describe: Callable[[dict], tuple[dict, dict]],
+    original_name: Callable[[str, dict], str],
+) -> None:
     """Convert a file, print what it holds and the config to use it with.
 
     Args:
@@ -36,13 +40,21 @@ def convert_sr(args: argparse.Namespace, keys: tuple[str, ...],
         state_dict = dict(state_dict)
         network, settings = describe(state_dict)
         converted = rename(
-            state_dict, MODELS.build(network).state_dict(),
-            lambda name: original_name(name, network), network)
+            state_dict,
+            MODELS.build(network).state_dict(),
+            lambda name: original_name(name, network),
+            network,
+        )
         check_out(args.out, args.source)
         save_checkpoint(
-            dict(meta=dict(converted_from=args.source.name), state_dict={
-                f'{args.prefix}{name}': value for name, value in converted.items()
-            }), args.out)
+            dict(
+                meta=dict(converted_from=args.source.name),
+                state_dict={
+                    f'{args.prefix}{name}': value for name, value in converted.items()
+                },
+            ),
+            args.out,
+        )
     numbers = sum(value.numel() for value in converted.values())
     where = f' under {key!r}' if key else ''
     print(f'{args.source}{where}: {len(converted)} tensors, {numbers:,} numbers')

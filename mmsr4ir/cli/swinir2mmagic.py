@@ -1,4 +1,5 @@
 """Convert a file of the original SwinIR to mmagic's names."""
+
 from collections.abc import Sequence
 
 from mmsr4ir.deployment.swinir import describe_swinir, swinir_name
@@ -14,12 +15,17 @@ _TEXTS = dict(
     'code in the\nfile is run.',
     epilog='Classical, lightweight and real-world SR are converted; denoising and '
     'compression\nartefacts, which enlarge nothing, are not. The images are in [0, 1] '
-    '(sr_range=1).')
+    '(sr_range=1).',
+)
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Convert the file."""
     args = sr_parser(**_TEXTS).parse_args(argv)
-    convert_sr(args, ('params_ema', 'params'), describe_swinir,
-               lambda name, network: swinir_name(name))
+    convert_sr(
+        args,
+        ('params_ema', 'params'),
+        describe_swinir,
+        lambda name, network: swinir_name(name),
+    )

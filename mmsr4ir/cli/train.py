@@ -1,4 +1,5 @@
 """Train the networks of a config."""
+
 import argparse
 import gc
 import os
@@ -11,37 +12,43 @@ from mmsr4ir.utils.errors import ConfigError
 
 from .arguments import add_run_arguments, load_config
 from .command import command
-from .runs import (
-    build_runner,
-    check_before_run,
-    end_dist,
-    set_amp,
-    start_dist,
-)
+from .runs import build_runner, check_before_run, end_dist, set_amp, start_dist
 
 
 def parse_args() -> argparse.Namespace:
     """Read and check the command line."""
     parser = argparse.ArgumentParser(
-        description='Train an SR network together with a recognition network.')
+        description='Train an SR network together with a recognition network.'
+    )
     add_run_arguments(parser)
     parser.add_argument(
-        '--resume', nargs='?', const='auto', metavar='CHECKPOINT',
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
         help='go on from a checkpoint; without a path from the last one in the '
-        'work dir, with the word "previous" from the last whole one before that')
+        'work dir, with the word "previous" from the last whole one before that',
+    )
     parser.add_argument(
-        '--amp', action='store_true', help='mixed precision for both networks')
+        '--amp', action='store_true', help='mixed precision for both networks'
+    )
     parser.add_argument(
-        '--amp-dtype', choices=('float16', 'bfloat16'),
+        '--amp-dtype',
+        choices=('float16', 'bfloat16'),
         help='of --amp (default: float16 on a GPU; on a CPU, where that is slow, there '
-        'is none)')
+        'is none)',
+    )
     parser.add_argument(
-        '--auto-scale-lr', action='store_true',
+        '--auto-scale-lr',
+        action='store_true',
         help='scale the learning rates from auto_scale_lr.base_batch_size to the '
-        'batch size of this run')
+        'batch size of this run',
+    )
     parser.add_argument(
-        '--progress-bar', action='store_true',
-        help='draw a progress bar below the log lines (in a terminal only)')
+        '--progress-bar',
+        action='store_true',
+        help='draw a progress bar below the log lines (in a terminal only)',
+    )
     args = parser.parse_args()
     if args.amp_dtype and not args.amp:
         parser.error('--amp-dtype needs --amp')
@@ -59,8 +66,10 @@ def main() -> None:
         set_amp(cfg, args.amp_dtype)
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-            raise ConfigError('--auto-scale-lr needs '
-                              'auto_scale_lr=dict(base_batch_size=...) in the config')
+            raise ConfigError(
+                '--auto-scale-lr needs '
+                'auto_scale_lr=dict(base_batch_size=...) in the config'
+            )
         cfg.auto_scale_lr.enable = True
     wish = args.resume
     if wish is None and cfg.get('resume'):
@@ -75,7 +84,7 @@ def main() -> None:
         hooks = cfg.setdefault('default_hooks', {})
         hooks.setdefault('progress_bar', dict(type='mmsr4ir.ProgressBarHook'))
     if not args.no_data_check:
-        splits = ('train', 'val') if cfg.get('val_dataloader') else ('train', )
+        splits = ('train', 'val') if cfg.get('val_dataloader') else ('train',)
         check_before_run(cfg, splits)
     start_dist(cfg)
     runner = build_runner(cfg)

@@ -1,4 +1,5 @@
 """Check all data of a config, a COCO JSON or class folders, and list what is wrong."""
+
 import argparse
 import json
 import os
@@ -31,22 +32,37 @@ def parse_args() -> argparse.Namespace:
         'classes that never occur; and the counts of each class. What the loader '
         'changes (16 bits, CMYK, transparency, EXIF) is noted.',
         epilog='Exit code 0 if there is no problem (notes are none), 1 if there is one '
-        'or the data cannot be read, 2 for wrong options.')
+        'or the data cannot be read, 2 for wrong options.',
+    )
     parser.add_argument(
-        'target', help='config (.py), COCO annotations (.json, with --images) or a '
-        'folder of class folders')
+        'target',
+        help='config (.py), COCO annotations (.json, with --images) or a '
+        'folder of class folders',
+    )
     parser.add_argument(
-        '--split', nargs='+', choices=SPLITS,
-        help='dataloaders of the config (default: all that it has)')
+        '--split',
+        nargs='+',
+        choices=SPLITS,
+        help='dataloaders of the config (default: all that it has)',
+    )
     parser.add_argument(
-        '--images', metavar='DIR',
-        help='for a JSON: folder that its file names start from')
+        '--images',
+        metavar='DIR',
+        help='for a JSON: folder that its file names start from',
+    )
     parser.add_argument(
-        '--out', type=Path, metavar='FILE.json',
-        help='write counts, all problems and all notes to a file')
+        '--out',
+        type=Path,
+        metavar='FILE.json',
+        help='write counts, all problems and all notes to a file',
+    )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
-        help='override settings of the config, as in tools/train.py')
+        '--cfg-options',
+        nargs='+',
+        action=ConfigOptions,
+        metavar='KEY=VALUE',
+        help='override settings of the config, as in tools/train.py',
+    )
     add_workers(parser)
     args = parser.parse_args()
     if args.target.endswith('.json') != (args.images is not None):
@@ -63,6 +79,7 @@ def plain_config(target: str, images: str | None) -> Config:
 
         class OwnClasses(CocoDataset):
             METAINFO: dict = {}
+
         dataset = dict(type=OwnClasses, ann_file=target, data_prefix=dict(img=images))
     else:
         from mmpretrain.datasets.custom import CustomDataset, find_folders, get_samples
@@ -71,11 +88,15 @@ def plain_config(target: str, images: str | None) -> Config:
             """Class folders without the lists of prepare_image_folder.py."""
 
             def _find_samples(self) -> list[tuple[str, int]]:
-                names = [name for name in find_folders(self.img_prefix)[0]
-                         if not holds_lists(Path(self.img_prefix, name))]
+                names = [
+                    name
+                    for name in find_folders(self.img_prefix)[0]
+                    if not holds_lists(Path(self.img_prefix, name))
+                ]
                 self._metainfo['classes'] = tuple(names)
                 numbers = {name: i for i, name in enumerate(names)}
                 return get_samples(self.img_prefix, numbers, self.is_valid_file)[0]
+
         dataset = dict(type=ClassFolders, data_prefix=target)
     return Config(dict(val_dataloader=dict(dataset=dataset)))
 
@@ -115,19 +136,27 @@ def main() -> None:
         merge_options(cfg, args.cfg_options)
     else:
         cfg = plain_config(args.target, args.images)
-    found = list(reports(cfg, chosen_splits(cfg, args.split), 'all', args.workers,
-                         start_bar))
+    found = list(
+        reports(cfg, chosen_splits(cfg, args.split), 'all', args.workers, start_bar)
+    )
     if args.out:
-        write_whole(args.out, json.dumps(
-            {report.name: report.as_dict() for report in found}, indent=1))
+        write_whole(
+            args.out,
+            json.dumps({report.name: report.as_dict() for report in found}, indent=1),
+        )
     for report in found:
         print(f'\n{report.name}', *report.lines(), sep='\n')
-    problems = [(report.name, one) for report in found
-                for one in report.found('error', 'warning')]
+    problems = [
+        (report.name, one)
+        for report in found
+        for one in report.found('error', 'warning')
+    ]
     print(f'\n{len(problems)} problems')
     for name, one in problems[:_SHOWN]:
         print(f'  {name}: {one.severity}: {one}')
     if len(problems) > _SHOWN:
-        print(f'  and {len(problems) - _SHOWN} more'
-              + (f', in {args.out}' if args.out else ': give --out for all'))
+        print(
+            f'  and {len(problems) - _SHOWN} more'
+            + (f', in {args.out}' if args.out else ': give --out for all')
+        )
     sys.exit(bool(problems))

@@ -1,4 +1,5 @@
 """Restore a video and draw into it what is recognised, at the same frame rate."""
+
 import argparse
 import sys
 from collections.abc import Iterable
@@ -23,11 +24,17 @@ def parse_args() -> argparse.Namespace:
         description=__doc__ + ' Frames are taken as low-resolution as they are; sound '
         'is not copied.',
         epilog='Exit code 1 if the video ends before its stated length; what could be '
-        'read of it is written all the same.')
+        'read of it is written all the same.',
+    )
     add_inference_arguments(parser)
     parser.add_argument('video', help='video file')
-    parser.add_argument('--out', type=Path, required=True, metavar='FILE',
-                        help=f'video file to write, {" or ".join(_CODECS)}')
+    parser.add_argument(
+        '--out',
+        type=Path,
+        required=True,
+        metavar='FILE',
+        help=f'video file to write, {" or ".join(_CODECS)}',
+    )
     args = parser.parse_args()
     if args.out.suffix not in _CODECS:
         parser.error(f'--out {args.out}: it must end in {" or ".join(_CODECS)}')
@@ -46,8 +53,10 @@ def write_video(path: Path, fps: float, frames: Iterable[np.ndarray]) -> int:
             codec = cv2.VideoWriter.fourcc(*_CODECS[path.suffix])
             writer = cv2.VideoWriter(str(path), codec, fps, frame.shape[1::-1])
             if not writer.isOpened():
-                raise OSError(f'OpenCV cannot write {path} of {frame.shape[1]} x '
-                              f'{frame.shape[0]} pixels')
+                raise OSError(
+                    f'OpenCV cannot write {path} of {frame.shape[1]} x '
+                    f'{frame.shape[0]} pixels'
+                )
         writer.write(np.ascontiguousarray(frame[..., ::-1]))
         count += 1
     if writer is not None:

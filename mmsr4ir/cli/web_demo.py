@@ -1,4 +1,5 @@
 """Serve a page in the browser on which a model restores and recognises images."""
+
 import argparse
 import os
 import signal
@@ -16,16 +17,25 @@ from .inference_arguments import add_model_arguments
 def parse_args() -> argparse.Namespace:
     """Read and check the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__ + " Needs the extra 'web': pip install 'mmsr4ir[web]'.")
+        description=__doc__ + " Needs the extra 'web': pip install 'mmsr4ir[web]'."
+    )
     add_model_arguments(parser, max_pixels=16_000_000, max_task_pixels=16_000_000)
     parser.add_argument(
-        '--host', default='127.0.0.1', help='address to listen on; 0.0.0.0 lets other '
-        'machines in, without a password (default: %(default)s)')
-    parser.add_argument('--port', type=int, default=7860,
-                        help='to listen on (default: %(default)s)')
+        '--host',
+        default='127.0.0.1',
+        help='address to listen on; 0.0.0.0 lets other '
+        'machines in, without a password (default: %(default)s)',
+    )
     parser.add_argument(
-        '--max-megabytes', type=float, default=20, metavar='N',
-        help='refuse larger files (default: %(default)s)')
+        '--port', type=int, default=7860, help='to listen on (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--max-megabytes',
+        type=float,
+        default=20,
+        metavar='N',
+        help='refuse larger files (default: %(default)s)',
+    )
     return parser.parse_args()
 
 
@@ -35,8 +45,13 @@ def main() -> None:
     args = parse_args()
     try:
         inferencer = SR4IRInferencer(
-            args.model, args.weights, args.device, show_progress=False,
-            max_pixels=args.max_pixels, max_task_pixels=args.max_task_pixels)
+            args.model,
+            args.weights,
+            args.device,
+            show_progress=False,
+            max_pixels=args.max_pixels,
+            max_task_pixels=args.max_task_pixels,
+        )
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f'error: {error}')
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # closes the server
@@ -48,8 +63,11 @@ def main() -> None:
             from .web_page import build_page, serve
         except ModuleNotFoundError as error:
             sys.exit(f"error: {error}: pip install 'mmsr4ir[web]'")
-        page = build_page(SideBySide(inferencer, args.score_thr),
-                          Path(inferencer.cfg.filename).stem, args.max_pixels)
+        page = build_page(
+            SideBySide(inferencer, args.score_thr),
+            Path(inferencer.cfg.filename).stem,
+            args.max_pixels,
+        )
         try:
             serve(page, args.host, args.port, int(args.max_megabytes * 10**6))
         except OSError as error:

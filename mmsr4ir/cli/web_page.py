@@ -4,6 +4,7 @@ What comes from outside is the bytes of an image and a choice among ours. Gradio
 the size of an upload and cleans its name; here it is read as bytes, and what is made of
 it is served under names of ours.
 """
+
 import re
 import uuid
 from collections.abc import Sequence
@@ -30,10 +31,13 @@ _KEPT = 3600  # seconds that the files of a visit are kept
 _OPEN = re.compile(
     r'/(|config|theme\.css|favicon\.ico|manifest\.json|(static|assets|svelte)/.*|'
     r'gradio_api/(upload|upload_progress|queue/(join|data)|file=.*|heartbeat/\w+|cancel|reset|'
-    r'startup-events|theme\.css))')
+    r'startup-events|theme\.css))'
+)
 # The browser fetches nothing from elsewhere, although Gradio's page asks it to.
-_POLICY = ("default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
-           "frame-ancestors 'self'")
+_POLICY = (
+    "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
+    "frame-ancestors 'self'"
+)
 _CSS = """
 footer { display: none !important; }
 .compare { position: relative; overflow: hidden; border-radius: 8px; line-height: 0; }
@@ -66,7 +70,8 @@ _SLIDE = "this.parentNode.style.setProperty('--at', this.value + '%')"
 def choices(scale: int) -> dict[str, int | None]:
     """Return the degradations of the page by their names; None takes it as it is."""
     return {degraded(factor): factor for factor in sorted({4, 8, scale})} | {
-        AS_IT_IS: None}
+        AS_IT_IS: None
+    }
 
 
 def degraded(factor: int) -> str:
@@ -74,8 +79,9 @@ def degraded(factor: int) -> str:
     return f'degrade it x{factor}'
 
 
-def build_page(compare: SideBySide, name: str, max_pixels: int = MAX_PIXELS
-               ) -> gr.Blocks:
+def build_page(
+    compare: SideBySide, name: str, max_pixels: int = MAX_PIXELS
+) -> gr.Blocks:
     """Build the page.
 
     Args:
@@ -97,32 +103,48 @@ def build_page(compare: SideBySide, name: str, max_pixels: int = MAX_PIXELS
         files = write_comparison(comparison, Path(page.GRADIO_CACHE) / uuid.uuid4().hex)
         return _answer(comparison, files, compare.scores(comparison), scale)
 
-    with gr.Blocks(title=f'SR4IR: {name}', analytics_enabled=False,
-                   delete_cache=(_KEPT, _KEPT)) as page:
-        gr.HTML(f'<h1>Super-resolution for recognition</h1><p><b>{escape(name)}</b> '
-                f'restores x{scale}. What its task network finds in the restored '
-                'image is shown beside what it finds in the one that is only '
-                'enlarged.</p>')
+    with gr.Blocks(
+        title=f'SR4IR: {name}', analytics_enabled=False, delete_cache=(_KEPT, _KEPT)
+    ) as page:
+        gr.HTML(
+            f'<h1>Super-resolution for recognition</h1><p><b>{escape(name)}</b> '
+            f'restores x{scale}. What its task network finds in the restored '
+            'image is shown beside what it finds in the one that is only '
+            'enlarged.</p>'
+        )
         with gr.Row():
             with gr.Column(scale=1, min_width=280):
                 image = uploads_only(
-                    gr.File(label='Image', type='binary', elem_id='image'))
+                    gr.File(label='Image', type='binary', elem_id='image')
+                )
                 choice = gr.Radio(
-                    list(offered), value=degraded(scale) if compare.can_degrade
-                    else AS_IT_IS, label='Before that',
-                    elem_id='choice', info='A good image is degraded to show what '
-                    'restoring gives back; one that is small already is not.')
+                    list(offered),
+                    value=degraded(scale) if compare.can_degrade else AS_IT_IS,
+                    label='Before that',
+                    elem_id='choice',
+                    info='A good image is degraded to show what '
+                    'restoring gives back; one that is small already is not.',
+                )
                 button = gr.Button('Run', variant='primary', elem_id='run')
                 note = gr.HTML(elem_id='note')
-                files = gr.File(label='Download', file_count='multiple', visible=False,
-                                interactive=False, elem_id='files')
+                files = gr.File(
+                    label='Download',
+                    file_count='multiple',
+                    visible=False,
+                    interactive=False,
+                    elem_id='files',
+                )
             with gr.Column(scale=3, min_width=480):
                 with gr.Row():
                     plain = gr.HTML(elem_id='plain', min_height=40)
                     drawn = gr.HTML(elem_id='drawn', min_height=40)
                 table = gr.HTML(elem_id='scores')
-        button.click(run, [image, choice], [note, plain, drawn, table, files],
-                     api_visibility='private')
+        button.click(
+            run,
+            [image, choice],
+            [note, plain, drawn, table, files],
+            api_visibility='private',
+        )
     return page
 
 
@@ -140,11 +162,23 @@ def serve(page: gr.Blocks, host: str, port: int, max_bytes: int = MAX_BYTES) -> 
     """
     # Mounted into an app of ours, Gradio has let a request name any file.
     page.queue(max_size=20, api_open=False).launch(
-        server_name=host, server_port=port, share=False, ssr_mode=False,
-        enable_monitoring=False, run_history=False, theme=_theme(), css=_CSS,
-        footer_links=[], max_file_size=max_bytes, app_kwargs=dict(
-            middleware=[Middleware(Guard)], docs_url=None, redoc_url=None,
-            openapi_url=None))
+        server_name=host,
+        server_port=port,
+        share=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        run_history=False,
+        theme=_theme(),
+        css=_CSS,
+        footer_links=[],
+        max_file_size=max_bytes,
+        app_kwargs=dict(
+            middleware=[Middleware(Guard)],
+            docs_url=None,
+            redoc_url=None,
+            openapi_url=None,
+        ),
+    )
 
 
 class Guard:
@@ -168,8 +202,10 @@ class Guard:
 
         async def send_with_policy(message: Message) -> None:
             if message['type'] == 'http.response.start':
-                message['headers'] = [*message['headers'], (
-                    b'content-security-policy', _POLICY.encode())]
+                message['headers'] = [
+                    *message['headers'],
+                    (b'content-security-policy', _POLICY.encode()),
+                ]
             await send(message)
 
         await answer(scope, receive, send_with_policy)
@@ -180,47 +216,70 @@ def _theme() -> gr.themes.Base:
         return [gr.themes.Font(name) for name in names]
 
     return gr.themes.Soft(
-        primary_hue='teal', neutral_hue='slate', font=fonts('system-ui', 'sans-serif'),
-        font_mono=fonts('ui-monospace', 'monospace'))
+        primary_hue='teal',
+        neutral_hue='slate',
+        font=fonts('system-ui', 'sans-serif'),
+        font_mono=fonts('ui-monospace', 'monospace'),
+    )
 
 
 def _refusal(text: str) -> tuple:
-    return (f'<p class="note error">{escape(text)}</p>', '', '', '',
-            gr.File(value=None, visible=False))
+    return (
+        f'<p class="note error">{escape(text)}</p>',
+        '',
+        '',
+        '',
+        gr.File(value=None, visible=False),
+    )
 
 
-def _answer(comparison: Comparison, files: Sequence[Path],
-            scores: Sequence[tuple[str, str, str]], scale: int) -> tuple:
+def _answer(
+    comparison: Comparison,
+    files: Sequence[Path],
+    scores: Sequence[tuple[str, str, str]],
+    scale: int,
+) -> tuple:
     (height, width), (tall, wide) = (
-        picture.shape[:2] for picture in (comparison.lr, comparison.restored.restored))
+        picture.shape[:2] for picture in (comparison.lr, comparison.restored.restored)
+    )
     text = f'{width} x {height} pixels were restored to {wide} x {tall}.'
     if comparison.factor not in (None, scale):
-        text += (f' The image was degraded x{comparison.factor} but is restored '
-                 f'x{scale}: the result has not its size, so there is no PSNR or SSIM.')
+        text += (
+            f' The image was degraded x{comparison.factor} but is restored '
+            f'x{scale}: the result has not its size, so there is no PSNR or SSIM.'
+        )
     by_name = {path.name: path for path in files}
-    return (f'<p class="note">{text}</p>',
-            _slider('pictures', by_name['lr.png'], by_name['sr.png']),
-            _slider('predictions', by_name['lr_drawn.png'],
-                    by_name['sr_drawn.png']),
-            _table(scores), gr.File(value=list(map(str, files)), visible=True))
+    return (
+        f'<p class="note">{text}</p>',
+        _slider('pictures', by_name['lr.png'], by_name['sr.png']),
+        _slider('predictions', by_name['lr_drawn.png'], by_name['sr_drawn.png']),
+        _table(scores),
+        gr.File(value=list(map(str, files)), visible=True),
+    )
 
 
 def _slider(what: str, left: Path, right: Path) -> str:
     def image(path: Path, kind: str, alt: str) -> str:
         return f'<img class="{kind}" src="gradio_api/file={path}" alt="{what}, {alt}">'
 
-    return (f'<p>{what.capitalize()}</p>'
-            f'<div class="compare" style="--at: 50%">{image(left, "under", "LR")}'
-            f'{image(right, "over", "SR")}<span class="line"></span>'
-            '<span class="tag left">LR</span><span class="tag right">SR</span>'
-            f'<input type="range" min="0" max="100" step="any" value="50" '
-            f'aria-label="LR or SR, {what}" oninput="{_SLIDE}"></div>')
+    return (
+        f'<p>{what.capitalize()}</p>'
+        f'<div class="compare" style="--at: 50%">{image(left, "under", "LR")}'
+        f'{image(right, "over", "SR")}<span class="line"></span>'
+        '<span class="tag left">LR</span><span class="tag right">SR</span>'
+        f'<input type="range" min="0" max="100" step="any" value="50" '
+        f'aria-label="LR or SR, {what}" oninput="{_SLIDE}"></div>'
+    )
 
 
 def _table(rows: Sequence[tuple[str, str, str]]) -> str:
     if not rows:
         return '<p class="note">Nothing is found in either.</p>'
-    body = ''.join(f'<tr>{"".join(f"<td>{escape(cell)}</td>" for cell in row)}</tr>'
-                   for row in rows)
-    return ('<table class="scores"><thead><tr><th></th><th>LR, enlarged</th>'
-            f'<th>SR, restored</th></tr></thead><tbody>{body}</tbody></table>')
+    body = ''.join(
+        f'<tr>{"".join(f"<td>{escape(cell)}</td>" for cell in row)}</tr>'
+        for row in rows
+    )
+    return (
+        '<table class="scores"><thead><tr><th></th><th>LR, enlarged</th>'
+        f'<th>SR, restored</th></tr></thead><tbody>{body}</tbody></table>'
+    )

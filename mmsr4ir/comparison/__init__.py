@@ -1,4 +1,5 @@
 """The methods of the paper on one data set, compared fairly."""
+
 from .methods import METHODS, Part, plan_parts
 from .report import write_report
 from .runner import run_parts

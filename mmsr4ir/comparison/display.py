@@ -1,4 +1,5 @@
 """What a person sees while a benchmark runs."""
+
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -11,8 +12,14 @@ from rich.text import Text
 
 from .runner import Progress
 
-_COLOURS = dict(training='cyan', testing='cyan', done='green', failed='red',
-                skipped='yellow', waiting='dim')
+_COLOURS = dict(
+    training='cyan',
+    testing='cyan',
+    done='green',
+    failed='red',
+    skipped='yellow',
+    waiting='dim',
+)
 
 
 class Display:
@@ -46,7 +53,8 @@ class Display:
             state, when = self._told.get(id(work), ('waiting', 0.0))
             now = time.monotonic()
             if work.state != state or (
-                    work.state == 'training' and now - when > self.interval):
+                work.state == 'training' and now - when > self.interval
+            ):
                 self._told[id(work)] = work.state, now
                 text = f'{work.part.title}: {work.state} {position(work)}'
                 # What a tool says in brackets is no markup.
@@ -65,8 +73,10 @@ def position(work: Progress) -> str:
         seconds = round(record['iter_time'] * (record['iters'] - record['iter']))
         left = f', {timedelta(seconds=seconds)} left'
     epoch = min(record['epoch'] + 1, record['epochs'])
-    return (f'epoch {epoch}/{record["epochs"]}, iteration '
-            f'{record["iter"]}/{record["iters"]}{left}')
+    return (
+        f'epoch {epoch}/{record["epochs"]}, iteration '
+        f'{record["iter"]}/{record["iters"]}{left}'
+    )
 
 
 def table(works: Sequence[Progress]) -> Table:
@@ -78,9 +88,12 @@ def table(works: Sequence[Progress]) -> Table:
         record = work.record()
         share = record['iter'] / record['iters'] if record else 0.0
         table.add_row(
-            work.part.info.title, str(work.part.seed),
+            work.part.info.title,
+            str(work.part.seed),
             f'[{_COLOURS[work.state]}]{work.state}',
-            ProgressBar(total=1.0, completed=1.0 if work.state == 'done' else share,
-                        width=24),
-            Text(position(work)))
+            ProgressBar(
+                total=1.0, completed=1.0 if work.state == 'done' else share, width=24
+            ),
+            Text(position(work)),
+        )
     return table

@@ -1,4 +1,5 @@
 """The six methods as changes of one SR4IR config, and which part needs which."""
+
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -33,7 +34,8 @@ METHODS = dict(
     s2t=Method('S→T', needs=dict(sr='s')),
     t2s=Method('T→S', needs=dict(task='h2t')),
     s_and_t=Method('S+T'),
-    sr4ir=Method('SR4IR'))
+    sr4ir=Method('SR4IR'),
+)
 # Trained because S→T needs it; it has no task network worth testing.
 PREPARATIONS = dict(s=Method('S'))
 
@@ -86,8 +88,9 @@ class Part:
         return self.method in METHODS
 
 
-def plan_parts(cfg: Config, methods: Sequence[str], seeds: Sequence[int], out: Path
-               ) -> list[Part]:
+def plan_parts(
+    cfg: Config, methods: Sequence[str], seeds: Sequence[int], out: Path
+) -> list[Part]:
     """List what is to be trained, a part after those that it needs.
 
     Args:
@@ -103,35 +106,43 @@ def plan_parts(cfg: Config, methods: Sequence[str], seeds: Sequence[int], out: P
     if model.get('type') != 'mmsr4ir.SR4IR':
         raise ComparisonError(
             f'{cfg.filename}: model is {model.get("type")!r}; the benchmark takes '
-            'a config whose model is mmsr4ir.SR4IR and derives the other methods')
+            'a config whose model is mmsr4ir.SR4IR and derives the other methods'
+        )
     if cfg.get('load_from'):
         raise ComparisonError(
             f'{cfg.filename}: load_from would replace the networks that a method takes '
             'from another one (S→T, T→S): give each network its file by '
-            "model.<network>.init_cfg=dict(type='Pretrained', checkpoint=...)")
+            "model.<network>.init_cfg=dict(type='Pretrained', checkpoint=...)"
+        )
     unknown = set(methods) - set(METHODS)
     if unknown:
         raise ComparisonError(
-            f'unknown methods {sorted(unknown)}; there are {list(METHODS)}')
+            f'unknown methods {sorted(unknown)}; there are {list(METHODS)}'
+        )
     unknown = set(cfg.get('benchmark') or {}) - set(METHODS | PREPARATIONS)
     if unknown:
         raise ComparisonError(
             f'{cfg.filename}: benchmark has settings for unknown methods '
-            f'{sorted(unknown)}; there are {list(METHODS | PREPARATIONS)}')
+            f'{sorted(unknown)}; there are {list(METHODS | PREPARATIONS)}'
+        )
     parts = []
     for seed in dict.fromkeys(seeds):  # two of one kind would share a folder
         made: dict[str, Part] = {}
 
         def add(method: str, seed: int = seed, made: dict = made) -> Part:
             if method not in made:
-                needs = {network: add(other) for network, other
-                         in (METHODS | PREPARATIONS)[method].needs.items()}
+                needs = {
+                    network: add(other)
+                    for network, other in (METHODS | PREPARATIONS)[method].needs.items()
+                }
                 own = method_config(cfg, method, seed)
                 for network, part in needs.items():
                     own.model[network].init_cfg = dict(
-                        type='Pretrained', checkpoint=str(part.checkpoint))
+                        type='Pretrained', checkpoint=str(part.checkpoint)
+                    )
                 made[method] = Part(
-                    method, seed, out / method / f'seed_{seed}', own, needs)
+                    method, seed, out / method / f'seed_{seed}', own, needs
+                )
                 parts.append(made[method])
             return made[method]
 
@@ -158,12 +169,15 @@ def method_config(cfg: Config, method: str, seed: int) -> Config:
     if not info.restores:
         scale = model.get('degradation', {}).get('scale', 4)
         model.sr = ConfigDict(
-            type='mmsr4ir.InterpolateUpsampler', scale=scale, mode='bilinear')
+            type='mmsr4ir.InterpolateUpsampler', scale=scale, mode='bilinear'
+        )
         model.pop('sr_range', None)
     model.test_on = info.test_on
     cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
     cfg.custom_hooks = [
-        *(cfg.get('custom_hooks') or []), dict(type='mmsr4ir.RunRecordHook')]
+        *(cfg.get('custom_hooks') or []),
+        dict(type='mmsr4ir.RunRecordHook'),
+    ]
     cfg.default_hooks.setdefault('picture_grid', dict(type='mmsr4ir.PictureGridHook'))
     if method == 's':
         # T is not trained: a validation would only cost time.

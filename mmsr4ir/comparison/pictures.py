@@ -1,4 +1,5 @@
 """The bar chart and the picture grids of a benchmark."""
+
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,12 +22,20 @@ def bar_chart(report: dict) -> bytes:
     methods = report['methods']
     figure = matplotlib.figure.Figure(figsize=(9, 3.6), layout='constrained')
     for axes, key, label in zip(
-            figure.subplots(1, 2), ('task', 'PSNR'),
-            (report['metric'], 'PSNR in dB'), strict=True):
+        figure.subplots(1, 2),
+        ('task', 'PSNR'),
+        (report['metric'], 'PSNR in dB'),
+        strict=True,
+    ):
         rows = [row for row in methods.values() if key in row]
         for i, row in enumerate(rows):
-            axes.bar(i, row[key]['mean'], yerr=row[key]['std'], capsize=4,
-                     color='tab:orange' if row['title'] == 'SR4IR' else 'tab:blue')
+            axes.bar(
+                i,
+                row[key]['mean'],
+                yerr=row[key]['std'],
+                capsize=4,
+                color='tab:orange' if row['title'] == 'SR4IR' else 'tab:blue',
+            )
             values = [run[key] for run in row['runs'].values() if key in run]
             if len(values) > 1:
                 axes.plot([i] * len(values), values, 'k.', markersize=4)
@@ -35,8 +44,12 @@ def bar_chart(report: dict) -> bytes:
         if key == 'task':
             for bound in ('l2t', 'h2t'):
                 if key in methods.get(bound, {}):
-                    axes.axhline(methods[bound][key]['mean'], color='grey',
-                                 linestyle='--', linewidth=1)
+                    axes.axhline(
+                        methods[bound][key]['mean'],
+                        color='grey',
+                        linestyle='--',
+                        linewidth=1,
+                    )
         elif rows:
             lowest = min(row[key]['mean'] for row in rows)
             axes.set_ylim(bottom=max(0.0, lowest - 3.0))
@@ -65,10 +78,17 @@ def stack_pictures(rows: dict[str, Path], panels: int) -> Iterator[tuple[str, by
             if picture is None:
                 continue
             if stack:
-                picture[:, picture.shape[1] * (panels - 1) // panels:] = 255
+                picture[:, picture.shape[1] * (panels - 1) // panels :] = 255
             label = np.full((len(picture), _LABEL_WIDTH, 3), 255, np.uint8)
             cv2.putText(
-                label, title.replace('→', '>'), (4, len(picture) // 2),
-                cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+                label,
+                title.replace('→', '>'),
+                (4, len(picture) // 2),
+                cv2.FONT_HERSHEY_SIMPLEX,
+                0.5,
+                (0, 0, 0),
+                1,
+                cv2.LINE_AA,
+            )
             stack.append(np.hstack([label, picture]))
         yield path.name, encode_png(np.vstack(stack))

@@ -1,4 +1,5 @@
 """Run a benchmark's parts, several at once, and continue an interrupted benchmark."""
+
 import fcntl
 import os
 import queue
@@ -54,9 +55,14 @@ class Progress:
         return read_json(self.part.folder / 'train' / 'record.json')
 
 
-def run_parts(parts: Sequence[Part], out: Path, jobs: int = 1, images: int = 8,
-              display: Callable[[Sequence[Progress]], None] | None = None,
-              metric: str | None = None) -> list[Progress]:
+def run_parts(
+    parts: Sequence[Part],
+    out: Path,
+    jobs: int = 1,
+    images: int = 8,
+    display: Callable[[Sequence[Progress]], None] | None = None,
+    metric: str | None = None,
+) -> list[Progress]:
     """Train and test every part that is not done yet.
 
     An interrupted training continues from its last checkpoint. A part that
@@ -113,12 +119,19 @@ class Team:
         metric: The number that methods are compared by; None: it is not checked.
     """
 
-    def __init__(self, parts: Sequence[Part], jobs: int, images: int, lock: int,
-                 metric: str | None) -> None:
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        jobs: int,
+        images: int,
+        lock: int,
+        metric: str | None,
+    ) -> None:
         # What others wait for comes first.
         needed = {id(need) for part in parts for need in part.needs.values()}
         self.works = [
-            Progress(part) for part in sorted(parts, key=lambda p: id(p) not in needed)]
+            Progress(part) for part in sorted(parts, key=lambda p: id(p) not in needed)
+        ]
         self.by_part = {id(work.part): work for work in self.works}
         self.jobs = jobs
         self.images = images
@@ -141,7 +154,9 @@ class Team:
                 work.state = 'skipped'
                 work.reason = (
                     f'{lost[0].part.title}, which it needs, {lost[0].state}'
-                    if lost else 'stopped')
+                    if lost
+                    else 'stopped'
+                )
                 return
             self.train_and_test(work)
             work.state = 'done'
@@ -166,23 +181,34 @@ class Team:
             last = (part.folder / 'train' / 'last_checkpoint').read_text().strip()
             with whole_file(part.checkpoint) as link:
                 link.symlink_to(os.path.relpath(last, part.folder))
-            write_json(part.folder / 'trained.json', dict(
-                work.record(), run=uuid4().hex, jobs=self.jobs))
+            write_json(
+                part.folder / 'trained.json',
+                dict(work.record(), run=uuid4().hex, jobs=self.jobs),
+            )
         work.trained.set()
         drawn = read_json(part.folder / 'tested.json').get('images')
         if part.is_tested and drawn != self.images:
             work.state = 'testing'
             shutil.rmtree(part.folder / 'pictures', ignore_errors=True)
             self.call(
-                part, 'test', str(part.checkpoint),
-                '--show-dir', str(part.folder / 'pictures'), '--cfg-options',
+                part,
+                'test',
+                str(part.checkpoint),
+                '--show-dir',
+                str(part.folder / 'pictures'),
+                '--cfg-options',
                 f'default_hooks.picture_grid.panels=[{",".join(PANELS)}]',
-                f'default_hooks.picture_grid.max_images={self.images}')
-            metrics = max((part.folder / 'test').glob('*/*.json'),
-                          key=lambda path: path.stat().st_mtime)
+                f'default_hooks.picture_grid.max_images={self.images}',
+            )
+            metrics = max(
+                (part.folder / 'test').glob('*/*.json'),
+                key=lambda path: path.stat().st_mtime,
+            )
             record = read_json(part.folder / 'test' / 'record.json')
-            write_json(part.folder / 'tested.json', dict(
-                metrics=read_json(metrics), images=self.images, **record))
+            write_json(
+                part.folder / 'tested.json',
+                dict(metrics=read_json(metrics), images=self.images, **record),
+            )
         if part.is_tested and self.metric:
             self.check_metric(part, self.metric)
 
@@ -208,7 +234,8 @@ class Team:
             raise ComparisonError(
                 f'the test of {part.title} has no metric {metric!r}; there are '
                 f'{sorted(there)}: choose one by --metric. Started again, the '
-                'benchmark goes on from here')
+                'benchmark goes on from here'
+            )
 
     def call(self, part: Part, name: str, *arguments: str) -> None:
         """Run one of the package's tools for a part.
@@ -222,12 +249,22 @@ class Team:
             with log.open('w') as file:
                 # The lock is held as long as any process of the benchmark lives.
                 process = subprocess.Popen(
-                    [sys.executable, '-u', *COMMANDS[name],
-                     str(part.folder / 'config.py'), *arguments[:name == 'test'],
-                     '--work-dir', str(part.folder / name), '--no-data-check',
-                     *arguments[name == 'test':]],
-                    stdout=file, stderr=subprocess.STDOUT, pass_fds=[self.lock],
-                    env=os.environ | slot_settings(slot, self.jobs))
+                    [
+                        sys.executable,
+                        '-u',
+                        *COMMANDS[name],
+                        str(part.folder / 'config.py'),
+                        *arguments[: name == 'test'],
+                        '--work-dir',
+                        str(part.folder / name),
+                        '--no-data-check',
+                        *arguments[name == 'test' :],
+                    ],
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=[self.lock],
+                    env=os.environ | slot_settings(slot, self.jobs),
+                )
             self.processes.add(process)
             if self.stopped:
                 process.terminate()
@@ -255,8 +292,9 @@ def slot_settings(slot: int, jobs: int) -> dict[str, str]:
     if jobs > 1:
         share = max(1, len(os.sched_getaffinity(0)) // jobs)
         settings['OMP_NUM_THREADS'] = os.environ.get('OMP_NUM_THREADS', str(share))
-        gpus = [gpu for gpu in os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',')
-                if gpu] or [str(i) for i in range(torch.cuda.device_count())]
+        gpus = [
+            gpu for gpu in os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',') if gpu
+        ] or [str(i) for i in range(torch.cuda.device_count())]
         if gpus:
             settings['CUDA_VISIBLE_DEVICES'] = gpus[slot % len(gpus)]
     return settings
@@ -276,13 +314,16 @@ def write_settings(part: Part, parts: Sequence[Part]) -> None:
     text = part.cfg.pretty_text
     if path.exists():
         if path.read_text() != text:
-            folders = [part.folder, *(
-                other.folder for other in parts if part in other.needs.values())]
+            folders = [
+                part.folder,
+                *(other.folder for other in parts if part in other.needs.values()),
+            ]
             raise ComparisonError(
                 f'{path} is from an earlier start with other settings: choose another '
                 f'--out, or remove {" and ".join(map(str, folders))} to train '
-                f'{part.title} anew' + (', and what takes its network over'
-                                        if len(folders) > 1 else ''))
+                f'{part.title} anew'
+                + (', and what takes its network over' if len(folders) > 1 else '')
+            )
         return
     write_whole(path, text)
 
@@ -293,8 +334,10 @@ def origins(part: Part) -> dict[str, str]:
     A training has a name of its own, which a repeated one does not have again. Those
     of early versions have none and are left out.
     """
-    found = {network: read_json(need.folder / 'trained.json').get('run')
-             for network, need in part.needs.items()}
+    found = {
+        network: read_json(need.folder / 'trained.json').get('run')
+        for network, need in part.needs.items()
+    }
     return {network: run for network, run in found.items() if run}
 
 
@@ -312,7 +355,8 @@ def check_origins(part: Part) -> None:
         if not need.is_trained or now.get(network) != then.get(network):
             raise ComparisonError(
                 f'{part.title} was trained from another {need.title} than that of '
-                f'{need.folder}: remove {part.folder} to train it anew too')
+                f'{need.folder}: remove {part.folder} to train it anew too'
+            )
 
 
 @contextmanager
@@ -329,7 +373,8 @@ def locked(folder: Path) -> Iterator[int]:
         except BlockingIOError:
             raise ComparisonError(
                 f'a benchmark, or a training that outlived it, is at work in {folder}: '
-                'wait for it or stop it') from None
+                'wait for it or stop it'
+            ) from None
         yield file.fileno()
 
 

@@ -22,6 +22,7 @@ The tests in ``tests/test_compat`` show for each that it is still needed. One of
 scans the package for private names of others, and lists the methods that a base class
 keeps for its subclasses, which subclasses elsewhere in the package use.
 """
+
 from . import checkpoint, config_packages, mmagic_parts, mmcv_ops, multimodal
 
 

@@ -19,6 +19,7 @@ mmengine 0.10 writes a checkpoint straight to its final name, so that a run that
 meanwhile leaves half a file there. :class:`WholeFileBackend` takes the place of its
 backend of local files and writes beside, then renames.
 """
+
 import hashlib
 import io
 import os
@@ -46,7 +47,8 @@ from mmsr4ir.utils.files import write_whole
 if digit_version(torch.__version__) < digit_version('2.6'):
     raise ImportError(
         f'torch {torch.__version__} is too old: before 2.6, code that is hidden in a '
-        'checkpoint runs when it is loaded; install torch 2.6 or later')
+        'checkpoint runs when it is loaded; install torch 2.6 or later'
+    )
 
 
 def allowed_globals() -> list:
@@ -82,7 +84,8 @@ def _statistic(owner: type, name: str) -> Callable:
     if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
         return getattr(owner, name)
     raise pickle.UnpicklingError(
-        f'Unsupported global: GLOBAL {getattr(owner, "__name__", owner)}.{name}')
+        f'Unsupported global: GLOBAL {getattr(owner, "__name__", owner)}.{name}'
+    )
 
 
 class UnsafeCheckpointError(SR4IRError, RuntimeError):
@@ -130,13 +133,17 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
             raise UnsafeCheckpointError(
                 f'{filename} was refused: it holds {found[1]}, which is not needed to '
                 'restore a training and could run code. If you trust its origin, load '
-                'it yourself, keep its state_dict alone and save that.') from error
+                'it yourself, keep its state_dict alone and save that.'
+            ) from error
         if 'TorchScript' in str(error):
-            raise RuntimeError(f'{filename} is a TorchScript archive, which is code: '
-                               'save its state_dict alone') from error
+            raise RuntimeError(
+                f'{filename} is a TorchScript archive, which is code: '
+                'save its state_dict alone'
+            ) from error
         raise RuntimeError(
             f'{filename} cannot be read; it is truncated or no checkpoint. Use the '
-            f'checkpoint before it. ({type(error).__name__}: {error})') from error
+            f'checkpoint before it. ({type(error).__name__}: {error})'
+        ) from error
     return _without_config(checkpoint)
 
 
@@ -153,14 +160,17 @@ def _load_safetensors(filename: str, map_location: Any) -> dict:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
     except ModuleNotFoundError as error:
-        raise RuntimeError(f"{filename} cannot be read: {error}: "
-                           "pip install 'mmsr4ir[spandrel]'") from error
+        raise RuntimeError(
+            f"{filename} cannot be read: {error}: pip install 'mmsr4ir[spandrel]'"
+        ) from error
     device = map_location if isinstance(map_location, str | torch.device) else 'cpu'
     try:
         return load_file(filename, device=str(device))
     except SafetensorError as error:
-        raise RuntimeError(f'{filename} cannot be read; it is truncated or no '
-                           f'.safetensors file ({error})') from error
+        raise RuntimeError(
+            f'{filename} cannot be read; it is truncated or no '
+            f'.safetensors file ({error})'
+        ) from error
 
 
 def load_from_url(url: str, map_location: Any = None) -> dict:
@@ -189,14 +199,16 @@ def load_from_url(url: str, map_location: Any = None) -> dict:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         try:
             torch.hub.download_url_to_file(
-                url, path, digest[1] if digest else None, progress=False)
+                url, path, digest[1] if digest else None, progress=False
+            )
         except (OSError, RuntimeError) as error:  # no network, or another digest
             reason = error
     barrier()
     if not os.path.isfile(path):
         raise RuntimeError(
             f'{url} cannot be fetched ({reason or "see the first process"}). Fetch it '
-            f'on a machine with a network and put it at {path}') from reason
+            f'on a machine with a network and put it at {path}'
+        ) from reason
     return load_from_local(path, map_location)
 
 
@@ -210,16 +222,22 @@ class _Predictions(pickle.Unpickler):
             ('torch', 'Size'): torch.Size,
             ('torch._utils', '_rebuild_tensor_v2'): torch._utils._rebuild_tensor_v2,
             ('torch.storage', '_load_from_bytes'): lambda content: torch.load(
-                io.BytesIO(content), weights_only=True),
+                io.BytesIO(content), weights_only=True
+            ),
             # Bytes, in protocol 2, which MMEngine writes.
-            ('_codecs', 'encode'): lambda text, encoding: text.encode('latin-1')}
+            ('_codecs', 'encode'): lambda text, encoding: text.encode('latin-1'),
+        }
         for one in allowed_globals():
-            function, path = one if isinstance(one, tuple) else (
-                one, f'{one.__module__}.{one.__name__}')
+            function, path = (
+                one
+                if isinstance(one, tuple)
+                else (one, f'{one.__module__}.{one.__name__}')
+            )
             known[tuple(path.rsplit('.', 1))] = function
         if (module, name) not in known:
             raise UnsafeCheckpointError(
-                f'it holds {module}.{name}, which could run code')
+                f'it holds {module}.{name}, which could run code'
+            )
         return known[module, name]
 
 
@@ -255,11 +273,19 @@ class WholeFileBackend(LocalBackend):
             with suppress(FileNotFoundError):
                 os.remove(unfinished)
             taken = isinstance(error, FileNotFoundError) and os.path.isdir(
-                os.path.dirname(unfinished) or '.')
-            raise OSError(error.errno, f'{filepath} could not be written: ' + (
-                'another process took it away. Does another training write into this '
-                'folder? Give each its own --work-dir' if taken else
-                f'{error.strerror or error}')) from error
+                os.path.dirname(unfinished) or '.'
+            )
+            raise OSError(
+                error.errno,
+                f'{filepath} could not be written: '
+                + (
+                    'another process took it away. Does another training write into '
+                    'this '
+                    'folder? Give each its own --work-dir'
+                    if taken
+                    else f'{error.strerror or error}'
+                ),
+            ) from error
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
         """Write a text beside, under a name of this process's own, then rename.
@@ -284,7 +310,8 @@ def install() -> None:
     register_backend('local', WholeFileBackend, force=True, prefixes='')
     CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
     CheckpointLoader.register_scheme(
-        prefixes=['http://', 'https://'], loader=load_from_url, force=True)
+        prefixes=['http://', 'https://'], loader=load_from_url, force=True
+    )
     mmengine_checkpoint.load_from_http = load_from_url
     # What onedl-mmengine's loaders of other addresses call, as s3://, which unpickles
     # a file that torch refuses. MMEngine's leave it refused.

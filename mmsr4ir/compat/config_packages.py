@@ -5,6 +5,7 @@ looks for them in site-packages, where an editable install (``pip install -e``) 
 none. It asks ``pkg_resources`` for them, which setuptools 82 and later do not have.
 Here Python's own import system is asked.
 """
+
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -35,8 +36,14 @@ def is_installed(package: str) -> bool:
 
 
 def _path(package: str) -> str | None:
-    module = next((module for module, distribution in MODULE2PACKAGE.items()
-                   if distribution == package), package)
+    module = next(
+        (
+            module
+            for module, distribution in MODULE2PACKAGE.items()
+            if distribution == package
+        ),
+        package,
+    )
     spec = find_spec(module)
     return str(Path(spec.origin).parent) if spec and spec.origin else None
 
@@ -45,7 +52,9 @@ def install() -> None:
     """Put this package on MMEngine's list, and have packages found."""
     MODULE2PACKAGE.setdefault(_NAME, _NAME)
     for module in (config, hub, package_utils, utils):
-        for name, function in (('get_installed_path', installed_path),
-                               ('is_installed', is_installed)):
+        for name, function in (
+            ('get_installed_path', installed_path),
+            ('is_installed', is_installed),
+        ):
             if hasattr(module, name):
                 setattr(module, name, function)

@@ -3,6 +3,7 @@
 Gradio 6 takes an address in the place of an uploaded file and fetches it, from this
 machine and without regard to any limit; it has no switch for that.
 """
+
 from pathlib import Path
 
 import gradio as gr

@@ -1,4 +1,5 @@
 """Load modules of another package in our own way; its files stay as they are."""
+
 import sys
 from collections.abc import Callable
 from importlib.abc import MetaPathFinder
@@ -33,7 +34,9 @@ def load_by(package: str, choose: Choice) -> None:
 
     Where the package is imported already, or has such loaders, nothing changes.
     """
-    known = any(isinstance(finder, _Finder) and finder.package == package
-                for finder in sys.meta_path)
+    known = any(
+        isinstance(finder, _Finder) and finder.package == package
+        for finder in sys.meta_path
+    )
     if not known and package not in sys.modules:
         sys.meta_path.insert(0, _Finder(package, choose))

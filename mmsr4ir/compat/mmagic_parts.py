@@ -18,6 +18,7 @@ mmagic 1.2 names ``np.bool8`` in one module, which numpy 2 no longer has.
 
 Where mmagic was imported before this package, it stays as it is.
 """
+
 import ast
 import re
 from functools import lru_cache
@@ -42,7 +43,8 @@ _REGISTERED = re.compile(
     r'^@(?P<registry>[A-Z_]+)\.register_module\((?:name=)?(?P<quote>[\'"]?)'
     r'(?P<name>[\w-]*)(?P=quote)\)(?=.*\n(?:@.*\n)*(?:class|def) (?P<own>\w+))'
     r'|^(?P<registry2>[A-Z_]+)\.register_module\(\'(?P<name2>\w+)\', module=',
-    re.MULTILINE)
+    re.MULTILINE,
+)
 
 
 class _Package(ModuleType):
@@ -133,7 +135,9 @@ class _Registry(Registry):
                     raise ModuleNotFoundError(
                         f'mmagic.{name} needs the package {error.name}, which mmsr4ir '
                         'does not install: install a version that mmagic 1.2 works '
-                        'with, or take another network', name=error.name) from error
+                        'with, or take another network',
+                        name=error.name,
+                    ) from error
         return super().get(key)
 
 
@@ -162,7 +166,9 @@ class _Bool8Loader(SourceFileLoader):
 
 
 _LOADERS = {
-    'mmagic.registry': _RegistriesLoader, 'mmagic.utils.trans_utils': _Bool8Loader}
+    'mmagic.registry': _RegistriesLoader,
+    'mmagic.utils.trans_utils': _Bool8Loader,
+}
 
 
 def _choose(spec: ModuleSpec) -> type[SourceFileLoader] | None:

@@ -6,6 +6,7 @@ has a wheel nor builds. :func:`install` adds a finder that offers
 :mod:`mmsr4ir.compat.torchvision_ext` under that name. It is the last finder asked, so a
 real ``mmcv._ext`` is found before it: nothing is shadowed or replaced.
 """
+
 import importlib
 import importlib.util
 import pkgutil

@@ -5,6 +5,7 @@ which file, nor what a config's ``randomness`` or ``accumulative_counts`` became
 :class:`~mmengine.optim.AmpOptimWrapper` refuses a CPU in its constructor, although all
 that the constructor sets works there.
 """
+
 import torch
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.runner import BaseLoop, Runner
@@ -47,8 +48,13 @@ def set_inner_count(wrapper: OptimWrapper, count: int) -> None:
     wrapper._inner_count = count
 
 
-def init_amp_on_cpu(wrapper: AmpOptimWrapper, scaler: torch.amp.GradScaler,
-                    dtype: torch.dtype, fixed_scale: float | None, **kwargs) -> None:
+def init_amp_on_cpu(
+    wrapper: AmpOptimWrapper,
+    scaler: torch.amp.GradScaler,
+    dtype: torch.dtype,
+    fixed_scale: float | None,
+    **kwargs,
+) -> None:
     """Do what the constructor of ``AmpOptimWrapper`` does, which refuses a CPU.
 
     Args:

@@ -4,6 +4,7 @@ MMEngine 0.10 decorates what a visualizer draws with ``master_only``, so that it
 None in all processes but the first. There is no switch; the function behind the
 decorator is the only way past it.
 """
+
 import inspect
 import types
 from functools import cache
@@ -28,7 +29,8 @@ def in_every_process(visualizer: type) -> type:
         elif _free(member) is not member:
             freed[name] = _free(member)
     return types.new_class(
-        visualizer.__name__, (visualizer, ), exec_body=lambda body: body.update(freed))
+        visualizer.__name__, (visualizer,), exec_body=lambda body: body.update(freed)
+    )
 
 
 def _free(function: Any) -> Any:

@@ -5,6 +5,7 @@ transformers 5 no longer has what they need, and then mmpretrain cannot be impor
 mmdet and mmseg, which import it. They are left out then, as where transformers is
 missing. Where mmpretrain was imported before this package, nothing changes.
 """
+
 from importlib import metadata
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from types import ModuleType

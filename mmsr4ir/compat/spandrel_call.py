@@ -5,6 +5,7 @@ in [0, 255], MM-RealSR returns more than an image. It tells only through its own
 ``__call__``, which runs in inference mode and clamps, so that nothing can be trained
 through it.
 """
+
 from collections.abc import Callable
 from typing import Any
 

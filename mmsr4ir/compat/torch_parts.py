@@ -1,4 +1,5 @@
 """What torch 2.6 to 2.15 has no public name for."""
+
 import copy
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -50,7 +51,8 @@ def module_versions(state_dict: Mapping[str, Tensor]) -> dict[str, dict]:
     return getattr(state_dict, '_metadata', {})
 
 
-def set_module_versions(state_dict: 'OrderedDict[str, Tensor]',
-                        versions: Mapping[str, dict]) -> None:
+def set_module_versions(
+    state_dict: 'OrderedDict[str, Tensor]', versions: Mapping[str, dict]
+) -> None:
     """Give a state dict the versions of its modules."""
     state_dict._metadata = OrderedDict(versions)  # type: ignore[attr-defined]

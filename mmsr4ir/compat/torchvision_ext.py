@@ -5,6 +5,7 @@ into the tensors it is given; so mmcv's own autograd functions stay as they are.
 run on the CPU and on CUDA devices, as torchvision's kernels do. What is not served can
 be imported and raises :class:`MissingOpError` when it is called.
 """
+
 from collections.abc import Callable, Sequence
 
 import torch
@@ -25,7 +26,8 @@ class MissingOpError(SR4IRError, NotImplementedError):
         super().__init__(
             f'mmcv.ops: {name} needs the compiled mmcv, and mmcv-lite with torchvision '
             'does not serve it. In an environment whose torch has a prebuilt mmcv: '
-            'pip uninstall -y mmcv-lite && mim install "mmcv>=2.0.0,<2.2.0"')
+            'pip uninstall -y mmcv-lite && mim install "mmcv>=2.0.0,<2.2.0"'
+        )
 
 
 def missing_op(name: str) -> Callable:
@@ -57,8 +59,16 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
     return _kernels.nms(*_at_least_single(boxes, scores), iou_threshold)
 
 
-def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float,
-            sigma: float, min_score: float, method: int, offset: int) -> Tensor:
+def softnms(
+    boxes: Tensor,
+    scores: Tensor,
+    dets: Tensor,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    method: int,
+    offset: int,
+) -> Tensor:
     """Lower the scores of overlapping boxes, and select boxes by them (Soft-NMS).
 
     Args:
@@ -104,9 +114,19 @@ def _at_least_single(*tensors: Tensor) -> list[Tensor]:
     return [x.float() if x.dtype in half else x for x in tensors]
 
 
-def roi_align_forward(input, rois, output, argmax_y, argmax_x, aligned_height,
-                      aligned_width, spatial_scale, sampling_ratio, pool_mode,
-                      aligned) -> None:
+def roi_align_forward(
+    input,
+    rois,
+    output,
+    argmax_y,
+    argmax_x,
+    aligned_height,
+    aligned_width,
+    spatial_scale,
+    sampling_ratio,
+    pool_mode,
+    aligned,
+) -> None:
     """Compute RoIAlign with average pooling.
 
     ``input`` is (N, C, H, W), ``rois`` (K, 5), image number, left, top, right and
@@ -117,22 +137,49 @@ def roi_align_forward(input, rois, output, argmax_y, argmax_x, aligned_height,
     """
     if pool_mode != 1:
         raise MissingOpError("roi_align with pool_mode='max'")
-    output.copy_(_kernels.roi_align(
-        input, rois, spatial_scale, aligned_height, aligned_width, sampling_ratio,
-        aligned))
+    output.copy_(
+        _kernels.roi_align(
+            input,
+            rois,
+            spatial_scale,
+            aligned_height,
+            aligned_width,
+            sampling_ratio,
+            aligned,
+        )
+    )
 
 
-def roi_align_backward(grad_output, rois, argmax_y, argmax_x, grad_input,
-                       aligned_height, aligned_width, spatial_scale, sampling_ratio,
-                       pool_mode, aligned) -> None:
+def roi_align_backward(
+    grad_output,
+    rois,
+    argmax_y,
+    argmax_x,
+    grad_input,
+    aligned_height,
+    aligned_width,
+    spatial_scale,
+    sampling_ratio,
+    pool_mode,
+    aligned,
+) -> None:
     """Add the gradient of :func:`roi_align_forward` to ``grad_input``."""
-    grad_input.add_(_kernels._roi_align_backward(
-        *_at_least_single(grad_output, rois), spatial_scale, aligned_height,
-        aligned_width, *grad_input.shape, sampling_ratio, aligned))
+    grad_input.add_(
+        _kernels._roi_align_backward(
+            *_at_least_single(grad_output, rois),
+            spatial_scale,
+            aligned_height,
+            aligned_width,
+            *grad_input.shape,
+            sampling_ratio,
+            aligned,
+        )
+    )
 
 
-def roi_pool_forward(input, rois, output, argmax, pooled_height, pooled_width,
-                     spatial_scale) -> None:
+def roi_pool_forward(
+    input, rois, output, argmax, pooled_height, pooled_width, spatial_scale
+) -> None:
     """Compute RoIPool by mmcv's rule: bins end at ``(x2 + 1) * scale``, not rounded.
 
     torchvision's kernel rounds the box first and so gives other bins; the maximum is
@@ -168,8 +215,9 @@ def _bins(start: float, end: float, count: int, limit: int) -> list[tuple[int, i
     return list(zip(low, high, strict=True))
 
 
-def roi_pool_backward(grad_output, rois, argmax, grad_input, pooled_height,
-                      pooled_width, spatial_scale) -> None:
+def roi_pool_backward(
+    grad_output, rois, argmax, grad_input, pooled_height, pooled_width, spatial_scale
+) -> None:
     """Add the gradient of :func:`roi_pool_forward` to ``grad_input``."""
     flat = grad_input.flatten(2)  # a view: mmcv gives contiguous zeros
     for roi, grad, index in zip(rois, grad_output, argmax, strict=True):
@@ -178,20 +226,31 @@ def roi_pool_backward(grad_output, rois, argmax, grad_input, pooled_height,
         flat[int(roi[0])].scatter_add_(1, index.clamp(min=0), grad)
 
 
-def _conv_args(kW, kH, dW, dH, padW, padH, dilationW, dilationH, group,
-               deformable_group) -> tuple:
+def _conv_args(
+    kW, kH, dW, dH, padW, padH, dilationW, dilationH, group, deformable_group
+) -> tuple:
     return dH, dW, padH, padW, dilationH, dilationW, group, deformable_group
 
 
-def deform_conv_forward(input, weight, offset, output, columns, ones, *, im2col_step,
-                        **shape) -> None:
+def deform_conv_forward(
+    input, weight, offset, output, columns, ones, *, im2col_step, **shape
+) -> None:
     """Compute a deformable convolution, version 1."""
-    output.copy_(_kernels.deform_conv2d(
-        input, weight, offset, *_no_mask(input, weight), *_conv_args(**shape), False))
+    output.copy_(
+        _kernels.deform_conv2d(
+            input, weight, offset, *_no_mask(input, weight), *_conv_args(**shape), False
+        )
+    )
 
 
-def _moved_out(offset: Tensor, kernel: Sequence[int], stride: Sequence[int],
-               padding: Sequence[int], dilation: Sequence[int], group: int) -> Tensor:
+def _moved_out(
+    offset: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    group: int,
+) -> Tensor:
     """Move samples that lie at -1 to -2.
 
     They have the value 0 at either place. At -1, a pixel before the image, mmcv gives
@@ -207,9 +266,13 @@ def _moved_out(offset: Tensor, kernel: Sequence[int], stride: Sequence[int],
         dilation: (y, x), in pixels.
         group: Number of groups of offsets.
     """
-    taps = torch.meshgrid(*(
-        torch.arange(length, device=offset.device) * step
-        for length, step in zip(kernel, dilation, strict=True)), indexing='ij')
+    taps = torch.meshgrid(
+        *(
+            torch.arange(length, device=offset.device) * step
+            for length, step in zip(kernel, dilation, strict=True)
+        ),
+        indexing='ij',
+    )
     pairs = offset.unflatten(1, (group, kernel[0] * kernel[1], 2)).clone()
     for axis in (0, 1):  # a view of each, (N, group, taps, H, W)
         part = pairs[:, :, :, axis]
@@ -223,70 +286,140 @@ def _no_mask(input: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return input.new_zeros((len(input), 1)), input.new_zeros(len(weight))
 
 
-def deform_conv_backward_input(input, offset, grad_output, grad_input, grad_offset,
-                               weight, columns, *, im2col_step, **shape) -> None:
+def deform_conv_backward_input(
+    input,
+    offset,
+    grad_output,
+    grad_input,
+    grad_offset,
+    weight,
+    columns,
+    *,
+    im2col_step,
+    **shape,
+) -> None:
     """Compute the gradients of the input and the offset of version 1."""
     offset = _moved_out(
-        offset, (shape['kH'], shape['kW']), (shape['dH'], shape['dW']),
-        (shape['padH'], shape['padW']), (shape['dilationH'], shape['dilationW']),
-        shape['deformable_group'])
+        offset,
+        (shape['kH'], shape['kW']),
+        (shape['dH'], shape['dW']),
+        (shape['padH'], shape['padW']),
+        (shape['dilationH'], shape['dilationW']),
+        shape['deformable_group'],
+    )
     grads = _kernels._deform_conv2d_backward(
-        *_at_least_single(
-            grad_output, input, weight, offset, *_no_mask(input, weight)),
-        *_conv_args(**shape), False)
+        *_at_least_single(grad_output, input, weight, offset, *_no_mask(input, weight)),
+        *_conv_args(**shape),
+        False,
+    )
     grad_input.copy_(grads[0])
     grad_offset.copy_(grads[2])
 
 
-def deform_conv_backward_parameters(input, offset, grad_output, grad_weight, columns,
-                                    ones, *, scale, im2col_step, **shape) -> None:
+def deform_conv_backward_parameters(
+    input,
+    offset,
+    grad_output,
+    grad_weight,
+    columns,
+    ones,
+    *,
+    scale,
+    im2col_step,
+    **shape,
+) -> None:
     """Add the gradient of the weight of version 1 to ``grad_weight``, by ``scale``."""
     # The weight's values do not enter its own gradient.
     weight = torch.zeros_like(grad_weight)
     grads = _kernels._deform_conv2d_backward(
-        *_at_least_single(
-            grad_output, input, weight, offset, *_no_mask(input, weight)),
-        *_conv_args(**shape), False)
+        *_at_least_single(grad_output, input, weight, offset, *_no_mask(input, weight)),
+        *_conv_args(**shape),
+        False,
+    )
     grad_weight.add_(grads[1], alpha=scale)
 
 
-def _modulated_args(kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h,
-                    dilation_w, group, deformable_group) -> tuple:
-    return (stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group,
-            deformable_group)
+def _modulated_args(
+    kernel_h,
+    kernel_w,
+    stride_h,
+    stride_w,
+    pad_h,
+    pad_w,
+    dilation_h,
+    dilation_w,
+    group,
+    deformable_group,
+) -> tuple:
+    return (
+        stride_h,
+        stride_w,
+        pad_h,
+        pad_w,
+        dilation_h,
+        dilation_w,
+        group,
+        deformable_group,
+    )
 
 
-def modulated_deform_conv_forward(input, weight, bias, ones, offset, mask, output,
-                                  columns, *, with_bias, **shape) -> None:
+def modulated_deform_conv_forward(
+    input, weight, bias, ones, offset, mask, output, columns, *, with_bias, **shape
+) -> None:
     """Compute a deformable convolution, version 2, with a mask."""
     bias = bias if with_bias else input.new_zeros(len(weight))
-    output.copy_(_kernels.deform_conv2d(
-        input, weight, offset, mask, bias, *_modulated_args(**shape), True))
+    output.copy_(
+        _kernels.deform_conv2d(
+            input, weight, offset, mask, bias, *_modulated_args(**shape), True
+        )
+    )
 
 
 def modulated_deform_conv_backward(
-        input, weight, bias, ones, offset, mask, columns, grad_input, grad_weight,
-        grad_bias, grad_offset, grad_mask, grad_output, *, with_bias, **shape) -> None:
+    input,
+    weight,
+    bias,
+    ones,
+    offset,
+    mask,
+    columns,
+    grad_input,
+    grad_weight,
+    grad_bias,
+    grad_offset,
+    grad_mask,
+    grad_output,
+    *,
+    with_bias,
+    **shape,
+) -> None:
     """Compute all gradients of version 2."""
     kernel, stride, pad, dilation = (
         (shape[f'{name}_h'], shape[f'{name}_w'])
-        for name in ('kernel', 'stride', 'pad', 'dilation'))
+        for name in ('kernel', 'stride', 'pad', 'dilation')
+    )
     offset = _moved_out(
-        offset, kernel, stride, pad, dilation, shape['deformable_group'])
+        offset, kernel, stride, pad, dilation, shape['deformable_group']
+    )
     no_bias = input.new_zeros(len(weight))
     grads = _kernels._deform_conv2d_backward(
-        *_at_least_single(grad_output, input, weight, offset, mask,
-                          bias if with_bias else no_bias),
-        *_modulated_args(**shape), True)
+        *_at_least_single(
+            grad_output, input, weight, offset, mask, bias if with_bias else no_bias
+        ),
+        *_modulated_args(**shape),
+        True,
+    )
     for target, grad in zip(
-            (grad_input, grad_weight, grad_offset, grad_mask), grads[:4], strict=True):
+        (grad_input, grad_weight, grad_offset, grad_mask), grads[:4], strict=True
+    ):
         target.copy_(grad)
     if with_bias:
         grad_bias.copy_(grads[4])
 
 
-def _focal_terms(input: Tensor, target: Tensor, weight: Tensor, gamma: float,
-                 alpha: float) -> Tensor:
+def _focal_terms(
+    input: Tensor, target: Tensor, weight: Tensor, gamma: float, alpha: float
+) -> Tensor:
     # A target of `num_classes` is background: no class is positive.
     positive = F.one_hot(target, input.shape[1] + 1)[:, :-1].to(input)
     loss = torchvision.ops.sigmoid_focal_loss(input, positive, alpha, gamma)
@@ -298,8 +431,9 @@ def sigmoid_focal_loss_forward(input, target, weight, output, gamma, alpha) -> N
     output.copy_(_focal_terms(input, target, weight, gamma, alpha))
 
 
-def sigmoid_focal_loss_backward(input, target, weight, grad_input, gamma, alpha
-                                ) -> None:
+def sigmoid_focal_loss_backward(
+    input, target, weight, grad_input, gamma, alpha
+) -> None:
     """Compute the derivative of each term by its own input."""
     with torch.enable_grad():
         leaf = input.detach().requires_grad_()
@@ -309,12 +443,18 @@ def sigmoid_focal_loss_backward(input, target, weight, grad_input, gamma, alpha
 
 def _attention(value, shapes, locations, weights) -> Tensor:
     from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
+
     return multi_scale_deformable_attn_pytorch(value, shapes, locations, weights)
 
 
-def ms_deform_attn_forward(value, value_spatial_shapes, value_level_start_index,
-                           sampling_locations, attention_weights, im2col_step
-                           ) -> Tensor:
+def ms_deform_attn_forward(
+    value,
+    value_spatial_shapes,
+    value_level_start_index,
+    sampling_locations,
+    attention_weights,
+    im2col_step,
+) -> Tensor:
     """Compute multi-scale deformable attention through mmcv's own PyTorch path.
 
     ``value`` is (N, positions, heads, C), ``sampling_locations`` (N, queries, heads,
@@ -324,13 +464,22 @@ def ms_deform_attn_forward(value, value_spatial_shapes, value_level_start_index,
         Tensor: (N, queries, heads * C).
     """
     return _attention(
-        value, value_spatial_shapes, sampling_locations, attention_weights)
+        value, value_spatial_shapes, sampling_locations, attention_weights
+    )
 
 
-def ms_deform_attn_backward(value, value_spatial_shapes, value_level_start_index,
-                            sampling_locations, attention_weights, grad_output,
-                            grad_value, grad_sampling_loc, grad_attn_weight,
-                            im2col_step) -> None:
+def ms_deform_attn_backward(
+    value,
+    value_spatial_shapes,
+    value_level_start_index,
+    sampling_locations,
+    attention_weights,
+    grad_output,
+    grad_value,
+    grad_sampling_loc,
+    grad_attn_weight,
+    im2col_step,
+) -> None:
     """Compute the gradients of values, sampling locations and attention weights."""
     with torch.enable_grad():
         leaves = [
@@ -340,15 +489,28 @@ def ms_deform_attn_backward(value, value_spatial_shapes, value_level_start_index
         output = _attention(leaves[0], value_spatial_shapes, *leaves[1:])
     grads = torch.autograd.grad(output, leaves, grad_output)
     for target, grad in zip(
-            (grad_value, grad_sampling_loc, grad_attn_weight), grads, strict=True):
+        (grad_value, grad_sampling_loc, grad_attn_weight), grads, strict=True
+    ):
         target.copy_(grad)
 
 
 SERVED = {
-    function.__name__: function for function in (
-        nms, softnms, roi_align_forward, roi_align_backward, roi_pool_forward,
-        roi_pool_backward, deform_conv_forward, deform_conv_backward_input,
-        deform_conv_backward_parameters, modulated_deform_conv_forward,
-        modulated_deform_conv_backward, sigmoid_focal_loss_forward,
-        sigmoid_focal_loss_backward, ms_deform_attn_forward, ms_deform_attn_backward)
+    function.__name__: function
+    for function in (
+        nms,
+        softnms,
+        roi_align_forward,
+        roi_align_backward,
+        roi_pool_forward,
+        roi_pool_backward,
+        deform_conv_forward,
+        deform_conv_backward_input,
+        deform_conv_backward_parameters,
+        modulated_deform_conv_forward,
+        modulated_deform_conv_backward,
+        sigmoid_focal_loss_forward,
+        sigmoid_focal_loss_backward,
+        ms_deform_attn_forward,
+        ms_deform_attn_backward,
+    )
 }

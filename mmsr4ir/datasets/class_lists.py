@@ -3,6 +3,7 @@
 ``meta/<split>.txt`` has ``path number`` a line and ``meta/classes.txt`` a name a line,
 as mmpretrain's ``CustomDataset`` takes them; no image is moved or copied.
 """
+
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -36,25 +37,40 @@ def split_names(names: Sequence[str], val_share: float, seed: int) -> set[str]:
     """
     count = round(val_share * len(names))
     count = min(max(count, 1), len(names) - 1) if len(names) > 1 else 0
-    ranked = sorted(names, key=lambda name: (hashlib.sha256(
-        f'{seed}/{name}'.encode(errors='surrogateescape')).digest(), name))
+    ranked = sorted(
+        names,
+        key=lambda name: (
+            hashlib.sha256(f'{seed}/{name}'.encode(errors='surrogateescape')).digest(),
+            name,
+        ),
+    )
     return set(ranked[:count])
 
 
-def split_samples(samples: Samples, val_share: float, seed: int
-                  ) -> tuple[Samples, Samples]:
+def split_samples(
+    samples: Samples, val_share: float, seed: int
+) -> tuple[Samples, Samples]:
     """Split samples into training and validation, class by class (`split_names`)."""
     chosen = set()
     for label in {label for _, label in samples}:
         chosen |= split_names(
-            [path for path, one in samples if one == label], val_share, seed)
-    return ([one for one in samples if one[0] not in chosen],
-            [one for one in samples if one[0] in chosen])
+            [path for path, one in samples if one == label], val_share, seed
+        )
+    return (
+        [one for one in samples if one[0] not in chosen],
+        [one for one in samples if one[0] in chosen],
+    )
 
 
-def prepare_lists(root: Path, out: Path, classes: Sequence[str],
-                  splits: dict[str, Samples], workers: int, skip_broken: bool,
-                  progress: Callable[[], None]) -> str:
+def prepare_lists(
+    root: Path,
+    out: Path,
+    classes: Sequence[str],
+    splits: dict[str, Samples],
+    workers: int,
+    skip_broken: bool,
+    progress: Callable[[], None],
+) -> str:
     """Check every image and write the lists.
 
     Args:
@@ -76,14 +92,21 @@ def prepare_lists(root: Path, out: Path, classes: Sequence[str],
     check_splits(splits)
     for path in (path for samples in splits.values() for path, _ in samples):
         if os.path.isabs(path) or '..' in Path(path).parts:
-            raise DataError(f'the path {path!r} leads out of the data set {root}: move '
-                            'the image into it')
+            raise DataError(
+                f'the path {path!r} leads out of the data set {root}: move '
+                'the image into it'
+            )
     texts, files, problems = [], {}, []
     files[out / 'classes.txt'] = list(classes)
     for name, samples in splits.items():
         report = Report(name, classes=classes)
-        check_labels(report, [(str(root / path), label) for path, label in samples],
-                     True, workers, progress)
+        check_labels(
+            report,
+            [(str(root / path), label) for path, label in samples],
+            True,
+            workers,
+            progress,
+        )
         broken = {one.file for one in report.found('error', 'warning')}
         kept = [one for one in samples if str(root / one[0]) not in broken]
         if skip_broken:
@@ -95,8 +118,9 @@ def prepare_lists(root: Path, out: Path, classes: Sequence[str],
         left = f', {len(samples) - len(kept)} left out' * (len(kept) < len(samples))
         texts += [f'{out / name}.txt: {len(kept)} images{left}', *report.lines()]
     if problems:
-        raise DataError(describe(problems, 'correct or remove them, or give '
-                                 '--skip-broken'))
+        raise DataError(
+            describe(problems, 'correct or remove them, or give --skip-broken')
+        )
     for file, lines in files.items():
         write_whole(file, ''.join(f'{line}\n' for line in lines))
     return '\n'.join([*texts, '', _config(root, out, len(classes), splits)])
@@ -125,8 +149,10 @@ def check_splits(splits: Mapping[str, Sequence[tuple]]) -> None:
             raise DataError(f'split {name!r} has no image')
         for path, _ in samples:
             if owner.setdefault(path, name) != name:
-                raise DataError(f'{path} is in both {owner[path]!r} and {name!r}: '
-                                'take it out of one')
+                raise DataError(
+                    f'{path} is in both {owner[path]!r} and {name!r}: '
+                    'take it out of one'
+                )
 
 
 def describe(problems: Sequence[Problem], fix: str) -> str:
@@ -147,8 +173,10 @@ def _line(path: str, label: int) -> str:
     except UnicodeEncodeError:
         same = False
     if not same or '\r' in line:
-        raise DataError(f'the path {path!r} cannot stand in a list (line breaks, space '
-                        'at its start or no UTF-8): rename the file')
+        raise DataError(
+            f'the path {path!r} cannot stand in a list (line breaks, space '
+            'at its start or no UTF-8): rename the file'
+        )
     return line
 
 
@@ -158,14 +186,19 @@ def _config(root: Path, out: Path, num_classes: int, splits: dict) -> str:
     listed = Path(listed).as_posix()
     train, *others = splits
     val = others[0] if others else train
-    lines = ['For the config:', f'model = dict(num_classes={num_classes})',
-             f'data_preprocessor = dict(num_classes={num_classes})',
-             f"dataset = dict(_delete_=True, type='CustomDataset', "
-             f"data_root={str(root)!r}, data_prefix='', "
-             f"classes={str(out / 'classes.txt')!r})"]
+    lines = [
+        'For the config:',
+        f'model = dict(num_classes={num_classes})',
+        f'data_preprocessor = dict(num_classes={num_classes})',
+        f"dataset = dict(_delete_=True, type='CustomDataset', "
+        f"data_root={str(root)!r}, data_prefix='', "
+        f'classes={str(out / "classes.txt")!r})',
+    ]
     test = 'test' if 'test' in splits else val
     for loader, name in (('train', train), ('val', val), ('test', test)):
         pipeline = f'{"train" if loader == "train" else "test"}_pipeline'
-        lines.append(f"{loader}_dataloader = dict(dataset=dict(ann_file='{listed}/"
-                     f"{name}.txt', pipeline={pipeline}, **dataset))")
+        lines.append(
+            f"{loader}_dataloader = dict(dataset=dict(ann_file='{listed}/"
+            f"{name}.txt', pipeline={pipeline}, **dataset))"
+        )
     return '\n'.join(lines)

@@ -1,4 +1,5 @@
 """Note a resize in a pipeline, for the model to do it after the SR network."""
+
 from collections.abc import Mapping, Sequence
 
 from mmcv.transforms import BaseTransform

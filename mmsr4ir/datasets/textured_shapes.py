@@ -9,6 +9,7 @@ One generator serves detection (COCO boxes and masks), segmentation (label maps)
 classification (one object an image). Each image has a seed of its own, so the same
 settings give the same bytes, whatever was made before.
 """
+
 import json
 import os
 import re
@@ -36,7 +37,8 @@ _VERSION = 3
 _UNFINISHED = '.unfinished'
 _OWN_FILE = re.compile(
     r'(?:(?:semantic/|classification/)?(?:train|val)/(?:\w+/)?\d+\.png'
-    r'|annotations/(?:train|val)\.json|meta\.json|\.unfinished)')
+    r'|annotations/(?:train|val)\.json|meta\.json|\.unfinished)'
+)
 
 
 @dataclass
@@ -54,8 +56,12 @@ class Sample:
     masks: list[np.ndarray]
 
 
-def render(rng: np.random.Generator, size: int, labels: list[int] | None = None,
-           centred: bool = False) -> Sample:
+def render(
+    rng: np.random.Generator,
+    size: int,
+    labels: list[int] | None = None,
+    centred: bool = False,
+) -> Sample:
     """Draw one image.
 
     Args:
@@ -115,8 +121,9 @@ def _background(rng: np.random.Generator, size: int) -> np.ndarray:
     return image + fine[..., None]
 
 
-def _shape(rng: np.random.Generator, size: int, centre: np.ndarray, radius: float
-           ) -> np.ndarray:
+def _shape(
+    rng: np.random.Generator, size: int, centre: np.ndarray, radius: float
+) -> np.ndarray:
     """Draw a filled ellipse, rectangle or polygon: a (size, size) bool mask."""
     canvas = np.zeros((size, size), np.uint8)
     kind = rng.integers(0, 3)
@@ -134,7 +141,8 @@ def _shape(rng: np.random.Generator, size: int, centre: np.ndarray, radius: floa
         angles = (np.arange(count) + rng.uniform(-0.2, 0.2, count)) * 2 * np.pi / count
         lengths = radius * rng.uniform(0.75, 1, count)
         corners = np.stack(
-            [x + lengths * np.cos(angles), y + lengths * np.sin(angles)], 1)
+            [x + lengths * np.cos(angles), y + lengths * np.sin(angles)], 1
+        )
     cv2.fillPoly(canvas, [np.rint(corners).astype(np.int32)], 1)
     return canvas.astype(bool)
 
@@ -160,9 +168,14 @@ def _texture(rng: np.random.Generator, size: int, label: int) -> np.ndarray:
     return dark + (light - dark) * share
 
 
-def write_dataset(root: Path | str, num_train: int = 240, num_val: int = 60,
-                  size: int = 128, seed: int = 0,
-                  progress: Callable[[], None] = lambda: None) -> bool:
+def write_dataset(
+    root: Path | str,
+    num_train: int = 240,
+    num_val: int = 60,
+    size: int = 128,
+    seed: int = 0,
+    progress: Callable[[], None] = lambda: None,
+) -> bool:
     """Write the data set, or leave it where it is there already.
 
     Args:
@@ -183,15 +196,18 @@ def write_dataset(root: Path | str, num_train: int = 240, num_val: int = 60,
     """
     if min(num_train, num_val) < len(CLASSES) or size < 64:
         raise ValueError(
-            f'at least {len(CLASSES)} images a split and 64 pixels a side are needed')
+            f'at least {len(CLASSES)} images a split and 64 pixels a side are needed'
+        )
     root = Path(root)
-    settings = dict(num_train=num_train, num_val=num_val, size=size, seed=seed,
-                    version=_VERSION)
+    settings = dict(
+        num_train=num_train, num_val=num_val, size=size, seed=seed, version=_VERSION
+    )
     if _is_complete(root, settings):
         return False
     _clear(root)
     for split_seed, (split, count) in enumerate(
-            (('train', num_train), ('val', num_val))):
+        (('train', num_train), ('val', num_val))
+    ):
         _write_split(root, split, count, size, [seed, split_seed], progress)
     (root / _UNFINISHED).write_text(json.dumps(settings))
     os.replace(root / _UNFINISHED, root / 'meta.json')
@@ -214,9 +230,13 @@ def _is_complete(root: Path, settings: dict) -> bool:
         return False
     return all(
         (root / 'annotations' / f'{split}.json').is_file()
-        and all(path.is_file() for index in range(settings[f'num_{split}'])
-                for path in _image_paths(root, split, index))
-        for split in ('train', 'val'))
+        and all(
+            path.is_file()
+            for index in range(settings[f'num_{split}'])
+            for path in _image_paths(root, split, index)
+        )
+        for split in ('train', 'val')
+    )
 
 
 def _clear(root: Path) -> None:
@@ -229,11 +249,13 @@ def _clear(root: Path) -> None:
         if not ours:
             raise ValueError(
                 f'{root} is not empty and holds something else ({path.name}): choose '
-                'another folder')
+                'another folder'
+            )
         if not _OWN_FILE.fullmatch(path.relative_to(root).as_posix()):
             raise ValueError(
                 f'{path} does not belong to this data set, and making it anew would '
-                'mix them: move that file or choose another folder')
+                'mix them: move that file or choose another folder'
+            )
     root.mkdir(parents=True, exist_ok=True)
     (root / _UNFINISHED).touch()
     for path in files:
@@ -245,14 +267,27 @@ def _image_paths(root: Path, split: str, index: int) -> tuple[Path, Path, Path]:
     """Image, semantic map and class crop; the crops' classes take turns."""
     name = f'{index:05d}.png'
     crops = root / 'classification' / split
-    return (root / split / name, root / 'semantic' / split / name,
-            crops / CLASSES[index % len(CLASSES)] / name)
+    return (
+        root / split / name,
+        root / 'semantic' / split / name,
+        crops / CLASSES[index % len(CLASSES)] / name,
+    )
 
 
-def _write_split(root: Path, split: str, count: int, size: int, seed: list[int],
-                 progress: Callable[[], None]) -> None:
-    for folder in (split, 'annotations', f'semantic/{split}',
-                   *(f'classification/{split}/{name}' for name in CLASSES)):
+def _write_split(
+    root: Path,
+    split: str,
+    count: int,
+    size: int,
+    seed: list[int],
+    progress: Callable[[], None],
+) -> None:
+    for folder in (
+        split,
+        'annotations',
+        f'semantic/{split}',
+        *(f'classification/{split}/{name}' for name in CLASSES),
+    ):
         os.makedirs(root / folder, exist_ok=True)
     images: list[dict] = []
     annotations: list[dict] = []
@@ -265,20 +300,38 @@ def _write_split(root: Path, split: str, count: int, size: int, seed: list[int],
         _write_image(image_path, sample.image[..., ::-1])
         semantic = np.zeros((size, size), np.uint8)
         images.append(
-            dict(id=index, file_name=image_path.name, height=size, width=size))
+            dict(id=index, file_name=image_path.name, height=size, width=size)
+        )
         for label, mask in zip(sample.labels, sample.masks, strict=True):
             semantic[mask] = label + 1
             annotations.append(
-                dict(_annotation(mask), id=len(annotations) + 1, image_id=index,
-                     category_id=label + 1))
+                dict(
+                    _annotation(mask),
+                    id=len(annotations) + 1,
+                    image_id=index,
+                    category_id=label + 1,
+                )
+            )
         _write_image(semantic_path, semantic)
-        crop = render(np.random.default_rng([*seed, index, 1]), _CROP_SIZE,
-                      [index % len(CLASSES)], centred=True)
+        crop = render(
+            np.random.default_rng([*seed, index, 1]),
+            _CROP_SIZE,
+            [index % len(CLASSES)],
+            centred=True,
+        )
         _write_image(crop_path, crop.image[..., ::-1])
         progress()
-    (root / 'annotations' / f'{split}.json').write_text(json.dumps(dict(
-        images=images, annotations=annotations,
-        categories=[dict(id=i + 1, name=name) for i, name in enumerate(CLASSES)])))
+    (root / 'annotations' / f'{split}.json').write_text(
+        json.dumps(
+            dict(
+                images=images,
+                annotations=annotations,
+                categories=[
+                    dict(id=i + 1, name=name) for i, name in enumerate(CLASSES)
+                ],
+            )
+        )
+    )
 
 
 def _annotation(mask: np.ndarray) -> dict:
@@ -287,8 +340,10 @@ def _annotation(mask: np.ndarray) -> dict:
     x, y = int(columns[0]), int(rows[0])
     return dict(
         bbox=[x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1],
-        area=int(mask.sum()), iscrowd=0,
-        segmentation=dict(size=list(rle['size']), counts=rle['counts'].decode()))
+        area=int(mask.sum()),
+        iscrowd=0,
+        segmentation=dict(size=list(rle['size']), counts=rle['counts'].decode()),
+    )
 
 
 def _write_image(path: Path, image: np.ndarray) -> None:

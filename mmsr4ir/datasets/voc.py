@@ -1,4 +1,5 @@
 """Data sets with VOC annotations, converted to COCO's format."""
+
 import os
 import re
 import xml.etree.ElementTree as ET
@@ -34,8 +35,9 @@ def read_lines(path: Path) -> list[str]:
     return list(dict.fromkeys(line.strip() for line in lines if line.strip()))
 
 
-def find_splits(root: Path, names: Sequence[str] | None = None,
-                ann_dir: str | None = None) -> dict[str, list[Path]]:
+def find_splits(
+    root: Path, names: Sequence[str] | None = None, ann_dir: str | None = None
+) -> dict[str, list[Path]]:
     """Find the XML files of each split: {name: files}.
 
     Args:
@@ -53,37 +55,54 @@ def find_splits(root: Path, names: Sequence[str] | None = None,
             raise VocError(f'{path} is no folder: give the folder of the data set')
     # VOC also lists the images of each class, as in cat_train.txt, with a flag a line.
     listed = {
-        path.stem: path for path in sorted((root / 'ImageSets' / 'Main').glob('*.txt'))
-        if '_' not in path.stem or path.stem in (names or ())}
+        path.stem: path
+        for path in sorted((root / 'ImageSets' / 'Main').glob('*.txt'))
+        if '_' not in path.stem or path.stem in (names or ())
+    }
     if listed:
         found = {
             name: [_listed_xml(folder, line) for line in read_lines(path)]
-            for name, path in listed.items() if not names or name in names}
-    elif ann_dir or not (found := {
-            path.name: files for path in sorted(root.iterdir())
-            if path.is_dir() and path.name != 'Annotations'
-            and (files := sorted(path.rglob('*.xml')))}):
+            for name, path in listed.items()
+            if not names or name in names
+        }
+    elif ann_dir or not (
+        found := {
+            path.name: files
+            for path in sorted(root.iterdir())
+            if path.is_dir()
+            and path.name != 'Annotations'
+            and (files := sorted(path.rglob('*.xml')))
+        }
+    ):
         found = {'all': sorted((folder if ann_dir else root).rglob('*.xml'))}
     for name in names or ():
         if name not in found:
-            raise VocError(f'{root} has no split {name!r}; it has '
-                           f'{sorted(listed or found)}')
+            raise VocError(
+                f'{root} has no split {name!r}; it has {sorted(listed or found)}'
+            )
     for name, files in found.items():
         if not files:
-            raise VocError(f'{root} has no XML annotation for split {name!r}: give '
-                           'the folder that holds the XML files, or --ann-dir')
+            raise VocError(
+                f'{root} has no XML annotation for split {name!r}: give '
+                'the folder that holds the XML files, or --ann-dir'
+            )
         path, count = Counter(files).most_common(1)[0]
         if count > 1:
-            raise VocError(f'split {name!r} lists {path} {count} times: name it once; '
-                           'of a name that ends in 0, 1 or -1, add the XML file')
+            raise VocError(
+                f'split {name!r} lists {path} {count} times: name it once; '
+                'of a name that ends in 0, 1 or -1, add the XML file'
+            )
     return {name: found[name] for name in names or found}
 
 
 def _listed_xml(folder: Path, line: str) -> Path:
     """Return the XML file of a line, whose end may be VOC's flag or of the name."""
     whole = folder / f'{line}.xml'
-    return whole if whole.is_file() else folder / (
-        re.sub(r'\s+(-1|0|1)$', '', line) + '.xml')
+    return (
+        whole
+        if whole.is_file()
+        else folder / (re.sub(r'\s+(-1|0|1)$', '', line) + '.xml')
+    )
 
 
 def read_xml(path: Path) -> ET.Element:
@@ -94,6 +113,7 @@ def read_xml(path: Path) -> ET.Element:
             file has a document type, and its entities could fill the memory; expat
             looks for it, because a search in the text would miss other encodings.
     """
+
     def refuse(*_) -> None:
         raise VocError(f'annotation {path} has a DOCTYPE and is refused: remove it')
 
@@ -104,16 +124,19 @@ def read_xml(path: Path) -> ET.Element:
         guard.Parse(text, True)
         return ET.fromstring(text)
     except FileNotFoundError as error:
-        raise VocError(f'annotation {path} is missing: add it, or remove its name '
-                       'from the split\'s list') from error
+        raise VocError(
+            f'annotation {path} is missing: add it, or remove its name '
+            "from the split's list"
+        ) from error
     except VocError:
         raise
     except (expat.ExpatError, ET.ParseError, LookupError, ValueError) as error:
         raise VocError(f'annotation {path} is no XML ({error}): fix it') from error
 
 
-def find_image(root: Path, path: Path, annotation: ET.Element,
-               image_dir: str | None = None) -> Path:
+def find_image(
+    root: Path, path: Path, annotation: ET.Element, image_dir: str | None = None
+) -> Path:
     """Find the image of an annotation, beside it or where data sets have them.
 
     The XML file's own name counts more than its ``filename``, which often is that of
@@ -125,17 +148,28 @@ def find_image(root: Path, path: Path, annotation: ET.Element,
     said = Path((annotation.findtext('filename') or '').strip()).name
     names = [path.stem + suffix for suffix in _IMAGE_TYPES]
     names += [said] if Path(said).suffix else [said + s for s in _IMAGE_TYPES if said]
-    folders = [root / image_dir] if image_dir else [path.parent, *(
-        base / name for base in (path.parent, path.parent.parent, root)
-        for name in _IMAGE_FOLDERS)]
+    folders = (
+        [root / image_dir]
+        if image_dir
+        else [
+            path.parent,
+            *(
+                base / name
+                for base in (path.parent, path.parent.parent, root)
+                for name in _IMAGE_FOLDERS
+            ),
+        ]
+    )
     for image in (folder / name for folder in folders for name in names):
         if image.is_file():
             if os.path.relpath(image, root).startswith('..'):
                 raise VocError(f'image {image} is outside {root}: give a root above it')
             return image
     where = image_dir or 'JPEGImages, images or beside it'
-    raise VocError(f'the image of {path} is missing: neither {path.stem} with a usual '
-                   f'suffix nor {said!r} is in {where}; add it, or give --image-dir')
+    raise VocError(
+        f'the image of {path} is missing: neither {path.stem} with a usual '
+        f'suffix nor {said!r} is in {where}; add it, or give --image-dir'
+    )
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -150,8 +184,9 @@ def image_size(path: Path) -> tuple[int, int]:
         raise VocError(f'image {path} cannot be read ({error}): replace it') from error
 
 
-def to_coco_box(corners: Sequence[float], width: int, height: int
-                ) -> list[float] | None:
+def to_coco_box(
+    corners: Sequence[float], width: int, height: int
+) -> list[float] | None:
     """Turn (xmin, ymin, xmax, ymax), from 1 and inclusive, into a COCO box.
 
     Returns:
@@ -175,8 +210,14 @@ class Converter:
             mmdet neither trains on them nor counts them.
     """
 
-    def __init__(self, root: Path, classes: Sequence[str], image_dir: str | None = None,
-                 ignore_unknown: bool = False, keep_difficult: bool = False) -> None:
+    def __init__(
+        self,
+        root: Path,
+        classes: Sequence[str],
+        image_dir: str | None = None,
+        ignore_unknown: bool = False,
+        keep_difficult: bool = False,
+    ) -> None:
         self.root = root
         self.image_dir = image_dir
         self.ids = {name: i + 1 for i, name in enumerate(classes)}
@@ -189,8 +230,9 @@ class Converter:
         self.notes[text] += 1
         self.first_met.setdefault(text, path)
 
-    def convert(self, files: Sequence[Path], progress: Callable[[], None] = lambda: None
-                ) -> dict:
+    def convert(
+        self, files: Sequence[Path], progress: Callable[[], None] = lambda: None
+    ) -> dict:
         """Make a COCO dict of annotation files.
 
         Args:
@@ -200,32 +242,40 @@ class Converter:
         Raises:
             VocError: If an annotation or its image cannot be used.
         """
-        coco = dict(images=[], annotations=[], categories=[
-            dict(id=i, name=name) for name, i in self.ids.items()])
+        coco = dict(
+            images=[],
+            annotations=[],
+            categories=[dict(id=i, name=name) for name, i in self.ids.items()],
+        )
         owners: dict[Path, Path] = {}
         for image_id, path in enumerate(files, 1):
             annotation = read_xml(path)
             image = find_image(self.root, path, annotation, self.image_dir)
             if owners.setdefault(image, path) != path:
-                raise VocError(f'{owners[image]} and {path} are both for {image}: '
-                               'remove one, or give --image-dir')
+                raise VocError(
+                    f'{owners[image]} and {path} are both for {image}: '
+                    'remove one, or give --image-dir'
+                )
             width, height = image_size(image)
             said = tuple(annotation.findtext(f'size/{k}') for k in ('width', 'height'))
             if said != (str(width), str(height)):
                 self._note('sizes taken from the image, not from the XML', path)
             name = Path(os.path.relpath(image, self.root)).as_posix()
             coco['images'].append(
-                dict(id=image_id, file_name=name, width=width, height=height))
+                dict(id=image_id, file_name=name, width=width, height=height)
+            )
             for item in annotation.iter('object'):
                 made = self._object(item, path, width, height)
                 if made:
-                    coco['annotations'].append(dict(
-                        made, id=len(coco['annotations']) + 1, image_id=image_id))
+                    coco['annotations'].append(
+                        dict(made, id=len(coco['annotations']) + 1, image_id=image_id)
+                    )
             progress()
         return coco
 
-    def _object(self, item: ET.Element, path: Path, width: int, height: int
-                ) -> dict | None:
+    def _object(
+        self, item: ET.Element, path: Path, width: int, height: int
+    ) -> dict | None:
         name = (item.findtext('name') or '').strip()
         if name not in self.ids:
             if self.ignore_unknown:
@@ -233,22 +283,30 @@ class Converter:
                 return None
             raise VocError(
                 f'{path} has an object of class {name!r}, which is not in '
-                f'{list(self.ids)}: add it to --classes, or give --ignore-unknown')
+                f'{list(self.ids)}: add it to --classes, or give --ignore-unknown'
+            )
         difficult = (item.findtext('difficult') or '0').strip() == '1'
         try:
-            corners = [float(item.findtext(f'bndbox/{key}') or '')
-                       for key in ('xmin', 'ymin', 'xmax', 'ymax')]
+            corners = [
+                float(item.findtext(f'bndbox/{key}') or '')
+                for key in ('xmin', 'ymin', 'xmax', 'ymax')
+            ]
         except (TypeError, ValueError) as error:
-            raise VocError(f'{path}: an object {name!r} lacks a number of its bndbox: '
-                           'add it') from error
+            raise VocError(
+                f'{path}: an object {name!r} lacks a number of its bndbox: add it'
+            ) from error
         box = to_coco_box(corners, width, height)
         if box is None:
             self._note('boxes without area in the image left out', path)
             return None
         if min(corners) < 1 or corners[2] > width or corners[3] > height:
             self._note('boxes clipped to the image', path)
-        return dict(category_id=self.ids[name], bbox=box, area=box[2] * box[3],
-                    iscrowd=int(difficult and not self.keep_difficult))
+        return dict(
+            category_id=self.ids[name],
+            bbox=box,
+            area=box[2] * box[3],
+            iscrowd=int(difficult and not self.keep_difficult),
+        )
 
 
 def read_classes(names: Sequence[str] | None, files: Sequence[Path]) -> list[str]:
@@ -264,9 +322,16 @@ def read_classes(names: Sequence[str] | None, files: Sequence[Path]) -> list[str
     if names and len(names) == 1 and Path(names[0]).is_file():
         names = read_lines(Path(names[0]))
     if names is None:
-        names = sorted({(item.findtext('name') or '').strip()
-                        for path in files for item in read_xml(path).iter('object')})
+        names = sorted(
+            {
+                (item.findtext('name') or '').strip()
+                for path in files
+                for item in read_xml(path).iter('object')
+            }
+        )
     if not names or len(set(names)) < len(names):
-        raise VocError(f'the classes {list(names)} are empty or not unique: give each '
-                       'once with --classes')
+        raise VocError(
+            f'the classes {list(names)} are empty or not unique: give each '
+            'once with --classes'
+        )
     return list(names)

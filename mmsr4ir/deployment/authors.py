@@ -4,6 +4,7 @@ Their code (https://github.com/JaehaKim97/SR4IR) saves the two networks apart: t
 network by the names of the original EDSR or SwinIR, the task network by those of
 torchvision.
 """
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -62,16 +63,22 @@ def join_published(cfg: Config, sr: Path | None, task: Path, out: Path) -> list[
             with about(f'--{part} {path}'):
                 parts[part] = change(model, read_tensors(path))
                 check_out(out, path)
-            report.append(f'{path}: {len(parts[part])} tensors of '
-                          f'{type(getattr(model, part)).__name__}')
+            report.append(
+                f'{path}: {len(parts[part])} tensors of '
+                f'{type(getattr(model, part)).__name__}'
+            )
     # The authors number classes in the order of their folders' names. So do mmpretrain
     # for CUB, mmdet and mmsegmentation for VOC, but not mmpretrain for Stanford Cars.
     if kind == 'StanfordCars':
         number_classes(parts['task'], meta['classes'])
         report.append(
-            f'classes of the last layer: in the order of {kind}, not of folders')
-    state_dict = {f'{part}.{name}': value for part, tensors in parts.items()
-                  for name, value in tensors.items()}
+            f'classes of the last layer: in the order of {kind}, not of folders'
+        )
+    state_dict = {
+        f'{part}.{name}': value
+        for part, tensors in parts.items()
+        for name, value in tensors.items()
+    }
     with about(cfg.filename):
         check_out(out, Path(cfg.filename))
         found = mismatch(model.state_dict(), state_dict)
@@ -79,12 +86,20 @@ def join_published(cfg: Config, sr: Path | None, task: Path, out: Path) -> list[
             raise ConvertError(f'there is more in the model than S and T: {found}')
     model.load_state_dict(state_dict)
     with about(out):
-        save_checkpoint(dict(
-            meta=dict(cfg=cfg.pretty_text, dataset_meta=meta, converted_from=[
-                path.name for path in (sr, task) if path is not None]),
-            state_dict=model.state_dict()), out)
-    return [*report,
-            f'{out} written: python tools/test.py {cfg.filename} {out}']
+        save_checkpoint(
+            dict(
+                meta=dict(
+                    cfg=cfg.pretty_text,
+                    dataset_meta=meta,
+                    converted_from=[
+                        path.name for path in (sr, task) if path is not None
+                    ],
+                ),
+                state_dict=model.state_dict(),
+            ),
+            out,
+        )
+    return [*report, f'{out} written: python tools/test.py {cfg.filename} {out}']
 
 
 def check_networks(model: SR4IR, has_sr_file: bool) -> None:
@@ -101,13 +116,15 @@ def check_networks(model: SR4IR, has_sr_file: bool) -> None:
     sr, task = type(model.sr).__name__, type(model.task).__name__
     has_tensors = bool(model.sr.state_dict())
     if has_tensors and sr not in _SR:
-        raise ConvertError(f'model.sr is {sr}; the authors have mmagic.EDSRNet and '
-                           'mmagic.SwinIRNet')
+        raise ConvertError(
+            f'model.sr is {sr}; the authors have mmagic.EDSRNet and mmagic.SwinIRNet'
+        )
     if not isinstance(model.task, TorchvisionNetwork):
         raise ConvertError(
             f'model.task is {task}; the authors have networks of torchvision: '
             'mmsr4ir.TorchvisionDetector, TorchvisionSegmentor or '
-            'TorchvisionClassifier')
+            'TorchvisionClassifier'
+        )
     if has_tensors and not has_sr_file:
         raise ConvertError(f'model.sr is {sr}: give its file as --sr')
     if has_sr_file and not has_tensors:
@@ -121,8 +138,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ConvertError: If the file cannot be read, or holds something else.
     """
     _, state_dict = find_state_dict(read_checkpoint(path), ('params_ema', 'params'))
-    return {str(name).removeprefix('module.'): value
-            for name, value in state_dict.items()}
+    return {
+        str(name).removeprefix('module.'): value for name, value in state_dict.items()
+    }
 
 
 def convert_sr(model: SR4IR, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -140,12 +158,17 @@ def convert_sr(model: SR4IR, state_dict: dict[str, Tensor]) -> dict[str, Tensor]
     kind = type(sr).__name__
     if kind == 'EDSRNet':
         check_edsr(model, *take_mean(state_dict))
-        return rename(state_dict, sr.state_dict(),
-                      lambda name: edsr_name(name, sr.num_blocks), f'model.sr ({kind})')
+        return rename(
+            state_dict,
+            sr.state_dict(),
+            lambda name: edsr_name(name, sr.num_blocks),
+            f'model.sr ({kind})',
+        )
     if model.sr_range != 1 or sr.img_range != 1:
         raise ConvertError(
             f'its images are in [0, 1]: leave model.sr_range={model.sr_range:g} and '
-            f'model.sr.img_range={sr.img_range:g} at 1')
+            f'model.sr.img_range={sr.img_range:g} at 1'
+        )
     return rename(state_dict, sr.state_dict(), swinir_name, f'model.sr ({kind})')
 
 
@@ -171,11 +194,14 @@ def check_edsr(model: SR4IR, mean: list[float], end: int) -> None:
             f'it subtracts {mean} from images in [0, {end}], and the config '
             f'rgb_mean={_rounded(own)} (rgb_std={_rounded(std)}) from images in [0, '
             f'{model.sr_range:g}]: set model.sr_range={end}, model.sr.rgb_mean={mean} '
-            'and no rgb_std')
+            'and no rgb_std'
+        )
     scales = {block.res_scale for block in sr.body}
     if scales - {1}:
-        raise ConvertError(f'model.sr.res_scale={max(scales):g}, and the authors\' '
-                           'EDSR has none: set it to 1')
+        raise ConvertError(
+            f"model.sr.res_scale={max(scales):g}, and the authors' "
+            'EDSR has none: set it to 1'
+        )
 
 
 def _rounded(values: Tensor) -> list[float]:
@@ -194,7 +220,8 @@ def convert_task(model: SR4IR, state_dict: dict[str, Tensor]) -> dict[str, Tenso
         is_frozen = odd <= set(own)  # the file's
         raise ConvertError(
             f'its batch normalisation has {"no " if is_frozen else ""}{_COUNTER} '
-            f'({len(odd)} tensors): set model.task.frozen_batch_norm={is_frozen}')
+            f'({len(odd)} tensors): set model.task.frozen_batch_norm={is_frozen}'
+        )
     return rename(state_dict, own, str, f'model.task ({type(model.task).__name__})')
 
 

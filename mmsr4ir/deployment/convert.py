@@ -1,4 +1,5 @@
 """What the converters of checkpoints share: reading, renaming, saving."""
+
 import io
 import re
 from collections import OrderedDict
@@ -51,12 +52,14 @@ def read_checkpoint(path: Path) -> Mapping:
     if not isinstance(checkpoint, Mapping):
         raise ConvertError(
             f'it holds a {type(checkpoint).__name__}, not tensors by name: save the '
-            'state_dict of the network alone')
+            'state_dict of the network alone'
+        )
     return checkpoint
 
 
-def find_state_dict(checkpoint: Mapping, keys: tuple[str, ...]
-                    ) -> tuple[str | None, Mapping[str, Tensor]]:
+def find_state_dict(
+    checkpoint: Mapping, keys: tuple[str, ...]
+) -> tuple[str | None, Mapping[str, Tensor]]:
     """Find the tensors in a checkpoint.
 
     Args:
@@ -73,11 +76,17 @@ def find_state_dict(checkpoint: Mapping, keys: tuple[str, ...]
     """
     key = next((key for key in keys if key in checkpoint), None)
     state_dict = checkpoint if key is None else checkpoint[key]
-    if not isinstance(state_dict, Mapping) or not state_dict or not all(
-            isinstance(value, Tensor) for value in state_dict.values()):
+    if (
+        not isinstance(state_dict, Mapping)
+        or not state_dict
+        or not all(isinstance(value, Tensor) for value in state_dict.values())
+    ):
         raise ConvertError(
-            f'no tensors by name under {key!r}' if key else
-            f'no tensors by name; the file holds {sorted(map(str, checkpoint))[:6]}')
+            f'no tensors by name under {key!r}'
+            if key
+            else 'no tensors by name; the file holds '
+            f'{sorted(map(str, checkpoint))[:6]}'
+        )
     return key, state_dict
 
 
@@ -94,33 +103,42 @@ def find_weights(checkpoint: Mapping, which: str | None) -> Mapping[str, Tensor]
     if which and 'ema_state_dict' not in checkpoint:
         raise ConvertError(
             f'--weights {which}: no ema_state_dict in it, so that there is no choice; '
-            'it was trained without EMAHook. Leave --weights out')
+            'it was trained without EMAHook. Leave --weights out'
+        )
     # EMAHook swaps the two when it saves.
     key = 'ema_state_dict' if which == 'last' else 'state_dict'
-    state_dict = find_state_dict(checkpoint, (key, ))[1]
+    state_dict = find_state_dict(checkpoint, (key,))[1]
     if which == 'last':
         state_dict = select(state_dict, 'module.')
     return state_dict
 
 
-def select(state_dict: Mapping[str, Tensor], prefix: str, new: str = ''
-           ) -> 'OrderedDict[str, Tensor]':
+def select(
+    state_dict: Mapping[str, Tensor], prefix: str, new: str = ''
+) -> 'OrderedDict[str, Tensor]':
     """Return the tensors whose names have a prefix, with another one in its place.
 
     The versions of the modules, by which some networks read old files, go along.
     """
     part = OrderedDict(
-        (new + name.removeprefix(prefix), value) for name, value in state_dict.items()
-        if name.startswith(prefix))
-    set_module_versions(part, {
-        (new + f'{name}.'.removeprefix(prefix))[:-1]: version
-        for name, version in module_versions(state_dict).items()
-        if f'{name}.'.startswith(prefix)})
+        (new + name.removeprefix(prefix), value)
+        for name, value in state_dict.items()
+        if name.startswith(prefix)
+    )
+    set_module_versions(
+        part,
+        {
+            (new + f'{name}.'.removeprefix(prefix))[:-1]: version
+            for name, version in module_versions(state_dict).items()
+            if f'{name}.'.startswith(prefix)
+        },
+    )
     return part
 
 
-def shape(state_dict: Mapping[str, Tensor], name: str, dims: int = 4
-          ) -> tuple[int, ...]:
+def shape(
+    state_dict: Mapping[str, Tensor], name: str, dims: int = 4
+) -> tuple[int, ...]:
     """Return the shape of a tensor of the network that the file should hold.
 
     Raises:
@@ -130,7 +148,8 @@ def shape(state_dict: Mapping[str, Tensor], name: str, dims: int = 4
         what = f'{name} with {dims} dimensions'
         raise ConvertError(
             f'another network: it has no {what}; its names are '
-            f'{", ".join(list(state_dict)[:3])}, ... ({len(state_dict)} in all)')
+            f'{", ".join(list(state_dict)[:3])}, ... ({len(state_dict)} in all)'
+        )
     return tuple(state_dict[name].shape)
 
 
@@ -139,8 +158,12 @@ def count(state_dict: Mapping[str, Tensor], pattern: str) -> int:
     return sum(bool(re.fullmatch(pattern, name)) for name in state_dict)
 
 
-def rename(state_dict: Mapping[str, Tensor], own: Mapping[str, Tensor],
-           original_name: Callable[[str], str], network: object) -> dict[str, Tensor]:
+def rename(
+    state_dict: Mapping[str, Tensor],
+    own: Mapping[str, Tensor],
+    original_name: Callable[[str], str],
+    network: object,
+) -> dict[str, Tensor]:
     """Give the tensors the names that a network has for them.
 
     Args:

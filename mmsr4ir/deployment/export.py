@@ -4,6 +4,7 @@ The graph takes an LR image as it is: RGB, [0, 1], any batch and size. What stan
 around the networks in :class:`~mmsr4ir.models.sr4ir.SR4IR` (the SR network's range,
 whole windows, the task network's normalisation and padding) is inside.
 """
+
 import io
 import json
 from collections.abc import Callable
@@ -72,9 +73,16 @@ class ExportPart(nn.Module):
         if self.divisor == 1:
             return self.outputs(self.task, inputs)
         height, width = sr.shape[-2:]
-        inputs = F.pad(inputs, (0, _up(width, self.divisor) - width,
-                                0, _up(height, self.divisor) - height),
-                       value=self.pad_value)
+        inputs = F.pad(
+            inputs,
+            (
+                0,
+                _up(width, self.divisor) - width,
+                0,
+                _up(height, self.divisor) - height,
+            ),
+            value=self.pad_value,
+        )
         outputs = self.outputs(self.task, inputs)
         if getattr(outputs.get('logits'), 'ndim', 0) == 4:  # a segmentor's
             outputs['logits'] = crop(outputs['logits'], height, width)
@@ -109,8 +117,7 @@ def whole_windows(images: Tensor, window: int) -> Tensor:
     for dim in (2, 3):
         length = torch.full((), images.shape[dim], device=images.device)
         index = torch.arange(_up(images.shape[dim], window), device=images.device)
-        beyond = torch.where(
-            length < window, length - 1, 2 * (length - 1) - index)
+        beyond = torch.where(length < window, length - 1, 2 * (length - 1) - index)
         images = images.index_select(dim, torch.where(index < length, index, beyond))
     return images
 
@@ -121,8 +128,7 @@ def crop(images: Tensor, height: int, width: int) -> Tensor:
     A slice would tie the graph to "some are cut off".
     """
     for dim, length in ((2, height), (3, width)):
-        images = images.index_select(
-            dim, torch.arange(length, device=images.device))
+        images = images.index_select(dim, torch.arange(length, device=images.device))
     return images
 
 
@@ -143,7 +149,8 @@ def test_padding(task: BaseModel) -> tuple[int, float]:
     if test_cfg.get('size'):
         raise ExportError(
             "the task's data_preprocessor.test_cfg pads to one size; set its size to "
-            'None, or export the SR network alone (--part sr)')
+            'None, or export the SR network alone (--part sr)'
+        )
     return test_cfg.get('size_divisor') or 1, getattr(preprocessor, 'pad_val', 0)
 
 
@@ -159,12 +166,14 @@ def task_outputs(task: BaseModel, part: str) -> TaskFunction:
     """
     name = type(task).__name__
     library = getattr(task, 'library', None)  # of torchvision's networks
-    is_detector = library == 'mmdet' or hasattr(task, 'bbox_head') or hasattr(
-        task, 'roi_head')
+    is_detector = (
+        library == 'mmdet' or hasattr(task, 'bbox_head') or hasattr(task, 'roi_head')
+    )
     if part == 'dense':
         if not is_detector:
-            raise ExportError(f'--part dense is for detectors; {name} is none: use '
-                              '--part pipeline')
+            raise ExportError(
+                f'--part dense is for detectors; {name} is none: use --part pipeline'
+            )
         return dense_outputs(task)
     if is_detector:
         rest = '' if library else '--part dense exports all that comes before, '
@@ -172,7 +181,8 @@ def task_outputs(task: BaseModel, part: str) -> TaskFunction:
             f'the boxes of a detector ({name}) cannot be exported: NMS, and RoIAlign '
             'on the boxes that it leaves, are operations that no ONNX operator '
             f'stands for, and the number of boxes depends on the image. {rest}'
-            '--part sr exports the SR network')
+            '--part sr exports the SR network'
+        )
     if library:
         return lambda task, inputs: dict(logits=task(inputs, mode='tensor'))
     if hasattr(task, 'encode_decode'):
@@ -180,12 +190,15 @@ def task_outputs(task: BaseModel, part: str) -> TaskFunction:
             raise ExportError(
                 "the segmentor's test_cfg.mode is 'slide', which has as many steps as "
                 'the image has windows; set model.task.test_cfg.mode=whole if its '
-                'predictions on whole images are good enough')
+                'predictions on whole images are good enough'
+            )
         return segmentor_logits
     if hasattr(task, 'head'):
         return classifier_logits
-    raise ExportError(f'{name} is no classifier, segmentor or detector that this tool '
-                      'knows; --part sr exports the SR network')
+    raise ExportError(
+        f'{name} is no classifier, segmentor or detector that this tool '
+        'knows; --part sr exports the SR network'
+    )
 
 
 def dense_outputs(task: BaseModel) -> TaskFunction:
@@ -195,6 +208,7 @@ def dense_outputs(task: BaseModel) -> TaskFunction:
         ExportError: If the detector has no head that needs nothing but features.
     """
     from mmdet.models import SingleStageDetector, TwoStageDetector
+
     if isinstance(task, TwoStageDetector) and task.with_rpn:
         head = task.rpn_head
     elif isinstance(task, SingleStageDetector):
@@ -202,7 +216,8 @@ def dense_outputs(task: BaseModel) -> TaskFunction:
     else:
         raise ExportError(
             f'{type(task).__name__} has no RPN or dense head that needs nothing but '
-            'features; --part sr exports the SR network')
+            'features; --part sr exports the SR network'
+        )
 
     def outputs(task: BaseModel, inputs: Tensor) -> dict[str, Tensor]:
         features = tuple(task.extract_feat(inputs))
@@ -227,8 +242,9 @@ def segmentor_logits(task: BaseModel, inputs: Tensor) -> dict[str, Tensor]:
     return dict(logits=task.encode_decode(inputs, [metainfo]))
 
 
-def trace(part: ExportPart, shape: tuple[int, int], static: bool = False
-          ) -> ExportedProgram:
+def trace(
+    part: ExportPart, shape: tuple[int, int], static: bool = False
+) -> ExportedProgram:
     """Make a graph.
 
     Args:
@@ -239,26 +255,42 @@ def trace(part: ExportPart, shape: tuple[int, int], static: bool = False
     Raises:
         ExportError: If the networks cannot be traced, for every size or for this one.
     """
-    if not static and part.outputs is not None and part.resize is not None and (
-            not part.resize.any_size()):
+    if (
+        not static
+        and part.outputs is not None
+        and part.resize is not None
+        and (not part.resize.any_size())
+    ):
         raise ExportError(
             'the task network resizes each image by a rule (model.task_resize) that no '
             'graph for any size can follow: --static exports it for one size, --part '
-            'sr the SR network for any')
+            'sr the SR network for any'
+        )
     height, width = shape
-    dims = None if static else ({i: Dim.DYNAMIC for i in (0, 2, 3)}, )
+    dims = None if static else ({i: Dim.DYNAMIC for i in (0, 2, 3)},)
     # Equal or single lengths would be taken for a rule.
-    lr = torch.rand(1, 3, height, width) if static else torch.rand(
-        2, 3, height, width + (height == width))
+    lr = (
+        torch.rand(1, 3, height, width)
+        if static
+        else torch.rand(2, 3, height, width + (height == width))
+    )
     try:
         with torch.no_grad(), any_size(part):
-            program = torch.export.export(part, (lr, ), dynamic_shapes=dims)
+            program = torch.export.export(part, (lr,), dynamic_shapes=dims)
     except Exception as error:  # torch raises nearly anything here
         reason = ' '.join(str(error).split())[:400]
-        what, hint = ('one image of one size', '') if static else (
-            'any batch and size', '; --static exports it for one image of one size')
-        raise ExportError(f'no graph for {what} can be made of it{hint} '
-                          f'({type(error).__name__}: {reason})') from error
+        what, hint = (
+            ('one image of one size', '')
+            if static
+            else (
+                'any batch and size',
+                '; --static exports it for one image of one size',
+            )
+        )
+        raise ExportError(
+            f'no graph for {what} can be made of it{hint} '
+            f'({type(error).__name__}: {reason})'
+        ) from error
     if not static:
         check_other_sizes(program, (2 * height + 1, 2 * width + 3))
     return program
@@ -279,7 +311,8 @@ def check_other_sizes(program: ExportedProgram, shape: tuple[int, int]) -> None:
     except AssertionError as error:
         raise ExportError(
             'the graph that was traced only holds for some sizes: give a larger or '
-            f'another --shape, or --static ({error})') from error
+            f'another --shape, or --static ({error})'
+        ) from error
 
 
 @torch.no_grad()
@@ -296,12 +329,19 @@ def check_packages() -> None:
     """
     missing = [name for name in _PACKAGES if find_spec(name) is None]
     if missing:
-        raise ExportError(f'{", ".join(missing)} not installed, which ONNX files need: '
-                          'pip install "mmsr4ir[export]"')
+        raise ExportError(
+            f'{", ".join(missing)} not installed, which ONNX files need: '
+            'pip install "mmsr4ir[export]"'
+        )
 
 
-def save_onnx(program: ExportedProgram, names: list[str], metadata: dict[str, str],
-              path: Path, opset: int | None = None) -> None:
+def save_onnx(
+    program: ExportedProgram,
+    names: list[str],
+    metadata: dict[str, str],
+    path: Path,
+    opset: int | None = None,
+) -> None:
     """Write a graph as one ONNX file.
 
     Args:
@@ -315,13 +355,20 @@ def save_onnx(program: ExportedProgram, names: list[str], metadata: dict[str, st
         ExportError: If torch cannot write the graph in that version.
     """
     onnx_program = torch.onnx.export(
-        program, (), opset_version=opset, input_names=[INPUT], output_names=names,
-        dynamic_shapes=({0: 'batch', 2: 'height', 3: 'width'}, ), verbose=False)
+        program,
+        (),
+        opset_version=opset,
+        input_names=[INPUT],
+        output_names=names,
+        dynamic_shapes=({0: 'batch', 2: 'height', 3: 'width'},),
+        verbose=False,
+    )
     assert onnx_program is not None  # of the exporter without torch.export alone
     written = onnx_program.model.opset_imports['']
     if opset not in (None, written):  # torch only logs it
-        raise ExportError(f'--opset {opset}: torch has no such form of the graph; it '
-                          f'offers {written}')
+        raise ExportError(
+            f'--opset {opset}: torch has no such form of the graph; it offers {written}'
+        )
     onnx_program.model.metadata_props.update(metadata)
     onnx_program.save(path, external_data=False)
 
@@ -332,19 +379,26 @@ def load_onnx(path: Path) -> Callable[[Tensor], dict[str, Tensor]]:
     The images are (N, 3, h, w), RGB, [0, 1].
     """
     from onnxruntime import InferenceSession
+
     session = InferenceSession(path, providers=['CPUExecutionProvider'])
     names = [output.name for output in session.get_outputs()]
-    return lambda lr: dict(zip(
-        names, map(torch.from_numpy, session.run(None, {INPUT: lr.numpy()})),
-        strict=True))
+    return lambda lr: dict(
+        zip(
+            names,
+            map(torch.from_numpy, session.run(None, {INPUT: lr.numpy()})),
+            strict=True,
+        )
+    )
 
 
-def save_program(program: ExportedProgram, metadata: dict[str, str], path: Path
-                 ) -> None:
+def save_program(
+    program: ExportedProgram, metadata: dict[str, str], path: Path
+) -> None:
     """Write a graph as a file of ``torch.export``, with ``metadata.json`` inside."""
     content = io.BytesIO()  # at a full disk, torch's own writing ends the process
     torch.export.save(
-        program, content, extra_files={'metadata.json': json.dumps(metadata)})
+        program, content, extra_files={'metadata.json': json.dumps(metadata)}
+    )
     path.write_bytes(content.getvalue())
 
 
@@ -354,8 +408,11 @@ def load_program(path: Path) -> Callable[[Tensor], dict[str, Tensor]]:
 
 
 @torch.no_grad()
-def difference(part: ExportPart, exported: Callable[[Tensor], dict[str, Tensor]],
-               shape: tuple[int, int, int]) -> float:
+def difference(
+    part: ExportPart,
+    exported: Callable[[Tensor], dict[str, Tensor]],
+    shape: tuple[int, int, int],
+) -> float:
     """Measure the largest difference between an exported graph and PyTorch on noise.
 
     Args:
@@ -376,14 +433,26 @@ def difference(part: ExportPart, exported: Callable[[Tensor], dict[str, Tensor]]
     try:
         want, got = part(lr), exported(lr)
     except AssertionError as error:
-        raise ExportError(f'the graph refuses a batch of {batch} at {height} x {width} '
-                          f'({error}); try ONNX, or --static') from error
-    shapes = [{name: tuple(value.shape) for name, value in outputs.items()}
-              for outputs in (want, got)]
+        raise ExportError(
+            f'the graph refuses a batch of {batch} at {height} x {width} '
+            f'({error}); try ONNX, or --static'
+        ) from error
+    shapes = [
+        {name: tuple(value.shape) for name, value in outputs.items()}
+        for outputs in (want, got)
+    ]
     if shapes[0] != shapes[1]:
         raise ExportError(
-            f'on {shape} the graph gives {shapes[1]}, PyTorch {shapes[0]}')
+            f'on {shape} the graph gives {shapes[1]}, PyTorch {shapes[0]}'
+        )
     # Of a stack, since its maximum is NaN where one is.
-    return torch.stack([
-        (got[name] - value).abs().max() / value.abs().max().clamp(min=1e-12)
-        for name, value in want.items()]).max().item()
+    return (
+        torch.stack(
+            [
+                (got[name] - value).abs().max() / value.abs().max().clamp(min=1e-12)
+                for name, value in want.items()
+            ]
+        )
+        .max()
+        .item()
+    )

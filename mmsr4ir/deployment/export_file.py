@@ -1,4 +1,5 @@
 """An exported graph in a file that is known to compute the same as PyTorch."""
+
 import json
 import time
 from pathlib import Path
@@ -20,9 +21,16 @@ from .export import (
 )
 
 
-def export_file(model: SR4IR, part: str, out: Path, config: str,
-                shape: tuple[int, int] = (40, 48), static: bool = False,
-                opset: int | None = None, tolerance: float = 1e-4) -> list[str]:
+def export_file(
+    model: SR4IR,
+    part: str,
+    out: Path,
+    config: str,
+    shape: tuple[int, int] = (40, 48),
+    static: bool = False,
+    opset: int | None = None,
+    tolerance: float = 1e-4,
+) -> list[str]:
     """Write a graph to a file, and keep the file if it computes the same as PyTorch.
 
     Args:
@@ -48,23 +56,30 @@ def export_file(model: SR4IR, part: str, out: Path, config: str,
     names = output_names(traced, shape)
     meta = model.dataset_meta or {}
     metadata = dict(
-        made_by=f'mmsr4ir {mmsr4ir.__version__}', config=config, part=part,
-        scale=str(traced.scale), input='lr: float32, (batch, 3, height, width), RGB, '
-        '[0, 1]', outputs=json.dumps(names),
-        classes=json.dumps(list(meta.get('classes') or [])))
+        made_by=f'mmsr4ir {mmsr4ir.__version__}',
+        config=config,
+        part=part,
+        scale=str(traced.scale),
+        input='lr: float32, (batch, 3, height, width), RGB, [0, 1]',
+        outputs=json.dumps(names),
+        classes=json.dumps(list(meta.get('classes') or [])),
+    )
     with whole_file(out) as unfinished:
         if out.suffix == '.onnx':
             save_onnx(program, names, metadata, unfinished, opset)
         else:
             save_program(program, metadata, unfinished)
-        report = [f'{part}, traced and written in {time.time() - begin:.0f} s; '
-                  f'outputs: {", ".join(names)}',
-                  *compare(traced, unfinished, shape, static, tolerance)]
+        report = [
+            f'{part}, traced and written in {time.time() - begin:.0f} s; '
+            f'outputs: {", ".join(names)}',
+            *compare(traced, unfinished, shape, static, tolerance),
+        ]
     return [*report, f'{out}: {out.stat().st_size:,} bytes']
 
 
-def compare(part: ExportPart, path: Path, shape: tuple[int, int], static: bool,
-            tolerance: float) -> list[str]:
+def compare(
+    part: ExportPart, path: Path, shape: tuple[int, int], static: bool, tolerance: float
+) -> list[str]:
     """Compare a file with PyTorch on noise, at two batches and two sizes.
 
     Returns:
@@ -75,16 +90,25 @@ def compare(part: ExportPart, path: Path, shape: tuple[int, int], static: bool,
     """
     exported = (load_onnx if path.suffix == '.onnx' else load_program)(path)
     height, width = shape
-    shapes = [(1, height, width)] if static else [
-        (batch, *size) for batch in (1, 3)
-        for size in ((height, width), (height + 3, width + 5))]
+    shapes = (
+        [(1, height, width)]
+        if static
+        else [
+            (batch, *size)
+            for batch in (1, 3)
+            for size in ((height, width), (height + 3, width + 5))
+        ]
+    )
     report = []
     for tried in shapes:
         found = difference(part, exported, tried)
-        report.append(f'lr {tried[0]} x 3 x {tried[1]} x {tried[2]}: largest '
-                      f'difference {found:.1e} of the largest value')
+        report.append(
+            f'lr {tried[0]} x 3 x {tried[1]} x {tried[2]}: largest '
+            f'difference {found:.1e} of the largest value'
+        )
         if not found <= tolerance:
             raise ExportError(
                 f'a difference of {found:.1e} is above --tolerance {tolerance:g}; '
-                'the file is not kept')
+                'the file is not kept'
+            )
     return report

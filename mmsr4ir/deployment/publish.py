@@ -1,4 +1,5 @@
 """Checkpoints for release: weights and meta alone, a hash in the name."""
+
 import hashlib
 import io
 import re
@@ -57,9 +58,12 @@ def publish(source: Path, out: Path, weights: str | None = None) -> list[str]:
     if 'ema_state_dict' in checkpoint:
         kind = 'the last' if weights == 'last' else 'the average'
         report.append(f'weights: {kind} of EMAHook')
-    return [*report, f'left out: {", ".join(dropped) or "nothing"}',
-            f'{out}: {len(state_dict)} tensors, {len(data):,} bytes instead of '
-            f'{source.stat().st_size:,}']
+    return [
+        *report,
+        f'left out: {", ".join(dropped) or "nothing"}',
+        f'{out}: {len(state_dict)} tensors, {len(data):,} bytes instead of '
+        f'{source.stat().st_size:,}',
+    ]
 
 
 def clean_meta(meta: dict) -> tuple[dict, list[str]]:

@@ -1,4 +1,5 @@
 """The checkpoint of an SR4IR, split into those of its two networks."""
+
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,16 +23,35 @@ from .convert import (
 
 # What testing and inference with the task library alone need of a config.
 _KEPT = (
-    'default_scope', 'data_preprocessor', 'env_cfg', 'default_hooks', 'log_processor',
-    'log_level', 'vis_backends', 'visualizer', 'val_dataloader', 'val_evaluator',
-    'val_cfg', 'test_dataloader', 'test_evaluator', 'test_cfg', 'test_pipeline',
-    'tta_model', 'tta_pipeline')
+    'default_scope',
+    'data_preprocessor',
+    'env_cfg',
+    'default_hooks',
+    'log_processor',
+    'log_level',
+    'vis_backends',
+    'visualizer',
+    'val_dataloader',
+    'val_evaluator',
+    'val_cfg',
+    'test_dataloader',
+    'test_evaluator',
+    'test_cfg',
+    'test_pipeline',
+    'tta_model',
+    'tta_pipeline',
+)
 _TORCHVISION = 'mmsr4ir.Torchvision'
 
 
-def split(source: Path, sr: Path | None = None, task: Path | None = None,
-          task_config: Path | None = None, sr_prefix: str = '',
-          weights: str | None = None) -> list[str]:
+def split(
+    source: Path,
+    sr: Path | None = None,
+    task: Path | None = None,
+    task_config: Path | None = None,
+    sr_prefix: str = '',
+    weights: str | None = None,
+) -> list[str]:
     """Write each output that has a name, once everything is known to be there.
 
     Args:
@@ -61,12 +81,17 @@ def split(source: Path, sr: Path | None = None, task: Path | None = None,
     if not any(name.startswith('task.') for name in state_dict):
         raise ConvertError(
             'no checkpoint of an SR4IR, whose names begin with "sr." and "task."; its '
-            f'names are {", ".join(list(state_dict)[:3])}, ...')
+            f'names are {", ".join(list(state_dict)[:3])}, ...'
+        )
     sr_weights, task_weights = (
-        select(state_dict, 'sr.', sr_prefix), select(state_dict, 'task.'))
+        select(state_dict, 'sr.', sr_prefix),
+        select(state_dict, 'task.'),
+    )
     if sr and not sr_weights:
-        raise ConvertError('--sr: its SR network has no parameters (as '
-                           'InterpolateUpsampler): there is nothing to write')
+        raise ConvertError(
+            '--sr: its SR network has no parameters (as '
+            'InterpolateUpsampler): there is nothing to write'
+        )
     meta = checkpoint.get('meta') or {}
     config, report = None, []
     try:
@@ -80,7 +105,8 @@ def split(source: Path, sr: Path | None = None, task: Path | None = None,
         if task_config:
             raise ConvertError(
                 '--task-config: the task network is one of torchvision, which reads no '
-                'config: build it there, and load the file of --task into it')
+                'config: build it there, and load the file of --task into it'
+            )
     elif config:
         text = Config(config_of_task(config)).pretty_text
     meta = plain({k: v for k, v in meta.items() if k not in ('cfg', 'hook_msgs')})
@@ -125,8 +151,9 @@ def config_of_task(config: dict) -> dict:
         del task['init_cfg']  # the checkpoint is in its place
     plain = {key: config[key] for key in _KEPT if key in config}
     imports = config.get('custom_imports') or {}
-    others = [name for name in imports.get('imports', ())
-              if name.split('.')[0] != 'mmsr4ir']
+    others = [
+        name for name in imports.get('imports', ()) if name.split('.')[0] != 'mmsr4ir'
+    ]
     if others:
         plain['custom_imports'] = dict(imports, imports=others)
     return dict(without_mmsr4ir(plain), model=task)
@@ -136,8 +163,9 @@ def without_mmsr4ir(node):
     """Leave out every part (hook, metric) that is of this package."""
 
     def stays(value) -> bool:
-        return not (isinstance(value, dict)
-                    and str(value.get('type')).startswith('mmsr4ir.'))
+        return not (
+            isinstance(value, dict) and str(value.get('type')).startswith('mmsr4ir.')
+        )
 
     if isinstance(node, dict):
         return {k: without_mmsr4ir(v) for k, v in node.items() if stays(v)}
@@ -156,5 +184,7 @@ def sr_text(model: dict, path: Path) -> str:
     network = {k: v for k, v in model['sr'].items() if k not in ('init_cfg', '_scope_')}
     if 'checkpoint' in network:
         network['checkpoint'] = str(path)
-    return (f'sr = {as_text(network)}\nIt works on images in [0, '
-            f'{model.get("sr_range", 1):g}].')
+    return (
+        f'sr = {as_text(network)}\nIt works on images in [0, '
+        f'{model.get("sr_range", 1):g}].'
+    )

@@ -1,4 +1,5 @@
 """Files of the original SwinIR, for ``mmagic.SwinIRNet``."""
+
 import math
 
 from torch import Tensor
@@ -29,19 +30,25 @@ def describe_swinir(state_dict: dict[str, Tensor]) -> tuple[dict, dict]:
         for i in range(layers)
     ]
     table = 'attn.relative_position_bias_table'
-    heads = [
-        shape(state_dict, block.format(i) + table, 2)[1] for i in range(layers)
-    ]
+    heads = [shape(state_dict, block.format(i) + table, 2)[1] for i in range(layers)]
     # The mask of a shifted block has an entry for each window of a training image.
     mask = 'layers.0.residual_group.blocks.1.attn_mask'
     windows = shape(state_dict, mask, 3)[0] if mask in state_dict else 1
     upsampler, scale = find_upsampler(state_dict, channels)
     network = dict(
-        type='mmagic.SwinIRNet', upscale=scale, in_chans=channels,
-        img_size=window * math.isqrt(windows), window_size=window, img_range=1.0,
-        depths=depths, embed_dim=dim, num_heads=heads, mlp_ratio=hidden / dim,
+        type='mmagic.SwinIRNet',
+        upscale=scale,
+        in_chans=channels,
+        img_size=window * math.isqrt(windows),
+        window_size=window,
+        img_range=1.0,
+        depths=depths,
+        embed_dim=dim,
+        num_heads=heads,
+        mlp_ratio=hidden / dim,
         upsampler=upsampler,
-        resi_connection='1conv' if 'conv_after_body.weight' in state_dict else '3conv')
+        resi_connection='1conv' if 'conv_after_body.weight' in state_dict else '3conv',
+    )
     if f'{first}attn.qkv.bias' not in state_dict:
         network['qkv_bias'] = False
     if 'patch_embed.norm.weight' not in state_dict:
@@ -66,7 +73,7 @@ def find_upsampler(state_dict: dict[str, Tensor], channels: int) -> tuple[str, i
         return 'pixelshuffledirect', math.isqrt(out // channels)
     if out == 9 * features:
         return 'pixelshuffle', 3
-    return 'pixelshuffle', 2**count(state_dict, r'upsample\.\d+\.weight')
+    return 'pixelshuffle', 2 ** count(state_dict, r'upsample\.\d+\.weight')
 
 
 def swinir_name(name: str) -> str:

@@ -1,4 +1,5 @@
 """Train and test: runner, loops, hooks, optimizers, schedules and the log."""
+
 from .amp import AmpOptimWrapper
 from .exact_loops import ExactEpochLoop, ExactIterLoop
 from .hooks import (
@@ -20,10 +21,23 @@ from .published_schedule import RampCosineRestartLR
 from .runner import SR4IRRunner, move_resize
 
 __all__ = [
-    'ActivationCheckpointHook', 'AlternateTrainingHook', 'AmpOptimWrapper',
-    'CheckpointMatchHook', 'CompileHook', 'ExactEpochLoop', 'ExactIterLoop',
-    'LRTestLoop', 'NonFiniteLossHook', 'NothingFoundHook',
-    'PerNetworkOptimWrapperConstructor', 'PhaseLogProcessor', 'PictureGridHook',
-    'ProgressBarHook', 'RampCosineRestartLR', 'RunRecordHook', 'SR4IRRunner',
-    'SparseRoIAlignHook', 'move_resize'
+    'ActivationCheckpointHook',
+    'AlternateTrainingHook',
+    'AmpOptimWrapper',
+    'CheckpointMatchHook',
+    'CompileHook',
+    'ExactEpochLoop',
+    'ExactIterLoop',
+    'LRTestLoop',
+    'NonFiniteLossHook',
+    'NothingFoundHook',
+    'PerNetworkOptimWrapperConstructor',
+    'PhaseLogProcessor',
+    'PictureGridHook',
+    'ProgressBarHook',
+    'RampCosineRestartLR',
+    'RunRecordHook',
+    'SR4IRRunner',
+    'SparseRoIAlignHook',
+    'move_resize',
 ]

@@ -1,4 +1,5 @@
 """Mixed precision on a GPU or on a CPU."""
+
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,15 +34,21 @@ class AmpOptimWrapper(_AmpOptimWrapper):
         TypeError: If ``loss_scale`` is neither ``'dynamic'`` nor a number or a dict.
     """
 
-    def __init__(self, dtype: str = 'bfloat16',
-                 loss_scale: str | float | dict = 'dynamic', **kwargs) -> None:
+    def __init__(
+        self,
+        dtype: str = 'bfloat16',
+        loss_scale: str | float | dict = 'dynamic',
+        **kwargs,
+    ) -> None:
         if dtype not in ('bfloat16', 'float16'):
             raise ConfigError(f"dtype must be 'bfloat16' or 'float16', got {dtype!r}")
         if isinstance(loss_scale, int):
             loss_scale = float(loss_scale)  # MMEngine refuses it
         if loss_scale != 'dynamic' and not isinstance(loss_scale, (float, dict)):
-            raise TypeError("loss_scale must be 'dynamic', a number or the arguments "
-                            f'of GradScaler, got {loss_scale!r}')
+            raise TypeError(
+                "loss_scale must be 'dynamic', a number or the arguments "
+                f'of GradScaler, got {loss_scale!r}'
+            )
         self.on_cpu = get_device() == 'cpu'
         if not self.on_cpu:
             super().__init__(loss_scale=loss_scale, dtype=dtype, **kwargs)
@@ -55,10 +62,17 @@ class AmpOptimWrapper(_AmpOptimWrapper):
         if dtype == 'bfloat16':
             options['enabled'] = False
         else:
-            warnings.warn("float16 is slow on a CPU: dtype='bfloat16' is for training "
-                          'there', stacklevel=2)
-        init_amp_on_cpu(self, torch.amp.GradScaler('cpu', **options),
-                        getattr(torch, dtype), fixed_scale, **kwargs)
+            warnings.warn(
+                "float16 is slow on a CPU: dtype='bfloat16' is for training there",
+                stacklevel=2,
+            )
+        init_amp_on_cpu(
+            self,
+            torch.amp.GradScaler('cpu', **options),
+            getattr(torch, dtype),
+            fixed_scale,
+            **kwargs,
+        )
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
@@ -67,8 +81,10 @@ class AmpOptimWrapper(_AmpOptimWrapper):
             with super().optim_context(model):
                 yield
             return
-        with OptimWrapper.optim_context(self, model), torch.autocast(
-                'cpu', self.cast_dtype):
+        with (
+            OptimWrapper.optim_context(self, model),
+            torch.autocast('cpu', self.cast_dtype),
+        ):
             yield
 
     def load_state_dict(self, state_dict: dict) -> None:

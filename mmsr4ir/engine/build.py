@@ -1,4 +1,5 @@
 """Networks and data of a config without a Runner, for tools that only look at them."""
+
 import os
 from pathlib import Path
 
@@ -47,21 +48,25 @@ def build_model(cfg: Config, checkpoint: str | None = None) -> SR4IR:
         raise ConfigError(f'the model cannot be built: {error.args[0]}') from error
     if not isinstance(model, SR4IR):
         raise ConfigError(
-            f'the config has no mmsr4ir.SR4IR as its model but {model_cfg.get("type")}')
+            f'the config has no mmsr4ir.SR4IR as its model but {model_cfg.get("type")}'
+        )
     model.dataset_meta = None
     if checkpoint is not None:
         try:
             content = load_checkpoint(
-                model, checkpoint, map_location='cpu', strict=True)
+                model, checkpoint, map_location='cpu', strict=True
+            )
         except RuntimeError as error:
             raise ConfigError(
-                f'{checkpoint} does not fit the config: {error}') from error
+                f'{checkpoint} does not fit the config: {error}'
+            ) from error
         model.dataset_meta = content.get('meta', {}).get('dataset_meta')
     return model.eval()
 
 
-def find_run(model: Path, weights: str | Path | None
-             ) -> tuple[Config, str | Path | None]:
+def find_run(
+    model: Path, weights: str | Path | None
+) -> tuple[Config, str | Path | None]:
     """Read a config and find its checkpoint.
 
     Args:
@@ -82,7 +87,8 @@ def find_run(model: Path, weights: str | Path | None
     configs = newest(model, '*.py')
     if not configs:
         raise ConfigError(
-            f'{model} is neither a config nor a work directory with one (*.py)')
+            f'{model} is neither a config nor a work directory with one (*.py)'
+        )
     if weights is None:
         named: str | Path | None = last_checkpoint(model) or None
         # A work directory that was moved or copied: the file lies beside.
@@ -115,12 +121,14 @@ def saved_config(weights: str | Path | None, name: Path) -> Config | None:
 
 def newest(folder: Path, pattern: str) -> list[Path]:
     """Return the files of a folder that match, the newest first."""
-    return sorted(folder.glob(pattern), key=lambda path: path.stat().st_mtime,
-                  reverse=True)
+    return sorted(
+        folder.glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True
+    )
 
 
-def build_loader(cfg: Config, split: str, batch_size: int | None = None,
-                 workers: bool = False) -> DataLoader:
+def build_loader(
+    cfg: Config, split: str, batch_size: int | None = None, workers: bool = False
+) -> DataLoader:
     """Build a dataloader.
 
     Args:

@@ -10,6 +10,7 @@ far the training is: before each sample and before each train step, every genera
 the process is seeded from (seed, rank, place in the training). So they do not depend on
 the number of workers, on what validation draws, or on where a run was interrupted.
 """
+
 import itertools
 import logging
 from collections.abc import Iterator
@@ -61,7 +62,8 @@ class PlacedBatches:
     def __iter__(self) -> Iterator[list[tuple[int, tuple[int, ...]]]]:
         place = (self.seed, get_rank(), self.epoch)
         for number, batch in itertools.islice(
-                enumerate(self._indices()), self.done, None):
+            enumerate(self._indices()), self.done, None
+        ):
             yield [(index, (*place, number, i)) for i, index in enumerate(batch)]
 
     def _indices(self) -> Iterator[list[int]]:
@@ -80,12 +82,15 @@ class ExactLoader(DataLoader):
         super().__init__(
             TrainingSamples(plain.dataset, max_unreadable),
             batch_sampler=PlacedBatches(plain.batch_sampler, endless),
-            num_workers=plain.num_workers, collate_fn=plain.collate_fn,
-            pin_memory=plain.pin_memory, timeout=plain.timeout,
+            num_workers=plain.num_workers,
+            collate_fn=plain.collate_fn,
+            pin_memory=plain.pin_memory,
+            timeout=plain.timeout,
             worker_init_fn=plain.worker_init_fn,
             multiprocessing_context=plain.multiprocessing_context,
             prefetch_factor=plain.prefetch_factor,
-            persistent_workers=plain.persistent_workers)
+            persistent_workers=plain.persistent_workers,
+        )
         # None beside a batch sampler; PreciseBNHook of mmpretrain asks for it.
         vars(self)['batch_size'] = getattr(plain.batch_sampler, 'batch_size', None)
 
@@ -110,20 +115,31 @@ class _Exact(BaseLoop):
 
     endless = False
 
-    def __init__(self, runner: Runner, dataloader: DataLoader | dict,
-                 max_unreadable: int = 0, **kwargs) -> None:
-        plain: DataLoader = runner.build_dataloader(
-            dataloader, seed=runner.seed, diff_rank_seed=differs_by_rank(runner)
-        ) if isinstance(dataloader, dict) else dataloader
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict,
+        max_unreadable: int = 0,
+        **kwargs,
+    ) -> None:
+        plain: DataLoader = (
+            runner.build_dataloader(
+                dataloader, seed=runner.seed, diff_rank_seed=differs_by_rank(runner)
+            )
+            if isinstance(dataloader, dict)
+            else dataloader
+        )
         check_shares(plain)
         if not len(plain):
             images = len(plain.dataset)  # type: ignore[arg-type]  # torch: no length
             raise ConfigError(
                 f'an epoch has no batch: the {images} images make no '
                 f'whole one for each of {get_world_size()} processes, and drop_last '
-                'leaves the rest out. Lower train_dataloader.batch_size')
+                'leaves the rest out. Lower train_dataloader.batch_size'
+            )
         super().__init__(
-            runner, ExactLoader(plain, self.endless, max_unreadable), **kwargs)
+            runner, ExactLoader(plain, self.endless, max_unreadable), **kwargs
+        )
 
     def start(self) -> None:
         """Set the seed of the run, and repeat a validation that was interrupted.
@@ -147,14 +163,22 @@ class _Exact(BaseLoop):
                 f'the checkpoint lies within an epoch, {self.done_in_epoch} of '
                 f'{before} batches on, and the epochs of this run have {batches}: go '
                 'on with the batch size, number of processes and images it was trained '
-                'with, or from a checkpoint at the end of an epoch')
+                'with, or from a checkpoint at the end of an epoch'
+            )
         if before != batches:
-            what = ('it goes on at another place in the data' if self.endless else
-                    'a schedule that counts iterations goes on with the old count, and '
-                    'so ends elsewhere')
+            what = (
+                'it goes on at another place in the data'
+                if self.endless
+                else 'a schedule that counts iterations goes on with the old count, '
+                'and '
+                'so ends elsewhere'
+            )
             print_log(
                 f'The epochs of the checkpoint had {before} batches, those of this run '
-                f'have {batches}: {what}.', 'current', logging.WARNING)
+                f'have {batches}: {what}.',
+                'current',
+                logging.WARNING,
+            )
         self.runner.message_hub.update_info('batches_in_epoch', batches)
         if self._iter and not self.done_in_epoch:
             self.validate()
@@ -176,8 +200,9 @@ class _Exact(BaseLoop):
         alone is handed to it first: the unreadable images that it met, by rank, and
         gradients that were only accumulated, of which all get the mean.
         """
-        self.runner.message_hub.update_info('unreadable_by_rank', all_gather_object(
-            self.dataloader.dataset.unreadable))
+        self.runner.message_hub.update_info(
+            'unreadable_by_rank', all_gather_object(self.dataloader.dataset.unreadable)
+        )
         if isinstance(self.runner.optim_wrapper, AccumulatingOptimWrappers):
             self.runner.optim_wrapper.average_accumulated()
         self.save_checkpoint(*args, **kwargs)
@@ -192,9 +217,12 @@ class _Exact(BaseLoop):
     def validate(self) -> None:
         """Validate where it is due and was not done before."""
         done, last = self.progress
-        if (self.runner.val_loop is None or done < self.val_begin
-                or self.info.get('last_validation') == done
-                or (done % self.val_interval and done != last)):
+        if (
+            self.runner.val_loop is None
+            or done < self.val_begin
+            or self.info.get('last_validation') == done
+            or (done % self.val_interval and done != last)
+        ):
             return
         # A checkpoint of a new best score is written in the validation itself.
         # Its name may not begin with "val": MMEngine would log it with the metrics.
@@ -215,7 +243,8 @@ def check_shares(dataloader: DataLoader) -> None:
         raise ConfigError(
             f'the {len(shares)} processes would train on different numbers of images '
             f'in an epoch: {shares}. Set train_dataloader.sampler.round_up=True: a few '
-            'images then come twice')
+            'images then come twice'
+        )
 
 
 @LOOPS.register_module()
@@ -247,8 +276,9 @@ class ExactEpochLoop(_Exact, EpochBasedTrainLoop):
         hub = self.runner.message_hub
         done = self.done_in_epoch
         if done:
-            print_log(f'Going on after iteration {done} of epoch {self._epoch + 1}',
-                      'current')
+            print_log(
+                f'Going on after iteration {done} of epoch {self._epoch + 1}', 'current'
+            )
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         self.dataloader.batch_sampler.begin(self.seed, self._epoch, done)
@@ -300,14 +330,18 @@ def use_exact_loops(cfg: Config) -> None:
         ConfigError: If the run would keep one checkpoint alone.
     """
     loop = cfg.train_cfg
-    kinds = dict(EpochBasedTrainLoop='mmsr4ir.ExactEpochLoop',
-                 IterBasedTrainLoop='mmsr4ir.ExactIterLoop')
+    kinds = dict(
+        EpochBasedTrainLoop='mmsr4ir.ExactEpochLoop',
+        IterBasedTrainLoop='mmsr4ir.ExactIterLoop',
+    )
     if 'by_epoch' in loop:  # MMEngine's short way to say it
-        loop.type = ('EpochBasedTrainLoop' if loop.pop('by_epoch') else
-                     'IterBasedTrainLoop')
+        loop.type = (
+            'EpochBasedTrainLoop' if loop.pop('by_epoch') else 'IterBasedTrainLoop'
+        )
     loop.type = kinds.get(loop.type.removeprefix('mmengine.'), loop.type)
     if cfg.get('default_hooks', {}).get('checkpoint', {}).get('max_keep_ckpts') == 1:
         raise ConfigError(
             'with default_hooks.checkpoint.max_keep_ckpts=1 MMEngine removes the only '
             'checkpoint before it writes the next; a run that dies between loses '
-            'everything. Set it to 2 or more')
+            'everything. Set it to 2 or more'
+        )

@@ -4,6 +4,7 @@ MMEngine writes every logged value into one line, which is more than 500 charact
 with a detector as the task network. Here the losses are added up by phase and by loss,
 as the recipe (:mod:`mmsr4ir.models.recipes`) names them.
 """
+
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
@@ -54,44 +55,62 @@ class PhaseLogProcessor(LogProcessor):
         kwargs: As for MMEngine's ``LogProcessor``.
     """
 
-    def get_log_after_iter(self, runner: Runner, batch_idx: int, mode: str
-                           ) -> tuple[dict, str]:
+    def get_log_after_iter(
+        self, runner: Runner, batch_idx: int, mode: str
+    ) -> tuple[dict, str]:
         """Collect values as MMEngine does; write a line of our own."""
         self._shorten_history(runner, mode)
         tag, _ = super().get_log_after_iter(runner, batch_idx, mode)
         values = {key.removeprefix(f'{mode}/'): value for key, value in tag.items()}
         by_iteration = mode == 'train' and not self.by_epoch
-        done, of = (runner.iter + 1, runner.max_iters) if by_iteration else (
-            batch_idx + 1, self._get_dataloader_size(runner, mode))
+        done, of = (
+            (runner.iter + 1, runner.max_iters)
+            if by_iteration
+            else (batch_idx + 1, self._get_dataloader_size(runner, mode))
+        )
         head = 'Iter ' if by_iteration else f'{self._head(runner, mode)} ['
         parts = [head + count(done, of) + ('' if by_iteration else ']')]
         eta = runner.message_hub.runtime_info.get('eta')
-        parts.append(', '.join([
-            *([] if eta is None else [f'eta {timedelta(seconds=int(eta))}']),
-            *self._speed(values)]))
+        parts.append(
+            ', '.join(
+                [
+                    *([] if eta is None else [f'eta {timedelta(seconds=int(eta))}']),
+                    *self._speed(values),
+                ]
+            )
+        )
         if mode == 'train':
             parts += self._training(runner, values)
         return tag, ' | '.join(filter(None, parts))
 
-    def get_log_after_epoch(self, runner: Runner, batch_idx: int, mode: str,
-                            with_non_scalar: bool = False) -> tuple[dict, str]:
+    def get_log_after_epoch(
+        self, runner: Runner, batch_idx: int, mode: str, with_non_scalar: bool = False
+    ) -> tuple[dict, str]:
         """Collect values as MMEngine does; put the task's metrics first in the line."""
         self._shorten_history(runner, mode)
         tag, _ = super().get_log_after_epoch(runner, batch_idx, mode, with_non_scalar)
-        values = {key.removeprefix(f'{mode}/'): value
-                  for key, value in {
-                      **tag, **self._collect_non_scalars(runner, mode)}.items()}
+        values = {
+            key.removeprefix(f'{mode}/'): value
+            for key, value in {**tag, **self._collect_non_scalars(runner, mode)}.items()
+        }
         metrics = [key for key in values if key not in _TIMES]
         quality = [key for key in metrics if key.startswith('sr/')]
         task = [key for key in metrics if key not in quality]
         parts = [
             '  '.join(f'{key}: {self._number(values[key])}' for key in keys)
-            for keys in (task, quality)]
-        return tag, ' | '.join(filter(None, [
-            self._head(runner, mode), *parts, *self._speed(values)]))
+            for keys in (task, quality)
+        ]
+        return tag, ' | '.join(
+            filter(None, [self._head(runner, mode), *parts, *self._speed(values)])
+        )
 
-    def _collect_scalars(self, custom_cfg: list[dict], runner: Runner, mode: str,
-                         reserve_prefix: bool = False) -> dict:
+    def _collect_scalars(
+        self,
+        custom_cfg: list[dict],
+        runner: Runner,
+        mode: str,
+        reserve_prefix: bool = False,
+    ) -> dict:
         """Collect scalars as MMEngine does; of a training, their mean over processes.
 
         What only some of them log, as a hook may on the first one, stays as it is: a
@@ -103,7 +122,8 @@ class PhaseLogProcessor(LogProcessor):
         shared = {
             key: torch.tensor(value, dtype=torch.float64)
             for key, value in values.items()
-            if not key.endswith('.lr') and key.removeprefix('train/') not in _TIMES}
+            if not key.endswith('.lr') and key.removeprefix('train/') not in _TIMES
+        }
         known = set.intersection(*map(set, all_gather_object(list(shared))))
         shared = {key: shared[key] for key in sorted(known)}
         all_reduce_dict(shared, 'mean')
@@ -119,7 +139,8 @@ class PhaseLogProcessor(LogProcessor):
         if not all(isinstance(window, int) for window in windows):
             return  # one may reach back to the start
         longest = max(
-            self.window_size, self._get_dataloader_size(runner, mode), *windows)
+            self.window_size, self._get_dataloader_size(runner, mode), *windows
+        )
         for key, history in runner.message_hub.log_scalars.items():
             if key.startswith(f'{mode}/'):
                 history.max_length = longest
@@ -130,17 +151,27 @@ class PhaseLogProcessor(LogProcessor):
             return 'Test'
         if mode == 'val' and not is_training(runner):
             return 'Val'  # not within a training
-        at = (f'epoch {count(self._get_epoch(runner, mode), runner.max_epochs)}'
-              if self.by_epoch else f'iter {count(runner.iter, runner.max_iters)}')
+        at = (
+            f'epoch {count(self._get_epoch(runner, mode), runner.max_epochs)}'
+            if self.by_epoch
+            else f'iter {count(runner.iter, runner.max_iters)}'
+        )
         return at.capitalize() if mode == 'train' else f'Val {at}'
 
     def _training(self, runner: Runner, values: Mapping[str, float]) -> list[str]:
         """List learning rates, stage, losses and whatever else is logged."""
         model: SR4IR = unwrap(runner.model)
         rates = [key for key in values if key.endswith('.lr')]
-        parts = ['learning rate ' + ', '.join(
-            f'{key.removesuffix(".lr")} {values[key]:.2e}' for key in rates)
-        ] if rates else []
+        parts = (
+            [
+                'learning rate '
+                + ', '.join(
+                    f'{key.removesuffix(".lr")} {values[key]:.2e}' for key in rates
+                )
+            ]
+            if rates
+            else []
+        )
         parts.append(stage_text(model.recipe, model.stage))
         named = {cfg['log_name'] for cfg in self.custom_cfg if 'log_name' in cfg}
         logged = {key: value for key, value in values.items() if key not in named}
@@ -150,14 +181,17 @@ class PhaseLogProcessor(LogProcessor):
             losses = phase_losses(phase, model.stage, logged)
             terms = ' + '.join(
                 name if len(losses) == 1 else f'{name} {self._number(value)}'
-                for name, value in losses.items())
+                for name, value in losses.items()
+            )
             total = self._number(sum(losses.values()))
             parts.append(f'loss {phase.name} {total} = {terms}')
         known = {*rates, *_TIMES, 'epoch', 'iter', 'memory', 'loss'}
         phases = tuple(f'{phase.name}/' for phase in model.recipe)
         parts += [
-            f'{key} {self._number(value)}' for key, value in values.items()
-            if key in named or key not in known and not key.startswith(phases)]
+            f'{key} {self._number(value)}'
+            for key, value in values.items()
+            if key in named or key not in known and not key.startswith(phases)
+        ]
         if 'memory' in values:
             parts.append(f'memory {values["memory"]} MiB')
         return parts
@@ -193,14 +227,17 @@ def stage_text(recipe: Sequence[Phase], stage: str) -> str:
         parts.append(stage)
     if any(term.name == 'tdp' for phase in recipe for term in phase.losses):
         on = any(
-            term.name == 'tdp' and term.weight for phase in active_phases(recipe, stage)
-            for term in phase.active_losses(stage))
+            term.name == 'tdp' and term.weight
+            for phase in active_phases(recipe, stage)
+            for term in phase.active_losses(stage)
+        )
         parts.append(f'TDP {"on" if on else "off"}')
     return ', '.join(parts)
 
 
-def phase_losses(phase: Phase, stage: str, values: Mapping[str, float]
-                 ) -> dict[str, float]:
+def phase_losses(
+    phase: Phase, stage: str, values: Mapping[str, float]
+) -> dict[str, float]:
     """Add up what is logged of a phase by its losses.
 
     Args:
@@ -220,8 +257,10 @@ def phase_losses(phase: Phase, stage: str, values: Mapping[str, float]
             image = '+'.join(term.images)
             start = f'{phase.name}/{image}/'
             losses[image if only_task else term.name] = sum(
-                value for key, value in values.items()
-                if key.startswith(start) and 'loss' in key.removeprefix(start))
+                value
+                for key, value in values.items()
+                if key.startswith(start) and 'loss' in key.removeprefix(start)
+            )
         else:
             losses[term.name] = values[f'{phase.name}/loss_{term.name}']
     return losses

@@ -1,4 +1,5 @@
 """Test on images that are LR already."""
+
 from mmengine.dataset import Compose
 from mmengine.runner import TestLoop
 
@@ -33,9 +34,16 @@ class LRTestLoop(TestLoop):
             setting is impossible.
     """
 
-    def __init__(self, runner, dataloader, evaluator, fp16: bool = False,
-                 coordinates: str = 'lr', tile: int | None = None, overlap: int = 32
-                 ) -> None:
+    def __init__(
+        self,
+        runner,
+        dataloader,
+        evaluator,
+        fp16: bool = False,
+        coordinates: str = 'lr',
+        tile: int | None = None,
+        overlap: int = 32,
+    ) -> None:
         super().__init__(runner, dataloader, evaluator, fp16)
         self.lr_input = LRInput(coordinates, tile, overlap)
         check_pipeline(getattr(self.dataloader.dataset, 'pipeline', None))
@@ -57,9 +65,12 @@ def check_pipeline(pipeline: Compose | None) -> None:
         ConfigError: If a transform of the pipeline resizes or crops.
     """
     changing = [
-        type(transform).__name__ for transform in getattr(pipeline, 'transforms', ())
-        if any(word in type(transform).__name__ for word in ('Resize', 'Crop'))]
+        type(transform).__name__
+        for transform in getattr(pipeline, 'transforms', ())
+        if any(word in type(transform).__name__ for word in ('Resize', 'Crop'))
+    ]
     if changing:
         raise ConfigError(
             f'the pipeline of test_dataloader has {changing}, but LR images are to be '
-            'restored as they are: take them out of it for a test with LRTestLoop')
+            'restored as they are: take them out of it for a test with LRTestLoop'
+        )

@@ -1,4 +1,5 @@
 """One optimizer for each network."""
+
 import torch
 from mmengine.dist import all_reduce, get_world_size
 from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
@@ -27,7 +28,8 @@ class AccumulatingOptimWrappers(OptimWrapperDict):
             gradients = [parameter.grad for parameter in _parameters(wrapper)]
             if any(gradient is not None for gradient in gradients):
                 states[name]['accumulated'] = dict(
-                    count=wrapper.inner_count, gradients=gradients)
+                    count=wrapper.inner_count, gradients=gradients
+                )
         return states
 
     def load_state_dict(self, state_dict: dict) -> None:
@@ -38,9 +40,13 @@ class AccumulatingOptimWrappers(OptimWrapperDict):
                 wrapper = self[name]
                 set_inner_count(wrapper, accumulated['count'])
                 for parameter, gradient in zip(
-                        _parameters(wrapper), accumulated['gradients'], strict=True):
-                    parameter.grad = None if gradient is None else gradient.to(
-                        parameter.device, copy=True)
+                    _parameters(wrapper), accumulated['gradients'], strict=True
+                ):
+                    parameter.grad = (
+                        None
+                        if gradient is None
+                        else gradient.to(parameter.device, copy=True)
+                    )
         super().load_state_dict(state_dict)
 
     def average_accumulated(self) -> None:
@@ -65,8 +71,11 @@ class AccumulatingOptimWrappers(OptimWrapperDict):
 
 
 def _parameters(wrapper: OptimWrapper) -> list[nn.Parameter]:
-    return [parameter for group in wrapper.optimizer.param_groups
-            for parameter in group['params']]
+    return [
+        parameter
+        for group in wrapper.optimizer.param_groups
+        for parameter in group['params']
+    ]
 
 
 # Settings of mixed precision.
@@ -91,19 +100,25 @@ class PerNetworkOptimWrapperConstructor:
         ConfigError: If ``paramwise_cfg`` is given, or the model has no such network.
     """
 
-    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None
-                 ) -> None:
+    def __init__(
+        self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None
+    ) -> None:
         if paramwise_cfg:
             raise ConfigError(
                 'paramwise_cfg stands beside the networks: put it into the entry of '
-                f'the network that it is for ({list(optim_wrapper_cfg)})')
+                f'the network that it is for ({list(optim_wrapper_cfg)})'
+            )
         # OpenMMLab's tools set these beside the networks for --amp: they are for each.
-        shared = {key: optim_wrapper_cfg[key] for key in _SHARED
-                  if key in optim_wrapper_cfg}
+        shared = {
+            key: optim_wrapper_cfg[key] for key in _SHARED if key in optim_wrapper_cfg
+        }
         if shared.get('type') == 'AmpOptimWrapper':
             shared['type'] = 'mmsr4ir.AmpOptimWrapper'
-        self.cfg = {name: dict(cfg, **shared) for name, cfg in optim_wrapper_cfg.items()
-                    if name not in _SHARED}
+        self.cfg = {
+            name: dict(cfg, **shared)
+            for name, cfg in optim_wrapper_cfg.items()
+            if name not in _SHARED
+        }
 
     def __call__(self, model: nn.Module) -> AccumulatingOptimWrappers:
         """Build the optimizers of a model, wrapped for distribution or not."""
@@ -113,14 +128,18 @@ class PerNetworkOptimWrapperConstructor:
         if missing:
             raise ConfigError(
                 f'optim_wrapper has {sorted(missing)}, but the networks are '
-                f"{[name for name in ('sr', 'task') if name in children]}: settings "
+                f'{[name for name in ("sr", "task") if name in children]}: settings '
                 'are those of one network (optim_wrapper.task.optimizer.lr); a config '
-                'whose base has another optim_wrapper needs _delete_=True in it')
+                'whose base has another optim_wrapper needs _delete_=True in it'
+            )
         updated = {name for phase in bare.recipe for name in phase.update}
-        wrappers = AccumulatingOptimWrappers(**{
-            name: build_optim_wrapper(unwrap(children[name]), cfg)
-            for name, cfg in self.cfg.items() if name in updated
-        })
+        wrappers = AccumulatingOptimWrappers(
+            **{
+                name: build_optim_wrapper(unwrap(children[name]), cfg)
+                for name, cfg in self.cfg.items()
+                if name in updated
+            }
+        )
         for name, wrapper in wrappers.items():
             if wrapper.clip_grad_kwargs:  # else both would log under one name
                 wrapper.grad_name = f'{wrapper.grad_name}_{name}'

@@ -1,4 +1,5 @@
 """The learning rates of the published trainings, iteration by iteration."""
+
 import itertools
 import math
 from collections.abc import Sequence
@@ -33,28 +34,50 @@ class RampCosineRestartLR(LRSchedulerMixin, _ParamScheduler):
         ConfigError: If ``by_epoch`` is True and ``convert_to_iter_based`` is not.
     """
 
-    def __init__(self, optimizer: Any, periods: Sequence[int], eta_min: float,
-                 ramp: int = 0, end: int = INF, last_step: int = -1,
-                 by_epoch: bool = True, verbose: bool = False) -> None:
+    def __init__(
+        self,
+        optimizer: Any,
+        periods: Sequence[int],
+        eta_min: float,
+        ramp: int = 0,
+        end: int = INF,
+        last_step: int = -1,
+        by_epoch: bool = True,
+        verbose: bool = False,
+    ) -> None:
         if by_epoch:
             raise ConfigError(
                 'mmsr4ir.RampCosineRestartLR changes the rate with each iteration: set '
-                'convert_to_iter_based=True, or by_epoch=False and give iterations')
+                'convert_to_iter_based=True, or by_epoch=False and give iterations'
+            )
         self.periods = list(periods)
         self.eta_min = eta_min
         self.ramp = ramp
-        super().__init__(optimizer, end=end, last_step=last_step,
-                         by_epoch=by_epoch, verbose=verbose)
+        super().__init__(
+            optimizer, end=end, last_step=last_step, by_epoch=by_epoch, verbose=verbose
+        )
 
     @classmethod
-    def build_iter_from_epoch(cls, optimizer: Any, *, periods: Sequence[int],
-                              epoch_length: int, ramp: int = 0, end: int = INF,
-                              by_epoch: bool = True, **options
-                              ) -> 'RampCosineRestartLR':
+    def build_iter_from_epoch(
+        cls,
+        optimizer: Any,
+        *,
+        periods: Sequence[int],
+        epoch_length: int,
+        ramp: int = 0,
+        end: int = INF,
+        by_epoch: bool = True,
+        **options,
+    ) -> 'RampCosineRestartLR':
         """Build it from lengths in epochs."""
-        return cls(optimizer, periods=[epoch_length * period for period in periods],
-                   ramp=epoch_length * ramp, end=min(epoch_length * end, INF),
-                   by_epoch=False, **options)
+        return cls(
+            optimizer,
+            periods=[epoch_length * period for period in periods],
+            ramp=epoch_length * ramp,
+            end=min(epoch_length * end, INF),
+            by_epoch=False,
+            **options,
+        )
 
     def _get_value(self) -> list[float]:
         step = self.last_step
@@ -67,5 +90,7 @@ class RampCosineRestartLR(LRSchedulerMixin, _ParamScheduler):
         place = next(i for i, end in enumerate(ends) if step <= end)
         period = self.periods[place]
         cosine = math.cos(math.pi * (step - ends[place] + period) / period)
-        return [self.eta_min + 0.5 * (base - self.eta_min) * (1 + cosine)
-                for base in self.base_values]
+        return [
+            self.eta_min + 0.5 * (base - self.eta_min) * (1 + cosine)
+            for base in self.base_values
+        ]

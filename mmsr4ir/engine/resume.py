@@ -1,4 +1,5 @@
 """Which checkpoint a run continues from."""
+
 import os
 import re
 import zipfile
@@ -67,8 +68,9 @@ def last_folder(work_dir: Path) -> Path:
 
 def _is_before(name: str, other: str) -> bool:
     """Return whether a checkpoint is of an earlier epoch or iteration than another."""
-    one, two = (re.fullmatch(r'(epoch|iter)_(\d+)\.pth', text)
-                for text in (name, other))
+    one, two = (
+        re.fullmatch(r'(epoch|iter)_(\d+)\.pth', text) for text in (name, other)
+    )
     return bool(one and two and one[1] == two[1] and int(one[2]) < int(two[2]))
 
 
@@ -84,9 +86,13 @@ def last_checkpoint(work_dir: Path) -> str:
 def checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints of a run in the order in which they were written."""
     return sorted(
-        (path for path in folder.glob('*.pth')
-         if re.fullmatch(r'(epoch|iter)_\d+\.pth', path.name)),
-        key=lambda path: path.stat().st_mtime_ns)
+        (
+            path
+            for path in folder.glob('*.pth')
+            if re.fullmatch(r'(epoch|iter)_\d+\.pth', path.name)
+        ),
+        key=lambda path: path.stat().st_mtime_ns,
+    )
 
 
 def is_whole(path: str | Path) -> bool:
@@ -94,15 +100,23 @@ def is_whole(path: str | Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError,
-            RuntimeError, ValueError):  # what a damaged header can look like
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+    ):  # what a damaged header can look like
         return False
 
 
 def damaged(path: str | Path, found: list[Path]) -> str:
     """Return the message for a damaged checkpoint."""
     whole = [other for other in found if other != Path(path) and is_whole(other)]
-    return (f'checkpoint {path} is truncated or damaged. '
-            + (f'To go on from the one before it: --resume {whole[-1]} (or --resume '
-               'previous, if it was the last)' if whole else
-               'There is no whole one beside it'))
+    return f'checkpoint {path} is truncated or damaged. ' + (
+        f'To go on from the one before it: --resume {whole[-1]} (or --resume '
+        'previous, if it was the last)'
+        if whole
+        else 'There is no whole one beside it'
+    )

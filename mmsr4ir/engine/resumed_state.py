@@ -1,4 +1,5 @@
 """What a checkpoint must hold so that a training can continue from it."""
+
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,8 +13,13 @@ from mmsr4ir.utils.configs import config_values
 from mmsr4ir.utils.errors import ConfigError
 
 #: Parts of a config that a training depends on.
-_COMPARED = ('model', 'optim_wrapper', 'param_scheduler', 'train_cfg',
-             'train_dataloader')
+_COMPARED = (
+    'model',
+    'optim_wrapper',
+    'param_scheduler',
+    'train_cfg',
+    'train_dataloader',
+)
 #: Settings of a loader that change nothing but its speed.
 _SPEED = {'num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor'}
 
@@ -26,34 +32,42 @@ def check_state(runner: Runner, checkpoint: Mapping) -> None:
             other networks, or has averaged weights that nothing would take up.
     """
     path = loaded_from(runner)
-    start = (f'To start from its weights: --cfg-options load_from={path}, '
-             'without --resume')
+    start = (
+        f'To start from its weights: --cfg-options load_from={path}, without --resume'
+    )
     meta = checkpoint.get('meta')
     parts = dict(
         epoch=isinstance(meta, Mapping) and 'epoch' in meta,
         iter=isinstance(meta, Mapping) and 'iter' in meta,
-        **{key: key in checkpoint for key in (
-            'message_hub', 'optimizer', 'param_schedulers')})
+        **{
+            key: key in checkpoint
+            for key in ('message_hub', 'optimizer', 'param_schedulers')
+        },
+    )
     if runner.param_schedulers is None:
         del parts['param_schedulers']
     missing = [key for key, there in parts.items() if not there]
     if missing:
         raise ConfigError(
             f'checkpoint {path} is not that of a training to go on with: '
-            f'it lacks {missing}, as a best_*.pth does and what was published. {start}')
+            f'it lacks {missing}, as a best_*.pth does and what was published. {start}'
+        )
     if isinstance(runner.optim_wrapper, OptimWrapperDict):
         found, own = set(checkpoint['optimizer']), set(runner.optim_wrapper.keys())
         if found != own:
             raise ConfigError(
                 f'checkpoint {path} is of a training that updates '
                 f'{sorted(found)}, and the recipe of the config updates {sorted(own)}. '
-                f'{start}')
+                f'{start}'
+            )
     if 'ema_state_dict' in checkpoint and not any(
-            isinstance(hook, EMAHook) for hook in runner.hooks):
+        isinstance(hook, EMAHook) for hook in runner.hooks
+    ):
         raise ConfigError(
             f'the weights of checkpoint {path} are averages (EMAHook), '
             'which a training without that hook would go on from: put the hook back '
-            f'into the config. {start}')
+            f'into the config. {start}'
+        )
 
 
 def config_changes(runner: Runner, checkpoint: Mapping) -> list[str]:
@@ -70,18 +84,24 @@ def config_changes(runner: Runner, checkpoint: Mapping) -> list[str]:
         before, now = config_values(text), config_values(runner.cfg.pretty_text)
     except ValueError:  # a config need not be all values; it just is not compared
         return []
-    before, now = (dict(_leaves({key: cfg.get(key) for key in _COMPARED}))
-                   for cfg in (before, now))
-    return [f'{key}: {before.get(key, "not set")} -> {now.get(key, "not set")}'
-            for key in {**before, **now}
-            if before.get(key, _leaves) != now.get(key, _leaves)
-            and key.rpartition('.')[2] not in _SPEED]
+    before, now = (
+        dict(_leaves({key: cfg.get(key) for key in _COMPARED})) for cfg in (before, now)
+    )
+    return [
+        f'{key}: {before.get(key, "not set")} -> {now.get(key, "not set")}'
+        for key in {**before, **now}
+        if before.get(key, _leaves) != now.get(key, _leaves)
+        and key.rpartition('.')[2] not in _SPEED
+    ]
 
 
 def _leaves(value: Any, name: str = '') -> Iterator[tuple[str, Any]]:
     """Yield the values in a nested config by their dotted names."""
-    items = value.items() if isinstance(value, Mapping) else (
-        enumerate(value) if isinstance(value, list | tuple) else ())
+    items = (
+        value.items()
+        if isinstance(value, Mapping)
+        else (enumerate(value) if isinstance(value, list | tuple) else ())
+    )
     if not items or not len(value):
         yield name, value
     for key, inner in items:
@@ -100,8 +120,7 @@ def keep_to_own_best(runner: Runner, checkpoint: Mapping) -> None:
     hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
     folder = runner.work_dir
     if hooks and hooks[0].out_dir not in (None, folder):
-        folder = os.path.join(
-            hooks[0].out_dir, os.path.basename(folder.rstrip(os.sep)))
+        folder = os.path.join(hooks[0].out_dir, os.path.basename(folder.rstrip(os.sep)))
     for key in [key for key in info if key.startswith('best_ckpt')]:
         name = os.path.basename(str(info[key]))
         own = os.path.join(folder, name)

@@ -1,4 +1,5 @@
 """Move the resize of a config's pipelines into its model, and run such configs."""
+
 import copy
 import logging
 import re
@@ -16,7 +17,8 @@ from mmsr4ir.utils.configs import as_list, type_name
 # What works on the size that a resize before it gave: it belongs to the augmentation.
 _NEEDS_SIZE = re.compile(
     'Affine|CopyPaste|Crop|CutOut|Erasing|Expand|GridMask|MixUp|Mixup|Mosaic|'
-    'Perspective|Resize|Shift|TestTimeAug')
+    'Perspective|Resize|Shift|TestTimeAug'
+)
 
 
 @RUNNERS.register_module()
@@ -33,8 +35,11 @@ class SR4IRRunner(Runner):
         return super().from_cfg(move_resize(cfg))
 
     @staticmethod
-    def build_dataloader(dataloader: DataLoader | dict, seed: int | None = None,
-                         diff_rank_seed: bool = False) -> DataLoader:
+    def build_dataloader(
+        dataloader: DataLoader | dict,
+        seed: int | None = None,
+        diff_rank_seed: bool = False,
+    ) -> DataLoader:
         """Build a dataloader as MMEngine does, also with ``num_workers=0``.
 
         Torch refuses what is about worker processes where there are none; configs set
@@ -69,17 +74,21 @@ def move_resize(cfg: Config) -> Config:
     if model.get('task_resize') != 'pipeline':
         return cfg
     moved = {}
-    for kind, splits in (('train', ('train', )), ('test', ('val', 'test'))):
+    for kind, splits in (('train', ('train',)), ('test', ('val', 'test'))):
         late = _batch_augments(cfg, model) if kind == 'train' else []
         parts = [
             (dataset, *split_pipeline(dataset['pipeline'], where, outer + late))
-            for dataset, where, outer in _pipelines(cfg, splits)]
+            for dataset, where, outer in _pipelines(cfg, splits)
+        ]
         moved[kind] = next((rule for _, rule, _ in parts if rule), [])
         for dataset, rule, rest in parts:
             *before, last = rest
             if type_name(last).startswith('Pack') and (rule or []) != moved[kind]:
-                rest = [*before, dict(type='mmsr4ir.NoteTaskSize', resize=rule or []),
-                        dict(type='mmsr4ir.PackTaskSize', pack=last)]
+                rest = [
+                    *before,
+                    dict(type='mmsr4ir.NoteTaskSize', resize=rule or []),
+                    dict(type='mmsr4ir.PackTaskSize', pack=last),
+                ]
             dataset['pipeline'] = rest
     model.task_resize = moved
     if cfg.get('tta_pipeline'):
@@ -87,15 +96,18 @@ def move_resize(cfg: Config) -> Config:
     return cfg
 
 
-def _pipelines(cfg: Mapping, splits: tuple[str, ...]
-               ) -> Iterator[tuple[dict, str, list[str]]]:
+def _pipelines(
+    cfg: Mapping, splits: tuple[str, ...]
+) -> Iterator[tuple[dict, str, list[str]]]:
     """Yield each data set that has a pipeline, with its dataloader and what follows.
 
     What follows are the names of transforms of outer data sets that depend on the
     size of the images of this one.
     """
-    def walk(dataset: dict, where: str, after: list[str]
-             ) -> Iterator[tuple[dict, str, list[str]]]:
+
+    def walk(
+        dataset: dict, where: str, after: list[str]
+    ) -> Iterator[tuple[dict, str, list[str]]]:
         own = dataset.get('pipeline')
         if own:
             yield dataset, where, after
@@ -114,10 +126,15 @@ def _batch_augments(cfg: Mapping, model: Mapping) -> list[str]:
     """List the names of the augmentations that the preprocessor runs on batches."""
     task = model.get('task') or {}
     places = [task.get('train_cfg')] + [
-        owner.get('data_preprocessor') for owner in (cfg, model, task)]
-    return [type_name(one) for place in places if isinstance(place, Mapping)
-            for key in ('batch_augments', 'augments')
-            for one in _as_dicts(place.get(key))]
+        owner.get('data_preprocessor') for owner in (cfg, model, task)
+    ]
+    return [
+        type_name(one)
+        for place in places
+        if isinstance(place, Mapping)
+        for key in ('batch_augments', 'augments')
+        for one in _as_dicts(place.get(key))
+    ]
 
 
 def _as_dicts(value: object) -> list[Mapping]:
@@ -127,8 +144,9 @@ def _as_dicts(value: object) -> list[Mapping]:
     return [one for one in as_list(value) if isinstance(one, Mapping)]
 
 
-def split_pipeline(pipeline: list[dict], where: str, after: Sequence[str] = ()
-                   ) -> tuple[list[dict] | None, list[dict]]:
+def split_pipeline(
+    pipeline: list[dict], where: str, after: Sequence[str] = ()
+) -> tuple[list[dict] | None, list[dict]]:
     """Split a pipeline into the resize at its end and the rest.
 
     Args:
@@ -142,20 +160,33 @@ def split_pipeline(pipeline: list[dict], where: str, after: Sequence[str] = ()
         or the resize has to stay; and the other transforms.
     """
     names = [type_name(transform) for transform in pipeline]
-    last = max((i for i, name in enumerate(names) if name in RESIZES or (
-        name == 'RandomChoice' and 'Resize' in str(pipeline[i]))), default=None)
+    last = max(
+        (
+            i
+            for i, name in enumerate(names)
+            if name in RESIZES
+            or (name == 'RandomChoice' and 'Resize' in str(pipeline[i]))
+        ),
+        default=None,
+    )
     if last is None:
         return None, pipeline
-    later = [*filter(None, map(_needs_size, pipeline[last + 1:])), *after]
+    later = [*filter(None, map(_needs_size, pipeline[last + 1 :])), *after]
     if later:
-        print_log(f'the resize of {where} stays before the SR network, since '
-                  f'{later[0]} comes after it', 'current', logging.WARNING)
+        print_log(
+            f'the resize of {where} stays before the SR network, since '
+            f'{later[0]} comes after it',
+            'current',
+            logging.WARNING,
+        )
         return None, pipeline
     if names[last] == 'RandomChoice':
         return None, _noted_choice(pipeline, last)
     moves = {last, *(i for i in range(last, len(names)) if names[i] == 'Pad')}
-    return ([copy.deepcopy(pipeline[i]) for i in sorted(moves)],
-            [one for i, one in enumerate(pipeline) if i not in moves])
+    return (
+        [copy.deepcopy(pipeline[i]) for i in sorted(moves)],
+        [one for i, one in enumerate(pipeline) if i not in moves],
+    )
 
 
 def _needs_size(transform: Mapping) -> str | None:
@@ -171,11 +202,16 @@ def _noted_choice(pipeline: list[dict], place: int) -> list[dict]:
     branches = []
     for branch in pipeline[place]['transforms']:
         rule, rest = split_pipeline(as_list(branch), 'a branch of RandomChoice')
-        branches.append([*rest, dict(type='mmsr4ir.NoteTaskSize', resize=rule)]
-                        if rule else rest)
+        branches.append(
+            [*rest, dict(type='mmsr4ir.NoteTaskSize', resize=rule)] if rule else rest
+        )
     pipeline[place]['transforms'] = branches
-    return [dict(type='mmsr4ir.PackTaskSize', pack=one)
-            if type_name(one).startswith('Pack') else one for one in pipeline]
+    return [
+        dict(type='mmsr4ir.PackTaskSize', pack=one)
+        if type_name(one).startswith('Pack')
+        else one
+        for one in pipeline
+    ]
 
 
 def _noted_tta(pipeline: list[dict]) -> list[dict]:
@@ -199,12 +235,18 @@ def _noted(stages: list[list[dict]]) -> list[list[dict]]:
         return stages
     for stage in stages:
         if any(type_name(one) in RESIZES for one in stage):
-            stage = [dict(type='mmsr4ir.NoteTaskSize', resize=[one, *pads])
-                     for one in stage]
-        noted.append([
-            dict(type='mmsr4ir.PackTaskSize', pack=one)
-            if type_name(one).startswith('Pack') else one
-            for one in stage if type_name(one) != 'Pad'])
+            stage = [
+                dict(type='mmsr4ir.NoteTaskSize', resize=[one, *pads]) for one in stage
+            ]
+        noted.append(
+            [
+                dict(type='mmsr4ir.PackTaskSize', pack=one)
+                if type_name(one).startswith('Pack')
+                else one
+                for one in stage
+                if type_name(one) != 'Pad'
+            ]
+        )
     return [stage for stage in noted if stage]
 
 
@@ -221,16 +263,23 @@ def return_resize(cfg: Mapping) -> dict:
     """
     returned = copy.deepcopy(dict(cfg))
     rule = returned['model'].get('task_resize') or []
-    rule = as_list(rule.get('test') if isinstance(
-        rule, Mapping) and 'type' not in rule else rule)
+    rule = as_list(
+        rule.get('test') if isinstance(rule, Mapping) and 'type' not in rule else rule
+    )
     for dataset, *_ in _pipelines(returned, ('val', 'test')):
         pipeline, own = dataset['pipeline'], rule
         if type_name(pipeline[-1]) == 'PackTaskSize':
             *pipeline, note, pack = pipeline
             pipeline, own = [*pipeline, pack['pack']], note['resize']
         # After the image, before labels: they stay in the pixels of the file.
-        place = max((i + 1 for i, one in enumerate(pipeline)
-                     if type_name(one).startswith('LoadImage')), default=0)
+        place = max(
+            (
+                i + 1
+                for i, one in enumerate(pipeline)
+                if type_name(one).startswith('LoadImage')
+            ),
+            default=0,
+        )
         dataset['pipeline'] = [*pipeline[:place], *own, *pipeline[place:]]
     for transform in returned.get('tta_pipeline') or ():
         if type_name(transform) == 'TestTimeAug':

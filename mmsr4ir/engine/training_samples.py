@@ -1,4 +1,5 @@
 """A data set as a training asks for it: seeded, and with unreadable images named."""
+
 import logging
 import multiprocessing
 import random
@@ -48,7 +49,7 @@ class TrainingSamples(Dataset):
 
     @unreadable.setter
     def unreadable(self, indices: list[int]) -> None:
-        known = indices[:self.max_unreadable]
+        known = indices[: self.max_unreadable]
         self._unreadable[:] = known + [-1] * (self.max_unreadable - len(known))
 
     def __len__(self) -> int:
@@ -111,6 +112,9 @@ class TrainingSamples(Dataset):
             if index not in known:
                 self._unreadable[len(known)] = index
         # Of the processes but the first MMEngine shows errors alone.
-        print_log(f'{problem}; another image takes its place ({count} of at most '
-                  f'{self.max_unreadable} unreadable ones)', 'current',
-                  logging.ERROR if get_rank() else logging.WARNING)
+        print_log(
+            f'{problem}; another image takes its place ({count} of at most '
+            f'{self.max_unreadable} unreadable ones)',
+            'current',
+            logging.ERROR if get_rank() else logging.WARNING,
+        )

@@ -1,4 +1,5 @@
 """Metrics."""
+
 from .dump_predictions import DumpPredictions
 from .sr_quality import SRQuality
 

@@ -1,4 +1,5 @@
 """Write predictions to a file."""
+
 from collections.abc import Sequence
 
 from mmengine.evaluator import DumpResults
@@ -13,7 +14,10 @@ class DumpPredictions(DumpResults):
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keep everything of each sample except ``images``."""
-        super().process(data_batch, [
-            {key: value for key, value in sample.items() if key != 'images'}
-            for sample in data_samples
-        ])
+        super().process(
+            data_batch,
+            [
+                {key: value for key, value in sample.items() if key != 'images'}
+                for sample in data_samples
+            ],
+        )

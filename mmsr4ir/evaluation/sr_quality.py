@@ -1,4 +1,5 @@
 """Image quality beside the task's own metric, in the same validation pass."""
+
 import logging
 import math
 import warnings
@@ -55,20 +56,26 @@ class SRQuality(BaseMetric):
 
     default_prefix = 'sr'
 
-    def __init__(self, crop_border: int = 0,
-                 metrics: Sequence[str] = ('PSNR', 'SSIM'),
-                 convert_to: str | None = None, collect_device: str = 'cpu',
-                 prefix: str | None = None) -> None:
+    def __init__(
+        self,
+        crop_border: int = 0,
+        metrics: Sequence[str] = ('PSNR', 'SSIM'),
+        convert_to: str | None = None,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
-        metrics = (metrics, ) if isinstance(metrics, str) else tuple(metrics)
+        metrics = (metrics,) if isinstance(metrics, str) else tuple(metrics)
         unknown = [name for name in metrics if name not in _LEAST]
         if unknown or not metrics:
             raise ValueError(
                 f'SRQuality: metrics={list(metrics)}: name one or more of '
-                f'{list(_LEAST)}')
+                f'{list(_LEAST)}'
+            )
         if convert_to not in (None, 'Y'):
             raise ValueError(
-                f"SRQuality: convert_to={convert_to!r}: use 'Y', or None for RGB")
+                f"SRQuality: convert_to={convert_to!r}: use 'Y', or None for RGB"
+            )
         if crop_border < 0:
             raise ValueError(f'SRQuality: crop_border={crop_border} is negative')
         self.crop_border = crop_border
@@ -76,7 +83,8 @@ class SRQuality(BaseMetric):
         self.convert_to = convert_to
         # What is missing for them is known before a training starts.
         self.functions = mmagic_functions(
-            [name.lower() for name in metrics if name != 'LPIPS'])
+            [name.lower() for name in metrics if name != 'LPIPS']
+        )
         self.lpips = lpips_network() if 'LPIPS' in metrics else None
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
@@ -88,7 +96,8 @@ class SRQuality(BaseMetric):
                 raise ValueError(
                     f'SRQuality: there is no HR image to compare with for {needing}: '
                     "the input is LR (LRTestLoop). Set metrics=['NIQE'], or leave "
-                    'SRQuality out of test_evaluator')
+                    'SRQuality out of test_evaluator'
+                )
             self.check_size(*image_size(sr))
             values = self.measure(sr, hr)
             self.results.append(tuple(values[name] for name in self.metrics))
@@ -109,7 +118,8 @@ class SRQuality(BaseMetric):
                     f'{2 * least if name == "NIQE" else least} pixels, but '
                     f'crop_border={self.crop_border} leaves {left[0]} x {left[1]} of '
                     f'an image of {height} x {width}; lower it, or leave {name} out '
-                    'of metrics')
+                    'of metrics'
+                )
 
     @torch.no_grad()
     def measure(self, sr: Tensor, hr: Tensor | None) -> dict[str, float]:
@@ -129,16 +139,29 @@ class SRQuality(BaseMetric):
         for name in self.metrics:
             if name == 'LPIPS' and self.lpips is not None:
                 height, width = image_size(sr)
-                value = lpips_distance(self.lpips, *(
-                    image[:, border:height - border, border:width - border]
-                    for image in pair))
+                value = lpips_distance(
+                    self.lpips,
+                    *(
+                        image[:, border : height - border, border : width - border]
+                        for image in pair
+                    ),
+                )
             elif name == 'NIQE':
-                value = _or_nan(partial(self.functions['niqe'], images[0][..., ::-1],
-                                        border, convert_to='gray'))
+                value = _or_nan(
+                    partial(
+                        self.functions['niqe'],
+                        images[0][..., ::-1],
+                        border,
+                        convert_to='gray',
+                    )
+                )
             else:
                 value = self.functions[name.lower()](
-                    *images, crop_border=border, convert_to=self.convert_to,
-                    channel_order='rgb')
+                    *images,
+                    crop_border=border,
+                    convert_to=self.convert_to,
+                    channel_order='rgb',
+                )
             values[name] = min(float(value), 100.0) if name == 'PSNR' else float(value)
         return values
 
@@ -155,7 +178,9 @@ class SRQuality(BaseMetric):
                 print_log(
                     f'SRQuality: {len(values) - len(found)} of {len(values)} images '
                     f'have no {name}: hardly anything in them is not flat',
-                    'current', level=logging.WARNING)
+                    'current',
+                    level=logging.WARNING,
+                )
             if found:
                 means[name] = float(np.mean(found))
         return means
@@ -170,11 +195,13 @@ def mmagic_functions(names: Sequence[str]) -> dict[str, Callable]:
     try:
         modules = [import_module(f'mmagic.evaluation.metrics.{name}') for name in names]
     except ModuleNotFoundError as error:
-        raise ImportError(f'SRQuality needs mmagic ({error}): `python -m '
-                          'mmsr4ir.check_env` prints the command that installs it'
-                          ) from error
-    return {name: getattr(module, name)
-            for name, module in zip(names, modules, strict=True)}
+        raise ImportError(
+            f'SRQuality needs mmagic ({error}): `python -m '
+            'mmsr4ir.check_env` prints the command that installs it'
+        ) from error
+    return {
+        name: getattr(module, name) for name, module in zip(names, modules, strict=True)
+    }
 
 
 def lpips_network() -> nn.Module:
@@ -188,24 +215,31 @@ def lpips_network() -> nn.Module:
     try:
         from lpips import LPIPS
     except ModuleNotFoundError as error:
-        raise ImportError(f"SRQuality: 'LPIPS': {error}: pip install 'mmsr4ir[train]'"
-                          ) from error
+        raise ImportError(
+            f"SRQuality: 'LPIPS': {error}: pip install 'mmsr4ir[train]'"
+        ) from error
     from torchvision.models import AlexNet_Weights
+
     # The training draws the same numbers as without it.
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter('ignore', UserWarning)  # of torchvision's old arguments
         network = LPIPS(pnet_rand=True, verbose=False)
     try:
         weights = CheckpointLoader.load_checkpoint(
-            AlexNet_Weights.IMAGENET1K_V1.url, map_location='cpu')
+            AlexNet_Weights.IMAGENET1K_V1.url, map_location='cpu'
+        )
     except (OSError, RuntimeError) as error:
         raise WeightsError(
-            f"SRQuality: 'LPIPS' needs torchvision's AlexNet. {error}") from error
+            f"SRQuality: 'LPIPS' needs torchvision's AlexNet. {error}"
+        ) from error
     trunk = network.net
     # Its parts keep AlexNet's numbering: slice2.3 is features.3.
-    trunk.load_state_dict({
-        name: weights[f'features.{name.partition(".")[2]}']
-        for name in trunk.state_dict()})
+    trunk.load_state_dict(
+        {
+            name: weights[f'features.{name.partition(".")[2]}']
+            for name in trunk.state_dict()
+        }
+    )
     return network.requires_grad_(False)
 
 

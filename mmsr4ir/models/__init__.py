@@ -1,4 +1,5 @@
 """The model, its losses, and the parts between HR image and task network."""
+
 from .degradations import (
     BicubicDownsample,
     Degradation,
@@ -20,9 +21,24 @@ from .torchvision_networks import TorchvisionClassifier, TorchvisionSegmentor
 from .upsamplers import InterpolateUpsampler
 
 __all__ = [
-    'BicubicDownsample', 'CrossQualityPatchMix', 'Degradation', 'GaussianNoise',
-    'InterpolateUpsampler', 'JPEGCompression', 'OneOf', 'PairedLR', 'PixelLoss',
-    'PoissonNoise', 'RandomBlur', 'RandomResize', 'SR4IR',
-    'SeparateDistributedDataParallel', 'Spandrel', 'TDPLoss',
-    'TorchvisionClassifier', 'TorchvisionDetector', 'TorchvisionSegmentor', 'patch_mix'
+    'BicubicDownsample',
+    'CrossQualityPatchMix',
+    'Degradation',
+    'GaussianNoise',
+    'InterpolateUpsampler',
+    'JPEGCompression',
+    'OneOf',
+    'PairedLR',
+    'PixelLoss',
+    'PoissonNoise',
+    'RandomBlur',
+    'RandomResize',
+    'SR4IR',
+    'SeparateDistributedDataParallel',
+    'Spandrel',
+    'TDPLoss',
+    'TorchvisionClassifier',
+    'TorchvisionDetector',
+    'TorchvisionSegmentor',
+    'patch_mix',
 ]

@@ -1,4 +1,5 @@
 """A batch of images in the qualities that a train step works with."""
+
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,8 +59,7 @@ class Batch:
     @cached_property
     def task_mask(self) -> Tensor | None:
         """(N, 1, H', W'), the same of what the task network gets."""
-        return valid_mask(
-            self.task_sizes or self.sizes, self.task_full, self.inputs)
+        return valid_mask(self.task_sizes or self.sizes, self.task_full, self.inputs)
 
 
 def make_batch(model, inputs: Tensor, samples: Sequence | None) -> Batch:
@@ -78,21 +78,27 @@ def make_batch(model, inputs: Tensor, samples: Sequence | None) -> Batch:
         warn_of_enlarged(samples or ())
     inputs = inputs.contiguous(memory_format=model.memory_format)
     full = image_size(inputs)
-    sizes = [shown_size(sample, full) for sample in samples
-             ] if samples else [full] * len(inputs)
+    sizes = (
+        [shown_size(sample, full) for sample in samples]
+        if samples
+        else [full] * len(inputs)
+    )
     hr = model.image_space.to_image(inputs)
     if model.task_resize:  # the padding of T is added after its resize
-        hr = hr[..., :max(h for h, _ in sizes), :max(w for _, w in sizes)]
+        hr = hr[..., : max(h for h, _ in sizes), : max(w for _, w in sizes)]
     # The degradation needs sides that the scale divides.
     extended = extend_edges(
-        hr, sizes, model.degradation.scale, mirror=model.count_padding)
+        hr, sizes, model.degradation.scale, mirror=model.count_padding
+    )
     if model.task_resize:
         full = image_size(extended)
     # Some degradations draw for each image, and must not see its padding.
     each = (sizes, samples or ()) if isinstance(model.degradation, ImageByImage) else ()
     lr = model.degradation(extended, *each)
-    hr, lr = (image.contiguous(memory_format=model.memory_format)
-              for image in (extended[..., :full[0], :full[1]], lr))
+    hr, lr = (
+        image.contiguous(memory_format=model.memory_format)
+        for image in (extended[..., : full[0], : full[1]], lr)
+    )
     batch = Batch(inputs, samples, sizes, hr, lr)
     return model.task_resize(batch, model.training) if model.task_resize else batch
 
@@ -118,8 +124,9 @@ def correct_sizes(preprocessor: nn.Module, args: tuple) -> None:
     lies beyond it is taken for padding. This is a forward pre-hook of a preprocessor.
     """
     data = args[0]
-    for image, sample in zip(data['inputs'], data.get('data_samples') or (),
-                             strict=False):
+    for image, sample in zip(
+        data['inputs'], data.get('data_samples') or (), strict=False
+    ):
         size = image_size(image)
         if shown_size(sample, size) != size:
             sample.set_metainfo(dict(img_shape=size))
@@ -136,7 +143,8 @@ def enlarged_text(what: str, times: float) -> str:
         f'{what} before the degradation makes LR images of them, which then hold '
         f'{times:.1f} times the pixels that LR images of the files would, so that '
         "there is less to restore. model.task_resize='pipeline' moves the resize "
-        'behind the SR network, unless a crop or the like comes after it')
+        'behind the SR network, unless a crop or the like comes after it'
+    )
 
 
 def warn_of_enlarged(samples: Sequence) -> bool:
@@ -151,11 +159,22 @@ def warn_of_enlarged(samples: Sequence) -> bool:
     for sample in samples:
         meta = sample.metainfo
         factors = meta.get('scale_factor') or [
-            new / old for new, old in zip(meta.get('img_shape', ())[:2],
-                                          meta.get('ori_shape', ())[:2], strict=False)]
+            new / old
+            for new, old in zip(
+                meta.get('img_shape', ())[:2],
+                meta.get('ori_shape', ())[:2],
+                strict=False,
+            )
+        ]
         if len(factors) == 2 and min(factors) > _ENLARGED:
-            print_log(enlarged_text(
-                f'the pipeline enlarges images (the first one {min(factors):.2f} '
-                'times)', factors[0] * factors[1]), 'current', logging.WARNING)
+            print_log(
+                enlarged_text(
+                    f'the pipeline enlarges images (the first one {min(factors):.2f} '
+                    'times)',
+                    factors[0] * factors[1],
+                ),
+                'current',
+                logging.WARNING,
+            )
             return True
     return False

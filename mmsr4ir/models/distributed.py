@@ -1,4 +1,5 @@
 """Both networks in several processes."""
+
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,8 +39,9 @@ class SeparateDistributedDataParallel(MMSeparateDistributedDataParallel):
             if is_model_wrapper(network):
                 network.register_load_state_dict_pre_hook(_add_wrapper)
 
-    def train_step(self, data: dict, optim_wrapper: OptimWrapperDict
-                   ) -> dict[str, Tensor]:
+    def train_step(
+        self, data: dict, optim_wrapper: OptimWrapperDict
+    ) -> dict[str, Tensor]:
         """Run one iteration of the model, see :meth:`SR4IR.train_step`."""
         logs = super().train_step(data, optim_wrapper)
         all_reduce_params(running_statistics(self.module), op='mean')
@@ -50,12 +52,14 @@ def running_statistics(network: nn.Module) -> Iterator[Tensor]:
     """Yield the running means and variances that a training changes."""
     for module in network.modules():
         if isinstance(module, BatchNorm) and module.training:
-            yield from (buffer for buffer in module.buffers()
-                        if torch.is_floating_point(buffer))
+            yield from (
+                buffer for buffer in module.buffers() if torch.is_floating_point(buffer)
+            )
 
 
-def drop_wrappers(model: nn.Module, state_dict: dict, prefix: str, metadata: dict
-                  ) -> None:
+def drop_wrappers(
+    model: nn.Module, state_dict: dict, prefix: str, metadata: dict
+) -> None:
     """Give a checkpoint the same names whether the networks were distributed or not.
 
     MMEngine saves what ``state_dict`` returns, with the ``module.`` of each wrapped
@@ -97,5 +101,6 @@ def wrapped_if_it_learns(network: nn.Module) -> nn.Module:
     """
     bare = unwrap(network)
     learns = torch.is_grad_enabled() and any(
-        parameter.requires_grad for parameter in bare.parameters())
+        parameter.requires_grad for parameter in bare.parameters()
+    )
     return network if learns else bare

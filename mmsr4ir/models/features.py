@@ -1,4 +1,5 @@
 """Run a network up to a named module, and freeze a network for a while."""
+
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -42,7 +43,8 @@ class FeatureTap:
             children = [name for name, _ in task.named_children()]
             raise ValueError(
                 f'tdp.layer {layer!r}: {type(task).__name__} has no such module; its '
-                f'parts are {children} and what they hold')
+                f'parts are {children} and what they hold'
+            )
         self.module = modules[layer]
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, ...]:
@@ -70,12 +72,13 @@ class FeatureTap:
         else:
             raise NotReachedError(
                 f'tdp.layer {self.layer!r} is not part of the feature extraction of '
-                f"{type(self.task).__name__}: name a module of its backbone or neck")
+                f'{type(self.task).__name__}: name a module of its backbone or neck'
+            )
         finally:
             handle.remove()
         if isinstance(output, Mapping):  # of torchvision
             output = output.values()
-        return (output, ) if isinstance(output, Tensor) else tuple(output)
+        return (output,) if isinstance(output, Tensor) else tuple(output)
 
 
 @contextmanager

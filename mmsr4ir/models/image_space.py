@@ -3,6 +3,7 @@
 The task network keeps its own preprocessor, so its inputs are normalised in its own
 way. An SR network works on plain images: RGB, [0, 1].
 """
+
 from collections.abc import Sequence
 
 import torch
@@ -119,11 +120,17 @@ def check_range(images: Tensor) -> None:
             f'{values.amin():.3g} to {values.amax():.3g} and not 0 to 255: take what '
             'normalises or divides by 255 (Normalize, ToTensor) out of the pipeline, '
             "and give mean and std, for values from 0 to 255, to the task network's "
-            'data_preprocessor')
+            'data_preprocessor'
+        )
 
 
-def extend_edges(images: Tensor, sizes: Sequence[tuple[int, int]] = (),
-                 multiple: int = 1, least: int = 1, mirror: bool = False) -> Tensor:
+def extend_edges(
+    images: Tensor,
+    sizes: Sequence[tuple[int, int]] = (),
+    multiple: int = 1,
+    least: int = 1,
+    mirror: bool = False,
+) -> Tensor:
     """Fill the padding with each image's own edge pixels.
 
     The values in the padding would otherwise bleed into the image at its border when
@@ -142,19 +149,26 @@ def extend_edges(images: Tensor, sizes: Sequence[tuple[int, int]] = (),
     """
     height, width = images.shape[-2:]
     if mirror:
-        full = [-(-max(length, least) // multiple) * multiple
-                for length in (height, width)]
-        return torch.cat([
-            _mirror(image[None, :, :h, :w], *full) for image, (h, w) in zip(
-                images, sizes or [(height, width)] * len(images), strict=True)])
+        full = [
+            -(-max(length, least) // multiple) * multiple for length in (height, width)
+        ]
+        return torch.cat(
+            [
+                _mirror(image[None, :, :h, :w], *full)
+                for image, (h, w) in zip(
+                    images, sizes or [(height, width)] * len(images), strict=True
+                )
+            ]
+        )
     if any(tuple(size) != (height, width) for size in sizes):
         images = images.clone()
         for image, (h, w) in zip(images, sizes, strict=True):
-            image[:, h:] = image[:, h - 1:h]
-            image[:, :, w:] = image[:, :, w - 1:w]
+            image[:, h:] = image[:, h - 1 : h]
+            image[:, :, w:] = image[:, :, w - 1 : w]
     right, bottom = (
         max(length, least) - length + -max(length, least) % multiple
-        for length in (width, height))
+        for length in (width, height)
+    )
     if right or bottom:
         images = F.pad(images, (0, right, 0, bottom), mode='replicate')
     return images

@@ -4,6 +4,7 @@ Both are means over each image first and over the batch then, so that an image c
 the same however much padding stands beside it, and the mean over processes with equal
 batches is the mean over the whole batch.
 """
+
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -18,8 +19,9 @@ from .weights import take_init_cfg
 _DISTANCES = {'l1': lambda a, b: (a - b).abs(), 'l2': lambda a, b: (a - b).square()}
 
 
-def valid_mask(sizes: Sequence[tuple[int, int]], full: tuple[int, int], x: Tensor
-               ) -> Tensor | None:
+def valid_mask(
+    sizes: Sequence[tuple[int, int]], full: tuple[int, int], x: Tensor
+) -> Tensor | None:
     """Mark what belongs to the images and what to the padding beside them.
 
     Args:
@@ -35,8 +37,9 @@ def valid_mask(sizes: Sequence[tuple[int, int]], full: tuple[int, int], x: Tenso
 
     def inside(length: int, axis: int) -> Tensor:
         # A cell that an image covers in part belongs to the image.
-        ends = torch.tensor([-(-size[axis] * length // full[axis]) for size in sizes],
-                            device=x.device)
+        ends = torch.tensor(
+            [-(-size[axis] * length // full[axis]) for size in sizes], device=x.device
+        )
         return torch.arange(length, device=x.device) < ends[:, None]
 
     rows, columns = inside(x.shape[-2], 0), inside(x.shape[-1], 1)
@@ -67,7 +70,8 @@ def _full(x: Tensor) -> Tensor:
 def _distance(criterion: str):
     if criterion not in _DISTANCES:
         raise ValueError(
-            f'criterion must be one of {sorted(_DISTANCES)}, got {criterion!r}')
+            f'criterion must be one of {sorted(_DISTANCES)}, got {criterion!r}'
+        )
     return _DISTANCES[criterion]
 
 
@@ -135,20 +139,24 @@ class TDPLoss(nn.Module):
             as ``levels``, or ``criterion`` or ``teacher`` is none of the above.
     """
 
-    def __init__(self, layer: str | Sequence[str] = 'backbone',
-                 levels: Sequence[int] | None = None,
-                 weights: Sequence[float] | None = None,
-                 criterion: str = 'l1', normalize: bool = False,
-                 teacher: dict | None = None) -> None:
+    def __init__(
+        self,
+        layer: str | Sequence[str] = 'backbone',
+        levels: Sequence[int] | None = None,
+        weights: Sequence[float] | None = None,
+        criterion: str = 'l1',
+        normalize: bool = False,
+        teacher: dict | None = None,
+    ) -> None:
         super().__init__()
         if levels is not None and not levels:
             raise ValueError('tdp.levels is empty: name at least one level')
-        self.layers = (layer, ) if isinstance(layer, str) else tuple(layer)
+        self.layers = (layer,) if isinstance(layer, str) else tuple(layer)
         self.layer = self.layers[0]
         self.weights = tuple(weights or ())
         self.levels: tuple[int, ...] = ()
         if levels is None and not any(map(_is_neck, self.layers)):
-            levels = (-1, )
+            levels = (-1,)
         if levels:  # else those that the neck turns out to have
             self.set_levels(levels)
         self.distance = _distance(criterion)
@@ -157,13 +165,15 @@ class TDPLoss(nn.Module):
         if teacher and not self.teacher:
             raise ValueError(
                 f"tdp.teacher {teacher}: give dict(type='Pretrained', checkpoint=...), "
-                'the checkpoint of a run of H->T')
+                'the checkpoint of a run of H->T'
+            )
 
     def tap(self, task: BaseModel) -> FeatureTap:
         """Tap the first of the layers that a task network has, or else the last."""
         has = dict(task.named_modules())
-        self.layer = next((name for name in self.layers if name in has),
-                          self.layers[-1])
+        self.layer = next(
+            (name for name in self.layers if name in has), self.layers[-1]
+        )
         return FeatureTap(task, self.layer)
 
     def set_levels(self, levels: Sequence[int]) -> None:
@@ -174,11 +184,12 @@ class TDPLoss(nn.Module):
         """
         self.levels = tuple(levels)
         if not self.weights:
-            self.weights = (1 / len(self.levels), ) * len(self.levels)
+            self.weights = (1 / len(self.levels),) * len(self.levels)
         if len(self.weights) != len(self.levels):
             raise ValueError(
                 f'tdp has {len(self.levels)} levels and {len(self.weights)} weights: '
-                'give one weight for each level')
+                'give one weight for each level'
+            )
 
     def check_levels(self, outputs: Sequence[Tensor | None]) -> None:
         """Choose the levels, if none are set, and check that every one exists.
@@ -193,24 +204,31 @@ class TDPLoss(nn.Module):
         num_outputs = len(outputs)
         if not self.levels:
             self.set_levels(
-                range(min(2, num_outputs)) if _is_neck(self.layer) else (-1, ))
+                range(min(2, num_outputs)) if _is_neck(self.layer) else (-1,)
+            )
         missing = [
             level for level in self.levels if not -num_outputs <= level < num_outputs
         ]
         if missing:
             raise ValueError(
                 f'tdp.levels {missing}: {self.layer!r} of the task network has '
-                f'{num_outputs} outputs; use levels from 0 to {num_outputs - 1}')
+                f'{num_outputs} outputs; use levels from 0 to {num_outputs - 1}'
+            )
         for level in self.levels:
             if not isinstance(outputs[level], Tensor):
                 raise ValueError(
                     f'tdp.levels {level}: this output of {self.layer!r} of the task '
                     f'network is {type(outputs[level]).__name__} in eval mode, in '
-                    'which features are taken; use another level')
+                    'which features are taken; use another level'
+                )
 
-    def forward(self, sr_features: Sequence[Tensor], hr_features: Sequence[Tensor],
-                sizes: Sequence[tuple[int, int]] = (),
-                full: tuple[int, int] = (0, 0)) -> Tensor:
+    def forward(
+        self,
+        sr_features: Sequence[Tensor],
+        hr_features: Sequence[Tensor],
+        sizes: Sequence[tuple[int, int]] = (),
+        full: tuple[int, int] = (0, 0),
+    ) -> Tensor:
         """Compare the features of two images.
 
         Args:
@@ -230,8 +248,9 @@ class TDPLoss(nn.Module):
             losses.append(weight * image_mean(distance, mask))
         return sum(losses[1:], losses[0])
 
-    def distances(self, sr_features: Sequence[Tensor], hr_features: Sequence[Tensor]
-                  ) -> Iterator[tuple[float, Tensor]]:
+    def distances(
+        self, sr_features: Sequence[Tensor], hr_features: Sequence[Tensor]
+    ) -> Iterator[tuple[float, Tensor]]:
         """Yield the weight of each level and its distances, in the features' shape.
 
         Args:
@@ -239,14 +258,17 @@ class TDPLoss(nn.Module):
             hr_features: As in :meth:`forward`.
         """
         for level, weight in zip(self.levels, self.weights, strict=True):
-            sr, hr = (_full(features[level])
-                      for features in (sr_features, hr_features))
+            sr, hr = (_full(features[level]) for features in (sr_features, hr_features))
             if self.normalize:
                 sr, hr = nn.functional.normalize(sr), nn.functional.normalize(hr)
             yield weight, self.distance(sr, hr)
 
-    def position_map(self, sr_features: Sequence[Tensor],
-                     hr_features: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    def position_map(
+        self,
+        sr_features: Sequence[Tensor],
+        hr_features: Sequence[Tensor],
+        size: tuple[int, int],
+    ) -> Tensor:
         """Say where two images differ for the task network.
 
         Args:
@@ -269,7 +291,12 @@ class TDPLoss(nn.Module):
                 raise ValueError(
                     f'the outputs of tdp.layer {self.layer!r} have no positions (their '
                     f'shape is {tuple(distance.shape)}), so no map can be drawn of '
-                    'them; name a layer before the pooling, or draw no map')
-            maps.append(weight * nn.functional.interpolate(
-                distance.mean(1, keepdim=True), size, mode='nearest'))
+                    'them; name a layer before the pooling, or draw no map'
+                )
+            maps.append(
+                weight
+                * nn.functional.interpolate(
+                    distance.mean(1, keepdim=True), size, mode='nearest'
+                )
+            )
         return sum(maps[1:], maps[0])[:, 0]

@@ -1,4 +1,5 @@
 """Build the two networks and check that they fit before any training starts."""
+
 import copy
 import difflib
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from .spandrel_network import Spandrel
 
 #: Parts of task networks whose classes are not those of the data set's labels: the
 #: semantic heads of HTC and SCNet have those of the stuff maps.
-OTHER_CLASSES = ('semantic_head', )
+OTHER_CLASSES = ('semantic_head',)
 _PACKAGES = ('mmagic', 'mmdet', 'mmpretrain', 'mmseg')
 # Divisible by the windows and strides that networks ask for. The smallest image that
 # a task network takes is the first of the sizes that it does not refuse.
@@ -63,8 +64,11 @@ def _explain_unknown(part: str, cfg: dict, error: KeyError) -> str:
     if key in names:  # something inside the network is unknown
         return f'model.{part} ({name}): {error.args[0]}'
     close = difflib.get_close_matches(key, names, n=3)
-    hint = f'Did you mean {", ".join(close)}?' if close else (
-        "Give it as '<package>.<name>', such as 'mmagic.EDSRNet'.")
+    hint = (
+        f'Did you mean {", ".join(close)}?'
+        if close
+        else ("Give it as '<package>.<name>', such as 'mmagic.EDSRNet'.")
+    )
     return f'model.{part}.type: no network is called {name!r}. {hint}'
 
 
@@ -91,14 +95,18 @@ def set_num_classes(task: dict, num_classes: int | None) -> dict:
             if 'num_things_classes' in node:
                 if node.get('num_stuff_classes'):
                     raise ValueError(
-                        f"model.num_classes: {node.get('type')} tells things from "
+                        f'model.num_classes: {node.get("type")} tells things from '
                         'stuff; set its num_things_classes and num_stuff_classes, '
-                        'and leave model.num_classes out')
+                        'and leave model.num_classes out'
+                    )
                 before, node['num_things_classes'] = (
-                    node['num_things_classes'], num_classes)
+                    node['num_things_classes'],
+                    num_classes,
+                )
             if before and isinstance(node.get('class_weight'), list | tuple):
                 node['class_weight'] = _class_weights(
-                    node['class_weight'], before, num_classes)
+                    node['class_weight'], before, num_classes
+                )
             for name, value in node.items():
                 if name not in OTHER_CLASSES:
                     walk(value, before)
@@ -118,13 +126,20 @@ def _class_weights(weights: Sequence[float], before: int, after: int) -> list[fl
         raise ValueError(
             f'model.num_classes={after}: the task network has class_weight='
             f'{list(weights)} for its {before} classes; give it those of the '
-            f'{after} classes, or class_weight=None')
+            f'{after} classes, or class_weight=None'
+        )
     return [weights[0]] * after + list(weights[before:])
 
 
-def check_parts(recipe: tuple[Phase, ...], sr: nn.Module, task: nn.Module,
-                scale: int, sr_range: float, tdp: TDPLoss | None,
-                features: FeatureTap | None) -> None:
+def check_parts(
+    recipe: tuple[Phase, ...],
+    sr: nn.Module,
+    task: nn.Module,
+    scale: int,
+    sr_range: float,
+    tdp: TDPLoss | None,
+    features: FeatureTap | None,
+) -> None:
     """Check that the parts of a model fit each other and its recipe.
 
     Args:
@@ -157,7 +172,8 @@ def check_updates(recipe: tuple[Phase, ...], networks: dict[str, nn.Module]) -> 
                 raise ValueError(
                     f'recipe phase {phase.name!r} updates nothing: {name} '
                     f'({type(networks[name]).__name__}) has no trainable parameter; '
-                    f'take {name!r} out of its `update`')
+                    f'take {name!r} out of its `update`'
+                )
 
 
 def check_batched(recipe: tuple[Phase, ...], task: nn.Module) -> None:
@@ -167,20 +183,28 @@ def check_batched(recipe: tuple[Phase, ...], task: nn.Module) -> None:
         ValueError: If the task network normalises over the batch, so that SR, HR and
             mix would share their statistics.
     """
-    wanted = [(phase.name, term.name) for phase in recipe for term in phase.losses
-              if len(term.images) > 1]
+    wanted = [
+        (phase.name, term.name)
+        for phase in recipe
+        for term in phase.losses
+        if len(term.images) > 1
+    ]
     if not wanted:
         return
     task.train()  # a network that keeps its statistics fixed does so here
-    layers = [name for name, module in task.named_modules()
-              if isinstance(module, BatchNorm) and module.training]
+    layers = [
+        name
+        for name, module in task.named_modules()
+        if isinstance(module, BatchNorm) and module.training
+    ]
     if layers:
         phase, loss = wanted[0]
         raise ValueError(
             f'recipe phase {phase!r}, loss {loss!r}: {type(task).__name__} has batch '
             f'statistics ({layers[0]} and {len(layers) - 1} more), which would be '
             'those of the images together; fix them (norm_eval=True in its backbone), '
-            'take a norm without any, or give the losses one by one')
+            'take a norm without any, or give the losses one by one'
+        )
 
 
 @torch.no_grad()
@@ -198,8 +222,10 @@ def check_scale(sr: nn.Module, scale: int, sr_range: float) -> None:
             itself.
     """
     if isinstance(sr, Spandrel) and sr_range != 1:
-        raise ValueError(f'model.sr_range={sr_range:g}: networks of mmsr4ir.Spandrel '
-                         'take images in [0, 1]; leave model.sr_range out')
+        raise ValueError(
+            f'model.sr_range={sr_range:g}: networks of mmsr4ir.Spandrel '
+            'take images in [0, 1]; leave model.sr_range out'
+        )
     device = next((p.device for p in sr.parameters()), torch.device('cpu'))
     lr = torch.zeros(1, 3, _PROBE_LR, _PROBE_LR, device=device)
     with frozen(sr):
@@ -209,12 +235,14 @@ def check_scale(sr: nn.Module, scale: int, sr_range: float) -> None:
         raise ValueError(
             f'model.sr makes {shape} of an LR image {tuple(lr.shape)}, a scale of '
             f'{shape[-1] / _PROBE_LR:g}, but model.degradation has scale '
-            f'{scale}: set both to the same scale')
+            f'{scale}: set both to the same scale'
+        )
 
 
 @torch.no_grad()
-def check_tdp(recipe: tuple[Phase, ...], tdp: TDPLoss | None,
-              features: FeatureTap | None) -> None:
+def check_tdp(
+    recipe: tuple[Phase, ...], tdp: TDPLoss | None, features: FeatureTap | None
+) -> None:
     """Check that the task network has the features that the TDP loss compares.
 
     Args:
@@ -231,7 +259,8 @@ def check_tdp(recipe: tuple[Phase, ...], tdp: TDPLoss | None,
             if any(term.name == 'tdp' for term in phase.losses):
                 raise ValueError(
                     f"recipe phase {phase.name!r} has the loss 'tdp': give the model "
-                    "tdp=dict(type='mmsr4ir.TDPLoss', layer=..., levels=...)")
+                    "tdp=dict(type='mmsr4ir.TDPLoss', layer=..., levels=...)"
+                )
         return
     device = next(features.task.parameters()).device
     sizes = [*_PROBE_HR, *_own_sizes(features.task)]
@@ -250,7 +279,10 @@ def check_tdp(recipe: tuple[Phase, ...], tdp: TDPLoss | None,
                         f'{type(features.task).__name__} takes no image of 3 channels '
                         f'and {" or ".join(f"{h} x {w}" for h, w in sizes)} pixels for '
                         'the features of model.tdp, for the reason below. Some '
-                        'networks cannot have model.channels_last', 'current', ERROR)
+                        'networks cannot have model.channels_last',
+                        'current',
+                        ERROR,
+                    )
                     raise
     tdp.check_levels(outputs)
 
@@ -258,6 +290,9 @@ def check_tdp(recipe: tuple[Phase, ...], tdp: TDPLoss | None,
 def _own_sizes(task: nn.Module) -> list[tuple[int, int]]:
     """Return (height, width), in pixels, that parts of a network are made for."""
     found = (getattr(module, 'img_size', None) for module in task.modules())
-    sizes = {(size, size) if isinstance(size, int) else tuple(size)
-             for size in found if isinstance(size, int | list | tuple)}
+    sizes = {
+        (size, size) if isinstance(size, int) else tuple(size)
+        for size in found
+        if isinstance(size, int | list | tuple)
+    }
     return sorted(size for size in sizes - {*_PROBE_HR} if len(size) == 2)

@@ -4,6 +4,7 @@ The image is cut into a grid; each cell comes from the SR or from the HR image. 
 network that trains on the mix cannot tell the two qualities apart by the image as a
 whole, so it takes no shortcut from the one or the other.
 """
+
 import torch
 import torch.nn.functional as F
 from mmcv.transforms import BaseTransform
@@ -65,11 +66,13 @@ class CrossQualityPatchMix(BaseTransform):
             Tensor: (N, 1, grid, grid) of 0 and 1, of the type of ``sr``.
         """
         draw = torch.rand(
-            sr.shape[0], 1, self.grid, self.grid, device=sr.device, generator=generator)
+            sr.shape[0], 1, self.grid, self.grid, device=sr.device, generator=generator
+        )
         return (draw < self.p).to(sr)
 
-    def mix(self, sr: Tensor, hr: Tensor,
-            generator: torch.Generator | None = None) -> Tensor:
+    def mix(
+        self, sr: Tensor, hr: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
         """Mix two batches.
 
         Args:
@@ -87,14 +90,16 @@ class CrossQualityPatchMix(BaseTransform):
         if min(sr.shape[-2:]) < self.grid:
             raise ValueError(
                 f'patch_mix.grid={self.grid} is larger than the image '
-                f'{tuple(sr.shape[-2:])}: use a smaller grid or larger images')
+                f'{tuple(sr.shape[-2:])}: use a smaller grid or larger images'
+            )
         return patch_mix(sr, hr, self.draw_mask(sr, generator))
 
     def transform(self, results: dict) -> dict:
         """Add ``mix`` to a pair of (H, W, C) arrays ``sr`` and ``hr``."""
         sr, hr = (
             torch.from_numpy(results[key]).movedim(-1, 0)[None].float()
-            for key in ('sr', 'hr'))
+            for key in ('sr', 'hr')
+        )
         mix = self.mix(sr, hr)[0].movedim(0, -1).numpy()
         results['mix'] = mix.astype(results['hr'].dtype)
         return results

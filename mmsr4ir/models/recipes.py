@@ -28,6 +28,7 @@ An S that a phase does not update is in eval mode there. With ``sr_in_train_mode
 it stays in train mode, as in phase 2 of the published trainer, which makes a difference
 to networks with dropout or stochastic depth, such as SwinIR.
 """
+
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -63,13 +64,16 @@ class LossTerm:
     @property
     def images(self) -> tuple[str, ...]:
         """The images that the loss looks at: of ``'hr'``, ``'sr'`` and ``'mix'``."""
-        return tuple(self.name[5:].split('+')) if self.is_task else ('sr', )
+        return tuple(self.name[5:].split('+')) if self.is_task else ('sr',)
 
     @property
     def teaches(self) -> set[str]:
         """The networks that its value depends on."""
-        return set().union(*(_IMAGES[image] for image in self.images)) if (
-            self.is_task) else _LOSSES[self.name]
+        return (
+            set().union(*(_IMAGES[image] for image in self.images))
+            if (self.is_task)
+            else _LOSSES[self.name]
+        )
 
 
 @dataclass(frozen=True)
@@ -102,8 +106,9 @@ def active_phases(recipe: Iterable[Phase], stage: str) -> list[Phase]:
     return [phase for phase in recipe if phase.during in ('all', stage)]
 
 
-def parse_recipe(cfg: Mapping, images: tuple[str, ...] = ('hr', 'sr', 'mix')
-                 ) -> tuple[Phase, ...]:
+def parse_recipe(
+    cfg: Mapping, images: tuple[str, ...] = ('hr', 'sr', 'mix')
+) -> tuple[Phase, ...]:
     """Read a recipe and check that every part of it can work.
 
     Args:
@@ -124,10 +129,13 @@ def parse_recipe(cfg: Mapping, images: tuple[str, ...] = ('hr', 'sr', 'mix')
     if not cfg:
         raise ValueError('the recipe has no phase: give at least one')
     if not isinstance(cfg, Mapping) or not all(
-            isinstance(phase, Mapping) and isinstance(phase.get('losses', {}), Mapping)
-            for phase in cfg.values()):
-        raise ValueError(f'recipe={cfg}: it must be a dict of phases, each a dict with '
-                         'a dict of losses')
+        isinstance(phase, Mapping) and isinstance(phase.get('losses', {}), Mapping)
+        for phase in cfg.values()
+    ):
+        raise ValueError(
+            f'recipe={cfg}: it must be a dict of phases, each a dict with '
+            'a dict of losses'
+        )
     phases = tuple(_parse_phase(name, phase, images) for name, phase in cfg.items())
     for stage in STAGES:
         names = [phase.name for phase in active_phases(phases, stage)]
@@ -136,10 +144,13 @@ def parse_recipe(cfg: Mapping, images: tuple[str, ...] = ('hr', 'sr', 'mix')
                 f'the recipe has the phases {names}, which run in this order, but '
                 'MMEngine sorts names where it writes a config (work directories, '
                 'benchmarks): give them names that sort as they run, such as '
-                f'{[f"{i}_{name}" for i, name in enumerate(names, 1)]}')
+                f'{[f"{i}_{name}" for i, name in enumerate(names, 1)]}'
+            )
     if not active_phases(phases, 'main'):
-        raise ValueError("no phase of the recipe runs in stage 'main', the one after "
-                         "the warm-up: give one during='main' or 'all'")
+        raise ValueError(
+            "no phase of the recipe runs in stage 'main', the one after "
+            "the warm-up: give one during='main' or 'all'"
+        )
     for number, phase in enumerate(phases):
         if phase.reuse_sr:
             _check_reuse(phase, phases[:number])
@@ -149,14 +160,20 @@ def parse_recipe(cfg: Mapping, images: tuple[str, ...] = ('hr', 'sr', 'mix')
 def _check_reuse(phase: Phase, before: tuple[Phase, ...]) -> None:
     where = f'recipe phase {phase.name!r}, reuse_sr'
     if 'sr' in phase.update:
-        raise ValueError(f'{where}: it updates S, which learns from nothing but SR '
-                         'images of its own; take reuse_sr out')
-    for stage in STAGES if phase.during == 'all' else (phase.during, ):
-        if not any('sr' in term.images or 'mix' in term.images
-                   for other in active_phases(before, stage)
-                   for term in other.active_losses(stage)):
-            raise ValueError(f'{where}: in stage {stage!r} no phase before it makes SR '
-                             'images; take reuse_sr out, or limit it with `during`')
+        raise ValueError(
+            f'{where}: it updates S, which learns from nothing but SR '
+            'images of its own; take reuse_sr out'
+        )
+    for stage in STAGES if phase.during == 'all' else (phase.during,):
+        if not any(
+            'sr' in term.images or 'mix' in term.images
+            for other in active_phases(before, stage)
+            for term in other.active_losses(stage)
+        ):
+            raise ValueError(
+                f'{where}: in stage {stage!r} no phase before it makes SR '
+                'images; take reuse_sr out, or limit it with `during`'
+            )
 
 
 def _parse_phase(name: str, cfg: Mapping, images: tuple[str, ...]) -> Phase:
@@ -164,51 +181,73 @@ def _parse_phase(name: str, cfg: Mapping, images: tuple[str, ...]) -> Phase:
     keys = [field.name for field in fields(Phase)][1:]
     unknown = set(cfg) - set(keys)
     if unknown:
-        raise ValueError(
-            f'{where}: unknown keys {sorted(unknown)}; a phase has {keys}')
+        raise ValueError(f'{where}: unknown keys {sorted(unknown)}; a phase has {keys}')
     update = cfg.get('update') or ()
-    update = (update, ) if isinstance(update, str) else tuple(update)
+    update = (update,) if isinstance(update, str) else tuple(update)
     if not update:
         raise ValueError(
-            f"{where} updates nothing: give update=['sr'], ['task'] or both")
+            f"{where} updates nothing: give update=['sr'], ['task'] or both"
+        )
     if set(update) - set(NETWORKS):
         raise ValueError(
-            f'{where}: update={list(update)}, but the networks are {list(NETWORKS)}')
+            f'{where}: update={list(update)}, but the networks are {list(NETWORKS)}'
+        )
     if len(set(update)) < len(update):
         raise ValueError(f'{where}: update={list(update)} names a network twice')
     if not cfg.get('losses'):
         raise ValueError(f'{where} has no loss: give losses=dict(<name>=<weight>)')
     losses = tuple(
         _parse_loss(f'{where}, loss {loss!r}', loss, term, update, images)
-        for loss, term in cfg['losses'].items())
+        for loss, term in cfg['losses'].items()
+    )
     # Not as they stand there, since MMEngine sorts names where it writes a config: in
     # this order T's passes change its running statistics and draw random numbers.
-    losses = tuple(sorted(losses, key=lambda term: (
-        term.is_task, [_ORDER.index(image) for image in term.images], term.name)))
-    phase = Phase(name, update, losses, _parse_during(where, cfg),
-                  *(bool(cfg.get(key, False)) for key in (
-                      'reuse_sr', 'sr_in_train_mode')))
+    losses = tuple(
+        sorted(
+            losses,
+            key=lambda term: (
+                term.is_task,
+                [_ORDER.index(image) for image in term.images],
+                term.name,
+            ),
+        )
+    )
+    phase = Phase(
+        name,
+        update,
+        losses,
+        _parse_during(where, cfg),
+        *(bool(cfg.get(key, False)) for key in ('reuse_sr', 'sr_in_train_mode')),
+    )
     if phase.sr_in_train_mode and ('sr' in update or phase.reuse_sr):
-        raise ValueError(f'{where}, sr_in_train_mode: it is for a phase that runs S '
-                         'and does not update it; take sr_in_train_mode out')
-    for stage in STAGES if phase.during == 'all' else (phase.during, ):
-        reached = set().union(
-            *(term.teaches for term in phase.active_losses(stage)))
+        raise ValueError(
+            f'{where}, sr_in_train_mode: it is for a phase that runs S '
+            'and does not update it; take sr_in_train_mode out'
+        )
+    for stage in STAGES if phase.during == 'all' else (phase.during,):
+        reached = set().union(*(term.teaches for term in phase.active_losses(stage)))
         idle = [network for network in update if network not in reached]
         if idle:
             raise ValueError(
                 f'{where} updates {idle} but has no loss that changes with it in '
-                f'stage {stage!r}: add one, or limit the phase with `during`')
+                f'stage {stage!r}: add one, or limit the phase with `during`'
+            )
     return phase
 
 
-def _parse_loss(where: str, name: str, term: float | Mapping, update: tuple[str, ...],
-                images: tuple[str, ...]) -> LossTerm:
+def _parse_loss(
+    where: str,
+    name: str,
+    term: float | Mapping,
+    update: tuple[str, ...],
+    images: tuple[str, ...],
+) -> LossTerm:
     cfg = term if isinstance(term, Mapping) else dict(weight=term)
     unknown = set(cfg) - {'weight', 'during'}
     if unknown:
         raise ValueError(
-            f"{where}: unknown keys {sorted(unknown)}; a loss has 'weight', 'during'")
+            f"{where}: unknown keys {sorted(unknown)}; a loss has 'weight', 'during'"
+        )
     loss = LossTerm(name, float(cfg.get('weight', 1.0)), _parse_during(where, cfg))
     if not math.isfinite(loss.weight):
         raise ValueError(f'{where} has the weight {loss.weight}: give a finite one')
@@ -218,23 +257,25 @@ def _parse_loss(where: str, name: str, term: float | Mapping, update: tuple[str,
             raise ValueError(
                 f'{where} needs the image {missing[0]!r}, which this recipe does not '
                 f'make; it makes {list(images)}'
-                + (" ('mix' needs patch_mix=dict(...))" if 'mix' in missing else ''))
+                + (" ('mix' needs patch_mix=dict(...))" if 'mix' in missing else '')
+            )
         if len(set(loss.images)) < len(loss.images):
             raise ValueError(f'{where} names an image twice')
     elif name not in _LOSSES:
         raise ValueError(
             f'{where} is unknown; the losses are '
-            f"{sorted([*_LOSSES, *(f'task_{image}' for image in images)])}")
+            f'{sorted([*_LOSSES, *(f"task_{image}" for image in images)])}'
+        )
     if not loss.teaches & set(update):
         raise ValueError(
             f'{where} does not change with {list(update)}, all that the phase '
-            f'updates: remove it, or update {sorted(loss.teaches)}')
+            f'updates: remove it, or update {sorted(loss.teaches)}'
+        )
     return loss
 
 
 def _parse_during(where: str, cfg: Mapping) -> str:
     during = cfg.get('during', 'all')
     if during not in ('all', *STAGES):
-        raise ValueError(
-            f"{where}: during={during!r}; use 'all', 'warmup' or 'main'")
+        raise ValueError(f"{where}: during={during!r}; use 'all', 'warmup' or 'main'")
     return during

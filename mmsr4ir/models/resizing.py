@@ -2,6 +2,7 @@
 
 :class:`~mmsr4ir.models.task_resize.TaskResize` says to which sizes.
 """
+
 from collections.abc import Sequence
 
 import torch
@@ -21,13 +22,17 @@ def fill_beside(image: Tensor, size: tuple[int, int], value: Tensor | float) -> 
         size: (height, width) of what stays as it is, in pixels.
         value: One number, or a tensor (C, 1, 1).
     """
-    image[:, size[0]:] = value
-    image[:, :, size[1]:] = value
+    image[:, size[0] :] = value
+    image[:, :, size[1] :] = value
 
 
-def resize_images(images: Tensor, sizes: Sequence[tuple[int, int]],
-                  to: Sequence[tuple[int, int]], full: tuple[int, int],
-                  mode: str = 'bilinear') -> Tensor:
+def resize_images(
+    images: Tensor,
+    sizes: Sequence[tuple[int, int]],
+    to: Sequence[tuple[int, int]],
+    full: tuple[int, int],
+    mode: str = 'bilinear',
+) -> Tensor:
     """Resize each image of a batch without what is padded beside it.
 
     Args:
@@ -46,12 +51,18 @@ def resize_images(images: Tensor, sizes: Sequence[tuple[int, int]],
     else:
         parts = [
             F.interpolate(image[None, :, :height, :width], size, mode=mode, **corners)
-            for image, (height, width), size in zip(images, sizes, to, strict=True)]
-    return torch.cat([
-        F.pad(part, (0, full[1] - part.shape[-1], 0, full[0] - part.shape[-2]))
-        for part in parts]).contiguous(
-            memory_format=torch.channels_last if images.is_contiguous(
-                memory_format=torch.channels_last) else torch.contiguous_format)
+            for image, (height, width), size in zip(images, sizes, to, strict=True)
+        ]
+    return torch.cat(
+        [
+            F.pad(part, (0, full[1] - part.shape[-1], 0, full[0] - part.shape[-2]))
+            for part in parts
+        ]
+    ).contiguous(
+        memory_format=torch.channels_last
+        if images.is_contiguous(memory_format=torch.channels_last)
+        else torch.contiguous_format
+    )
 
 
 def nearest(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -72,9 +83,13 @@ def nearest(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return maps
 
 
-def resize_instances(instances: InstanceData, size: tuple[int, int],
-                     to: tuple[int, int], factors: tuple[float, float],
-                     full: tuple[int, int] | None) -> InstanceData:
+def resize_instances(
+    instances: InstanceData,
+    size: tuple[int, int],
+    to: tuple[int, int],
+    factors: tuple[float, float],
+    full: tuple[int, int] | None,
+) -> InstanceData:
     """Resize boxes, key points and masks.
 
     Args:
@@ -88,21 +103,25 @@ def resize_instances(instances: InstanceData, size: tuple[int, int],
     if 'bboxes' in instances:
         if isinstance(instances.bboxes, Tensor):
             instances.bboxes = instances.bboxes * instances.bboxes.new_tensor(
-                factors).repeat(instances.bboxes.shape[-1] // 2)
+                factors
+            ).repeat(instances.bboxes.shape[-1] // 2)
         else:
             instances.bboxes = instances.bboxes.clone()
             instances.bboxes.rescale_(factors)
     if 'keypoints' in instances:
-        instances.keypoints = instances.keypoints * torch.cat([
-            instances.keypoints.new_tensor(factors),
-            instances.keypoints.new_ones(instances.keypoints.shape[-1] - 2)])
+        instances.keypoints = instances.keypoints * torch.cat(
+            [
+                instances.keypoints.new_tensor(factors),
+                instances.keypoints.new_ones(instances.keypoints.shape[-1] - 2),
+            ]
+        )
     if 'masks' in instances:
         # Without what they were padded with, as they were cut from their image.
         masks = instances.masks
         if hasattr(masks, 'to_bitmap'):  # polygons
             masks = type(masks)(masks.masks, *size)
         else:
-            masks = type(masks)(masks.masks[:, :size[0], :size[1]], *size)
+            masks = type(masks)(masks.masks[:, : size[0], : size[1]], *size)
         masks = masks.resize(to)
         instances.masks = masks.pad(full) if full else masks
     return instances

@@ -1,4 +1,5 @@
 """RoIAlign as sums over table rows: a fast way back to the features on a CPU."""
+
 from functools import partial
 
 import torch
@@ -6,9 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def sparse_roi_align(features: Tensor, rois: Tensor, output_size: tuple[int, int],
-                     spatial_scale: float, sampling_ratio: int, aligned: bool
-                     ) -> Tensor:
+def sparse_roi_align(
+    features: Tensor,
+    rois: Tensor,
+    output_size: tuple[int, int],
+    spatial_scale: float,
+    sampling_ratio: int,
+    aligned: bool,
+) -> Tensor:
     """Pool features by RoIAlign (Mask R-CNN, He et al., ICCV 2017, section 3).
 
     The result is that of ``torchvision.ops.roi_align``, to float rounding. There, each
@@ -44,11 +50,17 @@ def sparse_roi_align(features: Tensor, rois: Tensor, output_size: tuple[int, int
         (columns, first_column, across), (rows, first_row, down) = (
             _bins(start[:, axis], extent[:, axis], bins, cells, sampling_ratio)
             for axis, bins, cells in (
-                (0, output_size[1], width), (1, output_size[0], height)))
+                (0, output_size[1], width),
+                (1, output_size[0], height),
+            )
+        )
 
         # Of each bin: its row of bins, its column of bins, its image.
-        bin_ = torch.arange(len(rois) * output_size[0] * output_size[1],
-                            dtype=torch.int32, device=rois.device)
+        bin_ = torch.arange(
+            len(rois) * output_size[0] * output_size[1],
+            dtype=torch.int32,
+            device=rois.device,
+        )
         row = bin_ // output_size[1]
         roi = row // output_size[0]
         column = roi * output_size[1] + bin_ % output_size[1]
@@ -59,8 +71,7 @@ def sparse_roi_align(features: Tensor, rois: Tensor, output_size: tuple[int, int
         count = down.flatten()[row] * across
         end = count.cumsum(0, dtype=torch.int32)
         total = int(count.sum())
-        each = partial(
-            torch.repeat_interleave, repeats=count, output_size=total)
+        each = partial(torch.repeat_interleave, repeats=count, output_size=total)
         place = torch.arange(total, dtype=torch.int32, device=rois.device)
         place -= each(end - count)
         y = place // each(across)
@@ -75,14 +86,20 @@ def sparse_roi_align(features: Tensor, rois: Tensor, output_size: tuple[int, int
             end = count.cumsum(0, dtype=torch.int32)
             cells, weights = cells[used], weights[used]
     table = features.permute(0, 2, 3, 1).reshape(images * height * width, channels)
-    sums = F.embedding_bag(cells, table.to(exact), end - count, mode='sum',
-                           per_sample_weights=weights)
-    return sums.to(features.dtype).reshape(
-        len(rois), *output_size, channels).permute(0, 3, 1, 2).contiguous()
+    sums = F.embedding_bag(
+        cells, table.to(exact), end - count, mode='sum', per_sample_weights=weights
+    )
+    return (
+        sums.to(features.dtype)
+        .reshape(len(rois), *output_size, channels)
+        .permute(0, 3, 1, 2)
+        .contiguous()
+    )
 
 
-def _bins(start: Tensor, extent: Tensor, bins: int, cells: int, sampling_ratio: int
-          ) -> tuple[Tensor, Tensor, Tensor]:
+def _bins(
+    start: Tensor, extent: Tensor, bins: int, cells: int, sampling_ratio: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Compute how much each cell counts in each bin, along one axis.
 
     Args:
@@ -97,14 +114,18 @@ def _bins(start: Tensor, extent: Tensor, bins: int, cells: int, sampling_ratio: 
         how many from there on, (R, bins).
     """
     size = extent / bins
-    samples = (torch.full_like(size, sampling_ratio) if sampling_ratio > 0
-               else size.ceil())
+    samples = (
+        torch.full_like(size, sampling_ratio) if sampling_ratio > 0 else size.ceil()
+    )
     most = max(int(samples.max()), 1) if len(samples) else 1
     number = torch.arange(most, device=start.device)
     bin_ = torch.arange(bins, device=start.device)
     # (R, bins, samples)
-    where = (start[:, None, None] + bin_[:, None] * size[:, None, None]
-             + (number + 0.5) * (size / samples.clamp(min=1))[:, None, None])
+    where = (
+        start[:, None, None]
+        + bin_[:, None] * size[:, None, None]
+        + (number + 0.5) * (size / samples.clamp(min=1))[:, None, None]
+    )
     counts = (number < samples[:, None, None]) & (where >= -1) & (where <= cells)
     weight = counts / samples.clamp(min=1)[:, None, None]
     where = where.clamp(0, cells - 1)

@@ -1,4 +1,5 @@
 """SR networks of the package ``spandrel``, from the files that people share."""
+
 import inspect
 import math
 import os
@@ -53,8 +54,9 @@ class Spandrel(nn.Module):
             no network that spandrel knows.
     """
 
-    def __init__(self, checkpoint: str | None = None, arch: str | None = None,
-                 **settings: Any) -> None:
+    def __init__(
+        self, checkpoint: str | None = None, arch: str | None = None, **settings: Any
+    ) -> None:
         super().__init__()
         if checkpoint is not None and arch is None and not settings:
             described = _read(checkpoint)
@@ -64,32 +66,39 @@ class Spandrel(nn.Module):
         else:
             raise ValueError(
                 'mmsr4ir.Spandrel takes a file, or an architecture with its settings: '
-                "give checkpoint='hat.safetensors', or arch='HAT', upscale=4, ...")
+                "give checkpoint='hat.safetensors', or arch='HAT', upscale=4, ..."
+            )
         name = described.architecture.id
         channels = (described.input_channels, described.output_channels)
         if getattr(described, 'purpose', '') != 'SR' or channels != (3, 3):
             raise ValueError(
                 f'mmsr4ir.Spandrel: {checkpoint or arch} is no SR network for RGB '
                 f'images: {name} is for {described.purpose}, x{described.scale}, with '
-                f'{channels[0]} channels in and {channels[1]} out')
+                f'{channels[0]} channels in and {channels[1]} out'
+            )
         self.call = call_function(described)
         self.scale = described.scale
         self.least = described.size_requirements.minimum
         self.multiple = described.size_requirements.multiple_of
         window = getattr(self.network, 'window_size', 1)
         self.window_size = math.lcm(
-            self.multiple, window if isinstance(window, int) else 1)
+            self.multiple, window if isinstance(window, int) else 1
+        )
         self.register_state_dict_post_hook(drop_prefix)
         self.register_load_state_dict_pre_hook(add_prefix)
         if checkpoint:
             count = sum(value.numel() for value in self.network.parameters())
-            print_log(f'{checkpoint}: {name}, x{self.scale}, {count:,} parameters',
-                      'current')
+            print_log(
+                f'{checkpoint}: {name}, x{self.scale}, {count:,} parameters', 'current'
+            )
         elif not self._equals(described.model):
             print_log(
                 f'{arch} with {settings}: a file of its weights does not tell all of '
                 'these settings. Build it by `arch` in tests and inference, too; other '
-                'programs that read the file get another network', 'current', WARNING)
+                'programs that read the file get another network',
+                'current',
+                WARNING,
+            )
 
     def forward(self, lr: Tensor) -> Tensor:
         """Enlarge images.
@@ -103,17 +112,19 @@ class Spandrel(nn.Module):
         height, width = lr.shape[-2:]
         bottom, right = (
             math.ceil(max(length, self.least) / self.multiple) * self.multiple - length
-            for length in (height, width))
+            for length in (height, width)
+        )
         lr = lr.clone()  # RCAN changes its input in place
         if bottom or right:
             # As spandrel does it: a mirror has one pixel less than the image.
             mirrored = (0, min(right, width - 1), 0, min(bottom, height - 1))
             lr = F.pad(lr, mirrored, 'reflect')
-            lr = F.pad(lr, (0, right - mirrored[1], 0, bottom - mirrored[3]),
-                       'replicate')
+            lr = F.pad(
+                lr, (0, right - mirrored[1], 0, bottom - mirrored[3]), 'replicate'
+            )
         sr = self.call(self.network, lr)
         if bottom or right:
-            sr = sr[..., :height * self.scale, :width * self.scale]
+            sr = sr[..., : height * self.scale, : width * self.scale]
         return sr
 
     @torch.no_grad()
@@ -128,7 +139,8 @@ class Spandrel(nn.Module):
         own.train(was_training)
         theirs, ours = results
         return theirs.shape == ours.shape and torch.allclose(
-            theirs, ours, rtol=1e-3, atol=1e-3)
+            theirs, ours, rtol=1e-3, atol=1e-3
+        )
 
 
 def _spandrel() -> Any:
@@ -136,7 +148,8 @@ def _spandrel() -> Any:
         return import_module('spandrel')
     except ModuleNotFoundError as error:
         raise ImportError(
-            f"mmsr4ir.Spandrel: {error}: pip install 'mmsr4ir[spandrel]'") from error
+            f"mmsr4ir.Spandrel: {error}: pip install 'mmsr4ir[spandrel]'"
+        ) from error
 
 
 def _read(path: str) -> Any:
@@ -145,12 +158,20 @@ def _read(path: str) -> Any:
     if '://' not in path and not os.path.isfile(os.path.expanduser(path)):
         raise WeightsError(
             f'model.sr.checkpoint {path} does not exist. It tells the architecture; '
-            'any file with the same network does, as a checkpoint of its training here')
+            'any file with the same network does, as a checkpoint of its training here'
+        )
     try:
         content = CheckpointLoader.load_checkpoint(path, map_location='cpu')
         inner = content.get('state_dict') if isinstance(content, Mapping) else None
-        own = {name.removeprefix('sr.'): value for name, value in inner.items()
-               if name.startswith('sr.')} if isinstance(inner, Mapping) else {}
+        own = (
+            {
+                name.removeprefix('sr.'): value
+                for name, value in inner.items()
+                if name.startswith('sr.')
+            }
+            if isinstance(inner, Mapping)
+            else {}
+        )
         return spandrel.MAIN_REGISTRY.load(own or content)
     # Its readers of the architectures raise nearly anything on what is none.
     except Exception as error:
@@ -163,21 +184,28 @@ def _build(arch: str, settings: dict) -> tuple[nn.Module, Any]:
     classes: dict[str, tuple[Any, Any]] = {}
     for support in _spandrel().MAIN_REGISTRY:
         module = import_module(type(support.architecture).__module__)
-        classes |= {name: (getattr(module, name), support.architecture)
-                    for name in module.__all__ if not name.endswith('Arch')}
+        classes |= {
+            name: (getattr(module, name), support.architecture)
+            for name in module.__all__
+            if not name.endswith('Arch')
+        }
     if arch not in classes:
-        raise ValueError(f'mmsr4ir.Spandrel: arch={arch!r}: use one of '
-                         f'{", ".join(sorted(classes))}')
+        raise ValueError(
+            f'mmsr4ir.Spandrel: arch={arch!r}: use one of {", ".join(sorted(classes))}'
+        )
     network, architecture = classes[arch]
     known = inspect.signature(network.__init__).parameters.keys() - {'self'}
     unknown = sorted(settings.keys() - known)
     if unknown:
-        raise ValueError(f'mmsr4ir.Spandrel: {arch} has no {unknown}; it has '
-                         f'{", ".join(sorted(known))}')
+        raise ValueError(
+            f'mmsr4ir.Spandrel: {arch} has no {unknown}; it has '
+            f'{", ".join(sorted(known))}'
+        )
     try:
         built = network(**settings)
         with torch.random.fork_rng(devices=[]):  # the description is a second network
             return built, architecture.load(dict(built.state_dict()))
     except (AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f'mmsr4ir.Spandrel: {arch} with {settings}: {error}'
-                         ) from error
+        raise ValueError(
+            f'mmsr4ir.Spandrel: {arch} with {settings}: {error}'
+        ) from error

@@ -5,6 +5,7 @@ mmdet, mmsegmentation or mmpretrain; it keeps its own preprocessor, losses and
 predictions, and only the images are exchanged. What is trained when is a recipe
 (:mod:`mmsr4ir.models.recipes`).
 """
+
 import copy
 from collections.abc import Sequence
 
@@ -78,14 +79,24 @@ class SR4IR(BaseModel):
         KeyError: If the ``type`` of a network is unknown.
     """
 
-    def __init__(self, sr: dict, task: dict, recipe: dict,
-                 degradation: dict | None = None, pixel_loss: dict | None = None,
-                 tdp: dict | None = None, patch_mix: dict | None = None,
-                 num_classes: int | None = None, sr_range: float = 1.0,
-                 test_on: str = 'sr', task_resize: dict | list | None = None,
-                 count_padding: bool = False, channels_last: bool = False,
-                 data_preprocessor: dict | None = None,
-                 init_cfg: dict | None = None) -> None:
+    def __init__(
+        self,
+        sr: dict,
+        task: dict,
+        recipe: dict,
+        degradation: dict | None = None,
+        pixel_loss: dict | None = None,
+        tdp: dict | None = None,
+        patch_mix: dict | None = None,
+        num_classes: int | None = None,
+        sr_range: float = 1.0,
+        test_on: str = 'sr',
+        task_resize: dict | list | None = None,
+        count_padding: bool = False,
+        channels_last: bool = False,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
         task = set_num_classes(task, num_classes)
         if data_preprocessor is not None:
             task.setdefault('data_preprocessor', data_preprocessor)
@@ -98,12 +109,14 @@ class SR4IR(BaseModel):
         self.sr = build_network('sr', sr)
         self.weights = dict(sr=sr_init, task=task_init)
         self.degradation = MODELS.build(
-            degradation or dict(type='mmsr4ir.BicubicDownsample'))
+            degradation or dict(type='mmsr4ir.BicubicDownsample')
+        )
         self.pixel_loss = MODELS.build(pixel_loss or dict(type='mmsr4ir.PixelLoss'))
         self.tdp = MODELS.build(tdp) if tdp else None
         self.patch_mix = MODELS.build(patch_mix) if patch_mix else None
         self.recipe = parse_recipe(
-            recipe, ('hr', 'sr', 'mix') if patch_mix else ('hr', 'sr'))
+            recipe, ('hr', 'sr', 'mix') if patch_mix else ('hr', 'sr')
+        )
         if test_on not in ('sr', 'hr', 'lr'):
             raise ValueError(f"test_on must be 'sr', 'hr' or 'lr', got {test_on!r}")
         self.test_on = test_on
@@ -114,11 +127,17 @@ class SR4IR(BaseModel):
         self.lr_input: LRInput | None = None
         self.skip_non_finite = False
         self.image_space = ImageSpace(
-            self.data_preprocessor, getattr(network, 'preprocessor_cfg', None)
-            or task.get('data_preprocessor') or {})
+            self.data_preprocessor,
+            getattr(network, 'preprocessor_cfg', None)
+            or task.get('data_preprocessor')
+            or {},
+        )
         rules = task_rules(task_resize, network)
-        self.task_resize = TaskResize(
-            rules, self.data_preprocessor, self.image_space) if rules else None
+        self.task_resize = (
+            TaskResize(rules, self.data_preprocessor, self.image_space)
+            if rules
+            else None
+        )
         judge = network
         if self.tdp and self.tdp.teacher:
             self.teacher = judge = build_network('task', task).eval()
@@ -130,8 +149,15 @@ class SR4IR(BaseModel):
         if channels_last:
             self.memory_format = torch.channels_last
             self.to(memory_format=self.memory_format)
-        check_parts(self.recipe, self.sr, self.task, self.degradation.scale, sr_range,
-                    self.tdp, self.features)
+        check_parts(
+            self.recipe,
+            self.sr,
+            self.task,
+            self.degradation.scale,
+            sr_range,
+            self.tdp,
+            self.features,
+        )
 
     def __getattr__(self, name: str):
         """Return a part of the task network, such as ``bbox_head``, as if it were ours.
@@ -148,7 +174,8 @@ class SR4IR(BaseModel):
                 raise
             task = unwrap(task)
             if name in dict(task.named_children()) or (
-                    name in _PASSED_ON and hasattr(task, name)):
+                name in _PASSED_ON and hasattr(task, name)
+            ):
                 return getattr(task, name)
             raise
 
@@ -168,8 +195,9 @@ class SR4IR(BaseModel):
                 part = 'task' if name == 'teacher' else name
                 load_weights(part, self._modules[name], init_cfg)
 
-    def train_step(self, data: dict, optim_wrapper: OptimWrapperDict
-                   ) -> dict[str, Tensor]:
+    def train_step(
+        self, data: dict, optim_wrapper: OptimWrapperDict
+    ) -> dict[str, Tensor]:
         """Train on one batch: run the active phases of the recipe in their order.
 
         In the paper's recipe, phase ``sr`` freezes the task network and updates the SR
@@ -197,8 +225,12 @@ class SR4IR(BaseModel):
         logs: dict[str, Tensor] = {}
         for phase in active_phases(self.recipe, self.stage):
             terms = phase.active_losses(self.stage)
-            with PhaseUpdate(phase, dict(sr=self.sr, task=self.task), optim_wrapper,
-                             self.skip_non_finite) as update:
+            with PhaseUpdate(
+                phase,
+                dict(sr=self.sr, task=self.task),
+                optim_wrapper,
+                self.skip_non_finite,
+            ) as update:
                 batch.sr = self.phase_sr(phase, batch)
                 for term in terms:
                     with update.one_loss(is_last=term is terms[-1]):
@@ -207,8 +239,9 @@ class SR4IR(BaseModel):
             if update.skipped:
                 break
         # Hooks of the task libraries, such as CheckInvalidLossHook, ask for one loss.
-        totals = [logs[key] for phase in self.recipe
-                  if (key := f'{phase.name}/loss') in logs]
+        totals = [
+            logs[key] for phase in self.recipe if (key := f'{phase.name}/loss') in logs
+        ]
         return logs | dict(loss=sum(totals, batch.hr.new_zeros(())))
 
     @torch.no_grad()
@@ -238,8 +271,7 @@ class SR4IR(BaseModel):
             Tensor | None: (N, 3, H, W), RGB, [0, 1] except for overshoots, with
             gradients if the phase updates S; ``batch.sr`` if no loss needs others.
         """
-        needed = any(term.images != ('hr', )
-                     for term in phase.active_losses(self.stage))
+        needed = any(term.images != ('hr',) for term in phase.active_losses(self.stage))
         if phase.reuse_sr or not needed:
             return None if batch.sr is None else batch.sr.detach()
         with torch.set_grad_enabled('sr' in phase.update):
@@ -264,14 +296,17 @@ class SR4IR(BaseModel):
         assert term.is_task, f'{term.name} is in recipes and not computed here'
         inputs, samples = self.task_batch(term.images, batch)
         losses = self.network('task')(inputs, samples, mode='loss')
-        return {f'{"+".join(term.images)}/{part}': value
-                for part, value in self.parse_losses(losses)[1].items()
-                if part != 'loss' or part in losses}  # else it is the others' sum
+        return {
+            f'{"+".join(term.images)}/{part}': value
+            for part, value in self.parse_losses(losses)[1].items()
+            if part != 'loss' or part in losses
+        }  # else it is the others' sum
 
     def compare_pixels(self, batch: Batch) -> Tensor:
         """Compute the pixel loss, a scalar, of SR and HR, (N, 3, H, W), RGB, [0, 1]."""
         return self.pixel_loss(
-            batch.sr, batch.hr, None if self.count_padding else batch.mask)
+            batch.sr, batch.hr, None if self.count_padding else batch.mask
+        )
 
     def compare_features(self, batch: Batch) -> Tensor:
         """Compute the TDP loss, a scalar (SR4IR, section 3.1).
@@ -300,7 +335,8 @@ class SR4IR(BaseModel):
         """
         # Copies, since some task networks change their samples, and what those hold.
         return torch.cat([self.task_inputs(image, batch) for image in images]), [
-            copy.deepcopy(sample) for _ in images for sample in batch.samples or ()]
+            copy.deepcopy(sample) for _ in images for sample in batch.samples or ()
+        ]
 
     def task_inputs(self, image: str, batch: Batch) -> Tensor:
         """Return the task network's input (N, 3, H', W') for one image, normalised."""
@@ -327,8 +363,9 @@ class SR4IR(BaseModel):
         if self.task_resize is not None:
             inputs = self.task_resize.images(inputs, batch, self.training)
         mask = batch.task_mask
-        return inputs if mask is None else torch.where(
-            mask.bool(), inputs, batch.inputs)
+        return (
+            inputs if mask is None else torch.where(mask.bool(), inputs, batch.inputs)
+        )
 
     def super_resolve_batch(self, batch: Batch) -> Tensor:
         """Run the SR network on ``batch.lr``, cut to the size of ``batch.hr``.
@@ -366,8 +403,12 @@ class SR4IR(BaseModel):
         """Return a network, in its wrapper only where gradients are synchronised."""
         return wrapped_if_it_learns(self._modules[name])
 
-    def forward(self, inputs: Tensor, data_samples: Sequence | None = None,
-                mode: str = 'predict') -> list | Tensor:
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: Sequence | None = None,
+        mode: str = 'predict',
+    ) -> list | Tensor:
         """Predict on the restored images.
 
         Args:
@@ -389,7 +430,8 @@ class SR4IR(BaseModel):
             return self.super_resolve_batch(self.prepare(inputs, data_samples))
         if mode != 'predict':
             raise ValueError(
-                f"mode {mode!r}: use 'predict' or 'tensor'; train_step gives losses")
+                f"mode {mode!r}: use 'predict' or 'tensor'; train_step gives losses"
+            )
         if self.lr_input is not None:
             assert data_samples is not None  # LRTestLoop and the inferencer give them
             return predict_lr(self, inputs, data_samples, self.lr_input)

@@ -6,6 +6,7 @@ and then :class:`TaskResize` enlarges the image (in the authors' code, the detec
 transform does). It changes boxes, masks and maps, too; the task network gives its
 predictions in the pixels of the file, since it divides them by ``scale_factor``.
 """
+
 import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -29,9 +30,18 @@ from .resizing import CORNERS, fill_beside, nearest, resize_images, resize_insta
 #: in test-time augmentation has one.
 TASK_SIZE = 'task_size'
 #: Transforms of the three libraries that resize an image as a whole.
-RESIZES = frozenset((
-    'FixScaleResize', 'FixShapeResize', 'RandomChoiceResize', 'RandomResize', 'Resize',
-    'ResizeEdge', 'ResizeShortestEdge', 'ResizeToMultiple'))
+RESIZES = frozenset(
+    (
+        'FixScaleResize',
+        'FixShapeResize',
+        'RandomChoiceResize',
+        'RandomResize',
+        'Resize',
+        'ResizeEdge',
+        'ResizeShortestEdge',
+        'ResizeToMultiple',
+    )
+)
 # The interpolations of OpenCV and Pillow that torch has under the same name.
 _MODES = ('bilinear', 'bicubic', 'area', 'nearest')
 _MOST_KNOWN = 4096  # sizes that need not be asked for again
@@ -68,7 +78,8 @@ class SizeRule:
 
     def __init__(self, cfg: Mapping | Sequence[Mapping] | None) -> None:
         self.transforms = [
-            TRANSFORMS.build(copy.deepcopy(dict(one))) for one in as_list(cfg)]
+            TRANSFORMS.build(copy.deepcopy(dict(one))) for one in as_list(cfg)
+        ]
         self.mode = 'bilinear'
         for transform in self.transforms:
             resize = getattr(transform, 'resize', transform)  # of one that draws a size
@@ -77,7 +88,8 @@ class SizeRule:
                 if kind not in _MODES:
                     raise ValueError(
                         f'model.task_resize: interpolation={kind!r} does not exist in '
-                        f'torch; use one of {", ".join(_MODES)}')
+                        f'torch; use one of {", ".join(_MODES)}'
+                    )
                 self.mode = kind
                 # The fastest, for images without content.
                 resize.interpolation = 'nearest'
@@ -85,7 +97,8 @@ class SizeRule:
         #: (long, short) edge of images whose sides keep their ratio, if that is all.
         self.ratio_scale = None
         if [type(one).__name__ for one in self.transforms] == ['Resize'] and (
-                self.transforms[0].keep_ratio and self.transforms[0].scale):
+            self.transforms[0].keep_ratio and self.transforms[0].scale
+        ):
             scale = self.transforms[0].scale
             self.ratio_scale = (max(scale), min(scale))
         self.draws = any('Random' in type(one).__name__ for one in self.transforms)
@@ -102,7 +115,8 @@ class SizeRule:
     def ask(self, image: tuple[int, int]) -> TaskSize:
         """Run the library's own transforms on an image without content."""
         results: dict[str, Any] = dict(
-            img=np.zeros(image, np.uint8), img_shape=image, ori_shape=image)
+            img=np.zeros(image, np.uint8), img_shape=image, ori_shape=image
+        )
         size = image
         for transform in self.transforms:
             if type(transform).__name__ == 'Pad':
@@ -117,8 +131,9 @@ class SizeRule:
         return TaskSize(size, canvas, (first, second, third))
 
 
-def task_rules(cfg: Mapping | Sequence[Mapping] | None, task: nn.Module
-               ) -> Mapping[bool, SizeRule] | None:
+def task_rules(
+    cfg: Mapping | Sequence[Mapping] | None, task: nn.Module
+) -> Mapping[bool, SizeRule] | None:
     """Read ``model.task_resize``.
 
     Args:
@@ -144,14 +159,19 @@ def task_rules(cfg: Mapping | Sequence[Mapping] | None, task: nn.Module
             f"model.task_resize={cfg!r}: 'pipeline' is for a whole config, whose "
             "pipelines' Resize moves into the model. This package's tools move it, and "
             "so does runner_type='mmsr4ir.SR4IRRunner' in a config; else call "
-            'mmsr4ir.engine.move_resize(cfg) before the model is built')
-    train, test = (cfg.get('train'), cfg.get('test')) if isinstance(
-        cfg, Mapping) and 'type' not in cfg else (cfg, cfg)
+            'mmsr4ir.engine.move_resize(cfg) before the model is built'
+        )
+    train, test = (
+        (cfg.get('train'), cfg.get('test'))
+        if isinstance(cfg, Mapping) and 'type' not in cfg
+        else (cfg, cfg)
+    )
     if own and (train or test):
         raise ValueError(
             f'model.task_resize={train or test}: {type(task).__name__} resizes by '
             'itself (min_size and max_size of model.task): take the Resize out of the '
-            'pipelines')
+            'pipelines'
+        )
     return own or {True: SizeRule(train), False: SizeRule(test)}
 
 
@@ -164,13 +184,19 @@ class TaskResize:
         image_space: How it normalises.
     """
 
-    def __init__(self, rules: Mapping[bool, SizeRule],
-                 preprocessor: BaseDataPreprocessor, image_space: ImageSpace) -> None:
+    def __init__(
+        self,
+        rules: Mapping[bool, SizeRule],
+        preprocessor: BaseDataPreprocessor,
+        image_space: ImageSpace,
+    ) -> None:
         self.rules = rules
         self.preprocessor = preprocessor
         self.image_space = image_space
-        self.padding = {training: batch_padding(preprocessor, training)
-                        for training in (True, False)}
+        self.padding = {
+            training: batch_padding(preprocessor, training)
+            for training in (True, False)
+        }
         if rules[True].resizes and getattr(preprocessor, 'size', None):
             # mmsegmentation would pad to the size that the task network wants before
             # images have it; here it only stacks them.
@@ -188,29 +214,36 @@ class TaskResize:
             Batch: With other ``inputs``, ``samples`` and ``task_sizes``.
         """
         rule = self.rules[training]
-        metas = [sample.metainfo for sample in batch.samples or ()] or [
-            {}] * len(batch.sizes)
-        to = [meta.get(TASK_SIZE) or rule.size(size)
-              for size, meta in zip(batch.sizes, metas, strict=True)]
+        metas = [sample.metainfo for sample in batch.samples or ()] or [{}] * len(
+            batch.sizes
+        )
+        to = [
+            meta.get(TASK_SIZE) or rule.size(size)
+            for size, meta in zip(batch.sizes, metas, strict=True)
+        ]
         divisor, least, value = self.padding[training]
         height, width = (
             -(-max(least[axis], *(one.canvas[axis] for one in to)) // divisor) * divisor
-            for axis in (0, 1))
+            for axis in (0, 1)
+        )
         full = height, width
         samples = [
             self.sample(sample, size, one, full, labels=training)
             for sample, size, one in zip(
-                batch.samples or (), batch.sizes, to, strict=False)]
+                batch.samples or (), batch.sizes, to, strict=False
+            )
+        ]
         task_sizes = [one.size for one in to]
         if full == batch.full == batch.task_full and task_sizes == batch.sizes == [
-                one.canvas for one in to]:
+            one.canvas for one in to
+        ]:
             return dataclasses.replace(batch, samples=samples)
-        inputs = resize_images(
-            batch.inputs, batch.sizes, task_sizes, full, rule.mode)
+        inputs = resize_images(batch.inputs, batch.sizes, task_sizes, full, rule.mode)
         for image, one in zip(inputs, to, strict=True):
             self._fill(image, one, value)
         return dataclasses.replace(
-            batch, inputs=inputs, samples=samples, task_sizes=task_sizes)
+            batch, inputs=inputs, samples=samples, task_sizes=task_sizes
+        )
 
     def images(self, inputs: Tensor, batch: Batch, training: bool) -> Tensor:
         """Resize images of a batch as its HR images were.
@@ -225,8 +258,13 @@ class TaskResize:
         """
         if batch.task_sizes is None:  # they had their size already
             return inputs
-        return resize_images(inputs, batch.sizes, batch.task_sizes, batch.task_full,
-                             self.rules[training].mode)
+        return resize_images(
+            inputs,
+            batch.sizes,
+            batch.task_sizes,
+            batch.task_full,
+            self.rules[training].mode,
+        )
 
     def image(self, sr: Tensor) -> Tensor:
         """Resize images of one size for a test, in a graph, too.
@@ -244,8 +282,10 @@ class TaskResize:
         elif rule.ratio_scale:
             # As mmcv.rescale_size, whose int() would take the size for a constant.
             long, short = rule.ratio_scale
-            factor = torch.sym_min(long / torch.sym_max(height, width),
-                                   short / torch.sym_min(height, width))
+            factor = torch.sym_min(
+                long / torch.sym_max(height, width),
+                short / torch.sym_min(height, width),
+            )
             size = [torch.sym_int(side * factor + 0.5) for side in (height, width)]
             return F.interpolate(sr, size, mode=rule.mode, **corners)
         else:
@@ -257,8 +297,15 @@ class TaskResize:
 
     def is_fixed(self) -> bool:
         """Return whether images of all sizes and shapes get one size in a test."""
-        return len({self.rules[False].size(size)
-                    for size in ((64, 64), (64, 128), (128, 64))}) == 1
+        return (
+            len(
+                {
+                    self.rules[False].size(size)
+                    for size in ((64, 64), (64, 128), (128, 64))
+                }
+            )
+            == 1
+        )
 
     def any_size(self) -> bool:
         """Return whether :meth:`image` holds for any size in a graph."""
@@ -277,12 +324,19 @@ class TaskResize:
         size = image_size(image)
         to = self.rules[False].size(size)
         image = resize_images(
-            image[None], [size], [to.size], to.canvas, self.rules[False].mode)[0]
+            image[None], [size], [to.size], to.canvas, self.rules[False].mode
+        )[0]
         fill_beside(image, to.size, image.new_tensor(to.fill)[:, None, None])
         return image, self.sample(sample, size, to, to.canvas, labels=False)
 
-    def sample(self, sample, size: tuple[int, int], to: TaskSize,
-               full: tuple[int, int], labels: bool) -> BaseDataElement:
+    def sample(
+        self,
+        sample,
+        size: tuple[int, int],
+        to: TaskSize,
+        full: tuple[int, int],
+        labels: bool,
+    ) -> BaseDataElement:
         """Copy a data sample, as that of the resized image.
 
         Args:
@@ -295,28 +349,54 @@ class TaskResize:
         factors = to.size[1] / size[1], to.size[0] / size[0]  # of width and height
         before = sample.metainfo.get('scale_factor', (1.0, 1.0))
         beside = (0, full[1] - to.size[1], 0, full[0] - to.size[0])
-        sample = sample.new(metainfo=dict(
-            sample.metainfo, img_shape=to.canvas, pad_shape=full,
-            batch_input_shape=full, padding_size=beside, img_padding_size=beside,
-            scale_factor=tuple(
-                float(old) * new for old, new in zip(before, factors, strict=True))))
+        sample = sample.new(
+            metainfo=dict(
+                sample.metainfo,
+                img_shape=to.canvas,
+                pad_shape=full,
+                batch_input_shape=full,
+                padding_size=beside,
+                img_padding_size=beside,
+                scale_factor=tuple(
+                    float(old) * new for old, new in zip(before, factors, strict=True)
+                ),
+            )
+        )
         if not labels:
             return sample
-        seg_value = getattr(self.preprocessor, 'seg_pad_val', getattr(
-            self.preprocessor, 'seg_pad_value', 255))
+        seg_value = getattr(
+            self.preprocessor,
+            'seg_pad_val',
+            getattr(self.preprocessor, 'seg_pad_value', 255),
+        )
         for name in sample.keys():
             value = sample.get(name)
             if name in _INSTANCES:
-                sample.set_data({name: resize_instances(
-                    value, size, to.size, factors,
-                    full if getattr(self.preprocessor, 'pad_mask', False) else None)})
+                sample.set_data(
+                    {
+                        name: resize_instances(
+                            value,
+                            size,
+                            to.size,
+                            factors,
+                            full
+                            if getattr(self.preprocessor, 'pad_mask', False)
+                            else None,
+                        )
+                    }
+                )
             elif isinstance(value, PixelData):  # mmseg's has `data`, mmdet's `sem_seg`
                 value = value.new()
                 for key, maps in list(value.items()):
-                    maps = nearest(maps[:, :size[0], :size[1]], to.size)
+                    maps = nearest(maps[:, : size[0], : size[1]], to.size)
                     value.pop(key)  # a map of another size would be refused
-                    value.set_data({key: F.pad(
-                        maps, (0, beside[1], 0, beside[3]), value=seg_value)})
+                    value.set_data(
+                        {
+                            key: F.pad(
+                                maps, (0, beside[1], 0, beside[3]), value=seg_value
+                            )
+                        }
+                    )
                 sample.set_data({name: value})
         return sample
 
@@ -327,8 +407,9 @@ class TaskResize:
         fill_beside(image, one.canvas, value)
 
 
-def batch_padding(preprocessor: BaseDataPreprocessor, training: bool
-                  ) -> tuple[int, tuple[int, int], float]:
+def batch_padding(
+    preprocessor: BaseDataPreprocessor, training: bool
+) -> tuple[int, tuple[int, int], float]:
     """Return what a task network's preprocessor pads a batch to.
 
     Returns:
@@ -337,8 +418,16 @@ def batch_padding(preprocessor: BaseDataPreprocessor, training: bool
     """
     if hasattr(preprocessor, 'pad_size_divisor'):  # of mmdet and mmpretrain
         return preprocessor.pad_size_divisor, (1, 1), preprocessor.pad_value
-    of = (dict(size=getattr(preprocessor, 'size', None),
-               size_divisor=getattr(preprocessor, 'size_divisor', None))
-          if training else getattr(preprocessor, 'test_cfg', None) or {})
-    return (of.get('size_divisor') or 1, tuple(of.get('size') or (1, 1)),
-            getattr(preprocessor, 'pad_val', 0))
+    of = (
+        dict(
+            size=getattr(preprocessor, 'size', None),
+            size_divisor=getattr(preprocessor, 'size_divisor', None),
+        )
+        if training
+        else getattr(preprocessor, 'test_cfg', None) or {}
+    )
+    return (
+        of.get('size_divisor') or 1,
+        tuple(of.get('size') or (1, 1)),
+        getattr(preprocessor, 'pad_val', 0),
+    )

@@ -1,4 +1,5 @@
 """Detectors of torchvision as task networks, see :mod:`.torchvision_networks`."""
+
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,28 +36,37 @@ class TorchvisionDetector(TorchvisionNetwork):
     def __init__(self, arch: str, *args, **options) -> None:
         super().__init__(arch, *args, **options)
         if self.weights_backbone and not hasattr(self.network.backbone, 'body'):
-            raise ValueError(f'model.task.weights_backbone: {arch} has the tensors of '
-                             'its backbone under other names than any classifier')
+            raise ValueError(
+                f'model.task.weights_backbone: {arch} has the tensors of '
+                'its backbone under other names than any classifier'
+            )
         transform = self.network.transform
-        self.task_resize = {training: TransformSize(copy.deepcopy(transform), training)
-                            for training in (True, False)}
+        self.task_resize = {
+            training: TransformSize(copy.deepcopy(transform), training)
+            for training in (True, False)
+        }
         self.network.transform = _AsItIs(transform)
 
     def _build(self, arch: str, num_classes: int, options: dict) -> nn.Module:
         if 'trainable_backbone_layers' in options:  # only where it loads weights
-            raise ValueError('model.task.trainable_backbone_layers has no effect here: '
-                             'name what is not trained in model.task.frozen')
+            raise ValueError(
+                'model.task.trainable_backbone_layers has no effect here: '
+                'name what is not trained in model.task.frozen'
+            )
         if arch.startswith('keypointrcnn'):
             raise ValueError(
-                f'model.task.arch {arch!r}: data of mmdetection have no key points')
+                f'model.task.arch {arch!r}: data of mmdetection have no key points'
+            )
         return super()._build(arch, num_classes + 1, options)  # 0 is the background
 
     def _preprocessor_cfg(self, network: nn.Module) -> dict:
         transform: GeneralizedRCNNTransform = network.transform
-        return dict(self.preprocessor,
-                    mean=[255 * value for value in transform.image_mean],
-                    std=[255 * value for value in transform.image_std],
-                    pad_size_divisor=transform.size_divisible)
+        return dict(
+            self.preprocessor,
+            mean=[255 * value for value in transform.image_mean],
+            std=[255 * value for value in transform.image_std],
+            pad_size_divisor=transform.size_divisible,
+        )
 
     def backbone_body(self) -> nn.Module:
         """Return the part below the feature pyramid."""
@@ -74,8 +84,10 @@ class TorchvisionDetector(TorchvisionNetwork):
             [0, 1]; and labels (M, ); of all images, one after the other.
         """
         found = self._run(inputs, data_samples)
-        return tuple(torch.cat([one[key] for one in found])
-                     for key in ('boxes', 'scores', 'labels'))
+        return tuple(
+            torch.cat([one[key] for one in found])
+            for key in ('boxes', 'scores', 'labels')
+        )
 
     def loss(self, inputs: Tensor, data_samples: Sequence) -> dict[str, Tensor]:
         """Compute torchvision's losses; also in eval mode, as of a frozen network.
@@ -98,8 +110,10 @@ class TorchvisionDetector(TorchvisionNetwork):
             targets.append(target)
         with _loss_mode(self.network):
             losses = self._run(inputs, data_samples, targets)
-        return {name if 'loss' in name else f'loss_{name}': value
-                for name, value in losses.items()}
+        return {
+            name if 'loss' in name else f'loss_{name}': value
+            for name, value in losses.items()
+        }
 
     def predict(self, inputs: Tensor, data_samples: Sequence) -> list:
         """Put boxes, in the pixels of the file, into the data samples.
@@ -108,25 +122,36 @@ class TorchvisionDetector(TorchvisionNetwork):
             inputs: (N, 3, H, W), normalised.
             data_samples: N, changed in place.
         """
-        sizes, files = ([sample.metainfo[key][:2] for sample in data_samples]
-                        for key in ('img_shape', 'ori_shape'))
+        sizes, files = (
+            [sample.metainfo[key][:2] for sample in data_samples]
+            for key in ('img_shape', 'ori_shape')
+        )
         results = self.network.transform.postprocess_to(
-            self._run(inputs, data_samples), sizes, files)
+            self._run(inputs, data_samples), sizes, files
+        )
         for sample, one in zip(data_samples, results, strict=True):
             found = InstanceData(
-                bboxes=one['boxes'], scores=one['scores'], labels=one['labels'] - 1)
+                bboxes=one['boxes'], scores=one['scores'], labels=one['labels'] - 1
+            )
             if 'masks' in one:
                 found.masks = one['masks'][:, 0] > 0.5
             # RetinaNet and FCOS have an output for the background, too.
             sample.pred_instances = found[found.labels >= 0]
         return list(data_samples)
 
-    def _run(self, inputs: Tensor, data_samples: Sequence | None,
-             targets: list[dict] | None = None) -> Any:
+    def _run(
+        self,
+        inputs: Tensor,
+        data_samples: Sequence | None,
+        targets: list[dict] | None = None,
+    ) -> Any:
         """Return the losses by name; without targets, what is found in each image."""
         full = image_size(inputs)
-        sizes = [shown_size(sample, full) for sample in data_samples
-                 ] if data_samples else [full] * len(inputs)
+        sizes = (
+            [shown_size(sample, full) for sample in data_samples]
+            if data_samples
+            else [full] * len(inputs)
+        )
         self.network.transform.batch = ImageList(inputs, sizes)
         # Of these it only asks for the number.
         return self.network(list(inputs), targets)
@@ -160,13 +185,15 @@ class _AsItIs(nn.Module):
         self.batch: ImageList | None = None
         self.postprocess_to = transform.eval().postprocess
 
-    def forward(self, images: list[Tensor], targets: list[dict] | None = None
-                ) -> tuple[ImageList, list[dict] | None]:
+    def forward(
+        self, images: list[Tensor], targets: list[dict] | None = None
+    ) -> tuple[ImageList, list[dict] | None]:
         batch, self.batch = self.batch, None
         return batch, targets
 
-    def postprocess(self, result: list[dict], image_shapes: list, original_sizes: list
-                    ) -> list[dict]:
+    def postprocess(
+        self, result: list[dict], image_shapes: list, original_sizes: list
+    ) -> list[dict]:
         return result
 
 
@@ -176,8 +203,11 @@ def _loss_mode(network: nn.Module) -> Iterator[None]:
 
     It asks itself, its RPN and its heads for their mode, not their layers.
     """
-    parts = [part for name, part in network.named_modules()
-             if name in ('', 'rpn', 'roi_heads')]
+    parts = [
+        part
+        for name, part in network.named_modules()
+        if name in ('', 'rpn', 'roi_heads')
+    ]
     modes = [part.training for part in parts]
     for part in parts:
         part.training = True

@@ -4,6 +4,7 @@ They are torchvision's own, with the names of its state dicts, its normalisation
 for detectors, its resize; around them is what :class:`SR4IR` asks of a task network.
 The networks of the SR4IR paper are among them.
 """
+
 import copy
 import difflib
 import os
@@ -54,10 +55,17 @@ class TorchvisionNetwork(BaseModel):
     library: str
     preprocessor: dict
 
-    def __init__(self, arch: str, num_classes: int, weights_backbone: str | None = None,
-                 frozen: Sequence[str] = (), frozen_batch_norm: bool = False,
-                 data_preprocessor: dict | None = None, init_cfg: dict | None = None,
-                 **options) -> None:
+    def __init__(
+        self,
+        arch: str,
+        num_classes: int,
+        weights_backbone: str | None = None,
+        frozen: Sequence[str] = (),
+        frozen_batch_norm: bool = False,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+        **options,
+    ) -> None:
         network = self._build(arch, num_classes, options)
         self.num_classes = num_classes
         #: Its config, which says what it does to the channels.
@@ -65,7 +73,8 @@ class TorchvisionNetwork(BaseModel):
         self.preprocessor_cfg = dict(data_preprocessor or {})
         if 'type' not in self.preprocessor_cfg:
             self.preprocessor_cfg = dict(
-                self._preprocessor_cfg(network), **self.preprocessor_cfg)
+                self._preprocessor_cfg(network), **self.preprocessor_cfg
+            )
         super().__init__(copy.deepcopy(self.preprocessor_cfg), init_cfg)
         self.network = network
         self.weights_backbone = weights_backbone
@@ -77,8 +86,9 @@ class TorchvisionNetwork(BaseModel):
                 self.network.get_submodule(name).requires_grad_(False)
             except AttributeError as error:
                 raise ValueError(
-                    f'model.task.frozen {name!r}: torchvision\'s {arch} has no such '
-                    f'part ({error})') from error
+                    f"model.task.frozen {name!r}: torchvision's {arch} has no such "
+                    f'part ({error})'
+                ) from error
         self.register_state_dict_post_hook(drop_prefix)
         self.register_load_state_dict_pre_hook(add_prefix)
 
@@ -88,18 +98,23 @@ class TorchvisionNetwork(BaseModel):
             close = difflib.get_close_matches(arch, known, 3) or known
             raise ValueError(
                 f'model.task.arch {arch!r}: {self.family.__name__} has no such '
-                f'network; did you mean one of {", ".join(close)}?')
+                f'network; did you mean one of {", ".join(close)}?'
+            )
         if self.family is not torchvision.models:
             options = dict(options, weights_backbone=None)
         try:
             return torchvision.models.get_model(
-                arch, weights=None, num_classes=num_classes, **options)
+                arch, weights=None, num_classes=num_classes, **options
+            )
         except TypeError as error:
-            raise ValueError(f'model.task: torchvision\'s {arch}: {error}') from error
+            raise ValueError(f"model.task: torchvision's {arch}: {error}") from error
 
     def _preprocessor_cfg(self, network: nn.Module) -> dict:
-        return dict(self.preprocessor, mean=[255 * value for value in _MEAN],
-                    std=[255 * value for value in _STD])
+        return dict(
+            self.preprocessor,
+            mean=[255 * value for value in _MEAN],
+            std=[255 * value for value in _STD],
+        )
 
     def train(self, mode: bool = True) -> 'TorchvisionNetwork':
         """Set the mode of all but the frozen parts, which stay in eval mode."""
@@ -128,8 +143,11 @@ class TorchvisionNetwork(BaseModel):
         # The body of a detector or segmentor has some stages of the classifier, without
         # the name of their parent.
         parent = '' if body is self.network else 'features.'
-        loaded = {name.removeprefix(parent): value for name, value in loaded.items()
-                  if isinstance(value, Tensor)}
+        loaded = {
+            name.removeprefix(parent): value
+            for name, value in loaded.items()
+            if isinstance(value, Tensor)
+        }
 
         def may_differ(name: str) -> bool:
             if name.endswith('num_batches_tracked'):  # not in FrozenBatchNorm2d
@@ -137,17 +155,29 @@ class TorchvisionNetwork(BaseModel):
             if name not in own:
                 return name.startswith(('fc.', 'classifier.'))
             return name in loaded and own[name].shape == (
-                self.num_classes, *loaded[name].shape[1:])
+                self.num_classes,
+                *loaded[name].shape[1:],
+            )
 
-        found = mismatch(*({name: value for name, value in tensors.items()
-                            if not may_differ(name)} for tensors in (own, loaded)))
+        found = mismatch(
+            *(
+                {name: value for name, value in tensors.items() if not may_differ(name)}
+                for tensors in (own, loaded)
+            )
+        )
         if found:
             raise WeightsError(
                 f'model.task.weights_backbone {path} holds another network: of the '
                 f"backbone's tensors {found}. Give the file of torchvision's "
-                'classifier with that backbone')
-        own.update({name: value for name, value in loaded.items()
-                    if name in own and value.shape == own[name].shape})
+                'classifier with that backbone'
+            )
+        own.update(
+            {
+                name: value
+                for name, value in loaded.items()
+                if name in own and value.shape == own[name].shape
+            }
+        )
         body.load_state_dict(own)
         print_log(f'task: backbone loaded from {path}', 'current')
 
@@ -167,8 +197,9 @@ class TorchvisionNetwork(BaseModel):
         """
         return self.network.get_submodule('backbone')(inputs)
 
-    def forward(self, inputs: Tensor, data_samples: Sequence | None = None,
-                mode: str = 'tensor') -> dict | list | Tensor:
+    def forward(
+        self, inputs: Tensor, data_samples: Sequence | None = None, mode: str = 'tensor'
+    ) -> dict | list | Tensor:
         """Compute losses, predictions or the raw output.
 
         Args:
@@ -225,10 +256,11 @@ class TorchvisionClassifier(TorchvisionNetwork):
         else:
             labels = torch.cat([sample.gt_label for sample in data_samples])
         outputs = self.network(inputs)
-        logits, *auxiliary = (outputs, ) if isinstance(outputs, Tensor) else outputs
+        logits, *auxiliary = (outputs,) if isinstance(outputs, Tensor) else outputs
         return dict(loss=F.cross_entropy(logits, labels)) | {
             f'loss_aux_{i}': 0.3 * F.cross_entropy(output, labels)
-            for i, output in enumerate(auxiliary)}
+            for i, output in enumerate(auxiliary)
+        }
 
     def predict(self, inputs: Tensor, data_samples: Sequence) -> list:
         """Put scores and the class with the highest one into the data samples.
@@ -238,7 +270,8 @@ class TorchvisionClassifier(TorchvisionNetwork):
             data_samples: N, changed in place.
         """
         for sample, scores in zip(
-                data_samples, self.network(inputs).softmax(1), strict=True):
+            data_samples, self.network(inputs).softmax(1), strict=True
+        ):
             sample.set_pred_score(scores).set_pred_label(scores.argmax().detach())
         return list(data_samples)
 
@@ -254,8 +287,13 @@ class TorchvisionSegmentor(TorchvisionNetwork):
 
     family = torchvision.models.segmentation
     library = 'mmseg'
-    preprocessor = dict(type='mmseg.SegDataPreProcessor', bgr_to_rgb=True, pad_val=0,
-                        seg_pad_val=255, size_divisor=1)
+    preprocessor = dict(
+        type='mmseg.SegDataPreProcessor',
+        bgr_to_rgb=True,
+        pad_val=0,
+        seg_pad_val=255,
+        size_divisor=1,
+    )
     align_corners = False  # read by mmseg, as num_classes under its other name
 
     def __init__(self, *args, ignore_index: int = 255, **options) -> None:
@@ -265,8 +303,10 @@ class TorchvisionSegmentor(TorchvisionNetwork):
 
     def _build(self, arch: str, num_classes: int, options: dict) -> nn.Module:
         if unknown := set(options) - {'aux_loss'}:  # torchvision ignores others
-            raise ValueError(f'model.task: segmentors of torchvision have the option '
-                             f'aux_loss, but not {", ".join(sorted(unknown))}')
+            raise ValueError(
+                f'model.task: segmentors of torchvision have the option '
+                f'aux_loss, but not {", ".join(sorted(unknown))}'
+            )
         return super()._build(arch, num_classes, options)
 
     def tensor(self, inputs: Tensor, data_samples: Sequence | None = None) -> Tensor:
@@ -288,7 +328,8 @@ class TorchvisionSegmentor(TorchvisionNetwork):
         for name, weight in (('out', 1.0), ('aux', 0.5)):
             if name in outputs:
                 losses[f'loss_{name}'] = weight * F.cross_entropy(
-                    outputs[name], maps.long(), ignore_index=self.ignore_index)
+                    outputs[name], maps.long(), ignore_index=self.ignore_index
+                )
         return losses
 
     def predict(self, inputs: Tensor, data_samples: Sequence) -> list:
@@ -299,8 +340,10 @@ class TorchvisionSegmentor(TorchvisionNetwork):
             data_samples: N, changed in place.
         """
         from mmseg.models import BaseSegmentor
+
         return BaseSegmentor.postprocess_result(
-            self, self.network(inputs)['out'], data_samples)
+            self, self.network(inputs)['out'], data_samples
+        )
 
 
 def freeze_batch_norm(module: nn.Module) -> None:

@@ -1,4 +1,5 @@
 """One phase's update: gradients of its losses, then one step of its optimizers."""
+
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
@@ -41,9 +42,13 @@ class PhaseUpdate:
         skipped (bool): Whether :meth:`step` skipped the update.
     """
 
-    def __init__(self, phase: Phase, networks: dict[str, nn.Module],
-                 optim_wrapper: OptimWrapperDict, skip_non_finite: bool = False
-                 ) -> None:
+    def __init__(
+        self,
+        phase: Phase,
+        networks: dict[str, nn.Module],
+        optim_wrapper: OptimWrapperDict,
+        skip_non_finite: bool = False,
+    ) -> None:
         self.phase = phase
         self.networks = networks
         self.wrappers = {name: optim_wrapper[name] for name in phase.update}
@@ -56,12 +61,18 @@ class PhaseUpdate:
         self._frozen, self._forward = ExitStack(), ExitStack()
 
     def __enter__(self) -> 'PhaseUpdate':
-        self._saved = [saved_state(network) for network in self.networks.values()
-                       ] if self.skip_non_finite else []
+        self._saved = (
+            [saved_state(network) for network in self.networks.values()]
+            if self.skip_non_finite
+            else []
+        )
         for name in set(NETWORKS) - set(self.phase.update):
-            self._frozen.enter_context(frozen(
-                unwrap(self.networks[name]),
-                keep_mode=name == 'sr' and self.phase.sr_in_train_mode))
+            self._frozen.enter_context(
+                frozen(
+                    unwrap(self.networks[name]),
+                    keep_mode=name == 'sr' and self.phase.sr_in_train_mode,
+                )
+            )
         for name, wrapper in self.wrappers.items():  # mixed precision, accumulation
             self._forward.enter_context(wrapper.optim_context(self.networks[name]))
         return self
@@ -138,9 +149,10 @@ def check_optimizers(optim_wrapper: OptimWrapper | OptimWrapperDict) -> None:
     """
     if not isinstance(optim_wrapper, OptimWrapperDict):
         raise TypeError(
-            "each network needs an optimizer of its own: optim_wrapper=dict("
+            'each network needs an optimizer of its own: optim_wrapper=dict('
             "constructor='mmsr4ir.PerNetworkOptimWrapperConstructor', sr=..., "
-            'task=...)')
+            'task=...)'
+        )
 
 
 def step(wrappers: Sequence[OptimWrapper], loss: Tensor) -> None:
@@ -199,7 +211,8 @@ def saved_state(network: nn.Module):
     buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
     gradients = [
         (parameter, None if parameter.grad is None else parameter.grad.clone())
-        for parameter in network.parameters()]
+        for parameter in network.parameters()
+    ]
 
     def restore() -> None:
         for buffer, before in buffers:

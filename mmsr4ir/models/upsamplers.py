@@ -1,4 +1,5 @@
 """Interpolation in the place of an SR network: the "S" of L->T."""
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -20,12 +21,14 @@ class InterpolateUpsampler(nn.Module):
         ValueError: If ``mode`` is none of the three.
     """
 
-    def __init__(self, scale: int = 4, mode: str = 'bilinear',
-                 align_corners: bool = False) -> None:
+    def __init__(
+        self, scale: int = 4, mode: str = 'bilinear', align_corners: bool = False
+    ) -> None:
         super().__init__()
         if mode not in ('nearest', 'bilinear', 'bicubic'):
             raise ValueError(
-                f"mode must be 'nearest', 'bilinear' or 'bicubic', got {mode!r}")
+                f"mode must be 'nearest', 'bilinear' or 'bicubic', got {mode!r}"
+            )
         self.scale = scale
         self.mode = mode
         self.align_corners = align_corners
@@ -41,7 +44,8 @@ class InterpolateUpsampler(nn.Module):
         """
         align_corners = None if self.mode == 'nearest' else self.align_corners
         return F.interpolate(
-            lr, scale_factor=self.scale, mode=self.mode, align_corners=align_corners)
+            lr, scale_factor=self.scale, mode=self.mode, align_corners=align_corners
+        )
 
     def extra_repr(self) -> str:
         """Return the settings for ``repr``."""

@@ -4,6 +4,7 @@ MMEngine's ``init_cfg=dict(type='Pretrained', ...)`` loads what fits and only wa
 the rest, so that a wrong file starts a training from scratch. For the networks as a
 whole (``model.sr.init_cfg``, ``model.task.init_cfg``) this module is stricter.
 """
+
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -43,7 +44,8 @@ def take_init_cfg(cfg: dict) -> tuple[dict, dict | None]:
             f'init_cfg {dict(init_cfg)}: '
             + (f'unknown keys {sorted(unknown)}; ' if unknown else '')
             + "give dict(type='Pretrained', checkpoint=...) and, where the file needs "
-            'it, prefix=...; source=... may say where the file comes from')
+            'it, prefix=...; source=... may say where the file comes from'
+        )
     return {k: v for k, v in cfg.items() if k != 'init_cfg'}, dict(init_cfg)
 
 
@@ -71,21 +73,26 @@ def load_weights(part: str, network: nn.Module, init_cfg: Mapping) -> None:
     if '://' not in path and not os.path.isfile(os.path.expanduser(path)):
         raise WeightsError(
             f'{where} does not exist.'
-            f'{hint or " Set it to the checkpoint of the run that trains this part."}')
+            f'{hint or " Set it to the checkpoint of the run that trains this part."}'
+        )
     checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
     state_dict = checkpoint
     if isinstance(checkpoint, Mapping):
         state_dict = checkpoint.get('state_dict', checkpoint)
     if not isinstance(state_dict, Mapping) or not all(
-            isinstance(name, str) for name in state_dict):
-        raise WeightsError(f'{where} holds no tensors by name: give the checkpoint of '
-                           f'a training, or a file with a state_dict.{hint}')
+        isinstance(name, str) for name in state_dict
+    ):
+        raise WeightsError(
+            f'{where} holds no tensors by name: give the checkpoint of '
+            f'a training, or a file with a state_dict.{hint}'
+        )
     prefix = init_cfg.get('prefix')
     if prefix is None:
         starts = {name.split('.')[0] for name in state_dict}
         prefix = f'{part}.' if starts <= {'sr', 'task', 'teacher'} else ''
     loaded = {
-        name.removeprefix(prefix): value for name, value in state_dict.items()
+        name.removeprefix(prefix): value
+        for name, value in state_dict.items()
         if name.startswith(prefix)
         # Older files hold the means of the preprocessor, which come from its config.
         and not name.removeprefix(prefix).startswith('data_preprocessor.')
@@ -95,15 +102,21 @@ def load_weights(part: str, network: nn.Module, init_cfg: Mapping) -> None:
     if odd:
         raise WeightsError(f'{where}: {odd[0]} is no tensor.{hint}')
     found = mismatch(own, loaded)
-    fits = {name: value for name, value in loaded.items()
-            if name in own and value.shape == own[name].shape}
+    fits = {
+        name: value
+        for name, value in loaded.items()
+        if name in own and value.shape == own[name].shape
+    }
     if found and fits and not init_cfg.get('strict', True):
         network.load_state_dict(fits, strict=False)
         left = [name for name in own if name not in fits]
         more = f' and {len(left) - 6} more' if len(left) > 6 else ''
-        print_log(f'{part}: {len(fits)} of {len(own)} tensors loaded from {path}; as '
-                  f'initialised: {", ".join(left[:6]) or "none"}{more}; not used: '
-                  f'{len(loaded) - len(fits)}', 'current')
+        print_log(
+            f'{part}: {len(fits)} of {len(own)} tensors loaded from {path}; as '
+            f'initialised: {", ".join(left[:6]) or "none"}{more}; not used: '
+            f'{len(loaded) - len(fits)}',
+            'current',
+        )
         return
     if found:
         parents = sorted({name.split('.')[0] + '.' for name in state_dict})[:6]
@@ -111,8 +124,14 @@ def load_weights(part: str, network: nn.Module, init_cfg: Mapping) -> None:
             f'{where} holds another network than {type(network).__name__}: tensors '
             f'{found}. Use the file that belongs to this config, or select a part of '
             f'it by init_cfg.prefix (its names begin with {", ".join(parents)}).'
-            + (' To start from what fits, as for other classes, set '
-               'init_cfg.strict=False.' if init_cfg.get('strict', True) else '') + hint)
+            + (
+                ' To start from what fits, as for other classes, set '
+                'init_cfg.strict=False.'
+                if init_cfg.get('strict', True)
+                else ''
+            )
+            + hint
+        )
     network.load_state_dict(loaded)
     print_log(f'{part}: all {len(own)} tensors loaded from {path}', 'current')
 
@@ -128,12 +147,18 @@ def mismatch(own: Mapping, loaded: Mapping) -> str:
     foreign = [name for name in loaded if name not in own]
     shapes = [
         f'{name} {tuple(loaded[name].shape)} instead of {tuple(own[name].shape)}'
-        for name in own if name in loaded and loaded[name].shape != own[name].shape
+        for name in own
+        if name in loaded and loaded[name].shape != own[name].shape
     ]
     return '; '.join(
-        f'{len(names)} {what}, such as {names[0]}' for names, what in (
-            (missing, 'missing'), (foreign, 'unknown'), (shapes, 'of another shape'))
-        if names)
+        f'{len(names)} {what}, such as {names[0]}'
+        for names, what in (
+            (missing, 'missing'),
+            (foreign, 'unknown'),
+            (shapes, 'of another shape'),
+        )
+        if names
+    )
 
 
 def drop_prefix(module: nn.Module, state_dict: dict, prefix: str, *more: Any) -> None:
@@ -151,4 +176,5 @@ def add_prefix(module: nn.Module, state_dict: dict, prefix: str, *more: Any) -> 
     """Undo :func:`drop_prefix` before a state dict is loaded."""
     for name in [name for name in state_dict if name.startswith(prefix)]:
         state_dict[f'{prefix}network.{name.removeprefix(prefix)}'] = state_dict.pop(
-            name)
+            name
+        )

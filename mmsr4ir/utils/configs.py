@@ -1,4 +1,5 @@
 """Configs as data: read, changed by settings, their text, and what they name."""
+
 import ast
 import difflib
 import inspect
@@ -19,8 +20,15 @@ if not CONFIGS.is_dir():  # installed from a wheel
 
 #: What is taken from a config without being an argument of MMEngine's Runner.
 _READ_FROM_CONFIG = (
-    'activation_checkpointing', 'benchmark', 'compile', 'custom_imports',
-    'efficient_conv_bn_eval', 'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn')
+    'activation_checkpointing',
+    'benchmark',
+    'compile',
+    'custom_imports',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'sync_bn',
+)
 
 
 def read_config(path: str) -> Config:
@@ -32,7 +40,8 @@ def read_config(path: str) -> Config:
     if '://' in path:
         raise ConfigError(
             f'config {path} is an address. A config is Python code that is run: fetch '
-            'it, read it, and give the file')
+            'it, read it, and give the file'
+        )
     if not os.path.isfile(path):
         raise ConfigError(f'config {path} does not exist')
     try:
@@ -41,8 +50,9 @@ def read_config(path: str) -> Config:
         raise ConfigError(f'config {path} cannot be read: {error}') from error
 
 
-def merge_options(cfg: Config, options: Mapping | None, source: str = '--cfg-options'
-                  ) -> None:
+def merge_options(
+    cfg: Config, options: Mapping | None, source: str = '--cfg-options'
+) -> None:
     """Put settings, such as those of ``--cfg-options``, into a config in place.
 
     Args:
@@ -72,11 +82,16 @@ class _DictCalls(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802
         self.generic_visit(node)
-        if getattr(node.func, 'id', '') != 'dict' or node.args or any(
-                keyword.arg is None for keyword in node.keywords):
+        if (
+            getattr(node.func, 'id', '') != 'dict'
+            or node.args
+            or any(keyword.arg is None for keyword in node.keywords)
+        ):
             return node  # literal_eval refuses it
-        return ast.Dict([ast.Constant(keyword.arg) for keyword in node.keywords],
-                        [keyword.value for keyword in node.keywords])
+        return ast.Dict(
+            [ast.Constant(keyword.arg) for keyword in node.keywords],
+            [keyword.value for keyword in node.keywords],
+        )
 
 
 def config_values(text: str) -> dict:
@@ -96,10 +111,17 @@ def config_values(text: str) -> dict:
                     config[name] = ast.literal_eval(_DictCalls().visit(value))
                 case _:
                     raise ValueError(f'line {line.lineno} does not set one name')
-    except (SyntaxError, ValueError, AttributeError, TypeError, RecursionError,
-            MemoryError) as error:  # the last two: nested beyond measure
+    except (
+        SyntaxError,
+        ValueError,
+        AttributeError,
+        TypeError,
+        RecursionError,
+        MemoryError,
+    ) as error:  # the last two: nested beyond measure
         raise ValueError(
-            f'its config is more than values ({error}), and is not run') from error
+            f'its config is more than values ({error}), and is not run'
+        ) from error
     return config
 
 

@@ -1,4 +1,5 @@
 """Files that are whole or not there."""
+
 import json
 import os
 from collections import Counter
@@ -33,7 +34,8 @@ def write_whole(path: str | Path, content: str | bytes) -> None:
     """Write a text, as UTF-8, or bytes through :func:`whole_file`."""
     with whole_file(path) as unfinished:
         unfinished.write_bytes(
-            content.encode() if isinstance(content, str) else content)
+            content.encode() if isinstance(content, str) else content
+        )
 
 
 def load_json(path: str | Path) -> Any:
@@ -68,8 +70,10 @@ def unique_names(paths: dict[int, Path]) -> dict[int, str]:
             return names
     stems = {i: part[-1] for i, part in parts.items()}
     counts = Counter(stems.values())
-    names = {i: stem if counts[stem] == 1 else f'{stem}_{paths[i].suffix[1:]}'
-             for i, stem in stems.items()}
+    names = {
+        i: stem if counts[stem] == 1 else f'{stem}_{paths[i].suffix[1:]}'
+        for i, stem in stems.items()
+    }
     if len(set(names.values())) == len(names):
         return names
     return {i: f'{stem}_{i}' for i, stem in stems.items()}

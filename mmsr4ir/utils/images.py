@@ -6,6 +6,7 @@ is converted, a picture with an EXIF orientation is turned. What OpenCV cannot r
 Pillow does; of an animation that is the first picture. Pillow also tells what is cut
 off, which OpenCV would fill with grey.
 """
+
 import struct
 import warnings
 import zlib
@@ -19,8 +20,19 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from .errors import SR4IRError
 
 # What Pillow's decoders raise on files that are damaged or no images at all.
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError,
-          OverflowError, struct.error, zlib.error, Image.DecompressionBombError)
+BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    KeyError,
+    IndexError,
+    TypeError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 EXIF_ORIENTATION = 0x0112
 # Every file of these that PIL reads can be read by OpenCV, too.
 COMMON_FORMATS = ('JPEG', 'PNG', 'BMP', 'PPM')
@@ -62,8 +74,9 @@ def read_image(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     except ImageError:
         raise
     except UnidentifiedImageError as error:  # its text is an address in memory
-        raise ImageError('is truncated or no image (of no format that is known)'
-                         ) from error
+        raise ImageError(
+            'is truncated or no image (of no format that is known)'
+        ) from error
     except BROKEN as error:
         raise ImageError(f'is truncated or no image ({error})') from error
 
@@ -78,11 +91,16 @@ def check_array(image: np.ndarray, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     Raises:
         ImageError: If the array is no image of this kind, or too large.
     """
-    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (
-            image.ndim == 3 and image.shape[2] != 3) or not image.size:
+    if (
+        image.dtype != np.uint8
+        or image.ndim not in (2, 3)
+        or (image.ndim == 3 and image.shape[2] != 3)
+        or not image.size
+    ):
         raise ImageError(
             f'is an array {image.shape} of {image.dtype}: give (height, width, 3), '
-            'RGB, or (height, width), of uint8')
+            'RGB, or (height, width), of uint8'
+        )
     check_pixels(image.shape[1], image.shape[0], max_pixels)
     return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
 
@@ -96,13 +114,15 @@ def check_pixels(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise ImageError(
             f'has {width} x {height} pixels, more than max_pixels={max_pixels}: raise '
-            'that if the file is what you think it is')
+            'that if the file is what you think it is'
+        )
 
 
 def _by_opencv(content: bytes) -> np.ndarray | None:
     try:
         return mmcv.imfrombytes(
-            content, flag='color', channel_order='rgb', backend='cv2')
+            content, flag='color', channel_order='rgb', backend='cv2'
+        )
     except cv2.error:
         return None
 
@@ -111,5 +131,6 @@ def _by_pillow(image: Image.Image) -> np.ndarray:
     if image.mode in ('I', 'F') or image.mode.startswith('I;16'):
         raise ImageError(
             f'has pixels of a kind that is not read ({image.format}, mode '
-            f'{image.mode}): convert it to 8-bit PNG')
+            f'{image.mode}): convert it to 8-bit PNG'
+        )
     return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))

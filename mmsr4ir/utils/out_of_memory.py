@@ -1,4 +1,5 @@
 """Say what to lower when the memory is full."""
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,7 +19,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error means that a GPU's or the CPU's memory is full."""
     return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or (
         isinstance(error, RuntimeError)
-        and any(text in str(error) for text in _CPU_MESSAGES))
+        and any(text in str(error) for text in _CPU_MESSAGES)
+    )
 
 
 @contextmanager
@@ -45,4 +47,5 @@ def explain_out_of_memory(batch: dict) -> Iterator[None]:
             '(optim_wrapper.sr.accumulative_counts and .task.accumulative_counts keep '
             'the step as it was), or the size in the Resize or RandomCrop of '
             'train_pipeline; on a GPU, --amp needs less too. '
-            f'({said})') from error
+            f'({said})'
+        ) from error

@@ -1,4 +1,5 @@
 """Tables of Markdown."""
+
 from collections.abc import Iterable, Sequence
 
 

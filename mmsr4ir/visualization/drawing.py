@@ -1,4 +1,5 @@
 """Pictures with annotations, by the task library's own visualizer."""
+
 import inspect
 import itertools
 from collections.abc import Mapping, Sequence
@@ -48,8 +49,13 @@ class Annotator:
         Returns:
             np.ndarray: (height, width, 3), RGB, uint8.
         """
-        self._draw(np.ascontiguousarray(image), data_sample=sample, draw_gt=truth,
-                   draw_pred=not truth, **self._options)
+        self._draw(
+            np.ascontiguousarray(image),
+            data_sample=sample,
+            draw_gt=truth,
+            draw_pred=not truth,
+            **self._options,
+        )
         return self.visualizer.get_image()
 
     def enlarged(self, image: np.ndarray, sample, truth: bool, zoom: int) -> np.ndarray:
@@ -63,8 +69,9 @@ class Annotator:
         return self.draw(enlarge(image, zoom), sample, truth)
 
 
-def build_annotator(cfg: Config, dataset_meta: Mapping, score_thr: float = 0.3
-                    ) -> Annotator:
+def build_annotator(
+    cfg: Config, dataset_meta: Mapping, score_thr: float = 0.3
+) -> Annotator:
     """Make an annotator from a config.
 
     Args:
@@ -76,10 +83,13 @@ def build_annotator(cfg: Config, dataset_meta: Mapping, score_thr: float = 0.3
         ConfigError: If the config has no visualizer.
     """
     if not (cfg.get('visualizer') or {}).get('type'):
-        raise ConfigError('the config has no visualizer: set it to the task '
-                          "library's, as dict(type='mmdet.DetLocalVisualizer')")
-    visualizer = VISUALIZERS.build(dict(
-        cfg.visualizer, vis_backends=None, name=f'annotator_{next(_numbers)}'))
+        raise ConfigError(
+            'the config has no visualizer: set it to the task '
+            "library's, as dict(type='mmdet.DetLocalVisualizer')"
+        )
+    visualizer = VISUALIZERS.build(
+        dict(cfg.visualizer, vis_backends=None, name=f'annotator_{next(_numbers)}')
+    )
     visualizer.dataset_meta = dict(dataset_meta)
     return Annotator(visualizer, score_thr)
 
@@ -97,8 +107,14 @@ def zoom_to(size: tuple[int, int], min_size: int) -> int:
 def titled(title: str, picture: np.ndarray) -> np.ndarray:
     """Put a line of text above (height, width, 3), uint8, and a thin frame around."""
     return cv2.copyMakeBorder(
-        np.vstack([_bar(title, picture.shape[1]), picture]), 1, 1, 1, 1,
-        cv2.BORDER_CONSTANT, value=(255, 255, 255))
+        np.vstack([_bar(title, picture.shape[1]), picture]),
+        1,
+        1,
+        1,
+        1,
+        cv2.BORDER_CONSTANT,
+        value=(255, 255, 255),
+    )
 
 
 def row(panels: Sequence[tuple[str, np.ndarray]], title: str = '') -> np.ndarray:
@@ -113,18 +129,36 @@ def row(panels: Sequence[tuple[str, np.ndarray]], title: str = '') -> np.ndarray
     """
     pictures = [titled(*panel) for panel in panels]
     height = max(map(len, pictures))
-    whole = np.hstack([
-        cv2.copyMakeBorder(picture, 0, height - len(picture), 0, 0,
-                           cv2.BORDER_CONSTANT, value=(255, 255, 255))
-        for picture in pictures])
+    whole = np.hstack(
+        [
+            cv2.copyMakeBorder(
+                picture,
+                0,
+                height - len(picture),
+                0,
+                0,
+                cv2.BORDER_CONSTANT,
+                value=(255, 255, 255),
+            )
+            for picture in pictures
+        ]
+    )
     return np.vstack([_bar(title, whole.shape[1]), whole]) if title else whole
 
 
 def _bar(text: str, width: int) -> np.ndarray:
     bar = np.full((_BAR, width, 3), 255, np.uint8)
     needed = cv2.getTextSize(text, _FONT, 0.5, 1)[0][0] + 8
-    cv2.putText(bar, text, (4, 16), _FONT, 0.5 * min(1, width / needed), (0, 0, 0), 1,
-                cv2.LINE_AA)
+    cv2.putText(
+        bar,
+        text,
+        (4, 16),
+        _FONT,
+        0.5 * min(1, width / needed),
+        (0, 0, 0),
+        1,
+        cv2.LINE_AA,
+    )
     return bar
 
 
@@ -149,6 +183,8 @@ def encode_png(picture: np.ndarray) -> bytes:
     done, content = cv2.imencode('.png', picture)
     if not done:
         height, width = picture.shape[:2]
-        raise ValueError(f'{width} x {height} pixels cannot be written as a PNG file, '
-                         'in which OpenCV has at most 1,000,000 along an edge')
+        raise ValueError(
+            f'{width} x {height} pixels cannot be written as a PNG file, '
+            'in which OpenCV has at most 1,000,000 along an edge'
+        )
     return content.tobytes()

@@ -1,4 +1,5 @@
 """The panels that a picture of one image is made of."""
+
 from collections.abc import Mapping, Sequence
 
 import cv2
@@ -54,7 +55,7 @@ def tdp_map(model: SR4IR, sr: Tensor, hr: Tensor) -> np.ndarray:
         size, image = image.shape[-2:], extend_edges(image, multiple=32)
         features.append(model.features(model.image_space.to_input(image)))
     values = model.tdp.position_map(*features, size=image_size(image))
-    values = values[:, None, :size[0], :size[1]].float()
+    values = values[:, None, : size[0], : size[1]].float()
     if size != sr.shape[-2:]:  # back from the size that T sees
         values = nn.functional.interpolate(values, sr.shape[-2:], mode='area')
     return values[0, 0].cpu().numpy()
@@ -70,8 +71,9 @@ def colour_map(values: np.ndarray) -> np.ndarray:
         np.ndarray: (height, width, 3), RGB, uint8.
     """
     scaled = values / max(float(values.max()), 1e-12) * 255
-    return cv2.applyColorMap(scaled.round().astype(np.uint8), cv2.COLORMAP_INFERNO
-                             )[..., ::-1]
+    return cv2.applyColorMap(scaled.round().astype(np.uint8), cv2.COLORMAP_INFERNO)[
+        ..., ::-1
+    ]
 
 
 class Painter:
@@ -90,8 +92,14 @@ class Painter:
         ConfigError: If a panel cannot be drawn.
     """
 
-    def __init__(self, runner: Runner, metainfo: dict | None, panels: Sequence[str],
-                 score_thr: float, min_size: int) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        metainfo: dict | None,
+        panels: Sequence[str],
+        score_thr: float,
+        min_size: int,
+    ) -> None:
         self.model: SR4IR = unwrap(runner.model)
         self.panels = panels
         self.min_size = min_size
@@ -107,18 +115,23 @@ class Painter:
         visualizer = type(self.annotator.visualizer)
         original: type[Visualizer] = visualizer.__mro__[1]
         drawn = {'prediction', 'truth'} & set(self.panels)
-        if drawn and self.annotator.has_places and (
-                original.add_datasample is Visualizer.add_datasample):
+        if (
+            drawn
+            and self.annotator.has_places
+            and (original.add_datasample is Visualizer.add_datasample)
+        ):
             raise ConfigError(
                 f'picture_grid: {visualizer.__name__} draws no predictions; set '
                 "visualizer to the task library's own, as "
                 "dict(type='mmdet.DetLocalVisualizer'), or leave 'prediction' and "
-                "'truth' out of picture_grid.panels")
+                "'truth' out of picture_grid.panels"
+            )
         if 'tdp' in self.panels and self.model.features is None:
             raise ConfigError(
                 "picture_grid: the panel 'tdp' shows the features of the TDP loss, "
                 'which the model has not; leave it out of picture_grid.panels, or say '
-                "which features: model.tdp=dict(type='mmsr4ir.TDPLoss', layer=...)")
+                "which features: model.tdp=dict(type='mmsr4ir.TDPLoss', layer=...)"
+            )
 
     def draw(self, sample) -> np.ndarray:
         """Draw one row: (height, width, 3), RGB, uint8.
@@ -129,12 +142,15 @@ class Painter:
         size = image_size(sample.images['sr'])
         if self.annotator.has_places:
             size = sample.metainfo.get('ori_shape', size)[:2]
-        return np.hstack([
-            titled(*self.panel(name, sample, size)) for name in self.panels
-            if 'hr' in sample.images or name not in ('hr', 'error', 'tdp')])
+        return np.hstack(
+            [
+                titled(*self.panel(name, sample, size))
+                for name in self.panels
+                if 'hr' in sample.images or name not in ('hr', 'error', 'tdp')
+            ]
+        )
 
-    def panel(self, name: str, sample, size: tuple[int, int]
-              ) -> tuple[str, np.ndarray]:
+    def panel(self, name: str, sample, size: tuple[int, int]) -> tuple[str, np.ndarray]:
         """Make one panel.
 
         Args:
@@ -150,10 +166,12 @@ class Painter:
         def image(key: str) -> np.ndarray:
             return sample.images[key].permute(1, 2, 0).cpu().numpy()
 
-        def fit(picture: np.ndarray, how: int = cv2.INTER_NEAREST, times: int = 1
-                ) -> np.ndarray:
+        def fit(
+            picture: np.ndarray, how: int = cv2.INTER_NEAREST, times: int = 1
+        ) -> np.ndarray:
             return cv2.resize(
-                picture, (size[1] * times, size[0] * times), interpolation=how)
+                picture, (size[1] * times, size[0] * times), interpolation=how
+            )
 
         judged = judged_image(self.model)
         if name in ('hr', 'sr'):
@@ -170,10 +188,14 @@ class Painter:
         if name == 'error':
             title, values = '|SR - HR|', error_map(image('sr'), image('hr'))
         else:
-            title, values = 'TDP', tdp_map(
-                self.model, sample.images['sr'], sample.images['hr'])
-        return (f'{title}, max {values.max():.3g}',
-                fit(fit(colour_map(values)), times=zoom))
+            title, values = (
+                'TDP',
+                tdp_map(self.model, sample.images['sr'], sample.images['hr']),
+            )
+        return (
+            f'{title}, max {values.max():.3g}',
+            fit(fit(colour_map(values)), times=zoom),
+        )
 
 
 def judged_image(model: SR4IR) -> str:
@@ -189,6 +211,7 @@ def copy_without_backends(runner: Runner, metainfo: dict | None) -> Visualizer:
         cfg.pop(key, None)
     original: type = type(runner.visualizer)
     visualizer = in_every_process(original)(
-        name='picture_grid', vis_backends=None, **cfg)
+        name='picture_grid', vis_backends=None, **cfg
+    )
     visualizer.dataset_meta = metainfo
     return visualizer

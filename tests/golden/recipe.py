@@ -6,6 +6,7 @@
 segmentation trainers, four iterations of each kind. Everything they were given is drawn
 here from NumPy's frozen ``RandomState`` streams, so that no weights need to be kept.
 """
+
 import json
 import zlib
 from collections.abc import Iterator
@@ -16,9 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-RECORDS = {task: json.loads(
-    Path(__file__).with_name(f'{task}_11_x4.json').read_text())
-    for task in ('cls', 'det', 'seg')}
+RECORDS = {
+    task: json.loads(Path(__file__).with_name(f'{task}_11_x4.json').read_text())
+    for task in ('cls', 'det', 'seg')
+}
 RECORD = RECORDS['cls']
 SEED = RECORD['seed']
 # (height, width) of the images in pixels, and cells of the patch mix a side.
@@ -27,9 +29,15 @@ GRIDS = dict(cls=4, det=8, seg=4)
 # Of torchvision's fasterrcnn_mobilenet_v3_large_fpn: its samplers take all, so that
 # nothing is drawn, and it enlarges the images to twice their size.
 DETECTOR = dict(
-    min_size=192, max_size=256, rpn_batch_size_per_image=10**6,
-    box_batch_size_per_image=10**6, rpn_pre_nms_top_n_train=200,
-    rpn_post_nms_top_n_train=50, rpn_pre_nms_top_n_test=200, rpn_post_nms_top_n_test=50)
+    min_size=192,
+    max_size=256,
+    rpn_batch_size_per_image=10**6,
+    box_batch_size_per_image=10**6,
+    rpn_pre_nms_top_n_train=200,
+    rpn_post_nms_top_n_train=50,
+    rpn_pre_nms_top_n_test=200,
+    rpn_post_nms_top_n_test=50,
+)
 
 
 def draw_weight(name: str, value: Tensor) -> Tensor:
@@ -47,11 +55,13 @@ def draw_weight(name: str, value: Tensor) -> Tensor:
     return torch.from_numpy(normal.astype(np.float32))
 
 
-def draw_image(stream: np.random.RandomState, count: int, height: int, width: int
-               ) -> Tensor:
+def draw_image(
+    stream: np.random.RandomState, count: int, height: int, width: int
+) -> Tensor:
     """HR images (count, 3, height, width), RGB, uint8."""
     smooth = torch.from_numpy(
-        stream.rand(count, 3, height // 8, width // 8).astype(np.float32))
+        stream.rand(count, 3, height // 8, width // 8).astype(np.float32)
+    )
     image = F.interpolate(smooth, scale_factor=8, mode='bilinear', align_corners=False)
     noise = (stream.rand(count, 3, height, width).astype(np.float32) - 0.5) * 0.2
     image = (image + torch.from_numpy(noise)).clamp(0, 1)
@@ -63,12 +73,11 @@ def draw_batches(count: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     stream = np.random.RandomState(seed + 1)
     for _ in range(count):
         image = draw_image(stream, 2, 224, 224)
-        labels = torch.from_numpy(stream.randint(0, 10, (2, )).astype(np.int64))
+        labels = torch.from_numpy(stream.randint(0, 10, (2,)).astype(np.int64))
         yield image, labels
 
 
-def draw_detection(count: int, seed: int
-                   ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def draw_detection(count: int, seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Images (3, 96, 128), RGB, uint8, boxes (k, 4) and labels (k,) from 1 to 4."""
     stream = np.random.RandomState(seed + 1)
     height, width = SIZES['det']
@@ -76,13 +85,17 @@ def draw_detection(count: int, seed: int
         images = [draw_image(stream, 1, height, width)[0] for _ in range(2)]
         for image in images:
             objects = stream.randint(1, 4)
-            left, top = (stream.randint(0, most, objects)
-                         for most in (width - 48, height - 40))
+            left, top = (
+                stream.randint(0, most, objects) for most in (width - 48, height - 40)
+            )
             wide, high = (stream.randint(16, most, objects) for most in (48, 40))
             boxes = np.stack([left, top, left + wide, top + high], 1)
             labels = stream.randint(1, 5, objects)
-            yield (image, torch.from_numpy(boxes.astype(np.float64)),
-                   torch.from_numpy(labels.astype(np.int64)))
+            yield (
+                image,
+                torch.from_numpy(boxes.astype(np.float64)),
+                torch.from_numpy(labels.astype(np.int64)),
+            )
 
 
 def draw_segmentation(count: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:

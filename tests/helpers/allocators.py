@@ -1,4 +1,5 @@
 """What the memory of a training is used for, from inside: a hook for long_run.py."""
+
 import ctypes
 import json
 import os
@@ -17,9 +18,21 @@ _MIB = 2**20
 class _Mallinfo2(ctypes.Structure):
     """Of malloc.h, glibc 2.33 and later."""
 
-    _fields_ = [(name, ctypes.c_size_t) for name in (
-        'arena', 'ordblks', 'smblks', 'hblks', 'hblkhd', 'usmblks', 'fsmblks',
-        'uordblks', 'fordblks', 'keepcost')]
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            'arena',
+            'ordblks',
+            'smblks',
+            'hblks',
+            'hblkhd',
+            'usmblks',
+            'fsmblks',
+            'uordblks',
+            'fordblks',
+            'keepcost',
+        )
+    ]
 
 
 def c_library() -> tuple[float, float]:
@@ -49,8 +62,16 @@ def python() -> tuple[float, float]:
 
 def anonymous() -> float:
     """MiB of the process that are of no file."""
-    return int(re.search(r'^Anonymous: +(\d+) kB', Path(
-        '/proc/self/smaps_rollup').read_text(), re.M)[1]) / 1024
+    return (
+        int(
+            re.search(
+                r'^Anonymous: +(\d+) kB',
+                Path('/proc/self/smaps_rollup').read_text(),
+                re.M,
+            )[1]
+        )
+        / 1024
+    )
 
 
 @HOOKS.register_module()
@@ -66,15 +87,24 @@ class AllocatorsHook(Hook):
     def __init__(self, interval: int = 20) -> None:
         self.interval = interval
 
-    def after_train_iter(self, runner: Runner, batch_idx: int,
-                         data_batch: dict | None = None,
-                         outputs: dict | None = None) -> None:
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
         if not self.every_n_train_iters(runner, self.interval):
             return
         used, free = c_library()
         python_used, python_free = python()
         line = dict(
-            iter=runner.iter + 1, anonymous=anonymous(), malloc_used=used,
-            malloc_free=free, python_used=python_used, python_free=python_free)
+            iter=runner.iter + 1,
+            anonymous=anonymous(),
+            malloc_used=used,
+            malloc_free=free,
+            python_used=python_used,
+            python_free=python_free,
+        )
         with open(Path(runner.work_dir) / 'allocators.json', 'a') as file:
             print(json.dumps(line), file=file)

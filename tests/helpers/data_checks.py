@@ -1,4 +1,5 @@
 """The check of data, as a run makes it and as a list."""
+
 from mmengine.config import Config
 
 from mmsr4ir.datasets.checks.check import check
@@ -10,19 +11,34 @@ def check_data(cfg, splits=('train', 'val')) -> None:
     stop_on_errors(check(cfg, splits))
 
 
-def found(cfg, splits=('train', ), images='some') -> list[tuple[str, str]]:
+def found(cfg, splits=('train',), images='some') -> list[tuple[str, str]]:
     """Severities and texts, without notes."""
-    return [(one.severity, str(one)) for one in check(cfg, splits, images)
-            if one.severity != 'note']
+    return [
+        (one.severity, str(one))
+        for one in check(cfg, splits, images)
+        if one.severity != 'note'
+    ]
 
 
 def coco_config(root, classes=('green', 'blue'), num_classes=2, **dataset) -> Config:
     dataset = dict(
-        type='CocoDataset', data_root=str(root), ann_file='train.json',
-        data_prefix=dict(img='train/'), metainfo=dict(classes=classes), **dataset)
-    return Config(dict(
-        default_scope='mmdet', val_dataloader=None,
-        train_dataloader=dict(dataset=dataset),
-        model=dict(task=dict(
-            rpn_head=dict(num_classes=1),
-            roi_head=dict(bbox_head=[dict(num_classes=num_classes)])))))
+        type='CocoDataset',
+        data_root=str(root),
+        ann_file='train.json',
+        data_prefix=dict(img='train/'),
+        metainfo=dict(classes=classes),
+        **dataset,
+    )
+    return Config(
+        dict(
+            default_scope='mmdet',
+            val_dataloader=None,
+            train_dataloader=dict(dataset=dataset),
+            model=dict(
+                task=dict(
+                    rpn_head=dict(num_classes=1),
+                    roi_head=dict(bbox_head=[dict(num_classes=num_classes)]),
+                )
+            ),
+        )
+    )

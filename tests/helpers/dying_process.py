@@ -1,4 +1,5 @@
 """Hooks that only one process heeds; imported by a test's config."""
+
 import os
 import signal
 import time

@@ -6,6 +6,7 @@ Each kind of training runs once whole. Then the same training runs again in anot
 folder and is killed (SIGKILL) and resumed until it is through. What each iteration
 draws, loses and leaves behind must be equal to the last bit, however often it was run.
 """
+
 import argparse
 import gc
 import hashlib
@@ -44,18 +45,25 @@ EMA = dict(type='EMAHook', momentum=0.1)
 KINDS = {
     'epochs': dict(by_epoch=True),
     'epochs, saved within, 2 workers, EMA': dict(
-        by_epoch=True, workers=2, checkpoint=ITER_SAVES, ema=EMA),
+        by_epoch=True, workers=2, checkpoint=ITER_SAVES, ema=EMA
+    ),
     'iterations, float16, EMA': dict(by_epoch=False, ema=EMA, float16=True),
     'iterations, endless sampler, 2 workers': dict(
-        by_epoch=False, workers=2, sampler='InfiniteSampler'),
+        by_epoch=False, workers=2, sampler='InfiniteSampler'
+    ),
     '2 processes, saved within epochs, EMA': dict(
-        by_epoch=True, processes=2, checkpoint=ITER_SAVES, ema=EMA),
+        by_epoch=True, processes=2, checkpoint=ITER_SAVES, ema=EMA
+    ),
     'iterations, gradients of 4 and 3, float16': dict(
-        by_epoch=False, float16=True, counts=dict(sr=4, task=3)),
+        by_epoch=False, float16=True, counts=dict(sr=4, task=3)
+    ),
 }
 # The scale doubles with every third step, so that it is never the one of the start.
-FLOAT16 = dict(type='mmsr4ir.AmpOptimWrapper', dtype='float16',
-               loss_scale=dict(init_scale=4.0, growth_interval=3))
+FLOAT16 = dict(
+    type='mmsr4ir.AmpOptimWrapper',
+    dtype='float16',
+    loss_scale=dict(init_scale=4.0, growth_interval=3),
+)
 SAVING = ('half a checkpoint', 'before the rename', 'after the rename')
 
 
@@ -74,27 +82,42 @@ class Trace(Hook):
         wrappers = dict(runner.optim_wrapper.items())
         line = dict(
             iter=f'{runner.iter} of process {get_rank()}',
-            epoch=runner.epoch, batch=batch_idx, stage=model.stage,
+            epoch=runner.epoch,
+            batch=batch_idx,
+            stage=model.stage,
             losses={k: v.item().hex() for k, v in outputs.items()},
             rates=runner.optim_wrapper.get_lr(),
             data=digest(data_batch['inputs']),
-            generators=digest([random.getstate(), np.random.get_state(),
-                               torch.get_rng_state()]),
+            generators=digest(
+                [random.getstate(), np.random.get_state(), torch.get_rng_state()]
+            ),
             model=digest(model.state_dict()),
             optimizers=digest({k: w.state_dict() for k, w in wrappers.items()}),
-            gradients=digest([(p.grad, w.inner_count % w._accumulative_counts)
-                              for w in wrappers.values()
-                              for g in w.optimizer.param_groups for p in g['params']]),
-            ema=digest([m.state_dict() for m in ema]))
+            gradients=digest(
+                [
+                    (p.grad, w.inner_count % w._accumulative_counts)
+                    for w in wrappers.values()
+                    for g in w.optimizer.param_groups
+                    for p in g['params']
+                ]
+            ),
+            ema=digest([m.state_dict() for m in ema]),
+        )
         with open(self.path, 'a') as file:
             file.write(json.dumps(line) + '\n')
 
     def after_val_epoch(self, runner, metrics=None):
         torch.rand(3)  # a validation that draws random numbers
         with open(self.path, 'a') as file:
-            file.write(json.dumps(dict(
-                iter=f'validation {runner.iter} of process {get_rank()}',
-                metrics=metrics)) + '\n')
+            file.write(
+                json.dumps(
+                    dict(
+                        iter=f'validation {runner.iter} of process {get_rank()}',
+                        metrics=metrics,
+                    )
+                )
+                + '\n'
+            )
 
 
 @METRICS.register_module()
@@ -102,8 +125,9 @@ class Mean(BaseMetric):
     """The mean of the restored images."""
 
     def process(self, data_batch, data_samples):
-        self.results += [sample['images']['sr'].double().mean().item()
-                         for sample in data_samples]
+        self.results += [
+            sample['images']['sr'].double().mean().item() for sample in data_samples
+        ]
 
     def compute_metrics(self, results):
         return dict(mean=sum(results) / len(results))
@@ -117,8 +141,13 @@ def digest(value) -> str:
 
 def _bits(value):
     if isinstance(value, torch.Tensor):
-        return str(value.dtype), tuple(value.shape), value.detach().contiguous().view(
-            -1).numpy().tobytes() if value.dtype != torch.bfloat16 else value.tolist()
+        return (
+            str(value.dtype),
+            tuple(value.shape),
+            value.detach().contiguous().view(-1).numpy().tobytes()
+            if value.dtype != torch.bfloat16
+            else value.tolist(),
+        )
     if isinstance(value, np.ndarray):
         return str(value.dtype), value.tobytes()
     if isinstance(value, dict):
@@ -133,44 +162,82 @@ def train(work: Path, trace: Path, kind: dict, resume: bool) -> Runner:
     by_epoch = kind['by_epoch']
     sampler = dict(type=kind.get('sampler', 'DefaultSampler'), shuffle=True)
     workers = kind.get('workers', 0)
-    optimizer = dict(FLOAT16 if kind.get('float16') else dict(type='OptimWrapper'),
-                     optimizer=kind.get('optimizer', dict(type='AdamW', lr=0.01)))
+    optimizer = dict(
+        FLOAT16 if kind.get('float16') else dict(type='OptimWrapper'),
+        optimizer=kind.get('optimizer', dict(type='AdamW', lr=0.01)),
+    )
     loader = dict(
-        dataset=dict(type='ToyDraws', length=8), num_workers=workers,
-        persistent_workers=workers > 0, collate_fn=dict(type='pseudo_collate'))
+        dataset=dict(type='ToyDraws', length=8),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        collate_fn=dict(type='pseudo_collate'),
+    )
     cfg = dict(
-        model=kind.get('model') or toy_config(), work_dir=str(work),
+        model=kind.get('model') or toy_config(),
+        work_dir=str(work),
         randomness=dict(seed=None),
         train_dataloader=dict(
-            loader, dataset=kind.get('dataset', loader['dataset']), batch_size=2,
-            sampler=sampler),
-        val_dataloader=dict(loader, batch_size=2, sampler=dict(
-            type='DefaultSampler', shuffle=False), num_workers=0,
-            persistent_workers=False),
-        val_evaluator=dict(type='Mean'), val_cfg=dict(),
-        train_cfg=dict(by_epoch=True, max_epochs=6, val_interval=2) if by_epoch else
-        dict(by_epoch=False, max_iters=24, val_interval=8, **kind.get('loop', {})),
+            loader,
+            dataset=kind.get('dataset', loader['dataset']),
+            batch_size=2,
+            sampler=sampler,
+        ),
+        val_dataloader=dict(
+            loader,
+            batch_size=2,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            num_workers=0,
+            persistent_workers=False,
+        ),
+        val_evaluator=dict(type='Mean'),
+        val_cfg=dict(),
+        train_cfg=dict(by_epoch=True, max_epochs=6, val_interval=2)
+        if by_epoch
+        else dict(by_epoch=False, max_iters=24, val_interval=8, **kind.get('loop', {})),
         optim_wrapper=dict(
-            constructor='mmsr4ir.PerNetworkOptimWrapperConstructor', **{
+            constructor='mmsr4ir.PerNetworkOptimWrapperConstructor',
+            **{
                 name: dict(optimizer, accumulative_counts=count)
-                for name, count in kind.get('counts', dict(sr=1, task=1)).items()}),
+                for name, count in kind.get('counts', dict(sr=1, task=1)).items()
+            },
+        ),
         param_scheduler=dict(
             sr=[dict(type='CosineAnnealingLR', T_max=24, by_epoch=False)],
-            task=[dict(type='MultiStepLR', milestones=[2, 4] if by_epoch else [8, 16],
-                       by_epoch=by_epoch)]),
+            task=[
+                dict(
+                    type='MultiStepLR',
+                    milestones=[2, 4] if by_epoch else [8, 16],
+                    by_epoch=by_epoch,
+                )
+            ],
+        ),
         default_hooks=dict(
-            alternate=dict(type='mmsr4ir.AlternateTrainingHook',
-                           warmup=2 if by_epoch else 8, by_epoch=by_epoch),
-            checkpoint=kind.get('checkpoint', dict(
-                type='CheckpointHook', interval=1 if by_epoch else 2,
-                by_epoch=by_epoch)),
-            ema=kind.get('ema'), trace=dict(type='Trace', path=str(trace)),
-            **kind.get('hooks', {})),
-        log_processor=dict(by_epoch=by_epoch), default_scope='mmengine',
+            alternate=dict(
+                type='mmsr4ir.AlternateTrainingHook',
+                warmup=2 if by_epoch else 8,
+                by_epoch=by_epoch,
+            ),
+            checkpoint=kind.get(
+                'checkpoint',
+                dict(
+                    type='CheckpointHook',
+                    interval=1 if by_epoch else 2,
+                    by_epoch=by_epoch,
+                ),
+            ),
+            ema=kind.get('ema'),
+            trace=dict(type='Trace', path=str(trace)),
+            **kind.get('hooks', {}),
+        ),
+        log_processor=dict(by_epoch=by_epoch),
+        default_scope='mmengine',
         launcher='pytorch' if torch.distributed.is_initialized() else 'none',
         model_wrapper_cfg=dict(
-            type='mmsr4ir.SeparateDistributedDataParallel', device_ids=None),
-        log_level='ERROR', experiment_name=f'{os.getpid()}')
+            type='mmsr4ir.SeparateDistributedDataParallel', device_ids=None
+        ),
+        log_level='ERROR',
+        experiment_name=f'{os.getpid()}',
+    )
     cfg['default_hooks'] = {k: v for k, v in cfg['default_hooks'].items() if v}
     cfg = Config(cfg)
     use_exact_loops(cfg)
@@ -192,13 +259,14 @@ def die_while_saving(point: str, after: int) -> None:
     def put(self, obj, path):
         if str(path).endswith('.unfinished') and next(count) == 0:
             if point == 'half a checkpoint':
-                plain(self, obj[:len(obj) // 2], path)
+                plain(self, obj[: len(obj) // 2], path)
                 die()
 
             def rename(old, new):
                 if point == 'after the rename':
                     replace(old, new)
                 die()
+
             os.replace = rename
         plain(self, obj, path)
 
@@ -217,8 +285,9 @@ def attempt(folder: Path, kind: dict, resume: bool, moment) -> bool:
     """
     count = kind.get('processes', 1)
     group = folder / f'group_{time.monotonic_ns()}'
-    children = [start(folder, kind, resume, moment, rank, group)
-                for rank in range(count)]
+    children = [
+        start(folder, kind, resume, moment, rank, group) for rank in range(count)
+    ]
     ends = {}
 
     def look() -> None:
@@ -228,8 +297,7 @@ def attempt(folder: Path, kind: dict, resume: bool, moment) -> bool:
                 ends[child] = status
 
     deadline = time.monotonic() + (moment if isinstance(moment, float) else 300)
-    while (len(ends) < count and not any(ends.values())
-           and time.monotonic() < deadline):
+    while len(ends) < count and not any(ends.values()) and time.monotonic() < deadline:
         time.sleep(0.002)
         look()
     look()  # the one whose death was another's error
@@ -242,8 +310,9 @@ def attempt(folder: Path, kind: dict, resume: bool, moment) -> bool:
     return not any(ends.values())
 
 
-def start(folder: Path, kind: dict, resume: bool, moment, rank: int, group: Path
-          ) -> int:
+def start(
+    folder: Path, kind: dict, resume: bool, moment, rank: int, group: Path
+) -> int:
     """Start one process of a training; returns its id."""
     child = os.fork()
     if child:
@@ -255,7 +324,8 @@ def start(folder: Path, kind: dict, resume: bool, moment, rank: int, group: Path
         if kind.get('processes'):
             os.environ['LOCAL_RANK'] = str(rank)
             torch.distributed.init_process_group(
-                'gloo', f'file://{group}', rank=rank, world_size=kind['processes'])
+                'gloo', f'file://{group}', rank=rank, world_size=kind['processes']
+            )
         if isinstance(moment, tuple):
             die_while_saving(*moment)
         train(folder / 'work', folder / 'trace.jsonl', kind, resume)
@@ -310,18 +380,28 @@ def check(kind: dict, moments: int, root: Path, draw: random.Random) -> dict:
     reference = read_trace(whole)
     runs = [read_trace(path) for path in (cut, *root.glob('through_*'))]
     again = sum(len(lines) for run in runs for lines in run.values())
-    different = [line for run in runs for key, lines in run.items() for line in lines
-                 if line != reference[key][0]]
+    different = [
+        line
+        for run in runs
+        for key, lines in run.items()
+        for line in lines
+        if line != reference[key][0]
+    ]
     models = {}
     for line in (json.loads(line) for lines in reference.values() for line in lines):
         models.setdefault(line['iter'].split()[0], set()).add(line.get('model'))
     missing = [key for run in runs for key in reference if key not in run]
     return dict(
-        killed=len(where), while_saving=sum(w in SAVING for w in where),
-        iterations=again, different=len(different), missing=len(missing),
+        killed=len(where),
+        while_saving=sum(w in SAVING for w in where),
+        iterations=again,
+        different=len(different),
+        missing=len(missing),
         apart=sum(len(states) > 1 for states in models.values()),
-        equal_end=final_state(cut) == final_state(whole), example=different[:1],
-        seconds=round(time.monotonic() - start, 1))
+        equal_end=final_state(cut) == final_state(whole),
+        example=different[:1],
+        seconds=round(time.monotonic() - start, 1),
+    )
 
 
 def main() -> None:
@@ -340,9 +420,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as root:
         for i, (name, kind) in enumerate(KINDS.items()):
             results[name] = check(
-                kind, -(-args.moments // len(KINDS)), Path(root) / str(i), draw)
-            print(name, {k: v for k, v in results[name].items() if k != 'example'},
-                  flush=True)
+                kind, -(-args.moments // len(KINDS)), Path(root) / str(i), draw
+            )
+            print(
+                name,
+                {k: v for k, v in results[name].items() if k != 'example'},
+                flush=True,
+            )
             for line in results[name]['example']:
                 print(line)
     gc.unfreeze()  # else triton, which looks at the end, reports leaks

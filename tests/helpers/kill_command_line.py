@@ -7,6 +7,7 @@ loader worker: 60 iterations in 4 epochs, 2 validations, a checkpoint every seve
 iteration. Compared are all that it logs but times, and the last checkpoint. (Each start
 imports for some seconds; kill_and_resume.py forks toys, and so kills more often.)
 """
+
 import argparse
 import json
 import random
@@ -21,10 +22,16 @@ from kill_and_resume import final_state
 from long_run import ROOT, command
 
 SETTINGS = dict(
-    train_cfg__max_epochs=4, train_cfg__val_interval=2, randomness__seed=3,
-    train_dataloader__batch_size=4, train_dataloader__dataset__indices=60,
-    val_dataloader__dataset__indices=8, default_hooks__logger__interval=1,
-    default_hooks__checkpoint__interval=7, default_hooks__checkpoint__by_epoch=False)
+    train_cfg__max_epochs=4,
+    train_cfg__val_interval=2,
+    randomness__seed=3,
+    train_dataloader__batch_size=4,
+    train_dataloader__dataset__indices=60,
+    val_dataloader__dataset__indices=8,
+    default_hooks__logger__interval=1,
+    default_hooks__checkpoint__interval=7,
+    default_hooks__checkpoint__by_epoch=False,
+)
 
 
 def start(folder: Path, resume: bool) -> subprocess.Popen:
@@ -32,8 +39,11 @@ def start(folder: Path, resume: bool) -> subprocess.Popen:
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / 'output.txt', 'a') as log:
         return subprocess.Popen(
-            command(folder / 'work', *['--resume'] * resume, **SETTINGS), cwd=ROOT,
-            stdout=log, stderr=log)
+            command(folder / 'work', *['--resume'] * resume, **SETTINGS),
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+        )
 
 
 def runs(folder: Path) -> int:
@@ -46,8 +56,12 @@ def lines(folder: Path) -> int:
     return sum(map(len, logged(folder).values()))
 
 
-def attempt(folder: Path, resume: bool, seconds: float | None,
-            since: Callable[[Path], int] = runs) -> float | None:
+def attempt(
+    folder: Path,
+    resume: bool,
+    seconds: float | None,
+    since: Callable[[Path], int] = runs,
+) -> float | None:
     """Run until the end, or for so long after the imports or the first line logged.
 
     Returns:
@@ -82,8 +96,9 @@ def logged(folder: Path) -> dict[str, list[dict]]:
             except ValueError:  # a kill cut it
                 continue
             name = f'{"iteration" if "iter" in values else "epoch"} {values["step"]}'
-            found.setdefault(name, []).append({
-                k: v for k, v in values.items() if k not in ('time', 'data_time')})
+            found.setdefault(name, []).append(
+                {k: v for k, v in values.items() if k not in ('time', 'data_time')}
+            )
     return found
 
 
@@ -107,14 +122,21 @@ def check(moments: int, root: Path, draw: random.Random) -> dict:
             compare()
     attempt(cut, True, None)
     compare()
-    again = [(name, line) for run in seen for name, found in run.items()
-             for line in found]
+    again = [
+        (name, line) for run in seen for name, found in run.items() for line in found
+    ]
     different = [one for one in again if one[1] != reference[one[0]][0]]
     return dict(
-        killed=len(at), lines_of_a_run=len(reference), lines_at_the_kills=at,
-        compared=len(again), different=len(different),
+        killed=len(at),
+        lines_of_a_run=len(reference),
+        lines_at_the_kills=at,
+        compared=len(again),
+        different=len(different),
         missing=sum(name not in run for run in seen for name in reference),
-        ends=len(ends), equal_ends=sum(ends), example=different[:1])
+        ends=len(ends),
+        equal_ends=sum(ends),
+        example=different[:1],
+    )
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ iteration takes some hundredths of a second, with a validation and a checkpoint 
 each epoch (of 120 iterations), and looks at it from outside (/proc) until it ends.
 Needs what ``tools/dataset_converters/make_textured_shapes.py`` makes.
 """
+
 import argparse
 import json
 import os
@@ -42,20 +43,31 @@ BATCH = 2
 NEVER = 10**9
 
 
-def command(work: str | Path, *more: str, config: str | Path = CONFIG, **settings
-            ) -> list[str]:
+def command(
+    work: str | Path, *more: str, config: str | Path = CONFIG, **settings
+) -> list[str]:
     """The command line of a shrunk training; ``settings`` with ``__`` for a dot."""
     settings = SHRUNK | {k.replace('__', '.'): v for k, v in settings.items()}
-    return [sys.executable, 'tools/train.py', str(config), '--work-dir', str(work),
-            *more, '--cfg-options', *(f'{k}={v}' for k, v in settings.items())]
+    return [
+        sys.executable,
+        'tools/train.py',
+        str(config),
+        '--work-dir',
+        str(work),
+        *more,
+        '--cfg-options',
+        *(f'{k}={v}' for k, v in settings.items()),
+    ]
 
 
 def family(pid: int) -> Iterator[int]:
     """A process and all that descend from it."""
     yield pid
     try:
-        children = [Path(f'/proc/{pid}/task/{task}/children').read_text()
-                    for task in os.listdir(f'/proc/{pid}/task')]
+        children = [
+            Path(f'/proc/{pid}/task/{task}/children').read_text()
+            for task in os.listdir(f'/proc/{pid}/task')
+        ]
     except OSError:  # ended meanwhile
         return
     for child in ' '.join(children).split():
@@ -73,8 +85,13 @@ def memory(pid: int) -> tuple[float, float]:
     """
     lines = Path(f'/proc/{pid}/smaps_rollup').read_text().splitlines()[1:]
     sizes = {line.split()[0]: int(line.split()[1]) for line in lines}
-    return tuple(sum(sizes[f'{key}:'] for key in keys) / 1024 for keys in (
-        ('Pss_Anon', 'Pss_Shmem', 'SwapPss'), ('Anonymous', 'Pss_Shmem', 'Swap')))
+    return tuple(
+        sum(sizes[f'{key}:'] for key in keys) / 1024
+        for keys in (
+            ('Pss_Anon', 'Pss_Shmem', 'SwapPss'),
+            ('Anonymous', 'Pss_Shmem', 'Swap'),
+        )
+    )
 
 
 def look(pid: int) -> tuple[float, float, float, int]:
@@ -93,8 +110,14 @@ def iteration(work: Path) -> int:
     """The iteration that was logged last."""
     logs = sorted(work.glob('*/vis_data/scalars.json'))
     lines = logs[-1].read_text().splitlines() if logs else []
-    return max((json.loads(line)['iter'] for line in lines if '"iter"' in line
-                and line.endswith('}')), default=0)
+    return max(
+        (
+            json.loads(line)['iter']
+            for line in lines
+            if '"iter"' in line and line.endswith('}')
+        ),
+        default=0,
+    )
 
 
 def watch(process: subprocess.Popen, work: Path, every: float) -> list[tuple]:
@@ -127,9 +150,12 @@ def summary(seen: list[tuple], steady: int) -> dict:
     for i, name in enumerate(('process', 'in_full', 'workers'), start=1):
         rise, error = slope(parts[:, 0], parts[:, i])
         result[name] = dict(
-            first=parts[0, i].round(1), last=parts[-1, i].round(1),
-            highest=table[:, i].max().round(1), slope=round(rise, 2),
-            error=round(error, 2))
+            first=parts[0, i].round(1),
+            last=parts[-1, i].round(1),
+            highest=table[:, i].max().round(1),
+            slope=round(rise, 2),
+            error=round(error, 2),
+        )
     result['handles'] = [int(parts[0, 4]), int(parts[-1, 4])]
     result['most_handles'] = int(table[:, 4].max())
     return result
@@ -139,46 +165,77 @@ def with_allocators(work: Path) -> Path:
     """A config with tests/helpers/allocators.py, which looks from inside."""
     path = work / 'with_allocators.py'
     path.write_text(
-        f"_base_ = [{str(ROOT / CONFIG)!r}]\n"
+        f'_base_ = [{str(ROOT / CONFIG)!r}]\n'
         "custom_imports = dict(imports=['mmsr4ir', 'allocators'])\n"
-        "default_hooks = dict(allocators=dict(type='AllocatorsHook'))\n")
+        "default_hooks = dict(allocators=dict(type='AllocatorsHook'))\n"
+    )
     return path
 
 
 def allocators(work: Path, steady: int) -> dict:
     """What :class:`allocators.AllocatorsHook` wrote: medians of parts, MiB."""
-    lines = [json.loads(line)
-             for line in (work / 'allocators.json').read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (work / 'allocators.json').read_text().splitlines()
+    ]
     lines = [line for line in lines if line['iter'] >= steady]
     result = {}
     for name in lines[0].keys() - {'iter'}:
         table = np.array([(line['iter'], line[name]) for line in lines])
-        parts = np.array([np.median(part, 0) for part in np.array_split(
-            table, min(20, len(table)))])
+        parts = np.array(
+            [np.median(part, 0) for part in np.array_split(table, min(20, len(table)))]
+        )
         rise, error = slope(parts[:, 0], parts[:, 1])
-        result[name] = dict(first=parts[0, 1].round(1), last=parts[-1, 1].round(1),
-                            slope=round(rise, 2), error=round(error, 2))
+        result[name] = dict(
+            first=parts[0, 1].round(1),
+            last=parts[-1, 1].round(1),
+            slope=round(rise, 2),
+            error=round(error, 2),
+        )
     return result
 
 
-def run(iterations: int, seed: int, work: Path, every: float = 0.5,
-        steady: int = STEADY, inside: bool = False, **settings) -> dict:
+def run(
+    iterations: int,
+    seed: int,
+    work: Path,
+    every: float = 0.5,
+    steady: int = STEADY,
+    inside: bool = False,
+    **settings,
+) -> dict:
     """Train and watch; raises RuntimeError if the training fails."""
-    images = json.loads((ROOT / 'data/textured_shapes/annotations/train.json')
-                        .read_text())['images']
+    images = json.loads(
+        (ROOT / 'data/textured_shapes/annotations/train.json').read_text()
+    )['images']
     epochs = -(-iterations * BATCH // len(images))
     line = command(
-        work, **dict(dict(
-            train_dataloader__batch_size=BATCH, train_cfg__max_epochs=epochs,
-            train_cfg__val_interval=1, default_hooks__checkpoint__interval=1,
-            default_hooks__logger__interval=5, randomness__seed=seed), **settings),
-        config=with_allocators(work) if inside else CONFIG)
-    environment = os.environ | dict(PYTHONPATH=os.pathsep.join(
-        [str(Path(__file__).parent), os.environ.get('PYTHONPATH', '')]))
+        work,
+        **dict(
+            dict(
+                train_dataloader__batch_size=BATCH,
+                train_cfg__max_epochs=epochs,
+                train_cfg__val_interval=1,
+                default_hooks__checkpoint__interval=1,
+                default_hooks__logger__interval=5,
+                randomness__seed=seed,
+            ),
+            **settings,
+        ),
+        config=with_allocators(work) if inside else CONFIG,
+    )
+    environment = os.environ | dict(
+        PYTHONPATH=os.pathsep.join(
+            [str(Path(__file__).parent), os.environ.get('PYTHONPATH', '')]
+        )
+    )
     with open(work / 'output.txt', 'w') as output:
         process = subprocess.Popen(
-            line, cwd=ROOT, stdout=output, stderr=output,
-            env=environment if inside else None)
+            line,
+            cwd=ROOT,
+            stdout=output,
+            stderr=output,
+            env=environment if inside else None,
+        )
         try:
             start = time.monotonic()
             seen = watch(process, work, every)
@@ -196,24 +253,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--iterations', type=int, default=2000)
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--steady', type=int, default=STEADY,
-                        help='iterations that are left out (default: %(default)s)')
     parser.add_argument(
-        '--only-train', action='store_true', help='no validation and no '
-        'checkpoint before the end')
+        '--steady',
+        type=int,
+        default=STEADY,
+        help='iterations that are left out (default: %(default)s)',
+    )
     parser.add_argument(
-        '--allocators', action='store_true', help='also look from inside what the '
-        "memory is used for, of glibc's and Python's allocators")
+        '--only-train',
+        action='store_true',
+        help='no validation and no checkpoint before the end',
+    )
+    parser.add_argument(
+        '--allocators',
+        action='store_true',
+        help='also look from inside what the '
+        "memory is used for, of glibc's and Python's allocators",
+    )
     parser.add_argument('--json', type=Path)
     parser.add_argument('--out', type=Path, help='keep the run here')
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = args.out or Path(folder)
         work.mkdir(parents=True, exist_ok=True)
-        never = dict(train_cfg__val_interval=NEVER,
-                     default_hooks__checkpoint__interval=NEVER)
-        result = run(args.iterations, args.seed, work, steady=args.steady,
-                     inside=args.allocators, **never if args.only_train else {})
+        never = dict(
+            train_cfg__val_interval=NEVER, default_hooks__checkpoint__interval=NEVER
+        )
+        result = run(
+            args.iterations,
+            args.seed,
+            work,
+            steady=args.steady,
+            inside=args.allocators,
+            **never if args.only_train else {},
+        )
     print(json.dumps(result, indent=1))
     if args.json:
         args.json.write_text(json.dumps(result))

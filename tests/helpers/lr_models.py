@@ -1,12 +1,14 @@
 """The demo configs with an S that repeats pixels, so that T can be run alone."""
+
 import torch
 from mmengine.config import Config
 from mmengine.runner import save_checkpoint
 
 from mmsr4ir.engine.build import build_model
 
-CONFIGS = dict(det='faster-rcnn_edsr_tiny', seg='deeplabv3_edsr_tiny',
-               cls='resnet18_edsr_tiny')
+CONFIGS = dict(
+    det='faster-rcnn_edsr_tiny', seg='deeplabv3_edsr_tiny', cls='resnet18_edsr_tiny'
+)
 SCALE = 4
 
 
@@ -14,7 +16,8 @@ def tiny_config(task: str) -> Config:
     """A demo config with an S that repeats each pixel."""
     cfg = Config.fromfile(f'configs/sr4ir/{CONFIGS[task]}.py')
     cfg.model.sr = dict(
-        type='mmsr4ir.InterpolateUpsampler', scale=SCALE, mode='nearest')
+        type='mmsr4ir.InterpolateUpsampler', scale=SCALE, mode='nearest'
+    )
     cfg.model.recipe = dict(task=dict(update='task', losses=dict(task_sr=1.0)))
     cfg.model.task_resize = None  # tests of it set one
     return cfg
@@ -39,8 +42,13 @@ def save_run(task: str, folder, /, **changes) -> tuple[str, str]:
     config, checkpoint = folder / f'{CONFIGS[task]}.py', folder / 'epoch_1.pth'
     cfg.dump(config)
     classes = cfg.val_dataloader.dataset.metainfo
-    save_checkpoint(dict(state_dict=model.state_dict(), meta=dict(
-        cfg=cfg.pretty_text, dataset_meta=dict(classes))), str(checkpoint))
+    save_checkpoint(
+        dict(
+            state_dict=model.state_dict(),
+            meta=dict(cfg=cfg.pretty_text, dataset_meta=dict(classes)),
+        ),
+        str(checkpoint),
+    )
     (folder / 'last_checkpoint').write_text(str(checkpoint))
     return str(config), str(checkpoint)
 
@@ -51,15 +59,18 @@ def compare(kind: str, one, other, times: float) -> None:
         found, want = one.pred_instances, other.pred_instances
         assert len(found) > 3
         torch.testing.assert_close(
-            found.bboxes * times, want.bboxes, rtol=1e-4, atol=1e-2)
+            found.bboxes * times, want.bboxes, rtol=1e-4, atol=1e-2
+        )
         assert torch.equal(found.labels, want.labels)
         torch.testing.assert_close(found.scores, want.scores, rtol=1e-4, atol=1e-5)
     elif kind == 'seg':
         assert other.seg_logits.data.std((1, 2)).max() > 1e-4
         torch.testing.assert_close(
-            one.seg_logits.data, other.seg_logits.data, rtol=1e-3, atol=1e-6)
+            one.seg_logits.data, other.seg_logits.data, rtol=1e-3, atol=1e-6
+        )
         same = one.pred_sem_seg.data == other.pred_sem_seg.data
         assert same.float().mean() > 0.999
     else:
         torch.testing.assert_close(
-            one.pred_score, other.pred_score, rtol=1e-4, atol=1e-5)
+            one.pred_score, other.pred_score, rtol=1e-4, atol=1e-5
+        )

@@ -3,6 +3,7 @@
 Each is a function of a dict of tensors by the original's names, so that the names in a
 converter are checked as well as the outputs.
 """
+
 import math
 
 import torch
@@ -16,7 +17,7 @@ WINDOW, SIDE, DIM, HEADS, DEPTHS = 4, 8, 12, 2, (2, 3)
 def weights(**shapes: tuple) -> dict:
     """Random tensors that keep the size of what goes through them."""
     made = {}
-    for name, (*shape, ) in shapes.items():
+    for name, (*shape,) in shapes.items():
         made[name + '.weight'] = torch.randn(shape) / math.sqrt(math.prod(shape[1:]))
         made[name + '.bias'] = torch.randn(shape[0]) / 4
     return made
@@ -64,8 +65,15 @@ def swinir_weights(upsampler: str, scale: int, three: bool = False) -> dict:
     mid, square = 64, (DIM, DIM, 3, 3)
 
     def residual_conv(name):
-        return {f'{name}.0': (DIM // 4, DIM, 3, 3), f'{name}.4': (DIM, DIM // 4, 3, 3),
-                f'{name}.2': (DIM // 4, DIM // 4, 1, 1)} if three else {name: square}
+        return (
+            {
+                f'{name}.0': (DIM // 4, DIM, 3, 3),
+                f'{name}.4': (DIM, DIM // 4, 3, 3),
+                f'{name}.2': (DIM // 4, DIM // 4, 1, 1),
+            }
+            if three
+            else {name: square}
+        )
 
     shapes = {'conv_first': (DIM, 3, 3, 3), **residual_conv('conv_after_body')}
     norms, more = ['patch_embed.norm', 'norm'], {}
@@ -74,19 +82,25 @@ def swinir_weights(upsampler: str, scale: int, three: bool = False) -> dict:
         for j in range(depth):
             at = f'layers.{i}.residual_group.blocks.{j}'
             shapes |= {
-                f'{at}.attn.qkv': (3 * DIM, DIM), f'{at}.attn.proj': (DIM, DIM),
-                f'{at}.mlp.fc1': (2 * DIM, DIM), f'{at}.mlp.fc2': (DIM, 2 * DIM)}
+                f'{at}.attn.qkv': (3 * DIM, DIM),
+                f'{at}.attn.proj': (DIM, DIM),
+                f'{at}.mlp.fc1': (2 * DIM, DIM),
+                f'{at}.mlp.fc2': (DIM, 2 * DIM),
+            }
             norms += [f'{at}.norm1', f'{at}.norm2']
             more[f'{at}.attn.relative_position_index'] = relative_index()
             more[f'{at}.attn.relative_position_bias_table'] = torch.randn(
-                (2 * WINDOW - 1)**2, HEADS)
+                (2 * WINDOW - 1) ** 2, HEADS
+            )
             if j % 2:
                 more[f'{at}.attn_mask'] = shift_mask(SIDE, SIDE)
     if upsampler == 'pixelshuffledirect':
         shapes['upsample.0'] = (3 * scale**2, DIM, 3, 3)
     else:
-        shapes |= {'conv_before_upsample.0': (mid, DIM, 3, 3),
-                   'conv_last': (3, mid, 3, 3)}
+        shapes |= {
+            'conv_before_upsample.0': (mid, DIM, 3, 3),
+            'conv_last': (3, mid, 3, 3),
+        }
     if upsampler == 'pixelshuffle':
         up, steps = (3, 1) if scale == 3 else (2, int(math.log2(scale)))
         for i in range(steps):
@@ -96,17 +110,25 @@ def swinir_weights(upsampler: str, scale: int, three: bool = False) -> dict:
         shapes |= {name: (mid, mid, 3, 3) for name in (*ups, 'conv_HR')}
     w = weights(**shapes) | more
     for name in norms:
-        w |= {f'{name}.weight': 1 + torch.randn(DIM) / 4,
-              f'{name}.bias': torch.randn(DIM) / 4}
+        w |= {
+            f'{name}.weight': 1 + torch.randn(DIM) / 4,
+            f'{name}.bias': torch.randn(DIM) / 4,
+        }
     return w
 
 
 def relative_index():
     """(n, n) for n pixels in a window: which entry of the bias table they share."""
     pixels = [(y, x) for y in range(WINDOW) for x in range(WINDOW)]
-    return torch.tensor([[
-        (a - c + WINDOW - 1) * (2 * WINDOW - 1) + b - d + WINDOW - 1
-        for c, d in pixels] for a, b in pixels])
+    return torch.tensor(
+        [
+            [
+                (a - c + WINDOW - 1) * (2 * WINDOW - 1) + b - d + WINDOW - 1
+                for c, d in pixels
+            ]
+            for a, b in pixels
+        ]
+    )
 
 
 def windows(x):
@@ -117,6 +139,7 @@ def windows(x):
 
 def shift_mask(height: int, width: int):
     """(windows, n, n): -100 where the roll brought two pixels together."""
+
     def part(length):
         at = torch.arange(length)
         return (at >= length - WINDOW).int() + (at >= length - WINDOW // 2).int()
@@ -141,7 +164,7 @@ def attention(w: dict, at: str, x, mask):
 
 
 def norm(w: dict, name: str, x):
-    return F.layer_norm(x, (DIM, ), w[f'{name}.weight'], w[f'{name}.bias'])
+    return F.layer_norm(x, (DIM,), w[f'{name}.weight'], w[f'{name}.bias'])
 
 
 def swin_block(w: dict, at: str, x, shift: int):
@@ -153,8 +176,9 @@ def swin_block(w: dict, at: str, x, shift: int):
     y = y.view(count, height // WINDOW, width // WINDOW, WINDOW, WINDOW, DIM)
     y = y.transpose(2, 3).reshape(x.shape).roll((shift, shift), (1, 2))
     x = x + y
-    y = F.linear(norm(w, f'{at}.norm2', x), w[f'{at}.mlp.fc1.weight'],
-                 w[f'{at}.mlp.fc1.bias'])
+    y = F.linear(
+        norm(w, f'{at}.norm2', x), w[f'{at}.mlp.fc1.weight'], w[f'{at}.mlp.fc1.bias']
+    )
     return x + F.linear(F.gelu(y), w[f'{at}.mlp.fc2.weight'], w[f'{at}.mlp.fc2.bias'])
 
 
@@ -175,10 +199,15 @@ def swinir_net(w: dict, x, upsampler: str, scale: int):
     for i, depth in enumerate(DEPTHS):
         y = x
         for j in range(depth):
-            y = swin_block(w, f'layers.{i}.residual_group.blocks.{j}', y,
-                           WINDOW // 2 if j % 2 else 0)
-        x = x + residual(w, f'layers.{i}.conv', y.permute(0, 3, 1, 2)
-                         ).permute(0, 2, 3, 1)
+            y = swin_block(
+                w,
+                f'layers.{i}.residual_group.blocks.{j}',
+                y,
+                WINDOW // 2 if j % 2 else 0,
+            )
+        x = x + residual(w, f'layers.{i}.conv', y.permute(0, 3, 1, 2)).permute(
+            0, 2, 3, 1
+        )
     x = norm(w, 'norm', x).permute(0, 3, 1, 2)
     x = first + residual(w, 'conv_after_body', x)
     if upsampler == 'pixelshuffledirect':

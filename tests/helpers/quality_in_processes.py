@@ -2,6 +2,7 @@
 
 usage: quality_in_processes.py OUT.json; started by a test
 """
+
 import json
 import sys
 
@@ -23,8 +24,10 @@ def images(index: int) -> dict[str, torch.Tensor]:
     rng = np.random.default_rng(index)
     hr = rng.integers(60, 200, (3, *SIZES[index]))
     sr = hr + rng.integers(-5 - 10 * index, 6 + 10 * index, hr.shape)
-    return {key: torch.from_numpy(image.astype(np.uint8))
-            for key, image in (('hr', hr), ('sr', sr.clip(0, 255)))}
+    return {
+        key: torch.from_numpy(image.astype(np.uint8))
+        for key, image in (('hr', hr), ('sr', sr.clip(0, 255)))
+    }
 
 
 def measure(rank: int, out: str) -> None:
@@ -35,7 +38,8 @@ def measure(rank: int, out: str) -> None:
         evaluator = Evaluator([SRQuality(crop_border=2)])
         sampler = DefaultSampler(dataset, shuffle=False, round_up=round_up)
         for batch in DataLoader(
-                dataset, batch_size=2, sampler=sampler, collate_fn=list):
+            dataset, batch_size=2, sampler=sampler, collate_fn=list
+        ):
             evaluator.process(batch)
         metrics.append(evaluator.evaluate(len(dataset)))
     if rank == 0:

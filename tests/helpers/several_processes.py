@@ -6,6 +6,7 @@ Each case is one training through MMEngine's Runner. Whatever the number of proc
 all of them together see eight images an iteration, and four in an epoch's last one.
 FOLDER/<case>/<processes> is the work dir of each, FOLDER/<task>.pth the model before.
 """
+
 import copy
 import functools
 import gc
@@ -44,7 +45,8 @@ GN = dict(type='GN', num_groups=2)
 COUNTS = dict(detection=(2, 1), segmentation=(1, 2), classification=(2, 2))
 # By name: task, recipe, and how many images there are.
 CASES = {
-    f'{task} {recipe}': (task, recipe, 12) for task in SCOPES for recipe in RECIPES}
+    f'{task} {recipe}': (task, recipe, 12) for task in SCOPES for recipe in RECIPES
+}
 # Eleven images: the sampler gives out the first one again.
 CASES |= {f'{task} SR4IR, 11 images': (task, 'SR4IR', 11) for task in SCOPES}
 
@@ -56,7 +58,8 @@ class PlainSR(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(3, 8, 3, padding=1), nn.Tanh(), nn.Conv2d(8, 12, 3, padding=1))
+            nn.Conv2d(3, 8, 3, padding=1), nn.Tanh(), nn.Conv2d(8, 12, 3, padding=1)
+        )
 
     def forward(self, x):
         bilinear = F.interpolate(x, scale_factor=2, mode='bilinear')
@@ -84,6 +87,7 @@ class Shapes(Dataset):
         from mmdet.structures import DetDataSample
         from mmpretrain.structures import DataSample
         from mmseg.structures import SegDataSample
+
         index %= self.different
         draw = torch.Generator().manual_seed(index)
         size = 64 if self.task == 'detection' else 32
@@ -93,17 +97,23 @@ class Shapes(Dataset):
         boxes = torch.cat([corners, corners + size // 2 - 2], 1)
         mask = torch.zeros(1, size, size, dtype=torch.long)
         for label, (left, top, right, bottom) in zip(
-                labels, boxes.tolist(), strict=True):
+            labels, boxes.tolist(), strict=True
+        ):
             image[label, top:bottom, left:right] += 120
             mask[0, top:bottom, left:right] = label
-        meta = dict(img_shape=(size, size), ori_shape=(size, size), img_id=index,
-                    scale_factor=(1.0, 1.0))
+        meta = dict(
+            img_shape=(size, size),
+            ori_shape=(size, size),
+            img_id=index,
+            scale_factor=(1.0, 1.0),
+        )
         if self.task == 'detection':
             sample = DetDataSample(metainfo=meta)
             found = dict(bboxes=boxes.double(), labels=labels)
             sample.gt_instances = InstanceData(**found)
             sample.ignored_instances = InstanceData(
-                **{key: value[:0] for key, value in found.items()})
+                **{key: value[:0] for key, value in found.items()}
+            )
         elif self.task == 'segmentation':
             sample = SegDataSample(metainfo=meta)
             sample.gt_sem_seg = PixelData(data=mask)
@@ -121,53 +131,78 @@ def task_network(task: str) -> dict:
     """A config: FCOS, an FCN or a ResNet, all without batch statistics."""
     if task == 'detection':
         cfg = copy.deepcopy(fcos())
-        cfg.merge_from_dict({
-            'model.backbone': dict(depth=18, base_channels=4, init_cfg=None),
-            'model.neck': dict(in_channels=[4, 8, 16, 32], out_channels=8),
-            'model.bbox_head': dict(num_classes=3, in_channels=8, feat_channels=8,
-                                    stacked_convs=1, norm_cfg=GN),
-            'model.test_cfg.score_thr': 0.0})
+        cfg.merge_from_dict(
+            {
+                'model.backbone': dict(depth=18, base_channels=4, init_cfg=None),
+                'model.neck': dict(in_channels=[4, 8, 16, 32], out_channels=8),
+                'model.bbox_head': dict(
+                    num_classes=3,
+                    in_channels=8,
+                    feat_channels=8,
+                    stacked_convs=1,
+                    norm_cfg=GN,
+                ),
+                'model.test_cfg.score_thr': 0.0,
+            }
+        )
         return cfg.model.to_dict()
     small = dict(depth=18, base_channels=4, stem_channels=4, norm_cfg=GN)
     mean_std = dict(mean=MEAN, std=STD)
     if task == 'segmentation':
-        head = dict(type='FCNHead', channels=8, num_convs=1, dropout_ratio=0,
-                    num_classes=3, norm_cfg=GN)
+        head = dict(
+            type='FCNHead',
+            channels=8,
+            num_convs=1,
+            dropout_ratio=0,
+            num_classes=3,
+            norm_cfg=GN,
+        )
         return dict(
             type='mmseg.EncoderDecoder',
             data_preprocessor=dict(
-                type='SegDataPreProcessor', size=(32, 32), bgr_to_rgb=True, **mean_std),
+                type='SegDataPreProcessor', size=(32, 32), bgr_to_rgb=True, **mean_std
+            ),
             backbone=dict(type='ResNetV1c', strides=(1, 2, 1, 1), **small),
             decode_head=dict(head, in_channels=32, in_index=3),
             auxiliary_head=dict(head, in_channels=16, in_index=2),
-            test_cfg=dict(mode='whole'))
+            test_cfg=dict(mode='whole'),
+        )
     return dict(
         type='mmpretrain.ImageClassifier',
-        data_preprocessor=dict(
-            type='ClsDataPreprocessor', to_rgb=True, **mean_std),
+        data_preprocessor=dict(type='ClsDataPreprocessor', to_rgb=True, **mean_std),
         backbone=dict(type='ResNet_CIFAR', **small),
         neck=dict(type='GlobalAveragePooling'),
-        head=dict(type='LinearClsHead', num_classes=3, in_channels=32, topk=(1, )))
+        head=dict(type='LinearClsHead', num_classes=3, in_channels=32, topk=(1,)),
+    )
 
 
 def build(task: str, recipe: str) -> nn.Module:
     """The model in float64; the mix has the same cells whoever draws them."""
     init_default_scope(SCOPES[task])
     torch.manual_seed(0)
-    model = MODELS.build(Config(dict(
-        type='mmsr4ir.SR4IR', task=task_network(task),
-        sr=dict(type='mmsr4ir.InterpolateUpsampler', scale=2) if recipe == 'L->T' else
-        dict(type='mmsr4ir.PlainSR'),
-        degradation=dict(type='mmsr4ir.BicubicDownsample', scale=2),
-        tdp=dict(type='mmsr4ir.TDPLoss', layer='backbone') if recipe == 'SR4IR' else
-        None,
-        patch_mix=dict(type='mmsr4ir.CrossQualityPatchMix', grid=4),
-        recipe=RECIPES[recipe])))
+    model = MODELS.build(
+        Config(
+            dict(
+                type='mmsr4ir.SR4IR',
+                task=task_network(task),
+                sr=dict(type='mmsr4ir.InterpolateUpsampler', scale=2)
+                if recipe == 'L->T'
+                else dict(type='mmsr4ir.PlainSR'),
+                degradation=dict(type='mmsr4ir.BicubicDownsample', scale=2),
+                tdp=dict(type='mmsr4ir.TDPLoss', layer='backbone')
+                if recipe == 'SR4IR'
+                else None,
+                patch_mix=dict(type='mmsr4ir.CrossQualityPatchMix', grid=4),
+                recipe=RECIPES[recipe],
+            )
+        )
+    )
     model.init_weights()
     if task == 'segmentation':  # several classes in an image, so that the IoU can tell
         model.task.decode_head.conv_seg.weight.data *= 100
-    model.patch_mix.draw_mask = lambda sr, _: torch.eye(4).to(sr).expand(
-        len(sr), 1, 4, 4)
+    model.patch_mix.draw_mask = lambda sr, _: (
+        torch.eye(4).to(sr).expand(len(sr), 1, 4, 4)
+    )
     return model.double()
 
 
@@ -180,36 +215,61 @@ def train(name: str, folder: Path, rank: int, world: int) -> None:
     loader = dict(num_workers=0, collate_fn=pseudo_collate)
     work = folder / name / str(world)
     runner = Runner(
-        model=build(task, recipe), work_dir=str(work), default_scope=SCOPES[task],
+        model=build(task, recipe),
+        work_dir=str(work),
+        default_scope=SCOPES[task],
         launcher='none' if world == 1 else 'pytorch',
-        cfg=dict(model_wrapper_cfg=dict(
-            type='mmsr4ir.SeparateDistributedDataParallel', device_ids=None)),
+        cfg=dict(
+            model_wrapper_cfg=dict(
+                type='mmsr4ir.SeparateDistributedDataParallel', device_ids=None
+            )
+        ),
         train_dataloader=dict(
-            loader, batch_size=BATCH // world, dataset=Shapes(task, length, images),
-            sampler=dict(type='DefaultSampler', shuffle=images == 12)),
+            loader,
+            batch_size=BATCH // world,
+            dataset=Shapes(task, length, images),
+            sampler=dict(type='DefaultSampler', shuffle=images == 12),
+        ),
         val_dataloader=dict(
-            loader, batch_size=1, dataset=Shapes(task, 5, 5),
-            sampler=dict(type='DefaultSampler', shuffle=False)),
-        train_cfg=dict(type='mmsr4ir.ExactEpochLoop', max_epochs=EPOCHS,
-                       val_interval=EPOCHS),
-        val_cfg=dict(), val_evaluator=[
-            dict(detection=dict(type='VOCMetric', iou_thrs=[0.001]),
-                 segmentation=dict(type='IoUMetric'),
-                 classification=dict(type='Accuracy', topk=(1, )))[task],
-            dict(type='mmsr4ir.SRQuality')],
+            loader,
+            batch_size=1,
+            dataset=Shapes(task, 5, 5),
+            sampler=dict(type='DefaultSampler', shuffle=False),
+        ),
+        train_cfg=dict(
+            type='mmsr4ir.ExactEpochLoop', max_epochs=EPOCHS, val_interval=EPOCHS
+        ),
+        val_cfg=dict(),
+        val_evaluator=[
+            dict(
+                detection=dict(type='VOCMetric', iou_thrs=[0.001]),
+                segmentation=dict(type='IoUMetric'),
+                classification=dict(type='Accuracy', topk=(1,)),
+            )[task],
+            dict(type='mmsr4ir.SRQuality'),
+        ],
         optim_wrapper=dict(
             constructor='mmsr4ir.PerNetworkOptimWrapperConstructor',
-            sr=dict(optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0),
-                    accumulative_counts=counts[0]),
-            task=dict(optimizer=dict(type='SGD', lr=0.002, momentum=0.9),
-                      accumulative_counts=counts[1])),
+            sr=dict(
+                optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0),
+                accumulative_counts=counts[0],
+            ),
+            task=dict(
+                optimizer=dict(type='SGD', lr=0.002, momentum=0.9),
+                accumulative_counts=counts[1],
+            ),
+        ),
         default_hooks=dict(
             alternate=dict(type='mmsr4ir.AlternateTrainingHook', warmup=1),
             logger=dict(type='LoggerHook', interval=1),
-            checkpoint=dict(type='CheckpointHook', interval=EPOCHS)),
+            checkpoint=dict(type='CheckpointHook', interval=EPOCHS),
+        ),
         custom_hooks=[dict(type='EMAHook', momentum=0.1)],
         log_processor=dict(type='mmsr4ir.PhaseLogProcessor', window_size=1),
-        randomness=dict(seed=3), log_level='ERROR', experiment_name=f'{name} {world}')
+        randomness=dict(seed=3),
+        log_level='ERROR',
+        experiment_name=f'{name} {world}',
+    )
     runner.train()
 
 
@@ -225,11 +285,11 @@ def train_tiny(config: Path, recipe: str) -> None:
     cfg.model.recipe = RECIPES[recipe]
     if recipe == 'L->T':
         cfg.model.sr = dict(type='mmsr4ir.InterpolateUpsampler', scale=4)
-    task, = (task for task, scope in SCOPES.items() if scope == cfg.default_scope)
+    (task,) = (task for task, scope in SCOPES.items() if scope == cfg.default_scope)
     model = SeparateDistributedDataParallel(MODELS.build(cfg.model).train())
-    optimizers = PerNetworkOptimWrapperConstructor({
-        name: dict(optimizer=dict(type='SGD', lr=1e-3)) for name in ('sr', 'task')})(
-            model)
+    optimizers = PerNetworkOptimWrapperConstructor(
+        {name: dict(optimizer=dict(type='SGD', lr=1e-3)) for name in ('sr', 'task')}
+    )(model)
     images = Shapes(task, 2 * EPOCHS, 2 * EPOCHS)
     for stage in STAGES:
         model.module.stage = stage
@@ -241,8 +301,9 @@ def one_process(folder: Path, names: list[str], rank: int, world: int) -> None:
     """Train all cases, one after another, in one process group."""
     os.environ |= dict(LOCAL_RANK=str(rank))
     if world > 1:
-        dist.init_process_group('gloo', f'file://{folder}/group_of_{world}',
-                                rank=rank, world_size=world)
+        dist.init_process_group(
+            'gloo', f'file://{folder}/group_of_{world}', rank=rank, world_size=world
+        )
         sampler = DefaultSampler(range(11), round_up=False)
         try:
             check_shares(DataLoader(range(11), sampler=sampler))

@@ -11,6 +11,7 @@ have the same seed of hashes, variables that Python or a package reads at its st
 (PYTHONWARNINGS, MPLBACKEND) are those of this process, and no object is taken down in
 the end.
 """
+
 import atexit
 import gc
 import importlib
@@ -25,9 +26,19 @@ from typing import NoReturn, TextIO
 #: What the tools import most of the time for. Not onnxruntime, which has threads with
 #: locks: a fork has only the locks, and waits for them for ever.
 PACKAGES = (
-    'cv2', 'ftfy', 'matplotlib.pyplot', 'pycocotools.coco', 'rich.progress',
-    'scipy.signal', 'scipy.stats', 'shapely.geometry', 'torch.distributed.fsdp',
-    'torch.distributed.optim', 'torchvision', 'yapf')
+    'cv2',
+    'ftfy',
+    'matplotlib.pyplot',
+    'pycocotools.coco',
+    'rich.progress',
+    'scipy.signal',
+    'scipy.stats',
+    'shapely.geometry',
+    'torch.distributed.fsdp',
+    'torch.distributed.optim',
+    'torchvision',
+    'yapf',
+)
 
 
 def wait_for_command(answers: TextIO) -> dict | None:

@@ -1,4 +1,5 @@
 """Networks small enough that every parameter and every loss can be followed."""
+
 import random
 from pathlib import Path
 
@@ -37,8 +38,11 @@ class ToyTask(BaseModel):
     """A classifier with the face of an OpenMMLab model."""
 
     def __init__(self, data_preprocessor=None, channels: int = 4) -> None:
-        super().__init__(ImgDataPreprocessor(
-            **(data_preprocessor or dict(mean=MEAN, std=STD, bgr_to_rgb=True))))
+        super().__init__(
+            ImgDataPreprocessor(
+                **(data_preprocessor or dict(mean=MEAN, std=STD, bgr_to_rgb=True))
+            )
+        )
         self.backbone = ToyBackbone(channels)
         self.neck = nn.Conv2d(channels, channels, 1)
         self.head = nn.Linear(channels, 3)
@@ -52,7 +56,8 @@ class ToyTask(BaseModel):
         logits = self._logits(inputs)
         return dict(
             loss_cls=F.cross_entropy(logits, labels),
-            accuracy=(logits.argmax(1) == labels).float().mean())
+            accuracy=(logits.argmax(1) == labels).float().mean(),
+        )
 
     def predict(self, inputs, data_samples):
         for sample, logits in zip(data_samples, self._logits(inputs), strict=True):
@@ -93,18 +98,21 @@ def toy_config(**changes) -> dict:
             sr=dict(type='mmsr4ir.ToySR', scale=2),
             task=dict(
                 type='mmsr4ir.ToyTask',
-                data_preprocessor=dict(mean=MEAN, std=STD, bgr_to_rgb=True)),
+                data_preprocessor=dict(mean=MEAN, std=STD, bgr_to_rgb=True),
+            ),
             degradation=dict(type='mmsr4ir.BicubicDownsample', scale=2),
             tdp=dict(type='mmsr4ir.TDPLoss', layer='backbone', levels=(0, 1)),
             patch_mix=dict(type='mmsr4ir.CrossQualityPatchMix', grid=4),
-            recipe=SR4IR_RECIPE), **changes)
+            recipe=SR4IR_RECIPE,
+        ),
+        **changes,
+    )
 
 
 SR4IR_RECIPE = dict(
-    sr=dict(update=['sr'],
-            losses=dict(pixel=1.0, tdp=dict(weight=1.0, during='main'))),
-    task=dict(update=['task'],
-              losses=dict(task_sr=0.34, task_hr=0.34, task_mix=0.34)))
+    sr=dict(update=['sr'], losses=dict(pixel=1.0, tdp=dict(weight=1.0, during='main'))),
+    task=dict(update=['task'], losses=dict(task_sr=0.34, task_hr=0.34, task_mix=0.34)),
+)
 
 # The six methods that the paper compares (table 1).
 RECIPES = {
@@ -112,10 +120,10 @@ RECIPES = {
     'L->T': dict(task=dict(update='task', losses=dict(task_sr=1.0))),
     'S->T': dict(
         sr=dict(update='sr', losses=dict(pixel=1.0), during='warmup'),
-        task=dict(update='task', losses=dict(task_sr=1.0), during='main')),
+        task=dict(update='task', losses=dict(task_sr=1.0), during='main'),
+    ),
     'T->S': dict(sr=dict(update='sr', losses=dict(pixel=1.0, task_sr=1.0))),
-    'S+T': dict(both=dict(
-        update=['sr', 'task'], losses=dict(pixel=1.0, task_sr=1.0))),
+    'S+T': dict(both=dict(update=['sr', 'task'], losses=dict(pixel=1.0, task_sr=1.0))),
     'SR4IR': SR4IR_RECIPE,
 }
 
@@ -125,8 +133,9 @@ def toy_data(sizes=((16, 16), (16, 16)), seed: int = 0) -> dict:
     generator = torch.Generator().manual_seed(seed)
     inputs, samples = [], []
     for i, size in enumerate(sizes):
-        inputs.append(torch.randint(
-            0, 256, (3, *size), generator=generator, dtype=torch.uint8))
+        inputs.append(
+            torch.randint(0, 256, (3, *size), generator=generator, dtype=torch.uint8)
+        )
         sample = BaseDataElement(metainfo=dict(img_shape=tuple(size)))
         sample.label = i % 3
         samples.append(sample)
@@ -137,21 +146,31 @@ def toy_runner(folder: Path, **settings) -> Runner:
     """One iteration on the toy networks; the steps are so long that it shows."""
     sample = BaseDataElement(metainfo=dict(img_shape=(16, 16)))
     sample.label = 1
-    item = dict(inputs=torch.full((3, 16, 16), 99, dtype=torch.uint8),
-                data_samples=sample)
+    item = dict(
+        inputs=torch.full((3, 16, 16), 99, dtype=torch.uint8), data_samples=sample
+    )
     optimizer = dict(optimizer=dict(type='SGD', lr=0.1))
     return Runner(
-        model=toy_config(), work_dir=str(folder), log_level='ERROR',
+        model=toy_config(),
+        work_dir=str(folder),
+        log_level='ERROR',
         train_dataloader=dict(
-            dataset=[item] * 4, batch_size=2, num_workers=0,
+            dataset=[item] * 4,
+            batch_size=2,
+            num_workers=0,
             sampler=dict(type='DefaultSampler', shuffle=False),
-            collate_fn=dict(type='pseudo_collate')),
+            collate_fn=dict(type='pseudo_collate'),
+        ),
         train_cfg=dict(by_epoch=True, max_epochs=1),
         optim_wrapper=dict(
             constructor='mmsr4ir.PerNetworkOptimWrapperConstructor',
-            sr=optimizer, task=optimizer),
+            sr=optimizer,
+            task=optimizer,
+        ),
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
-        experiment_name=folder.name, **settings)
+        experiment_name=folder.name,
+        **settings,
+    )
 
 
 def picture(height: int = 48, width: int = 56, seed: int = 0) -> torch.Tensor:
@@ -169,9 +188,7 @@ def snapshot(network: nn.Module) -> dict:
 
 def changed(before: dict, network: nn.Module) -> set[str]:
     """The names of what is another value now."""
-    return {
-        k for k, v in network.state_dict().items() if not torch.equal(before[k], v)
-    }
+    return {k for k, v in network.state_dict().items() if not torch.equal(before[k], v)}
 
 
 @DATASETS.register_module()
@@ -187,7 +204,9 @@ class ToyDraws(Dataset):
         return self.length
 
     def __getitem__(self, i):
-        data = toy_data(((16, 16), ), seed=i)
+        data = toy_data(((16, 16),), seed=i)
         shift = random.randrange(9) + np.random.randint(9) + torch.randint(9, ())
-        return dict(inputs=data['inputs'][0] // 2 + shift.byte(),
-                    data_samples=data['data_samples'][0])
+        return dict(
+            inputs=data['inputs'][0] // 2 + shift.byte(),
+            data_samples=data['data_samples'][0],
+        )

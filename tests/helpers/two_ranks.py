@@ -5,6 +5,7 @@ usage: two_ranks.py FOLDER
 Writes FOLDER/<training>/rank_<n>.json: what each iteration was (``Trace`` of
 kill_and_resume.py) and what the process has in the end.
 """
+
 import gc
 import json
 import os
@@ -26,16 +27,30 @@ SAVES = dict(type='CheckpointHook', interval=2, by_epoch=False)
 # Without AdamW, which makes much of the rounding of a gradient that should be zero.
 ACCUMULATED = dict(
     optimizer=dict(type='SGD', lr=0.05, momentum=0.9),
-    by_epoch=False, counts=dict(sr=4, task=3), checkpoint=SAVES,
-    model=toy_config(recipe=dict(
-        sr=dict(update='sr', losses=dict(pixel=1.0)),
-        task=dict(update='task', losses=dict(task_sr=0.5, task_hr=0.5)))))
+    by_epoch=False,
+    counts=dict(sr=4, task=3),
+    checkpoint=SAVES,
+    model=toy_config(
+        recipe=dict(
+            sr=dict(update='sr', losses=dict(pixel=1.0)),
+            task=dict(update='task', losses=dict(task_sr=0.5, task_hr=0.5)),
+        )
+    ),
+)
 NAN = dict(
-    by_epoch=False, dataset=dict(type='OneNaN', length=8),
-    hooks=dict(nan=dict(type='mmsr4ir.NonFiniteLossHook', max_skipped=12),
-               skips=dict(type='Skips')))
-UNREADABLE = dict(by_epoch=False, dataset=dict(type='OneUnreadable', length=8),
-                  loop=dict(max_unreadable=2), checkpoint=SAVES)
+    by_epoch=False,
+    dataset=dict(type='OneNaN', length=8),
+    hooks=dict(
+        nan=dict(type='mmsr4ir.NonFiniteLossHook', max_skipped=12),
+        skips=dict(type='Skips'),
+    ),
+)
+UNREADABLE = dict(
+    by_epoch=False,
+    dataset=dict(type='OneUnreadable', length=8),
+    loop=dict(max_unreadable=2),
+    checkpoint=SAVES,
+)
 
 
 @DATASETS.register_module()
@@ -82,18 +97,26 @@ class Skips(Hook):
 def rank_of_two(rank: int, folder: Path, kind: dict, resume: bool) -> None:
     """One process of a training; ``folder`` is the same for both."""
     torch.distributed.init_process_group(
-        'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
+        'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2
+    )
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2')
     trace = folder / f'trace_{rank}.jsonl'
     runner = train(folder / 'work', trace, kind, resume)
     lines = [json.loads(line) for line in trace.read_text().splitlines()]
     networks = {k: unwrap(v) for k, v in unwrap(runner.model).named_children()}
     parameters = [p for name in ('sr', 'task') for p in networks[name].parameters()]
-    (folder / f'rank_{rank}.json').write_text(json.dumps(dict(
-        lines=[line for line in lines if 'losses' in line],
-        parameters=digest(parameters), skipped=Skips.skipped, own=Skips.own,
-        unreadable=runner.train_loop.dataloader.dataset.unreadable,
-        sizes=[p.double().norm().item() for p in parameters])))
+    (folder / f'rank_{rank}.json').write_text(
+        json.dumps(
+            dict(
+                lines=[line for line in lines if 'losses' in line],
+                parameters=digest(parameters),
+                skipped=Skips.skipped,
+                own=Skips.own,
+                unreadable=runner.train_loop.dataloader.dataset.unreadable,
+                sizes=[p.double().norm().item() for p in parameters],
+            )
+        )
+    )
 
 
 def train_two(folder: Path, kind: dict, resume: bool = False) -> None:
@@ -129,13 +152,19 @@ def main(folder: Path) -> None:
     gc.freeze()  # else each fork goes through all of it, and copies it
     runner_module.collect_env, runner_module.get_git_hash = dict, str
     train_two(folder / 'whole', ACCUMULATED)
-    train_two(folder / 'unsaved', ACCUMULATED | dict(
-        checkpoint=dict(SAVES, interval=99)))
+    train_two(
+        folder / 'unsaved', ACCUMULATED | dict(checkpoint=dict(SAVES, interval=99))
+    )
     go_on(folder, 'cut', 'whole', 'iter_10.pth', ACCUMULATED)
     train_two(folder / 'nan', NAN)
     train_two(folder / 'unreadable', UNREADABLE)
-    go_on(folder, 'unreadable_cut', 'unreadable', 'iter_22.pth', UNREADABLE | dict(
-        dataset=dict(type='OneUnreadable', length=8, mended=True)))
+    go_on(
+        folder,
+        'unreadable_cut',
+        'unreadable',
+        'iter_22.pth',
+        UNREADABLE | dict(dataset=dict(type='OneUnreadable', length=8, mended=True)),
+    )
 
 
 if __name__ == '__main__':

@@ -1,4 +1,5 @@
 """What the pictures show, against what the networks are given."""
+
 from collections import OrderedDict
 
 import cv2
@@ -20,22 +21,32 @@ CONFIG = 'configs/sr4ir/faster-rcnn_edsr_tiny.py'
 @pytest.fixture
 def cfg(coco_root):
     cfg = Config.fromfile(CONFIG)
-    cfg.merge_from_dict({
-        f'{loader}_dataloader.{key}': value
-        for loader, split in (('train', 'train'), ('val', 'val'))
-        for key, value in {
-            'batch_size': 2, 'dataset.data_root': f'{coco_root}/',
-            'dataset.ann_file': f'{split}.json',
-            'dataset.data_prefix': dict(img=f'{split}/'),
-            'dataset.metainfo': dict(classes=('green', 'blue'))}.items()})
+    cfg.merge_from_dict(
+        {
+            f'{loader}_dataloader.{key}': value
+            for loader, split in (('train', 'train'), ('val', 'val'))
+            for key, value in {
+                'batch_size': 2,
+                'dataset.data_root': f'{coco_root}/',
+                'dataset.ann_file': f'{split}.json',
+                'dataset.data_prefix': dict(img=f'{split}/'),
+                'dataset.metainfo': dict(classes=('green', 'blue')),
+            }.items()
+        }
+    )
     cfg.model.num_classes = 2
     return cfg
 
 
 def test_images_are_those_that_the_networks_get():
-    cfg = toys.toy_config(task=dict(
-        type='mmsr4ir.ToyTask', data_preprocessor=dict(
-            mean=toys.MEAN, std=toys.STD, bgr_to_rgb=True, pad_size_divisor=8)))
+    cfg = toys.toy_config(
+        task=dict(
+            type='mmsr4ir.ToyTask',
+            data_preprocessor=dict(
+                mean=toys.MEAN, std=toys.STD, bgr_to_rgb=True, pad_size_divisor=8
+            ),
+        )
+    )
     model = build_model(Config(dict(model=cfg)))
     seen = []
     model.sr.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
@@ -50,10 +61,10 @@ def test_images_are_those_that_the_networks_get():
         for name in ('sr', 'mix'):
             outside = np.ones((16, 16), bool)
             outside[:height, :width] = False
-            assert np.array_equal(
-                images[name][i][outside], images['hr'][i][outside])
-    assert np.array_equal(images['lr'], (seen[0] * 255).round().byte().permute(
-        0, 2, 3, 1).numpy())
+            assert np.array_equal(images[name][i][outside], images['hr'][i][outside])
+    assert np.array_equal(
+        images['lr'], (seen[0] * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    )
     # Each cell of the mix is one of the two.
     for i in range(2):
         same = [(images['mix'][i] == images[name][i]).all(-1) for name in ('hr', 'sr')]
@@ -62,8 +73,7 @@ def test_images_are_those_that_the_networks_get():
 
 def test_rows_of_training_images(cfg):
     # What comes out of the pipeline: the flipped image, and its boxes with it.
-    cfg.train_dataloader.dataset.pipeline.insert(
-        3, dict(type='RandomFlip', prob=1.0))
+    cfg.train_dataloader.dataset.pipeline.insert(3, dict(type='RandomFlip', prob=1.0))
     set_random_seed(0)
     rows = list(browse(cfg, number=3, min_size=128))
     names = [name for name, _ in rows]
@@ -78,22 +88,24 @@ def test_rows_of_training_images(cfg):
     image = enlarge(image, zoom)
     height, width = image.shape[:2]
     # The first panel, below its title and within its frame.
-    assert zoom > 1 and np.array_equal(picture[23:23 + height, 1:1 + width], image)
+    assert zoom > 1 and np.array_equal(picture[23 : 23 + height, 1 : 1 + width], image)
     panels = picture.shape[1] // (width + 2)
     assert panels == 5
-    truth = picture[23:23 + height, 4 * (width + 2) + 1:][:, :width]
+    truth = picture[23 : 23 + height, 4 * (width + 2) + 1 :][:, :width]
     changed = (truth != image).any(-1)
     x1, y1, x2, y2 = (
-        zoom * batch['data_samples'][0].gt_instances.bboxes.tensor[0]).int()
-    assert changed[y1:y2, x1 - 1:x1 + 2].mean() > 0.9
-    assert changed[y1:y2, x2 - 1:x2 + 2].mean() > 0.9
+        zoom * batch['data_samples'][0].gt_instances.bboxes.tensor[0]
+    ).int()
+    assert changed[y1:y2, x1 - 1 : x1 + 2].mean() > 0.9
+    assert changed[y1:y2, x2 - 1 : x2 + 2].mean() > 0.9
     assert 0 < changed.mean() < 0.7
 
 
 def test_a_preprocessor_that_asks_for_the_iteration(cfg, monkeypatch):
     monkeypatch.setattr(MessageHub, '_instance_dict', OrderedDict())  # as at the start
-    cfg.model.task.data_preprocessor.batch_augments = [dict(
-        type='BatchSyncRandomResize', random_size_range=(160, 160), interval=1)]
+    cfg.model.task.data_preprocessor.batch_augments = [
+        dict(type='BatchSyncRandomResize', random_size_range=(160, 160), interval=1)
+    ]
     heights = [picture.shape[0] for _, picture in browse(cfg, number=3, min_size=1)]
     assert heights[0] == heights[1] != 160 + 24 == heights[2]
 
@@ -106,7 +118,8 @@ def test_the_weights_of_s(cfg, tmp_path):
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'all.pth')
     (_, with_zeros), (_, random) = (
         next(iter(browse(cfg, 'val', 1, checkpoint, 64)))
-        for checkpoint in (str(tmp_path / 'all.pth'), None))
+        for checkpoint in (str(tmp_path / 'all.pth'), None)
+    )
     width = with_zeros.shape[1] // 5
     sr, hr = (slice(i * width, (i + 1) * width) for i in (2, 0))
     assert np.array_equal(with_zeros[:, hr], random[:, hr])
@@ -142,5 +155,6 @@ def test_drawing(tmp_path):
     assert row([('a', one)], 'title').shape == (40 + 2 * 22 + 2, 32, 3)
     write_png(tmp_path / 'deep' / 'x.png', small)
     assert np.array_equal(
-        cv2.imread(str(tmp_path / 'deep' / 'x.png'))[..., ::-1], small)
+        cv2.imread(str(tmp_path / 'deep' / 'x.png'))[..., ::-1], small
+    )
     assert [path.name for path in (tmp_path / 'deep').iterdir()] == ['x.png']

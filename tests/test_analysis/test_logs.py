@@ -1,4 +1,5 @@
 """Logs as MMEngine writes them, with numbers that say where they come from."""
+
 import json
 
 import pytest
@@ -11,14 +12,26 @@ PER_EPOCH = 4
 
 def train_line(step: int, value: float, **more) -> dict:
     epoch = (step - 1) // PER_EPOCH + 1
-    return {'sr.lr': 0.1, 'sr/loss_pixel': value, 'task/mix/loss': value,
-            'task/mix/acc': 50.0, 'time': value, 'epoch': epoch, 'iter': step,
-            'step': step} | more
+    return {
+        'sr.lr': 0.1,
+        'sr/loss_pixel': value,
+        'task/mix/loss': value,
+        'task/mix/acc': 50.0,
+        'time': value,
+        'epoch': epoch,
+        'iter': step,
+        'step': step,
+    } | more
 
 
 def val_line(step: int, value: float) -> dict:
-    return {'coco/bbox_mAP': value, 'coco/bbox_mAP_l': -1.0, 'sr/PSNR': 20 + value,
-            'time': 9.0, 'step': step}
+    return {
+        'coco/bbox_mAP': value,
+        'coco/bbox_mAP_l': -1.0,
+        'sr/PSNR': 20 + value,
+        'time': 9.0,
+        'step': step,
+    }
 
 
 def write_run(work_dir, name, lines, resume=False):
@@ -34,12 +47,23 @@ def resumed(tmp_path):
     """Two epochs, then iterations 9 and 10, which a resumed run does again."""
     work_dir = tmp_path / 'det'
     write_run(work_dir, '20260101_000000', [train_line(1, 99.0)])  # another training
-    write_run(work_dir, '20260102_000000', [
-        *(train_line(i, 1.0) for i in range(1, 5)), val_line(1, 0.1),
-        *(train_line(i, 1.0) for i in range(5, 9)), val_line(2, 0.2),
-        *(train_line(i, 1.0) for i in range(9, 11))])
-    write_run(work_dir, '20260103_000000', [
-        *(train_line(i, 2.0) for i in range(9, 13)), val_line(3, 0.3)], resume=True)
+    write_run(
+        work_dir,
+        '20260102_000000',
+        [
+            *(train_line(i, 1.0) for i in range(1, 5)),
+            val_line(1, 0.1),
+            *(train_line(i, 1.0) for i in range(5, 9)),
+            val_line(2, 0.2),
+            *(train_line(i, 1.0) for i in range(9, 11)),
+        ],
+    )
+    write_run(
+        work_dir,
+        '20260103_000000',
+        [*(train_line(i, 2.0) for i in range(9, 13)), val_line(3, 0.3)],
+        resume=True,
+    )
     write_run(work_dir, '20260104_000000', [])  # a test
     return work_dir
 
@@ -48,15 +72,22 @@ def test_a_resumed_run_goes_on_where_it_began(resumed):
     log = read_log(resumed)
     assert log.name == 'det' and len(log.files) == 2
     assert log.curve('sr/loss_pixel') == (
-        list(range(1, 13)), [1.0] * 8 + [2.0] * 4, 'iteration')
+        list(range(1, 13)),
+        [1.0] * 8 + [2.0] * 4,
+        'iteration',
+    )
     assert log.curve('coco/bbox_mAP') == ([1, 2, 3], [0.1, 0.2, 0.3], 'epoch')
     assert log.curve('time')[1] == [1.0] * 8 + [2.0] * 4
     assert log.curve('coco/bbox_mAP_l') == ([], [], 'epoch')
 
 
 def test_a_run_that_goes_back_before_a_validation_replaces_it(resumed):
-    write_run(resumed, '20260105_000000', [
-        *(train_line(i, 3.0) for i in range(5, 9)), val_line(2, 0.9)], resume=True)
+    write_run(
+        resumed,
+        '20260105_000000',
+        [*(train_line(i, 3.0) for i in range(5, 9)), val_line(2, 0.9)],
+        resume=True,
+    )
     log = read_log(resumed)
     assert log.curve('sr/loss_pixel')[1] == [1.0] * 4 + [3.0] * 4
     assert log.curve('coco/bbox_mAP')[:2] == ([1, 2], [0.1, 0.9])
@@ -83,7 +114,8 @@ def test_groups_and_the_panels_of_a_figure(resumed, tmp_path):
         'phase task, not optimised': ['task/mix/acc'],
         'learning rates': ['sr.lr'],
         'metrics': ['coco/bbox_mAP', 'coco/bbox_mAP_l'],
-        'image quality: sr/PSNR': ['sr/PSNR']}
+        'image quality: sr/PSNR': ['sr/PSNR'],
+    }
     assert groups([log]) == panels
     other = write_run(tmp_path, 'b', [train_line(i, 4.0) for i in (3, 6)])
     figure = draw_curves([log, read_log(other, 'other')])
@@ -103,8 +135,9 @@ def test_groups_and_the_panels_of_a_figure(resumed, tmp_path):
 
 
 def test_times_by_epoch(resumed, tmp_path):
-    log = read_log(write_run(tmp_path, 'c', [
-        train_line(i, float(i)) for i in range(1, 9)]))
+    log = read_log(
+        write_run(tmp_path, 'c', [train_line(i, float(i)) for i in range(1, 9)])
+    )
     assert epoch_times(log) == {1: 3.0, 2: 7.0}
     assert epoch_times(log, include_outliers=True) == {1: 2.5, 2: 6.5}
     single = read_log(write_run(tmp_path, 'd', [train_line(1, 1.0)]))

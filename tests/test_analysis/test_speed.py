@@ -1,4 +1,5 @@
 """With a clock of our own, so that nothing depends on the machine."""
+
 import importlib
 import itertools
 import json
@@ -38,7 +39,7 @@ def model(**changes):
     return build_model(Config(dict(model=cfg, default_scope='mmengine')))
 
 
-BATCHES = [toys.toy_data(), toys.toy_data(((16, 16), ), seed=1)]
+BATCHES = [toys.toy_data(), toys.toy_data(((16, 16),), seed=1)]
 
 
 def test_both_networks_and_the_whole_step(clock):
@@ -46,7 +47,10 @@ def test_both_networks_and_the_whole_step(clock):
     network.sr.register_forward_hook(lambda *_: (speed._now(), None)[1])  # a second
     laps = time_inference(network, BATCHES, iterations=2, warmup=1)
     assert laps.seconds == {
-        'SR network': [2.0] * 2, 'task network': [1.0] * 2, 'test step': [6.0] * 2}
+        'SR network': [2.0] * 2,
+        'task network': [1.0] * 2,
+        'test step': [6.0] * 2,
+    }
     assert laps.images == [1, 2]  # the batches come in turns, one is warm-up
     # The task network was in eval mode, on the restored image.
     assert network.task.head_calls == 3
@@ -75,14 +79,21 @@ def test_a_network_that_runs_twice_in_a_step_counts_twice(clock):
 def test_summary_by_hand():
     rounds = [(9.0, 4), (1.0, 4), (2.0, 4), (3.0, 4), (4.0, 2), (5.0, 4)]
     row = summary(rounds_of(rounds, warmup=1))['part']
-    assert row == dict(median=3.0, min=1.0, max=5.0, q1=2.0, q3=4.0,
-                       images_per_second=pytest.approx(4 / 3))
+    assert row == dict(
+        median=3.0,
+        min=1.0,
+        max=5.0,
+        q1=2.0,
+        q3=4.0,
+        images_per_second=pytest.approx(4 / 3),
+    )
     rows = summary(rounds_of([(2.0, 1)]))
     assert rows['part']['q1'] == 2.0
     assert speed.table(rows, 'part').splitlines() == [
         '| seconds | median | q1 | q3 | min | max | share | images/s |',
         '| --- |' + ' ---: |' * 7,
-        '| part | 2.0000 | 2.0000 | 2.0000 | 2.0000 | 2.0000 | 100% | 0.5 |']
+        '| part | 2.0000 | 2.0000 | 2.0000 | 2.0000 | 2.0000 | 100% | 0.5 |',
+    ]
 
 
 def rounds_of(rounds, warmup=0):
@@ -101,9 +112,17 @@ def test_no_batch_is_an_error():
 def test_tool(run_tool, coco_root, tiny_options, tmp_path):
     out = tmp_path / 'speed.json'
     text = run_tool(
-        sys.executable, 'tools/analysis_tools/benchmark_inference.py',
-        'configs/sr4ir/faster-rcnn_edsr_tiny.py', '--iterations', 2, '--warmup', 1,
-        '--out', out, *tiny_options(coco_root)).stdout
+        sys.executable,
+        'tools/analysis_tools/benchmark_inference.py',
+        'configs/sr4ir/faster-rcnn_edsr_tiny.py',
+        '--iterations',
+        2,
+        '--warmup',
+        1,
+        '--out',
+        out,
+        *tiny_options(coco_root),
+    ).stdout
     result = json.loads(out.read_text())
     assert result['batch'] == 2 and result['memory']['mib'] > 1
     assert list(result['seconds']) == ['SR network', 'task network', 'test step']
@@ -122,14 +141,18 @@ def tool(request):
     return importlib.import_module(f'mmsr4ir.cli.{request.param}')
 
 
-@pytest.mark.parametrize('out, message', [
-    ('file/out.json', 'File exists|Not a directory'), ('folder', 'is a folder')])
+@pytest.mark.parametrize(
+    'out, message',
+    [('file/out.json', 'File exists|Not a directory'), ('folder', 'is a folder')],
+)
 def test_out_is_tried_before_anything_is_timed(
-        tool, out, message, tmp_path, monkeypatch, capsys):
+    tool, out, message, tmp_path, monkeypatch, capsys
+):
     (tmp_path / 'file').touch()
     (tmp_path / 'folder').mkdir()
-    monkeypatch.setattr(sys, 'argv', [
-        'tool', 'configs/none.py', '--out', str(tmp_path / out)])
+    monkeypatch.setattr(
+        sys, 'argv', ['tool', 'configs/none.py', '--out', str(tmp_path / out)]
+    )
     with pytest.raises(SystemExit, match='2'):
         tool.main()
     assert re.search(f'error: argument --out: .*({message})', capsys.readouterr().err)

@@ -1,4 +1,5 @@
 """Training timed by its parts and in several ways, with a clock of our own."""
+
 import copy
 import itertools
 import json
@@ -33,19 +34,30 @@ def run_config(by_epoch: bool = True, **model) -> Config:
     sgd = dict(optimizer=dict(type='SGD', lr=0.1, weight_decay=0.1, momentum=0.9))
     cosine = dict(type='CosineAnnealingLR', T_max=5, eta_min=0.05, by_epoch=False)
     length = dict(max_epochs=9) if by_epoch else dict(max_iters=9)
-    return Config(dict(
-        default_scope='mmengine', custom_imports=dict(imports=['mmsr4ir', 'toys']),
-        model=toys.toy_config(**model),
-        train_dataloader=dict(
-            batch_size=2, num_workers=0, dataset=dict(type='ToyDraws'),
-            sampler=dict(type='DefaultSampler', shuffle=True)),
-        train_cfg=dict(by_epoch=by_epoch, **length),
-        optim_wrapper=dict(
-            constructor='mmsr4ir.PerNetworkOptimWrapperConstructor', sr=sgd, task=sgd),
-        param_scheduler=dict(sr=[cosine], task=[cosine]),
-        default_hooks=dict(
-            alternate=dict(type='mmsr4ir.AlternateTrainingHook', warmup=5),
-            logger=dict(type='LoggerHook', interval=2))))
+    return Config(
+        dict(
+            default_scope='mmengine',
+            custom_imports=dict(imports=['mmsr4ir', 'toys']),
+            model=toys.toy_config(**model),
+            train_dataloader=dict(
+                batch_size=2,
+                num_workers=0,
+                dataset=dict(type='ToyDraws'),
+                sampler=dict(type='DefaultSampler', shuffle=True),
+            ),
+            train_cfg=dict(by_epoch=by_epoch, **length),
+            optim_wrapper=dict(
+                constructor='mmsr4ir.PerNetworkOptimWrapperConstructor',
+                sr=sgd,
+                task=sgd,
+            ),
+            param_scheduler=dict(sr=[cosine], task=[cosine]),
+            default_hooks=dict(
+                alternate=dict(type='mmsr4ir.AlternateTrainingHook', warmup=5),
+                logger=dict(type='LoggerHook', interval=2),
+            ),
+        )
+    )
 
 
 @pytest.fixture
@@ -71,31 +83,52 @@ def start(tmp_path):
 ALL = 'forward, pixel loss, backward'
 REUSED = dict(
     sr=dict(update='sr', losses=dict(pixel=1.0)),
-    task=dict(update='task', reuse_sr=True, losses=dict(task_sr=1.0)))
+    task=dict(update='task', reuse_sr=True, losses=dict(task_sr=1.0)),
+)
 PARTS = {
     ('SR4IR', 'main'): [
-        f'sr: S {ALL}', 'sr: TDP features of HR', 'sr: TDP features of SR, backward',
-        'sr: optimizer of sr', 'task: S forward',
+        f'sr: S {ALL}',
+        'sr: TDP features of HR',
+        'sr: TDP features of SR, backward',
+        'sr: optimizer of sr',
+        'task: S forward',
         *(f'task: T on {image}, forward and backward' for image in ('sr', 'hr')),
-        'task: patch mix', 'task: T on mix, forward and backward',
-        'task: optimizer of task'],
+        'task: patch mix',
+        'task: T on mix, forward and backward',
+        'task: optimizer of task',
+    ],
     ('reused', 'main'): [
-        f'sr: S {ALL}', 'sr: optimizer of sr', 'task: T on sr, forward and backward',
-        'task: optimizer of task'],
+        f'sr: S {ALL}',
+        'sr: optimizer of sr',
+        'task: T on sr, forward and backward',
+        'task: optimizer of task',
+    ],
     ('H->T', 'main'): [
-        'task: T on hr, forward and backward', 'task: optimizer of task'],
+        'task: T on hr, forward and backward',
+        'task: optimizer of task',
+    ],
     ('L->T', 'main'): [
-        'task: S forward', 'task: T on sr, forward and backward',
-        'task: optimizer of task'],
+        'task: S forward',
+        'task: T on sr, forward and backward',
+        'task: optimizer of task',
+    ],
     ('S->T', 'warmup'): [f'sr: S {ALL}', 'sr: optimizer of sr'],
     ('S->T', 'main'): [
-        'task: S forward', 'task: T on sr, forward and backward',
-        'task: optimizer of task'],
+        'task: S forward',
+        'task: T on sr, forward and backward',
+        'task: optimizer of task',
+    ],
     ('T->S', 'main'): [
-        f'sr: S {ALL}', 'sr: T on sr, forward and backward', 'sr: optimizer of sr'],
+        f'sr: S {ALL}',
+        'sr: T on sr, forward and backward',
+        'sr: optimizer of sr',
+    ],
     ('S+T', 'main'): [
-        f'both: S {ALL}', 'both: T on sr, forward and backward',
-        'both: optimizer of sr', 'both: optimizer of task'],
+        f'both: S {ALL}',
+        'both: T on sr, forward and backward',
+        'both: optimizer of sr',
+        'both: optimizer of task',
+    ],
 }
 
 
@@ -104,14 +137,22 @@ def test_parts_of_a_recipe(recipe, stage, clock, start):
     steps = start(run_config(recipe=dict(toys.RECIPES, reused=REUSED)[recipe]), stage)
     before = {k: v.clone() for k, v in steps.model.named_parameters()}
     laps = train_speed.time_parts(steps, steps.batches(), iterations=5)
-    assert laps.seconds == {name: [1.0] * 5 for name in (
-        'iteration', 'HR and LR images', *PARTS[recipe, stage],
-        'logging and other hooks')}
+    assert laps.seconds == {
+        name: [1.0] * 5
+        for name in (
+            'iteration',
+            'HR and LR images',
+            *PARTS[recipe, stage],
+            'logging and other hooks',
+        )
+    }
     assert laps.images == [2] * 5
     # Real iterations, and nothing was learnt, whatever the schedules say.
     assert steps.loop.iter == 5 and set(steps.outputs) > {
-        f'{phase.name}/loss' for phase in steps.model.recipe
-        if phase.during in ('all', stage)}
+        f'{phase.name}/loss'
+        for phase in steps.model.recipe
+        if phase.during in ('all', stage)
+    }
     for name, value in steps.model.named_parameters():
         assert torch.equal(value, before[name]), name
     assert all(lr[0] > 0 for lr in steps.runner.optim_wrapper.get_lr().values())
@@ -123,13 +164,25 @@ def test_every_part_is_run_once(start, monkeypatch):
     for name in ('sr', 'task.backbone', 'task.head'):
         steps.model.get_submodule(name).register_forward_hook(
             lambda module, args, output, name=name: passes.append(
-                (name, torch.is_grad_enabled() and output[-1].requires_grad)))
+                (name, torch.is_grad_enabled() and output[-1].requires_grad)
+            )
+        )
     steps.iterate(next(steps.batches()))
     whole, passes[:] = sorted(passes), []
     train_speed.run_parts(steps, next(steps.batches()), Laps())
-    assert sorted(passes) == whole == sorted([
-        ('sr', True), ('sr', False), ('task.backbone', False), ('task.backbone', True),
-        *[('task.backbone', True), ('task.head', True)] * 3])
+    assert (
+        sorted(passes)
+        == whole
+        == sorted(
+            [
+                ('sr', True),
+                ('sr', False),
+                ('task.backbone', False),
+                ('task.backbone', True),
+                *[('task.backbone', True), ('task.head', True)] * 3,
+            ]
+        )
+    )
     # Nothing of the parts is left for the next iteration.
     assert all(p.grad is None for p in steps.model.parameters())
     assert all(module.training for module in steps.model.task.modules())
@@ -146,13 +199,17 @@ def test_loader_beside_the_training_and_alone(by_epoch, clock, start):
 def test_waiting_counts_as_overhead_unless_there_are_no_workers(start):
     steps = start(run_config())
     laps = Laps()
-    for name, seconds in dict(
-            iteration=[2.0, 4.0], a=[1.0, 1.0], b=[0.5, 2.0]).items():
+    for name, seconds in dict(iteration=[2.0, 4.0], a=[1.0, 1.0], b=[0.5, 2.0]).items():
         laps.seconds[name] += seconds
     assert train_speed.ratios(laps, steps, 1.0) == [3 / 2.5, 5 / 4]
-    steps.loop.dataloader = steps.runner.build_dataloader(dict(
-        batch_size=2, num_workers=1, dataset=dict(type='ToyDraws'),
-        sampler=dict(type='DefaultSampler')))
+    steps.loop.dataloader = steps.runner.build_dataloader(
+        dict(
+            batch_size=2,
+            num_workers=1,
+            dataset=dict(type='ToyDraws'),
+            sampler=dict(type='DefaultSampler'),
+        )
+    )
     assert train_speed.ratios(laps, steps, 1.0) == [3 / 1.5, 5 / 3]
 
 
@@ -185,11 +242,13 @@ def test_hooks_alone_are_those_of_an_iteration(start):
 
 def test_flops_by_hand(start):
     # One convolution; its backward pass has the weights' gradient alone to compute.
-    steps = start(run_config(
-        recipe=dict(sr=dict(update='sr', losses=dict(pixel=1.0)))))
+    steps = start(run_config(recipe=dict(sr=dict(update='sr', losses=dict(pixel=1.0)))))
     lr_pixels, weights = 2 * 8 * 8, 3 * 9 * 12
-    flops = count_flops(lambda: steps.model.train_step(
-        next(steps.batches()), steps.runner.optim_wrapper))
+    flops = count_flops(
+        lambda: steps.model.train_step(
+            next(steps.batches()), steps.runner.optim_wrapper
+        )
+    )
     assert flops == 2 * 2 * lr_pixels * weights
 
 
@@ -203,8 +262,9 @@ def test_what_cannot_be_timed_is_named(start):
     cfg.train_cfg = dict(type='mmsr4ir.OwnLoop', max_epochs=1)
     with pytest.raises(ValueError, match="train_cfg.type 'mmsr4ir.OwnLoop'"):
         start(cfg)
-    steps = start(variant_config(
-        run_config(), 'accumulate_2', VARIANTS['accumulate_2']))
+    steps = start(
+        variant_config(run_config(), 'accumulate_2', VARIANTS['accumulate_2'])
+    )
     with pytest.raises(ValueError, match='accumulative_counts=1'):
         train_speed.run_parts(steps, next(steps.batches()), Laps())
 
@@ -212,14 +272,26 @@ def test_what_cannot_be_timed_is_named(start):
 def test_variants_in_turns(clock, monkeypatch):
     order = []
     iterate = Steps.iterate
-    monkeypatch.setattr(Steps, 'iterate', lambda self, data: (
-        order.append(self.model.recipe[0].losses[0].weight), iterate(self, data))[1])
+    monkeypatch.setattr(
+        Steps,
+        'iterate',
+        lambda self, data: (
+            order.append(self.model.recipe[0].losses[0].weight),
+            iterate(self, data),
+        )[1],
+    )
     cfg = run_config()
-    laps, differences = time_variants(cfg, {
-        'plain': {}, 'double': {'model.recipe.sr.losses.pixel': 2.0},
-        'ema': {'default_hooks.ema': dict(type='EMAHook')}}, iterations=2, checked=1)
-    assert dict(laps.seconds) == dict(
-        plain=[1.0] * 2, double=[1.0] * 2, ema=[1.0] * 2)
+    laps, differences = time_variants(
+        cfg,
+        {
+            'plain': {},
+            'double': {'model.recipe.sr.losses.pixel': 2.0},
+            'ema': {'default_hooks.ema': dict(type='EMAHook')},
+        },
+        iterations=2,
+        checked=1,
+    )
+    assert dict(laps.seconds) == dict(plain=[1.0] * 2, double=[1.0] * 2, ema=[1.0] * 2)
     assert order == [1, 2, 1, 2, 1, 1, 1, 1, 2]  # another one is first each time
     assert differences['double']['sr/loss_pixel'] == [pytest.approx(1, rel=1e-6)]
     assert differences['double']['sr/loss_tdp'] == [0]  # the first: the same weights
@@ -230,7 +302,8 @@ def test_variants_in_turns(clock, monkeypatch):
 def test_differences_grow_by_what_was_learnt():
     faster = {'optim_wrapper.sr.optimizer.lr': 0.2}
     _, differences = time_variants(
-        run_config(), {'plain': {}, 'faster': faster}, iterations=1, checked=2)
+        run_config(), {'plain': {}, 'faster': faster}, iterations=1, checked=2
+    )
     first, second = differences['faster']['sr/loss_pixel']
     assert first == 0 and second > 1e-4
 
@@ -242,48 +315,67 @@ def shapes(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.mark.parametrize('config, folder', [
-    ('faster-rcnn', '.'), ('deeplabv3', '.'), ('resnet18', 'classification')])
+@pytest.mark.parametrize(
+    'config, folder',
+    [('faster-rcnn', '.'), ('deeplabv3', '.'), ('resnet18', 'classification')],
+)
 def test_published_way_has_the_same_losses(config, folder, shapes, monkeypatch):
     cfg = Config.fromfile(ROOT / f'configs/sr4ir/{config}_edsr_tiny.py')
-    cfg.merge_from_dict({'train_dataloader.dataset.data_root': f'{shapes / folder}/',
-                         'train_dataloader.batch_size': 2})
+    cfg.merge_from_dict(
+        {
+            'train_dataloader.dataset.data_root': f'{shapes / folder}/',
+            'train_dataloader.batch_size': 2,
+        }
+    )
     predicted = []
     tap = train_variants.WholeNetworkTap.__call__
 
     def look(self, inputs):
         handle = self.task.register_forward_hook(
             lambda module, args, kwargs, output: predicted.append(
-                (kwargs['mode'], len(output))), with_kwargs=True)
+                (kwargs['mode'], len(output))
+            ),
+            with_kwargs=True,
+        )
         features = tap(self, inputs)
         handle.remove()
-        assert not any('pred' in key for sample in self.samples
-                       for key in sample.all_keys())
+        assert not any(
+            'pred' in key for sample in self.samples for key in sample.all_keys()
+        )
         return features
 
     monkeypatch.setattr(train_variants.WholeNetworkTap, '__call__', look)
     _, differences = time_variants(
-        cfg, {name: VARIANTS[name] for name in ('published', 'plain')}, iterations=1,
-        checked=2)
+        cfg,
+        {name: VARIANTS[name] for name in ('published', 'plain')},
+        iterations=1,
+        checked=2,
+    )
     assert predicted == [('predict', 2)] * 6  # of HR and SR, in each iteration
     assert len(differences['published']) > 5
     assert all(values == [0.0, 0.0] for values in differences['published'].values())
 
 
 def test_published_way_does_more(start, monkeypatch):
-    steps = start(variant_config(
-        run_config(), 'published', VARIANTS['published']))
+    steps = start(variant_config(run_config(), 'published', VARIANTS['published']))
     assert isinstance(steps.model, PublishedSR4IR)
     graphs, images = [], []
     steps.model.sr.register_forward_hook(
-        lambda module, args, output: graphs.append(output.requires_grad))
+        lambda module, args, output: graphs.append(output.requires_grad)
+    )
     make = PublishedSR4IR.super_resolve_batch
-    monkeypatch.setattr(PublishedSR4IR, 'super_resolve_batch', lambda self, batch: (
-        images.append((make(self, batch), batch.hr)) or images[-1][0]))
+    monkeypatch.setattr(
+        PublishedSR4IR,
+        'super_resolve_batch',
+        lambda self, batch: (
+            images.append((make(self, batch), batch.hr)) or images[-1][0]
+        ),
+    )
     items = []
     item = torch.Tensor.item
     monkeypatch.setattr(
-        torch.Tensor, 'item', lambda self: items.append(self) or item(self))
+        torch.Tensor, 'item', lambda self: items.append(self) or item(self)
+    )
     steps.model.train_step(next(steps.batches()), steps.runner.optim_wrapper)
     # S has a graph in both phases; the result of the second is cut off.
     assert graphs == [True, True]
@@ -312,10 +404,22 @@ def config_file(tmp_path) -> Path:
 def test_tool_compares(config_file, run_tool, tmp_path):
     out = tmp_path / 'ways.json'
     text = run_tool(
-        sys.executable, 'tools/analysis_tools/benchmark_train.py', config_file,
-        '--compare', 'half', '--variant', 'half',
-        'model.recipe.sr.losses.pixel=0.5', '--iterations', 3, '--warmup', 1, '--out',
-        out, env=dict(PYTHONPATH=f'{ROOT}:{ROOT / "tests/helpers"}')).stdout
+        sys.executable,
+        'tools/analysis_tools/benchmark_train.py',
+        config_file,
+        '--compare',
+        'half',
+        '--variant',
+        'half',
+        'model.recipe.sr.losses.pixel=0.5',
+        '--iterations',
+        3,
+        '--warmup',
+        1,
+        '--out',
+        out,
+        env=dict(PYTHONPATH=f'{ROOT}:{ROOT / "tests/helpers"}'),
+    ).stdout
     result = json.loads(out.read_text())
     assert list(result['variants']) == ['half', 'plain']
     for name, row in result['variants'].items():
@@ -323,7 +427,7 @@ def test_tool_compares(config_file, run_tool, tmp_path):
         assert row['ratio']['q1'] <= row['ratio']['median'] <= row['ratio']['q3']
         assert f'\n| {name} | ' in text
     assert result['variants']['half']['ratio']['median'] == 1
-    assert '| 0 | 0 |\n' in text[text.index('| plain |'):]
+    assert '| 0 | 0 |\n' in text[text.index('| plain |') :]
     half = result['variants']['half']['losses']
     assert half['sr/loss_pixel'] == [pytest.approx(0.5)]
     assert half['sr/loss_tdp'] == [0.0]
@@ -332,28 +436,50 @@ def test_tool_compares(config_file, run_tool, tmp_path):
 
 def test_tool_times_parts(config_file, monkeypatch, tmp_path, capsys):
     out = tmp_path / 'parts.json'
-    monkeypatch.setattr(sys, 'argv', [
-        'benchmark_train', str(config_file), '--iterations', '2', '--warmup', '1',
-        '--batch-size', '4', '--peak-tflops', '1e-6', '--out', str(out)])
+    monkeypatch.setattr(
+        sys,
+        'argv',
+        [
+            'benchmark_train',
+            str(config_file),
+            '--iterations',
+            '2',
+            '--warmup',
+            '1',
+            '--batch-size',
+            '4',
+            '--peak-tflops',
+            '1e-6',
+            '--out',
+            str(out),
+        ],
+    )
     tool.main()
     text, result = capsys.readouterr().out, json.loads(out.read_text())
     assert result['batch'] == 4 and result['input']['num_workers'] == 0
     assert set(result['seconds']) > set(PARTS['SR4IR', 'main'])
     assert result['tflops'] == pytest.approx(
-        result['flops'] / result['seconds']['iteration']['median'] / 1e12)
+        result['flops'] / result['seconds']['iteration']['median'] / 1e12
+    )
     assert result['ratio']['q1'] <= result['ratio']['median'] <= result['ratio']['q3']
     assert result['memory']['mib'] > 1
     for word in ('sum of its parts', 'of the peak', 'task: patch mix', '0 workers'):
         assert word in text
 
 
-@pytest.mark.parametrize('arguments, message', [
-    (['--compare', 'no_such_way'], "--compare ['no_such_way']: there are ['accum"),
-    (['--variant', 'own', 'a=1'], '--variant own: --compare does not name it'),
-    (['--compare', 'plain', '--variant', 'own', 'a=1'], 'own: --compare does not name'),
-    (['--compare', 'own', '--variant', 'own', 'a'], 'its settings are KEY=VALUE'),
-    (['--iterations', '0'], '--iterations'),
-])
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--compare', 'no_such_way'], "--compare ['no_such_way']: there are ['accum"),
+        (['--variant', 'own', 'a=1'], '--variant own: --compare does not name it'),
+        (
+            ['--compare', 'plain', '--variant', 'own', 'a=1'],
+            'own: --compare does not name',
+        ),
+        (['--compare', 'own', '--variant', 'own', 'a'], 'its settings are KEY=VALUE'),
+        (['--iterations', '0'], '--iterations'),
+    ],
+)
 def test_tool_refuses(config_file, arguments, message, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['benchmark_train', str(config_file), *arguments])
     with pytest.raises(SystemExit) as error:
@@ -371,17 +497,38 @@ def test_tool_names_what_is_wrong(tmp_path, monkeypatch):
         tool.main()
 
 
-@pytest.mark.parametrize('setting, message', [
-    ('modle.patch_mix.grid=2', "error: --variant own modle.patch_mix.grid: nothing "
-     "reads 'modle'; did you mean 'model'"),
-    ('model.nix=3', "error: own: the config cannot be built: .*'nix'"),
-    ('model.type=NoSuchModel', 'error: own: the config cannot be built: .*NoSuchModel'),
-    ('optim_wrapper.sr.optimizer.nix=3', "error: own: the config cannot .*'nix'"),
-])
+@pytest.mark.parametrize(
+    'setting, message',
+    [
+        (
+            'modle.patch_mix.grid=2',
+            'error: --variant own modle.patch_mix.grid: nothing '
+            "reads 'modle'; did you mean 'model'",
+        ),
+        ('model.nix=3', "error: own: the config cannot be built: .*'nix'"),
+        (
+            'model.type=NoSuchModel',
+            'error: own: the config cannot be built: .*NoSuchModel',
+        ),
+        ('optim_wrapper.sr.optimizer.nix=3', "error: own: the config cannot .*'nix'"),
+    ],
+)
 def test_tool_names_what_is_wrong_with_a_variant(
-        config_file, setting, message, monkeypatch):
-    monkeypatch.setattr(sys, 'argv', [
-        'benchmark_train', str(config_file), '--compare', 'plain', 'own', '--variant',
-        'own', setting])
+    config_file, setting, message, monkeypatch
+):
+    monkeypatch.setattr(
+        sys,
+        'argv',
+        [
+            'benchmark_train',
+            str(config_file),
+            '--compare',
+            'plain',
+            'own',
+            '--variant',
+            'own',
+            setting,
+        ],
+    )
     with pytest.raises(SystemExit, match=message):
         tool.main()

@@ -1,4 +1,5 @@
 """The inferencer for the three tasks: values, files, and what one bad file does."""
+
 import json
 from pathlib import Path
 
@@ -17,11 +18,13 @@ from mmsr4ir.engine.build import build_model
 from mmsr4ir.visualization.drawing import write_png
 
 RNG = np.random.default_rng(0)
-A, B = (RNG.integers(0, 256, (h, w, 3), dtype=np.uint8)
-        for h, w in ((32, 40), (24, 64)))
+A, B = (
+    RNG.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in ((32, 40), (24, 64))
+)
 NAMES = dict(
     det=('horizontal', 'vertical', 'diagonal', 'checker'),
-    cls=('checker', 'diagonal', 'horizontal', 'vertical'))
+    cls=('checker', 'diagonal', 'horizontal', 'vertical'),
+)
 
 
 @pytest.fixture(scope='module', params=['det', 'seg', 'cls'])
@@ -49,7 +52,8 @@ def alone(inferencer, image: np.ndarray):
     bgr = torch.from_numpy(enlarged(image)[..., ::-1].copy()).permute(2, 0, 1)
     with torch.no_grad():
         return inferencer.model.task.test_step(
-            dict(inputs=[bgr], data_samples=[sample]))[0]
+            dict(inputs=[bgr], data_samples=[sample])
+        )[0]
 
 
 def test_values(run):
@@ -58,8 +62,12 @@ def test_values(run):
     assert result['names'] == ['image_000000', 'image_000001']
     assert result['failures'] == {}
     for image, found, sr, drawn in zip(
-            (A, B), result['predictions'], result['restored'],
-            result['visualization'], strict=True):
+        (A, B),
+        result['predictions'],
+        result['restored'],
+        result['visualization'],
+        strict=True,
+    ):
         assert (sr == enlarged(image)).all() and sr.dtype == np.uint8
         assert drawn.shape == sr.shape and (drawn != sr).any()
         want = alone(inferencer, image)
@@ -69,7 +77,8 @@ def test_values(run):
             boxes = want.pred_instances
             assert found['labels'] == boxes.labels.tolist() and len(boxes) > 3
             np.testing.assert_allclose(
-                found['bboxes'], boxes.bboxes / SCALE, rtol=1e-4, atol=1e-3)
+                found['bboxes'], boxes.bboxes / SCALE, rtol=1e-4, atol=1e-3
+            )
             np.testing.assert_allclose(found['scores'], boxes.scores, rtol=1e-4)
             assert found['classes'] == [NAMES['det'][i] for i in found['labels']]
         elif kind == 'seg':
@@ -78,8 +87,7 @@ def test_values(run):
             full = want.pred_sem_seg.data[0].numpy()
             assert (found['sem_seg'] == full[2::4, 2::4]).mean() > 0.9
         else:
-            np.testing.assert_allclose(
-                found['pred_scores'], want.pred_score, rtol=1e-4)
+            np.testing.assert_allclose(found['pred_scores'], want.pred_score, rtol=1e-4)
             assert found['pred_label'] == int(want.pred_label)
             assert found['pred_class'] == NAMES['cls'][found['pred_label']]
             assert found['pred_score'] == max(found['pred_scores'])
@@ -87,11 +95,14 @@ def test_values(run):
 
 @pytest.mark.parametrize('thr, labels', [(0, [0, 1, 2, 3]), (1, [])])
 def test_a_classifier_that_gives_any_number_of_labels(thr, labels, tmp_path):
-    task = dict(tiny_config('cls').model.task, head=dict(
-        type='MultiLabelLinearClsHead', num_classes=4, in_channels=128, thr=thr))
+    task = dict(
+        tiny_config('cls').model.task,
+        head=dict(
+            type='MultiLabelLinearClsHead', num_classes=4, in_channels=128, thr=thr
+        ),
+    )
     save_run('cls', tmp_path, task=task)
-    result = SR4IRInferencer(tmp_path, show_progress=False)(
-        A, out_dir=tmp_path / 'out')
+    result = SR4IRInferencer(tmp_path, show_progress=False)(A, out_dir=tmp_path / 'out')
     found = result['predictions'][0]
     assert found['pred_label'] == labels and len(found['pred_scores']) == 4
     assert found['pred_class'] == [NAMES['cls'][i] for i in labels]
@@ -103,12 +114,14 @@ def test_a_classifier_that_gives_any_number_of_labels(thr, labels, tmp_path):
 
 def test_in_the_coordinates_of_the_restored_image(run):
     kind, inferencer = run
-    low, high = (inferencer(A, coordinates=where)['predictions'][0]
-                 for where in ('lr', 'sr'))
+    low, high = (
+        inferencer(A, coordinates=where)['predictions'][0] for where in ('lr', 'sr')
+    )
     assert high['size'] == [32 * SCALE, 40 * SCALE]
     if kind == 'det':
         np.testing.assert_allclose(
-            np.array(low['bboxes']) * SCALE, high['bboxes'], rtol=1e-4, atol=1e-3)
+            np.array(low['bboxes']) * SCALE, high['bboxes'], rtol=1e-4, atol=1e-3
+        )
     elif kind == 'seg':
         want = alone(inferencer, A).pred_sem_seg.data[0].numpy()
         assert (high['sem_seg'] == want).mean() > 0.999
@@ -120,8 +133,7 @@ def test_a_batch_of_images_of_different_sizes(run):
     kind, inferencer = run
     single = inferencer([A, B, A], draw=False)
     together = inferencer([A, B, A], batch_size=3, draw=False)
-    for one, other in zip(
-            single['predictions'], together['predictions'], strict=True):
+    for one, other in zip(single['predictions'], together['predictions'], strict=True):
         if kind == 'det':  # mmdet's padding changes what is near it
             assert len(one['bboxes']) == pytest.approx(len(other['bboxes']), abs=10)
             right, bottom = np.array(other['bboxes'])[:, 2:].max(0)
@@ -130,7 +142,8 @@ def test_a_batch_of_images_of_different_sizes(run):
             assert (one['sem_seg'] == other['sem_seg']).mean() > 0.99
         else:
             np.testing.assert_allclose(
-                one['pred_scores'], other['pred_scores'], rtol=1e-3)
+                one['pred_scores'], other['pred_scores'], rtol=1e-3
+            )
     assert together['visualization'] == [None] * 3
 
 
@@ -144,13 +157,24 @@ def test_files(run, tmp_path):
     bad = str(tmp_path / 'in' / 'bad.png')
     assert result['failures'] == {bad: 'is empty (0 bytes)'}
     assert result['predictions'][2] is None
-    files = sorted(str(p.relative_to(tmp_path / 'out'))
-                   for p in (tmp_path / 'out').rglob('*') if p.is_file())
+    files = sorted(
+        str(p.relative_to(tmp_path / 'out'))
+        for p in (tmp_path / 'out').rglob('*')
+        if p.is_file()
+    )
     maps = ['preds/a.png', 'preds/b.png'] if kind == 'seg' else []
-    assert files == sorted(maps + [
-        f'{folder}/{name}' for folder, suffix in
-        (('preds', 'json'), ('restored', 'png'), ('vis', 'png'))
-        for name in (f'a.{suffix}', f'b.{suffix}')])
+    assert files == sorted(
+        maps
+        + [
+            f'{folder}/{name}'
+            for folder, suffix in (
+                ('preds', 'json'),
+                ('restored', 'png'),
+                ('vis', 'png'),
+            )
+            for name in (f'a.{suffix}', f'b.{suffix}')
+        ]
+    )
     restored = np.asarray(Image.open(tmp_path / 'out' / 'restored' / 'b.png'))
     assert (restored == enlarged(B)).all()
     written = json.loads((tmp_path / 'out/preds/b.json').read_text())
@@ -158,8 +182,10 @@ def test_files(run, tmp_path):
     assert written.pop('input') == str(tmp_path / 'in' / 'b.png')
     if kind == 'seg':
         name = written.pop('sem_seg')
-        assert (np.asarray(Image.open(tmp_path / 'out/preds' / name))
-                == found.pop('sem_seg')).all()
+        assert (
+            np.asarray(Image.open(tmp_path / 'out/preds' / name))
+            == found.pop('sem_seg')
+        ).all()
     assert written == found
 
 
@@ -173,15 +199,26 @@ def test_every_kind_of_file(det, tmp_path):
     Image.fromarray(np.dstack([A, grey])).save(folder / 'alpha.png')
     Image.fromarray(A).convert('CMYK').save(folder / 'cmyk.jpg')
     Image.fromarray(A).save(folder / 'turned.jpg', exif=exif)
-    Image.fromarray(grey).save(folder / 'moving.gif', save_all=True,
-                               append_images=[Image.fromarray(grey // 2)] * 3)
+    Image.fromarray(grey).save(
+        folder / 'moving.gif',
+        save_all=True,
+        append_images=[Image.fromarray(grey // 2)] * 3,
+    )
     inferencer = SR4IRInferencer(det[0], show_progress=False)
     result = inferencer(folder, out_dir=tmp_path / 'out', batch_size=4)
     assert result['failures'] == {}
-    sizes = {name: found['size'] for name, found in zip(
-        result['names'], result['predictions'], strict=True)}
-    assert sizes == dict(alpha=[32, 40], cmyk=[32, 40], deep=[32, 40], grey=[32, 40],
-                         moving=[32, 40], turned=[40, 32])
+    sizes = {
+        name: found['size']
+        for name, found in zip(result['names'], result['predictions'], strict=True)
+    }
+    assert sizes == dict(
+        alpha=[32, 40],
+        cmyk=[32, 40],
+        deep=[32, 40],
+        grey=[32, 40],
+        moving=[32, 40],
+        turned=[40, 32],
+    )
     for name, want in dict(grey=grey, deep=grey, moving=grey, alpha=A).items():
         restored = np.asarray(Image.open(tmp_path / 'out/restored' / f'{name}.png'))
         want = want if want.ndim == 3 else np.dstack([want] * 3)
@@ -190,10 +227,13 @@ def test_every_kind_of_file(det, tmp_path):
 
 def test_data_samples(run):
     kind, inferencer = run
-    sample, found = (inferencer(A, return_datasamples=samples)['predictions'][0]
-                     for samples in (True, False))
-    assert dict(det='pred_instances', seg='pred_sem_seg', cls='pred_score')[
-        kind] in sample
+    sample, found = (
+        inferencer(A, return_datasamples=samples)['predictions'][0]
+        for samples in (True, False)
+    )
+    assert (
+        dict(det='pred_instances', seg='pred_sem_seg', cls='pred_score')[kind] in sample
+    )
     assert sample.metainfo['ori_shape'] == (32, 40)
     if kind == 'det':
         assert sample.pred_instances.bboxes.tolist() == found['bboxes']
@@ -232,23 +272,36 @@ def test_very_wide(run):
 
 def test_an_image_that_no_png_holds_does_not_stop_the_others(run, tmp_path):
     _, inferencer = run
-    results = [Result(name, name, restored=np.zeros((1, width, 3), np.uint8),
-                      prediction=dict(pred_label=1))
-               for name, width in (('long', 1_000_001), ('short', 9))]
+    results = [
+        Result(
+            name,
+            name,
+            restored=np.zeros((1, width, 3), np.uint8),
+            prediction=dict(pred_label=1),
+        )
+        for name, width in (('long', 1_000_001), ('short', 9))
+    ]
     for result in results:
         inferencer.postprocess(result, out_dir=tmp_path)
     assert '1000001 x 1 pixels cannot be written' in results[0].error
     assert results[1].error is None
     assert sorted(path.name for path in tmp_path.rglob('*.*')) == [
-        'short.json', 'short.png']
+        'short.json',
+        'short.png',
+    ]
 
 
 def test_tiles_of_a_convolutional_network(det):
     folder, config, _ = det
     cfg = Config.fromfile(config)
     cfg.model.sr = dict(
-        type='mmagic.EDSRNet', in_channels=3, out_channels=3, mid_channels=8,
-        num_blocks=2, upscale_factor=4)
+        type='mmagic.EDSRNet',
+        in_channels=3,
+        out_channels=3,
+        mid_channels=8,
+        num_blocks=2,
+        upscale_factor=4,
+    )
     torch.manual_seed(0)
     model = build_model(cfg)
     file = folder / 'edsr.pth'
@@ -260,8 +313,9 @@ def test_tiles_of_a_convolutional_network(det):
     # than 2 more.
     tiled = inferencer(image, tile=40, overlap=16)
     assert abs(whole['restored'][0].astype(int) - tiled['restored'][0]).max() <= 1
-    np.testing.assert_allclose(whole['predictions'][0]['bboxes'],
-                               tiled['predictions'][0]['bboxes'], atol=0.05)
+    np.testing.assert_allclose(
+        whole['predictions'][0]['bboxes'], tiled['predictions'][0]['bboxes'], atol=0.05
+    )
     rough = inferencer(image, tile=40, overlap=0)['restored'][0]
     assert (rough != whole['restored'][0]).any()
 
@@ -269,10 +323,17 @@ def test_tiles_of_a_convolutional_network(det):
 def test_masks(tmp_path):
     cfg = tiny_config('det')
     head = cfg.model.task.roi_head
-    head.mask_roi_extractor = dict(head.bbox_roi_extractor, roi_layer=dict(
-        type='RoIAlign', output_size=14, sampling_ratio=1))
-    head.mask_head = dict(type='FCNMaskHead', num_convs=1, in_channels=32,
-                          conv_out_channels=8, num_classes=4)
+    head.mask_roi_extractor = dict(
+        head.bbox_roi_extractor,
+        roi_layer=dict(type='RoIAlign', output_size=14, sampling_ratio=1),
+    )
+    head.mask_head = dict(
+        type='FCNMaskHead',
+        num_convs=1,
+        in_channels=32,
+        conv_out_channels=8,
+        num_classes=4,
+    )
     cfg.model.task.test_cfg.rcnn.mask_thr_binary = 0.5
     model = tiny_model('det', cfg)
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'a.pth')
@@ -282,8 +343,7 @@ def test_masks(tmp_path):
     found = inferencer(A, out_dir=tmp_path)['predictions'][0]
     assert found['classes'][0] == str(found['labels'][0])  # no names are known
     written = json.loads((tmp_path / 'preds' / 'image_000000.json').read_text())
-    assert (coco_mask.decode(written['masks']) ==
-            masks.permute(1, 2, 0).numpy()).all()
+    assert (coco_mask.decode(written['masks']) == masks.permute(1, 2, 0).numpy()).all()
 
 
 def test_an_image_that_the_networks_refuse_does_not_stop_the_others(run, monkeypatch):
@@ -298,18 +358,21 @@ def test_an_image_that_the_networks_refuse_does_not_stop_the_others(run, monkeyp
     monkeypatch.setattr(inferencer.model.sr, 'forward', refuse)
     result = inferencer([A, B, A], batch_size=3)
     assert result['failures'] == {
-        'array 1': 'is refused by the networks (RuntimeError: out of memory)'}
+        'array 1': 'is refused by the networks (RuntimeError: out of memory)'
+    }
     assert [found is None for found in result['predictions']] == [False, True, False]
 
 
 def test_too_large_for_the_task_network(det):
     _, config, checkpoint = det
     inferencer = SR4IRInferencer(
-        config, checkpoint, show_progress=False, max_task_pixels=128 * 160)
+        config, checkpoint, show_progress=False, max_task_pixels=128 * 160
+    )
     result = inferencer([A, B], batch_size=2)
     assert result['failures'] == {
         'array 1': 'would have 256 x 96 pixels once restored, more than '
-        'max_task_pixels=20480: raise that, or only restore it (restore_only)'}
+        'max_task_pixels=20480: raise that, or only restore it (restore_only)'
+    }
     assert inferencer(B, restore_only=True)['failures'] == {}
 
 

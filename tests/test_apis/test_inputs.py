@@ -1,4 +1,5 @@
 """What is read of folders, patterns, addresses, videos and lists, in which order."""
+
 import socket
 import threading
 from functools import partial
@@ -29,8 +30,7 @@ def folder(tmp_path_factory):
 
 
 def write_video(path, frames: int, codec: str = 'MJPG', fps: float = 12.5) -> None:
-    writer = cv2.VideoWriter(
-        str(path), cv2.VideoWriter_fourcc(*codec), fps, (64, 48))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), fps, (64, 48))
     rng = np.random.default_rng(0)
     for i in range(frames):
         noise = rng.integers(0, 40, (48, 64, 3), dtype=np.uint8)
@@ -52,37 +52,57 @@ def server(folder):
 
 def read(inputs, **options) -> list[tuple]:
     """Name and value, or name and error."""
-    return [(item.name, item.error or int(item.image[0, 0, 0]))
-            for item in read_items(find_sources(inputs, **options))]
+    return [
+        (item.name, item.error or int(item.image[0, 0, 0]))
+        for item in read_items(find_sources(inputs, **options))
+    ]
 
 
 def test_a_folder_in_the_order_of_names(folder, monkeypatch):
     said = []  # whichever logger is the current one after other tests
     monkeypatch.setattr(inputs, 'print_log', lambda text, *_: said.append(text))
-    assert read(str(folder)) == [
-        ('a', 1), ('b', 0), ('bad', 'is empty (0 bytes)')]
+    assert read(str(folder)) == [('a', 1), ('b', 0), ('bad', 'is empty (0 bytes)')]
     assert len(said) == 1 and said[0].endswith('left out: notes.txt')
 
 
 def test_files_patterns_arrays_and_lists_of_them(folder):
     assert read(folder / 'b.png') == [('b', 0)]
     assert read(f'{folder}/**/*.png') == [
-        (f'{folder.name}_b', 0), ('deep_b', 3), ('deep_c', 2)]
+        (f'{folder.name}_b', 0),
+        ('deep_b', 3),
+        ('deep_c', 2),
+    ]
     assert read([picture(7), folder / 'b.png', picture(9)[..., 0]]) == [
-        ('image_000000', 7), ('b', 0), ('image_000002', 9)]
+        ('image_000000', 7),
+        ('b', 0),
+        ('image_000002', 9),
+    ]
 
 
 def test_bad_ones_keep_their_places(folder):
-    assert read([folder / 'none.png', folder / 'notes.txt', folder / 'b.png',
-                 picture(0).astype(float), f'{folder}/*.bmp']) == [
+    assert read(
+        [
+            folder / 'none.png',
+            folder / 'notes.txt',
+            folder / 'b.png',
+            picture(0).astype(float),
+            f'{folder}/*.bmp',
+        ]
+    ) == [
         ('none', 'is missing'),
-        ('notes', read(folder / 'notes.txt')[0][1]), ('b', 0),
-        ('image_000003', 'is an array (8, 10, 3) of float64: give (height, width, 3), '
-         'RGB, or (height, width), of uint8'),
-        ('*', 'matches no file')]
+        ('notes', read(folder / 'notes.txt')[0][1]),
+        ('b', 0),
+        (
+            'image_000003',
+            'is an array (8, 10, 3) of float64: give (height, width, 3), '
+            'RGB, or (height, width), of uint8',
+        ),
+        ('*', 'matches no file'),
+    ]
     assert 'is truncated or no image' in read(folder / 'notes.txt')[0][1]
     assert read(folder / 'b.png', max_pixels=79)[0][1].startswith(
-        'has 10 x 8 pixels, more than max_pixels=79')
+        'has 10 x 8 pixels, more than max_pixels=79'
+    )
     with pytest.raises(TypeError, match='an input is a int'):
         find_sources([1])
 
@@ -94,8 +114,10 @@ def test_an_empty_folder(tmp_path):
 def test_names_differ_and_stay_in_the_folder(folder, tmp_path):
     write_png(tmp_path / 'b.png', picture(5))
     cv2.imwrite(str(tmp_path / 'b.bmp'), picture(6))
-    names = [name for name, _ in read(
-        [tmp_path / 'b.png', tmp_path / 'b.bmp', folder / 'b.png'])]
+    names = [
+        name
+        for name, _ in read([tmp_path / 'b.png', tmp_path / 'b.bmp', folder / 'b.png'])
+    ]
     assert len(set(names)) == 3 and not any('/' in name for name in names)
 
 
@@ -103,7 +125,12 @@ def test_names_tell_files_apart_that_differ_in_the_suffix_alone(tmp_path):
     for name in ('a.png', 'a.bmp', 'b.png', 'c\\d.png', 'cd.png'):
         cv2.imwrite(str(tmp_path / name), picture(6))
     assert [name for name, _ in read(tmp_path)] == [
-        'a_0', 'a_1', 'b_2', 'cd_3', 'cd_4']  # the last two in nothing but the name
+        'a_0',
+        'a_1',
+        'b_2',
+        'cd_3',
+        'cd_4',
+    ]  # the last two in nothing but the name
     (tmp_path / 'cd.png').unlink()
     assert [name for name, _ in read(tmp_path)] == ['a_bmp', 'a_png', 'b', 'cd']
 
@@ -111,8 +138,9 @@ def test_names_tell_files_apart_that_differ_in_the_suffix_alone(tmp_path):
 def test_an_image_beside_a_video_is_not_taken_for_a_frame_of_it(tmp_path):
     write_video(tmp_path / 'clip.avi', 2)
     write_png(tmp_path / 'clip_000001.png', picture(5))
-    names = [name for name, _ in read(
-        [tmp_path / 'clip.avi', tmp_path / 'clip_000001.png'])]
+    names = [
+        name for name, _ in read([tmp_path / 'clip.avi', tmp_path / 'clip_000001.png'])
+    ]
     assert names == ['clip_video_000000', 'clip_video_000001', 'clip_000001']
 
 
@@ -144,7 +172,7 @@ def test_a_link_to_nothing_is_named(tmp_path):
 def test_addresses(server, folder):
     assert read(f'HTTP{server[4:]}/b.png') == [('b', 0)]
     assert read(f'{server}/deep/c.png?size=3') == [('c', 2)]
-    (name, error), = read(f'{server}/none.png')
+    ((name, error),) = read(f'{server}/none.png')
     assert name == 'none' and 'cannot be fetched (HTTP Error 404' in error
     assert 'is truncated or no image' in read(f'{server}/notes.txt')[0][1]
     names = [name for name, _ in read([f'{server}/deep/../../b.png', f'{server}/..'])]
@@ -164,7 +192,7 @@ def test_an_address_that_does_not_answer():
 
 def test_a_video(tmp_path):
     write_video(tmp_path / 'clip.avi', 12)
-    source, = find_sources(tmp_path / 'clip.avi')
+    (source,) = find_sources(tmp_path / 'clip.avi')
     assert source.count == 12 and source.is_video
     items = list(read_items([source]))
     assert [item.name for item in items] == [f'clip_{i:06d}' for i in range(12)]
@@ -176,7 +204,7 @@ def test_a_video(tmp_path):
 def test_a_video_that_ends_within_a_frame(tmp_path):
     write_video(tmp_path / 'clip.avi', 12)
     content = (tmp_path / 'clip.avi').read_bytes()
-    (tmp_path / 'cut.avi').write_bytes(content[:len(content) // 2])
+    (tmp_path / 'cut.avi').write_bytes(content[: len(content) // 2])
     *frames, last = read_items(find_sources(tmp_path / 'cut.avi'))
     assert 3 <= len(frames) <= 8 and all(item.error is None for item in frames)
     assert last.name == 'cut' and last.error == f'ends after {len(frames)} of 12 frames'
@@ -186,6 +214,6 @@ def test_a_video_that_ends_within_a_frame(tmp_path):
 def test_what_is_no_video(content, tmp_path):
     if content is not None:
         (tmp_path / 'a.mp4').write_bytes(content)
-    (name, error), = read(tmp_path / 'a.mp4')
+    ((name, error),) = read(tmp_path / 'a.mp4')
     assert name == 'a'
     assert error == ('is missing' if content is None else 'is truncated or no video')

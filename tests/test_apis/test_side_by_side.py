@@ -1,4 +1,5 @@
 """Restored beside enlarged: values against the networks run by hand, for each task."""
+
 import copy
 import json
 from functools import partial
@@ -47,13 +48,24 @@ def test_an_image_that_is_degraded(run):
     smooth = array(F.interpolate(tensor(lr), scale_factor=4, mode='bilinear'))
     assert (found.restored.restored == sr).all()
     assert abs(found.enlarged.restored.astype(int) - smooth).max() <= 1  # rounding
-    ssim = partial(structural_similarity, gaussian_weights=True, sigma=1.5,
-                   use_sample_covariance=False, data_range=255, channel_axis=2)
+    ssim = partial(
+        structural_similarity,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        data_range=255,
+        channel_axis=2,
+    )
     for name, measure in (('PSNR', peak_signal_noise_ratio), ('SSIM', ssim)):
-        np.testing.assert_allclose(found.quality[name], [
-            measure(hr, found.enlarged.restored), measure(hr, sr)], rtol=1e-3)
-    same(found.restored.prediction,
-         compare.inferencer(lr, coordinates='sr')['predictions'][0])
+        np.testing.assert_allclose(
+            found.quality[name],
+            [measure(hr, found.enlarged.restored), measure(hr, sr)],
+            rtol=1e-3,
+        )
+    same(
+        found.restored.prediction,
+        compare.inferencer(lr, coordinates='sr')['predictions'][0],
+    )
     assert found.restored.prediction['size'] == [68, 96]
     assert not equal(found.restored.prediction, found.enlarged.prediction)
     assert [row[0] for row in compare.scores(found)[-2:]] == ['PSNR (dB)', 'SSIM']
@@ -78,17 +90,22 @@ def test_the_enlarged_image_is_seen_by_the_same_task_network(run):
     bgr = torch.from_numpy(found.restored[..., ::-1].copy()).permute(2, 0, 1)
     with torch.no_grad():
         want = inferencer.model.task.test_step(
-            dict(inputs=[bgr], data_samples=[sample]))[0]
+            dict(inputs=[bgr], data_samples=[sample])
+        )[0]
     if kind == 'det':  # up to the rounding to 8 bits
         best = slice(0, 5)
-        np.testing.assert_allclose(found.prediction['scores'][best],
-                                   want.pred_instances.scores[best], atol=0.01)
+        np.testing.assert_allclose(
+            found.prediction['scores'][best],
+            want.pred_instances.scores[best],
+            atol=0.01,
+        )
     elif kind == 'seg':
         wanted = want.pred_sem_seg.data[0].numpy()
         assert (found.prediction['sem_seg'] == wanted).mean() > 0.95
     else:
         np.testing.assert_allclose(
-            found.prediction['pred_scores'], want.pred_score, atol=0.01)
+            found.prediction['pred_scores'], want.pred_score, atol=0.01
+        )
 
 
 def test_an_image_as_it_is(run):
@@ -114,7 +131,7 @@ def test_a_model_of_pairs_has_nothing_to_degrade_with(run):
     compare = SideBySide(inferencer)
     assert not compare.can_degrade
     page = build_page(compare, 'pairs')
-    radio, = (block for block in page.blocks.values() if isinstance(block, gr.Radio))
+    (radio,) = (block for block in page.blocks.values() if isinstance(block, gr.Radio))
     assert radio.value == AS_IT_IS and [name for name, _ in radio.choices] == [AS_IT_IS]
 
 
@@ -135,8 +152,16 @@ def test_files(run, tmp_path):
     kind, compare = run
     found = compare(IMAGE, SCALE)
     files = write_comparison(found, tmp_path / 'new')
-    names = {f'{side}{rest}' for side in ('lr', 'sr') for rest in (
-        '.png', '_drawn.png', '_found.json', *(['_found.png'] * (kind == 'seg')))}
+    names = {
+        f'{side}{rest}'
+        for side in ('lr', 'sr')
+        for rest in (
+            '.png',
+            '_drawn.png',
+            '_found.json',
+            *(['_found.png'] * (kind == 'seg')),
+        )
+    }
     assert {path.name for path in files} == names
     assert (np.asarray(Image.open(files[0])) == found.lr).all()
     for side, result, i in (('lr', found.enlarged, 0), ('sr', found.restored, 1)):
@@ -147,36 +172,61 @@ def test_files(run, tmp_path):
             assert content['bboxes'] == result.prediction['bboxes']
         drawn = np.asarray(Image.open(tmp_path / 'new' / f'{side}_drawn.png'))
         assert (drawn == result.picture).all() and drawn.shape == (68, 96, 3)
-    assert (np.asarray(Image.open(tmp_path / 'new/sr.png'))
-            == found.restored.restored).all()
+    assert (
+        np.asarray(Image.open(tmp_path / 'new/sr.png')) == found.restored.restored
+    ).all()
 
 
 def boxes(**scores: list[float]) -> dict:
     pairs = [(name, value) for name, values in scores.items() for value in values]
-    return dict(bboxes=[[0, 0, 1, 1]] * len(pairs), classes=[name for name, _ in pairs],
-                scores=[value for _, value in pairs])
+    return dict(
+        bboxes=[[0, 0, 1, 1]] * len(pairs),
+        classes=[name for name, _ in pairs],
+        scores=[value for _, value in pairs],
+    )
 
 
 def test_rows_of_a_detector():
-    rows = score_rows(boxes(cat=[0.31, 0.62], dog=[0.29], cow=[0.9]),
-                      boxes(cat=[0.8], cow=[0.5], ant=[0.3]), (), 0.3)
-    assert rows == [('cow', '0.90', '0.50'), ('cat', '0.62, 0.31', '0.80'),
-                    ('ant', '-', '0.30')]
-    (_, many, _), = score_rows(boxes(cat=[0.5] * 12), boxes(), (), 0.3)
+    rows = score_rows(
+        boxes(cat=[0.31, 0.62], dog=[0.29], cow=[0.9]),
+        boxes(cat=[0.8], cow=[0.5], ant=[0.3]),
+        (),
+        0.3,
+    )
+    assert rows == [
+        ('cow', '0.90', '0.50'),
+        ('cat', '0.62, 0.31', '0.80'),
+        ('ant', '-', '0.30'),
+    ]
+    ((_, many, _),) = score_rows(boxes(cat=[0.5] * 12), boxes(), (), 0.3)
     assert many == ', '.join(['0.50'] * 10) + ' and 2 more'
     assert score_rows(boxes(cat=[0.2]), boxes(), (), 0.3) == []
 
 
 def test_rows_of_a_segmentor():
-    low, high = (dict(sem_seg=np.array(pixels, np.uint8))
-                 for pixels in ([[0, 0], [0, 3]], [[0, 1], [1, 1]]))
+    low, high = (
+        dict(sem_seg=np.array(pixels, np.uint8))
+        for pixels in ([[0, 0], [0, 3]], [[0, 1], [1, 1]])
+    )
     assert score_rows(low, high, list('abcd'), 0.3) == [
-        ('b', '0.0 %', '75.0 %'), ('a', '75.0 %', '25.0 %'), ('d', '25.0 %', '0.0 %')]
+        ('b', '0.0 %', '75.0 %'),
+        ('a', '75.0 %', '25.0 %'),
+        ('d', '25.0 %', '0.0 %'),
+    ]
 
 
 def test_rows_of_a_classifier():
-    low, high = (dict(pred_scores=scores) for scores in (
-        [0.1, 0.05, 0.6, 0.15, 0.06, 0.04], [0.7, 0.1, 0.05, 0.05, 0.06, 0.04]))
+    low, high = (
+        dict(pred_scores=scores)
+        for scores in (
+            [0.1, 0.05, 0.6, 0.15, 0.06, 0.04],
+            [0.7, 0.1, 0.05, 0.05, 0.06, 0.04],
+        )
+    )
     assert score_rows(low, high, list('abcdef'), 0.3) == [
-        ('a', '10.0 %', '70.0 %'), ('c', '60.0 %', '5.0 %'), ('d', '15.0 %', '5.0 %'),
-        ('b', '5.0 %', '10.0 %'), ('e', '6.0 %', '6.0 %')]
+        ('a', '10.0 %', '70.0 %'),
+        ('c', '60.0 %', '5.0 %'),
+        ('d', '15.0 %', '5.0 %'),
+        ('b', '5.0 %', '10.0 %'),
+        ('e', '6.0 %', '6.0 %'),
+    ]

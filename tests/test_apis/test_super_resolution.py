@@ -1,4 +1,5 @@
 """PNG files that are written piece by piece are those that any reader takes."""
+
 from io import BytesIO
 
 import cv2
@@ -18,7 +19,7 @@ from toys import toy_config
 RNG = np.random.default_rng(0)
 
 
-@pytest.mark.parametrize('cuts', [(), (1, ), (5, 6, 30)])
+@pytest.mark.parametrize('cuts', [(), (1,), (5, 6, 30)])
 def test_png(cuts):
     image = RNG.integers(0, 256, (33, 20, 3), dtype=np.uint8)
     file = BytesIO()
@@ -35,7 +36,7 @@ def model():
 
 def test_rows_together_are_the_restored_image(model, tmp_path):
     image = RNG.integers(0, 256, (61, 90, 3), dtype=np.uint8)
-    whole, = super_resolve_rows(model, image, None, 2)
+    (whole,) = super_resolve_rows(model, image, None, 2)
     assert whole.shape == (122, 180, 3)
     pieces = list(super_resolve_rows(model, image, 24, 2))
     assert max(map(len, pieces)) < 60
@@ -57,5 +58,6 @@ def test_no_half_file_is_left(model, tmp_path, monkeypatch):
     monkeypatch.setattr(model.sr, 'forward', refuse)
     with pytest.raises(RuntimeError, match='out of memory'):
         super_resolve_to_png(
-            model, np.zeros((61, 90, 3), np.uint8), tmp_path / 'a.png', 24, 2)
+            model, np.zeros((61, 90, 3), np.uint8), tmp_path / 'a.png', 24, 2
+        )
     assert list(tmp_path.iterdir()) == []

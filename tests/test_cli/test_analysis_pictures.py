@@ -1,4 +1,5 @@
 """browse_dataset, analyze_results and print_config through their command lines."""
+
 import json
 import pickle
 import sys
@@ -12,9 +13,18 @@ PYTHON, CONFIG = sys.executable, 'configs/sr4ir/faster-rcnn_edsr_tiny.py'
 
 def test_browse_dataset(run_tool, coco_root, tiny_options, tmp_path):
     text = run_tool(
-        PYTHON, 'tools/analysis_tools/browse_dataset.py', CONFIG, '--out',
-        tmp_path / 'a', '--number', 3, '--split', 'val', *tiny_options(coco_root),
-        env=dict(DISPLAY='')).stdout
+        PYTHON,
+        'tools/analysis_tools/browse_dataset.py',
+        CONFIG,
+        '--out',
+        tmp_path / 'a',
+        '--number',
+        3,
+        '--split',
+        'val',
+        *tiny_options(coco_root),
+        env=dict(DISPLAY=''),
+    ).stdout
     assert '3 pictures are in' in text
     names = sorted(path.name for path in (tmp_path / 'a').iterdir())
     assert names == ['000_0.png', '001_1.png', '002_2.png']
@@ -30,15 +40,28 @@ def test_analyze_results(run_tool, coco_root, tiny_options, tmp_path):
             img_path=str(coco_root / 'val' / f'{i}.{"jpg" if i % 3 else "png"}'),
             ori_shape=((64, 64), (64, 48))[i % 2],
             gt_instances=dict(bboxes=truth, labels=labels),
-            pred_instances=dict(bboxes=truth[:hits], labels=labels[:hits],
-                                scores=torch.full((hits, ), 0.9)))
+            pred_instances=dict(
+                bboxes=truth[:hits],
+                labels=labels[:hits],
+                scores=torch.full((hits,), 0.9),
+            ),
+        )
 
     file = tmp_path / 'pred.pkl'
     file.write_bytes(pickle.dumps([result(0, 1), result(1, 2), result(2, 0)]))
     out = tmp_path / 'out'
     text = run_tool(
-        PYTHON, 'tools/analysis_tools/analyze_results.py', CONFIG, file, '--out', out,
-        '--topk', 1, *tiny_options(coco_root), env=dict(DISPLAY='')).stdout
+        PYTHON,
+        'tools/analysis_tools/analyze_results.py',
+        CONFIG,
+        file,
+        '--out',
+        out,
+        '--topk',
+        1,
+        *tiny_options(coco_root),
+        env=dict(DISPLAY=''),
+    ).stdout
     written = json.loads((out / 'scores.json').read_text())
     assert [one['score'] for one in written['images']] == [0.5, 1.0, 0.0]
     assert written['mean'] == 0.5 and 'mean 0.5000 over 3 of 3 images' in text
@@ -48,11 +71,22 @@ def test_analyze_results(run_tool, coco_root, tiny_options, tmp_path):
     # Another test's pictures take the place of those; what else lies there stays.
     (out / 'best' / 'mine.png').write_bytes(b'')
     file.write_bytes(pickle.dumps([result(0, 2), result(1, 1), result(2, 0)]))
-    command = [PYTHON, 'tools/analysis_tools/analyze_results.py', CONFIG, file, '--out',
-               out, '--topk', 1, *tiny_options(coco_root)]
+    command = [
+        PYTHON,
+        'tools/analysis_tools/analyze_results.py',
+        CONFIG,
+        file,
+        '--out',
+        out,
+        '--topk',
+        1,
+        *tiny_options(coco_root),
+    ]
     run_tool(*command)
     assert {path.name for path in (out / 'best').iterdir()} == {
-        '00_1.000_0.png', 'mine.png'}
+        '00_1.000_0.png',
+        'mine.png',
+    }
 
     file.write_bytes(pickle.dumps([result(1, 2), result(0, 1), result(2, 0)]))
     refused = run_tool(*command, ok=False)
@@ -65,8 +99,15 @@ def test_analyze_results(run_tool, coco_root, tiny_options, tmp_path):
 
 def test_print_config(run_tool, tmp_path):
     out = tmp_path / 'new' / 'whole.py'
-    run_tool(PYTHON, 'tools/misc/print_config.py', CONFIG, '--save-path', out,
-             '--cfg-options', 'model.patch_mix.grid=3')
+    run_tool(
+        PYTHON,
+        'tools/misc/print_config.py',
+        CONFIG,
+        '--save-path',
+        out,
+        '--cfg-options',
+        'model.patch_mix.grid=3',
+    )
     want = Config.fromfile(CONFIG)
     want.model.patch_mix.grid = 3
     assert Config.fromfile(out).to_dict() == want.to_dict()

@@ -1,4 +1,5 @@
 """The benchmark as a user runs it: cut off, started again, with bad settings."""
+
 import csv
 import json
 import os
@@ -18,33 +19,68 @@ CONFIG = 'configs/sr4ir/resnet18_edsr_tiny.py'
 @pytest.fixture(scope='module')
 def shapes(tmp_path_factory, run_tool):
     root = tmp_path_factory.mktemp('shapes')
-    run_tool(PYTHON, 'tools/dataset_converters/make_textured_shapes.py', '--out', root,
-             '--num-train', 8, '--num-val', 4, '--size', 64)
+    run_tool(
+        PYTHON,
+        'tools/dataset_converters/make_textured_shapes.py',
+        '--out',
+        root,
+        '--num-train',
+        8,
+        '--num-val',
+        4,
+        '--size',
+        64,
+    )
     return root / 'classification'
 
 
 def options(root, epochs):
-    settings = ['model.sr.num_blocks=1', 'model.sr.mid_channels=8',
-                f'train_cfg.max_epochs={epochs}', f'train_cfg.val_interval={epochs}',
-                'default_hooks.checkpoint.interval=1',
-                'param_scheduler.sr.0.end=2', 'param_scheduler.task.0.end=2']
+    settings = [
+        'model.sr.num_blocks=1',
+        'model.sr.mid_channels=8',
+        f'train_cfg.max_epochs={epochs}',
+        f'train_cfg.val_interval={epochs}',
+        'default_hooks.checkpoint.interval=1',
+        'param_scheduler.sr.0.end=2',
+        'param_scheduler.task.0.end=2',
+    ]
     for loader in ('train', 'val', 'test'):
         at = f'{loader}_dataloader'
-        settings += [f'{at}.dataset.data_root={root}/', f'{at}.batch_size=4',
-                     f'{at}.num_workers=0', f'{at}.persistent_workers=False']
+        settings += [
+            f'{at}.dataset.data_root={root}/',
+            f'{at}.batch_size=4',
+            f'{at}.num_workers=0',
+            f'{at}.persistent_workers=False',
+        ]
     return ['--cfg-options', *settings]
 
 
 @pytest.mark.slow
 def test_cut_off_and_started_again(shapes, run_tool, tmp_path):
     # Enough epochs that the first training cannot be through when it is stopped.
-    command = [PYTHON, 'tools/compare.py', CONFIG, '--methods', 'h2t', 't2s', '--out',
-               str(tmp_path), '--images', '2', *options(shapes, 20)]
+    command = [
+        PYTHON,
+        'tools/compare.py',
+        CONFIG,
+        '--methods',
+        'h2t',
+        't2s',
+        '--out',
+        str(tmp_path),
+        '--images',
+        '2',
+        *options(shapes, 20),
+    ]
     out = tmp_path / 'resnet18_edsr_tiny'
     train = out / 'h2t' / 'seed_0' / 'train'
     process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env=os.environ | dict(PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'))
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | dict(PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
+    )
     for _ in range(2400):
         if (train / 'epoch_2.pth').exists() or process.poll() is not None:
             break
@@ -75,17 +111,25 @@ def test_cut_off_and_started_again(shapes, run_tool, tmp_path):
     assert len(grids) == 2 and len(cv2.imread(str(grids[0]))) > 2 * 64
 
 
-@pytest.mark.parametrize('config, more, message', [
-    ('configs/none.py', (), 'error: config configs/none.py does not exist'),
-    ('configs/_base_/sr4ir.py', (), 'model is None; the benchmark takes'),
-    (CONFIG, ('--cfg-options', 'test_dataloader.dataset.data_root=/nowhere'),
-     'error: the data set of test_dataloader cannot be read'),
-])
+@pytest.mark.parametrize(
+    'config, more, message',
+    [
+        ('configs/none.py', (), 'error: config configs/none.py does not exist'),
+        ('configs/_base_/sr4ir.py', (), 'model is None; the benchmark takes'),
+        (
+            CONFIG,
+            ('--cfg-options', 'test_dataloader.dataset.data_root=/nowhere'),
+            'error: the data set of test_dataloader cannot be read',
+        ),
+    ],
+)
 def test_bad_settings_are_said_at_once(
-        config, more, message, shapes, run_tool, tmp_path):
+    config, more, message, shapes, run_tool, tmp_path
+):
     if more:  # the rest of the data is there
         more = (*more, f'train_dataloader.dataset.data_root={shapes}/')
     process = run_tool(
-        PYTHON, 'tools/compare.py', config, '--out', tmp_path, *more, ok=False)
+        PYTHON, 'tools/compare.py', config, '--out', tmp_path, *more, ok=False
+    )
     assert process.returncode == 1 and message in process.stdout
     assert not list(tmp_path.rglob('config.py'))

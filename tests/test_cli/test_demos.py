@@ -1,4 +1,5 @@
 """The command lines in demo/, as a process once and then in this one."""
+
 import json
 import runpy
 import sys
@@ -12,8 +13,9 @@ from PIL import Image
 from mmsr4ir.visualization.drawing import write_png
 
 RNG = np.random.default_rng(0)
-A, B = (RNG.integers(0, 256, (h, w, 3), dtype=np.uint8)
-        for h, w in ((32, 40), (24, 64)))
+A, B = (
+    RNG.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in ((32, 40), (24, 64))
+)
 
 
 @pytest.fixture(scope='module')
@@ -61,8 +63,17 @@ def demo(monkeypatch, capsys):
 
 
 def test_a_folder_with_bad_files(run, photos, tmp_path, run_tool):
-    process = run_tool(sys.executable, 'demo/image_demo.py', run, photos, '--out-dir',
-                       tmp_path, '--batch-size', 2, ok=False)
+    process = run_tool(
+        sys.executable,
+        'demo/image_demo.py',
+        run,
+        photos,
+        '--out-dir',
+        tmp_path,
+        '--batch-size',
+        2,
+        ok=False,
+    )
     assert process.returncode == 1
     text = process.stdout
     assert f'2 images are in {tmp_path}' in text
@@ -80,52 +91,86 @@ def test_a_folder_with_bad_files(run, photos, tmp_path, run_tool):
 
 
 def test_good_files_only(run, photos, tmp_path, demo):
-    code, text = demo('image_demo', run, photos / 'a.png', f'{photos}/b*', '--out-dir',
-                      tmp_path, '--coordinates', 'sr', '--tile', 0)
+    code, text = demo(
+        'image_demo',
+        run,
+        photos / 'a.png',
+        f'{photos}/b*',
+        '--out-dir',
+        tmp_path,
+        '--coordinates',
+        'sr',
+        '--tile',
+        0,
+    )
     assert code == 0 and '2 images are in' in text
     found = json.loads((tmp_path / 'preds' / 'a.json').read_text())
     assert found['size'] == [128, 160] and found['coordinates'] == 'sr'
 
 
 def test_restore_only(run, photos, tmp_path, demo):
-    code, _ = demo('image_demo', run, photos / 'b.png', '--out-dir', tmp_path,
-                   '--restore-only', '--tile', 48, '--overlap', 8)
+    code, _ = demo(
+        'image_demo',
+        run,
+        photos / 'b.png',
+        '--out-dir',
+        tmp_path,
+        '--restore-only',
+        '--tile',
+        48,
+        '--overlap',
+        8,
+    )
     assert code == 0
     assert [path.name for path in tmp_path.iterdir()] == ['restored']
     assert Image.open(tmp_path / 'restored' / 'b.png').size == (256, 96)
 
 
-@pytest.mark.parametrize('args, message', [
-    (('none', 'a.png'), 'neither a config nor a work directory'),
-    (('{run}', 'a.png', '--weights', 'none.pth'), 'there is no checkpoint none.pth'),
-    (('{run}', 'a.png', '--tile', '8'), 'tile=8 is too small for overlap=32'),
-    (('{run}', 'a.png', '--batch-size', '0'), '--batch-size 0 must be positive'),
-    (('{run}', 'a.png'), 'a.png is missing'),
-    (('{run}', 'http://127.0.0.1:9/a.png'), 'http://127.0.0.1:9/a.png cannot be fetc'),
-])
+@pytest.mark.parametrize(
+    'args, message',
+    [
+        (('none', 'a.png'), 'neither a config nor a work directory'),
+        (
+            ('{run}', 'a.png', '--weights', 'none.pth'),
+            'there is no checkpoint none.pth',
+        ),
+        (('{run}', 'a.png', '--tile', '8'), 'tile=8 is too small for overlap=32'),
+        (('{run}', 'a.png', '--batch-size', '0'), '--batch-size 0 must be positive'),
+        (('{run}', 'a.png'), 'a.png is missing'),
+        (
+            ('{run}', 'http://127.0.0.1:9/a.png'),
+            'http://127.0.0.1:9/a.png cannot be fetc',
+        ),
+    ],
+)
 def test_what_cannot_be(run, args, message, tmp_path, demo):
-    code, _ = demo('image_demo', *(arg.format(run=run) for arg in args), '--out-dir',
-                   tmp_path)
+    code, _ = demo(
+        'image_demo', *(arg.format(run=run) for arg in args), '--out-dir', tmp_path
+    )
     assert message in code
 
 
 def test_a_video(run, clip, tmp_path, demo):
     for name in ('out.avi', 'out.mp4'):
-        code, text = demo('video_demo', run, clip, '--out', tmp_path / name,
-                          '--batch-size', 3)
+        code, text = demo(
+            'video_demo', run, clip, '--out', tmp_path / name, '--batch-size', 3
+        )
         assert code == 0 and '8 frames at 12.5 a second are in' in text
         video = cv2.VideoCapture(str(tmp_path / name))
         assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(12.5)
         assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 8
-        size = (video.get(cv2.CAP_PROP_FRAME_WIDTH),
-                video.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        size = (
+            video.get(cv2.CAP_PROP_FRAME_WIDTH),
+            video.get(cv2.CAP_PROP_FRAME_HEIGHT),
+        )
         assert size == (160, 128)
     assert sorted(path.name for path in tmp_path.iterdir()) == ['out.avi', 'out.mp4']
 
 
 def test_the_frames_of_a_video_are_the_restored_ones(run, clip, tmp_path, demo):
-    code, _ = demo('video_demo', run, clip, '--out', tmp_path / 'out.avi',
-                   '--restore-only')
+    code, _ = demo(
+        'video_demo', run, clip, '--out', tmp_path / 'out.avi', '--restore-only'
+    )
     assert code == 0
     given, made = (cv2.VideoCapture(str(path)) for path in (clip, tmp_path / 'out.avi'))
     for _ in range(8):
@@ -137,9 +182,10 @@ def test_the_frames_of_a_video_are_the_restored_ones(run, clip, tmp_path, demo):
 def test_a_video_that_ends_within_a_frame(run, clip, tmp_path, demo):
     content = clip.read_bytes()
     cut = tmp_path / 'cut.avi'
-    cut.write_bytes(content[:len(content) * 2 // 3])
-    code, text = demo('video_demo', run, cut, '--out', tmp_path / 'out.avi',
-                      '--restore-only')
+    cut.write_bytes(content[: len(content) * 2 // 3])
+    code, text = demo(
+        'video_demo', run, cut, '--out', tmp_path / 'out.avi', '--restore-only'
+    )
     assert 'error: 1 could not be used:\n' in code and 'cut.avi ends after ' in code
     assert 'of 8 frames' in code
     count = cv2.VideoCapture(str(tmp_path / 'out.avi')).get(cv2.CAP_PROP_FRAME_COUNT)
@@ -158,8 +204,16 @@ def test_what_is_no_video(run, content, tmp_path, demo):
 
 def test_a_folder_that_cannot_be_written_to(run, photos, demo, tmp_path):
     (tmp_path / 'file').write_text('')
-    code, text = demo('image_demo', run, photos / 'cut.png', photos / 'a.png',
-                      '--out-dir', tmp_path / 'file', '--device', 'cpu')
+    code, text = demo(
+        'image_demo',
+        run,
+        photos / 'cut.png',
+        photos / 'a.png',
+        '--out-dir',
+        tmp_path / 'file',
+        '--device',
+        'cpu',
+    )
     assert 'Not a directory' in code and 'cut.png' in code
     assert '0 images' in text
 

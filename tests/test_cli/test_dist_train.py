@@ -1,4 +1,5 @@
 """A process that dies ends the training; with restarts it goes on to the last bit."""
+
 import signal
 import sys
 from contextlib import suppress
@@ -48,11 +49,23 @@ def train(root, run_tool):
 
     def run(work, *options, ok=True, **env):
         process = run_tool(
-            'bash', 'tools/dist_train.sh', root / 'config.py', 2, '--no-data-check',
-            '--work-dir', root / work, *options, ok=ok, env=dict(
-                env, PORT='29633', PYTHONPATH=f'{ROOT}/tests/helpers',
+            'bash',
+            'tools/dist_train.sh',
+            root / 'config.py',
+            2,
+            '--no-data-check',
+            '--work-dir',
+            root / work,
+            *options,
+            ok=ok,
+            env=dict(
+                env,
+                PORT='29633',
+                PYTHONPATH=f'{ROOT}/tests/helpers',
                 PYTHONWARNINGS='ignore',
-                PATH=f'{Path(sys.executable).parent}:/usr/bin:/bin'))
+                PATH=f'{Path(sys.executable).parent}:/usr/bin:/bin',
+            ),
+        )
         assert not left_over(root)
         return process
 
@@ -69,8 +82,12 @@ def left_over(root) -> list[str]:
 
 
 def die(root, before, how):
-    return ('--cfg-options', f'default_hooks.die.before={before}',
-            f'default_hooks.die.how={how}', f'default_hooks.die.mark={root}/{before}')
+    return (
+        '--cfg-options',
+        f'default_hooks.die.before={before}',
+        f'default_hooks.die.how={how}',
+        f'default_hooks.die.mark={root}/{before}',
+    )
 
 
 @pytest.mark.slow
@@ -97,7 +114,8 @@ def test_deaths_end_the_job_and_restarts_finish_it(root, train):
     for start in ('resumed epoch: 1, iter: 4', 'resumed epoch: 2, iter: 8'):
         assert start in restarted.stdout
     assert (root / '9').is_file()
-    whole, cut = (load_from_local(root / name / 'epoch_3.pth')
-                  for name in ('whole', 'cut'))
+    whole, cut = (
+        load_from_local(root / name / 'epoch_3.pth') for name in ('whole', 'cut')
+    )
     for part in ('state_dict', 'optimizer'):
         torch.testing.assert_close(cut[part], whole[part], rtol=0, atol=0)

@@ -1,4 +1,5 @@
 """tools/deployment/export_model.py: the files, what they say of themselves, errors."""
+
 import json
 import re
 import sys
@@ -32,8 +33,13 @@ def export(*arguments) -> None:
 
 
 def save(model, path: Path) -> Path:
-    torch.save(dict(state_dict=model.state_dict(), meta=dict(
-        dataset_meta=dict(classes=('a', 'b', 'c')))), path)
+    torch.save(
+        dict(
+            state_dict=model.state_dict(),
+            meta=dict(dataset_meta=dict(classes=('a', 'b', 'c'))),
+        ),
+        path,
+    )
     return path
 
 
@@ -53,12 +59,30 @@ def test_pipeline_of_a_classifier(tmp_path, run_tool):
     model = build_model(cfg)
     path, out = save(model, tmp_path / 'epoch_20.pth'), tmp_path / 'new/cls.onnx'
     said = run_tool(
-        sys.executable, TOOL, config, path, '--out', out, '--opset', 19, '--shape', 16,
-        20, '--cfg-options', 'model.sr.num_blocks=1', 'model.sr_range=255').stdout
-    differences = re.findall(r'^lr (\d) x 3 x (\d+) x (\d+): .* (\S+) of the', said,
-                             re.MULTILINE)
+        sys.executable,
+        TOOL,
+        config,
+        path,
+        '--out',
+        out,
+        '--opset',
+        19,
+        '--shape',
+        16,
+        20,
+        '--cfg-options',
+        'model.sr.num_blocks=1',
+        'model.sr_range=255',
+    ).stdout
+    differences = re.findall(
+        r'^lr (\d) x 3 x (\d+) x (\d+): .* (\S+) of the', said, re.MULTILINE
+    )
     assert [d[:3] for d in differences] == [
-        ('1', '16', '20'), ('1', '19', '25'), ('3', '16', '20'), ('3', '19', '25')]
+        ('1', '16', '20'),
+        ('1', '19', '25'),
+        ('3', '16', '20'),
+        ('3', '19', '25'),
+    ]
     assert all(float(d[3]) < 1e-4 for d in differences)
     assert f'{out}: {out.stat().st_size:,} bytes' in said
     assert list(out.parent.iterdir()) == [out]  # one file, and nothing else
@@ -70,15 +94,19 @@ def test_pipeline_of_a_classifier(tmp_path, run_tool):
     data = session.get_modelmeta().custom_metadata_map
     assert data.pop('made_by').startswith('mmsr4ir ')
     assert data == dict(
-        config='resnet18_edsr_tiny', part='pipeline', scale='4',
+        config='resnet18_edsr_tiny',
+        part='pipeline',
+        scale='4',
         input='lr: float32, (batch, 3, height, width), RGB, [0, 1]',
-        outputs='["logits"]', classes='["a", "b", "c"]')
-    lr, = session.get_inputs()
+        outputs='["logits"]',
+        classes='["a", "b", "c"]',
+    )
+    (lr,) = session.get_inputs()
     assert lr.name == 'lr' and lr.shape == ['batch', 3, 'height', 'width']
     image = torch.rand(5, 3, 9, 11)
     with torch.no_grad():
         want = ExportPart(model, 'pipeline')(image)['logits']
-    got, = session.run(['logits'], dict(lr=image.numpy()))
+    (got,) = session.run(['logits'], dict(lr=image.numpy()))
     torch.testing.assert_close(torch.from_numpy(got), want)
 
 
@@ -121,16 +149,21 @@ def test_a_file_that_differs_is_not_kept(toy, tmp_path, monkeypatch):
     assert out.is_file()
 
 
-@pytest.mark.parametrize('change, options, said', [
-    ({}, ('--out', 'x.pth'), 2), ({}, ('--shape', '0', '4'), 2),
-    ({}, ('--part', 'boxes'), 2), ({}, ('--part', 'sr', '--opset', '3'), '--opset 3: '),
-    (dict(config='no.py'), (), 'config no.py does not exist'),
-    (dict(checkpoint='no.pth'), (), 'no such file'),
-    (dict(checkpoint='broken.pth'), (), 'no checkpoint'),
-    (dict(checkpoint='other.pth'), (), 'does not fit the config'),
-    (dict(config='plain.py'), (), 'has no mmsr4ir.SR4IR'),
-    ({}, ('--part', 'dense'), 'ToyTask is none'),
-])
+@pytest.mark.parametrize(
+    'change, options, said',
+    [
+        ({}, ('--out', 'x.pth'), 2),
+        ({}, ('--shape', '0', '4'), 2),
+        ({}, ('--part', 'boxes'), 2),
+        ({}, ('--part', 'sr', '--opset', '3'), '--opset 3: '),
+        (dict(config='no.py'), (), 'config no.py does not exist'),
+        (dict(checkpoint='no.pth'), (), 'no such file'),
+        (dict(checkpoint='broken.pth'), (), 'no checkpoint'),
+        (dict(checkpoint='other.pth'), (), 'does not fit the config'),
+        (dict(config='plain.py'), (), 'has no mmsr4ir.SR4IR'),
+        ({}, ('--part', 'dense'), 'ToyTask is none'),
+    ],
+)
 def test_refusals(toy, tmp_path, monkeypatch, capsys, change, options, said):
     monkeypatch.chdir(tmp_path)
     Path('broken.pth').write_text('no checkpoint')
@@ -139,8 +172,16 @@ def test_refusals(toy, tmp_path, monkeypatch, capsys, change, options, said):
     before = sorted(tmp_path.iterdir())
     config, checkpoint = toy
     with pytest.raises(SystemExit) as exit_:
-        export(change.get('config', config), change.get('checkpoint', checkpoint),
-               '--out', 'x.onnx', *options)
-    assert exit_.value.code == said if isinstance(said, int) else (
-        said in str(exit_.value))
+        export(
+            change.get('config', config),
+            change.get('checkpoint', checkpoint),
+            '--out',
+            'x.onnx',
+            *options,
+        )
+    assert (
+        exit_.value.code == said
+        if isinstance(said, int)
+        else (said in str(exit_.value))
+    )
     assert sorted(tmp_path.iterdir()) == before

@@ -1,4 +1,5 @@
 """tools/test.py on LR images and their labels, against the test on HR images."""
+
 import json
 import re
 import runpy
@@ -26,10 +27,20 @@ def tool(monkeypatch, capsys, tmp_path):
 
     def call(cfg, checkpoint, *args):
         cfg.dump(tmp_path / 'config.py')
-        monkeypatch.setattr(sys, 'argv', [
-            'test.py', str(tmp_path / 'config.py'), checkpoint, '--work-dir',
-            str(tmp_path / 'work'), '--out', str(tmp_path / 'out.pkl'),
-            *map(str, args)])
+        monkeypatch.setattr(
+            sys,
+            'argv',
+            [
+                'test.py',
+                str(tmp_path / 'config.py'),
+                checkpoint,
+                '--work-dir',
+                str(tmp_path / 'work'),
+                '--out',
+                str(tmp_path / 'out.pkl'),
+                *map(str, args),
+            ],
+        )
         runpy.run_path('tools/test.py', run_name='__main__')
         return capsys.readouterr().out, load_predictions(tmp_path / 'out.pkl')
 
@@ -63,8 +74,11 @@ def det(tmp_path_factory, coco_root):
     (root / 'lr.json').write_text(json.dumps(labels))
     cfg = Config.fromfile(config)
     dataset = cfg.test_dataloader.dataset
-    dataset.update(data_root='', ann_file=f'{coco_root}/val.json',
-                   data_prefix=dict(img=f'{coco_root}/val/'))
+    dataset.update(
+        data_root='',
+        ann_file=f'{coco_root}/val.json',
+        data_prefix=dict(img=f'{coco_root}/val/'),
+    )
     dataset.metainfo = dict(classes=('green', 'blue'))
     cfg.test_dataloader.update(num_workers=0, persistent_workers=False, batch_size=1)
     for step in dataset.pipeline:
@@ -80,8 +94,7 @@ def on_lr(cfg: Config, folder, labels, coordinates: str) -> Config:
     cfg.test_cfg = dict(type='mmsr4ir.LRTestLoop', coordinates=coordinates)
     dataset = cfg.test_dataloader.dataset
     dataset.pipeline = [s for s in dataset.pipeline if s['type'] != 'Resize']
-    dataset.update(
-        ann_file=str(labels), data_prefix=dict(img=f'{folder}/'))
+    dataset.update(ann_file=str(labels), data_prefix=dict(img=f'{folder}/'))
     cfg.test_evaluator = [dict(cfg.test_evaluator[0], ann_file=str(labels))]
     return cfg
 
@@ -90,15 +103,21 @@ def test_detection(det, coco_root, tool, tmp_path):
     root, cfg, checkpoint = det
     _, wanted = tool(cfg, checkpoint, '--no-data-check')
     text, found = tool(
-        on_lr(cfg, root / 'lr', coco_root / 'val.json', 'sr'), checkpoint,
-        '--no-data-check', '--show-dir', tmp_path / 'show')
+        on_lr(cfg, root / 'lr', coco_root / 'val.json', 'sr'),
+        checkpoint,
+        '--no-data-check',
+        '--show-dir',
+        tmp_path / 'show',
+    )
     assert re.search(r'coco/bbox_mAP: \d', text) and 'PSNR' not in text
     assert len(list((tmp_path / 'show').glob('*.png'))) == COUNT
-    _, low = tool(on_lr(cfg, root / 'lr', root / 'lr.json', 'lr'), checkpoint,
-                       '--no-data-check')
+    _, low = tool(
+        on_lr(cfg, root / 'lr', root / 'lr.json', 'lr'), checkpoint, '--no-data-check'
+    )
     for one, other, small in zip(found, wanted, low, strict=True):
         boxes, want, tiny = (
-            result['pred_instances']['bboxes'] for result in (one, other, small))
+            result['pred_instances']['bboxes'] for result in (one, other, small)
+        )
         assert len(want) > 3 and one['ori_shape'] == other['ori_shape']
         # PNGs hold the very LR images that the model makes of the HR ones.
         torch.testing.assert_close(boxes, want, rtol=1e-4, atol=1e-2)
@@ -118,17 +137,20 @@ def seg(tmp_path_factory):
         write_png(root / 'lr' / f'{i}.png', degrade(hr[..., ::-1])[..., ::-1])
         for name, zoom in (('low', 1), ('high', 4)):
             (root / name).mkdir(exist_ok=True)
-            cv2.imwrite(str(root / name / f'{i}.png'),
-                        labels.repeat(zoom, 0).repeat(zoom, 1))
+            cv2.imwrite(
+                str(root / name / f'{i}.png'), labels.repeat(zoom, 0).repeat(zoom, 1)
+            )
     cfg = Config.fromfile(config)
     cfg.test_dataloader.update(num_workers=0, persistent_workers=False, batch_size=2)
-    cfg.test_dataloader.dataset.update(data_root=str(root), data_prefix=dict(
-        img_path='hr', seg_map_path='high'))
+    cfg.test_dataloader.dataset.update(
+        data_root=str(root), data_prefix=dict(img_path='hr', seg_map_path='high')
+    )
     return root, cfg, checkpoint
 
 
-@pytest.mark.parametrize('coordinates, maps, size', [
-    ('sr', 'high', (64, 96)), ('lr', 'low', (16, 24))])
+@pytest.mark.parametrize(
+    'coordinates, maps, size', [('sr', 'high', (64, 96)), ('lr', 'low', (16, 24))]
+)
 def test_segmentation(coordinates, maps, size, seg, tool, tmp_path):
     root, cfg, checkpoint = seg
     wanted = tool(cfg, checkpoint)[1] if coordinates == 'sr' else []
@@ -149,10 +171,10 @@ def test_maps_of_another_size_are_refused_before_the_test(seg, tool):
     root, cfg, checkpoint = seg
     cfg = Config(cfg.to_dict())
     cfg.test_cfg = dict(type='mmsr4ir.LRTestLoop', coordinates='sr')
-    cfg.test_dataloader.dataset.data_prefix = dict(
-        img_path='lr', seg_map_path='low')
-    with pytest.raises(SystemExit, match='0.png has 24 x 16 pixels, its image 24 x 16 '
-                       'at 1/4'):
+    cfg.test_dataloader.dataset.data_prefix = dict(img_path='lr', seg_map_path='low')
+    with pytest.raises(
+        SystemExit, match='0.png has 24 x 16 pixels, its image 24 x 16 at 1/4'
+    ):
         tool(cfg, checkpoint)
 
 
@@ -160,14 +182,14 @@ def test_sr_quality_needs_hr_images(seg, tool):
     root, cfg, checkpoint = seg
     cfg = Config(cfg.to_dict())
     cfg.test_cfg = dict(type='mmsr4ir.LRTestLoop')
-    cfg.test_dataloader.dataset.data_prefix = dict(
-        img_path='lr', seg_map_path='low')
+    cfg.test_dataloader.dataset.data_prefix = dict(img_path='lr', seg_map_path='low')
     with pytest.raises(ValueError, match=r"no HR image to compare with for \['PSNR'"):
         tool(cfg, checkpoint)
 
 
 def test_niqe_without_hr_images():
     from mmsr4ir.evaluation import SRQuality
+
     metric = SRQuality(metrics=['NIQE'])
     image = np.random.default_rng(0).integers(0, 256, (3, 192, 192), dtype=np.uint8)
     metric.process({}, [dict(images=dict(sr=torch.from_numpy(image)))])

@@ -1,4 +1,5 @@
 """LR images on disk: those that a model sees; and a training on degraded images."""
+
 import re
 import shutil
 import sys
@@ -28,7 +29,8 @@ def config(tmp_path_factory) -> Path:
     path.write_text(
         f"_base_ = ['{ROOT}/configs/sr4ir/faster-rcnn_edsr_tiny.py',\n"
         f"          '{PRESETS}/mix_b.py']\n"
-        'model = dict(degradation=dict(_base_.degradation, _delete_=True))\n')
+        'model = dict(degradation=dict(_base_.degradation, _delete_=True))\n'
+    )
     return path
 
 
@@ -43,6 +45,7 @@ def run(monkeypatch, capsys):
             tool.main()
         assert isinstance(end.value.code, str) and 'error: ' in end.value.code
         return end.value.code
+
     return call
 
 
@@ -57,12 +60,16 @@ def images(coco_root, tmp_path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes()
-            for path in folder.rglob('*') if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob('*')
+        if path.is_file()
+    }
 
 
 def test_what_is_written_is_what_the_validation_sees(
-        config, coco_root, tiny_options, run, run_tool, tmp_path):
+    config, coco_root, tiny_options, run, run_tool, tmp_path
+):
     options = tiny_options(coco_root)
     shown = run_tool(sys.executable, TOOL, config, '--out', tmp_path / 'x', *options)
     assert '3/3' in shown.stdout and f'3 LR images are in {tmp_path}/x' in shown.stdout
@@ -70,16 +77,21 @@ def test_what_is_written_is_what_the_validation_sees(
     assert sorted(written) == ['0.png', '1.png', '2.png']
 
     cfg = Config.fromfile(config)
-    cfg.merge_from_dict(dict(
-        (key, DictAction._parse_iterable(value)) for key, value in (
-            option.split('=', 1) for option in options[1:])))
+    cfg.merge_from_dict(
+        dict(
+            (key, DictAction._parse_iterable(value))
+            for key, value in (option.split('=', 1) for option in options[1:])
+        )
+    )
     model = build_model(cfg)
     seen = {}
     for data in build_loader(cfg, 'val', batch_size=3):
         for sample in model.val_step(data):
             seen[Path(sample.img_path).stem] = sample.images['lr']
     assert len(seen) == 3 and {tuple(lr.shape) for lr in seen.values()} == {
-        (3, 16, 16), (3, 16, 12)}, 'made of the images as they are'
+        (3, 16, 16),
+        (3, 16, 12),
+    }, 'made of the images as they are'
     for name, lr in seen.items():
         got = cv2.imread(str(tmp_path / 'x' / f'{name}.png'))[..., ::-1]
         np.testing.assert_array_equal(got, lr.permute(1, 2, 0).numpy())
@@ -92,8 +104,16 @@ def test_what_is_written_is_what_the_validation_sees(
     options.append('model.degradation.seed=1')
     run(config, '--out', tmp_path / 'other', *options)
     assert contents(tmp_path / 'other')['0.png'] != written['0.png']
-    text = run(config, '--split', 'test', '--out', tmp_path / 'none', *options,
-               'test_dataloader.dataset.ann_file=no.json', ok=False)
+    text = run(
+        config,
+        '--split',
+        'test',
+        '--out',
+        tmp_path / 'none',
+        *options,
+        'test_dataloader.dataset.ann_file=no.json',
+        ok=False,
+    )
     assert 'no.json' in text
 
 
@@ -125,24 +145,27 @@ def test_a_size_that_the_scale_does_not_divide_is_rounded_up(run, tmp_path):
 
 def test_a_broken_file_does_not_stop_the_others(images, run, tmp_path):
     whole = (images / 'a/b/0.png').read_bytes()
-    (images / 'a/b/0.png').write_bytes(whole[:len(whole) // 2])
+    (images / 'a/b/0.png').write_bytes(whole[: len(whole) // 2])
     (images / 'one.png').write_bytes(b'')
-    text = run(PRESETS / 'mix_a.py', '--images', images, '--out', tmp_path / 'lr',
-               ok=False)
+    text = run(
+        PRESETS / 'mix_a.py', '--images', images, '--out', tmp_path / 'lr', ok=False
+    )
     assert '2 were left out' in text and 'one.png is empty' in text
     assert re.search(r'a/b/0\.png is truncated', text)
     assert sorted(contents(tmp_path / 'lr')) == ['a/b/1.png', 'a/b/2.png']
 
 
 def test_files_of_a_config_that_are_broken_or_would_be_overwritten(
-        config, coco_root, tiny_options, run, tmp_path):
+    config, coco_root, tiny_options, run, tmp_path
+):
     shutil.copytree(coco_root, tmp_path / 'data')
     options = tiny_options(tmp_path / 'data')
     val = tmp_path / 'data/val'
     before = contents(val)
-    for arguments in ((val, ), (val, '--overwrite'), (val / 'lr', )):
+    for arguments in ((val,), (val, '--overwrite'), (val / 'lr',)):
         assert 'give a folder beside it' in run(
-            config, '--out', *arguments, *options, ok=False)
+            config, '--out', *arguments, *options, ok=False
+        )
     assert contents(val) == before
     (first, second, _) = sorted(val.iterdir())
     first.write_bytes(first.read_bytes()[:100])
@@ -155,21 +178,40 @@ def test_files_of_a_config_that_are_broken_or_would_be_overwritten(
     assert contents(tmp_path / 'lr') == {'2.png': whole['2.png']}
 
 
-@pytest.mark.parametrize('arguments, message', [
-    (('no.py', '--images', 'hr', '--out', 'lr'), 'no.py does not exist'),
-    (('mix_a.py', '--images', 'none', '--out', 'lr'), 'none is no folder'),
-    (('mix_a.py', '--images', 'empty', '--out', 'lr'), 'has no image'),
-    (('mix_a.py', '--images', 'hr', '--out', 'hr'), 'give a folder beside it'),
-    (('mix_a.py', '--images', 'hr', '--out', 'hr/lr'), 'give a folder beside it'),
-    (('../recipes/sr4ir.py', '--images', 'hr', '--out', 'lr'),
-     'neither model.degradation nor degradation'),
-    (('mix_a.py', '--out', 'lr'), 'no mmsr4ir.SR4IR'),
-    (('mix_b.py', '--images', 'hr', '--out', 'lr', '--cfg-options',
-      'degradation.steps.0.kernel=40'), 'odd numbers of pixels, got 40'),
-    (('mix_a.py', '--images', 'twice', '--out', 'lr'), '0.jpg and 0.png would both'),
-])
-def test_what_cannot_be_done_is_refused(arguments, message, images, run, tmp_path,
-                                        monkeypatch):
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (('no.py', '--images', 'hr', '--out', 'lr'), 'no.py does not exist'),
+        (('mix_a.py', '--images', 'none', '--out', 'lr'), 'none is no folder'),
+        (('mix_a.py', '--images', 'empty', '--out', 'lr'), 'has no image'),
+        (('mix_a.py', '--images', 'hr', '--out', 'hr'), 'give a folder beside it'),
+        (('mix_a.py', '--images', 'hr', '--out', 'hr/lr'), 'give a folder beside it'),
+        (
+            ('../recipes/sr4ir.py', '--images', 'hr', '--out', 'lr'),
+            'neither model.degradation nor degradation',
+        ),
+        (('mix_a.py', '--out', 'lr'), 'no mmsr4ir.SR4IR'),
+        (
+            (
+                'mix_b.py',
+                '--images',
+                'hr',
+                '--out',
+                'lr',
+                '--cfg-options',
+                'degradation.steps.0.kernel=40',
+            ),
+            'odd numbers of pixels, got 40',
+        ),
+        (
+            ('mix_a.py', '--images', 'twice', '--out', 'lr'),
+            '0.jpg and 0.png would both',
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_refused(
+    arguments, message, images, run, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'twice').mkdir()
@@ -181,10 +223,17 @@ def test_what_cannot_be_done_is_refused(arguments, message, images, run, tmp_pat
 
 
 def test_a_training_and_its_validation_on_mixed_degradations(
-        config, coco_root, tiny_options, run_tool, tmp_path):
+    config, coco_root, tiny_options, run_tool, tmp_path
+):
     process = run_tool(
-        sys.executable, 'tools/train.py', config, '--work-dir', tmp_path,
-        *tiny_options(coco_root, **{'train_cfg.max_epochs': 1,
-                                    'train_cfg.val_interval': 1}))
+        sys.executable,
+        'tools/train.py',
+        config,
+        '--work-dir',
+        tmp_path,
+        *tiny_options(
+            coco_root, **{'train_cfg.max_epochs': 1, 'train_cfg.val_interval': 1}
+        ),
+    )
     assert re.search(r'coco/bbox_mAP: .*sr/PSNR: \d+\.\d+', process.stdout)
     assert (tmp_path / 'epoch_1.pth').is_file()

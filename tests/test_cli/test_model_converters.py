@@ -1,4 +1,5 @@
 """The converters of SR networks, against the originals (`original_networks`)."""
+
 import re
 import sys
 from pathlib import Path
@@ -28,7 +29,6 @@ from toys import toy_config, toy_data
 TOOLS = Path(__file__).parents[2] / 'tools/model_converters'
 
 
-
 def read_config(printed: str) -> dict:
     """The config that a tool prints, run as a user's config file would be."""
     return eval(re.search(r'^model = (dict\(.*\))$', printed, re.M | re.S)[1])
@@ -53,8 +53,12 @@ def test_edsr(tmp_path, capsys, scale):
     w = edsr_weights(scale, blocks=scale)
     config, out = convert(edsr, capsys, w, tmp_path)
     sr = config['sr']
-    assert (sr['mid_channels'], sr['num_blocks'], sr['upscale_factor'], sr['res_scale']
-            ) == (8, scale, scale, 1)
+    assert (
+        sr['mid_channels'],
+        sr['num_blocks'],
+        sr['upscale_factor'],
+        sr['res_scale'],
+    ) == (8, scale, scale, 1)
     assert sr['rgb_mean'] == [114.444, 111.4605, 103.02]
     assert sr['init_cfg'] == dict(type='Pretrained', checkpoint=str(out))
     assert config['sr_range'] == 255
@@ -81,11 +85,16 @@ def test_edsr_in_sr4ir(tmp_path, capsys):
     """The printed config restores what the original does on [0, 255]."""
     w = edsr_weights(4)
     config, _ = convert(edsr, capsys, w, tmp_path)
-    model = MODELS.build(ConfigDict(toy_config(
-        degradation=dict(type='mmsr4ir.BicubicDownsample', scale=4), **config)))
+    model = MODELS.build(
+        ConfigDict(
+            toy_config(
+                degradation=dict(type='mmsr4ir.BicubicDownsample', scale=4), **config
+            )
+        )
+    )
     model.init_weights()
     model.eval()
-    data = model.data_preprocessor(toy_data(((32, 24), )), training=False)
+    data = model.data_preprocessor(toy_data(((32, 24),)), training=False)
     with torch.no_grad():
         batch = model.prepare(data['inputs'], data['data_samples'])
         got = model(data['inputs'], data['data_samples'], mode='tensor')
@@ -99,10 +108,14 @@ def test_prefix_for_mmagics_own_models(tmp_path, capsys):
     config, out = convert(edsr, capsys, w, tmp_path, '--prefix', 'generator.')
     init_cfg = config['sr'].pop('init_cfg')
     assert init_cfg['prefix'] == 'generator.'
-    editor = MODELS.build(dict(
-        type='mmagic.BaseEditModel', generator=config['sr'],
-        pixel_loss=dict(type='mmagic.L1Loss'),
-        data_preprocessor=dict(type='mmagic.DataPreprocessor')))
+    editor = MODELS.build(
+        dict(
+            type='mmagic.BaseEditModel',
+            generator=config['sr'],
+            pixel_loss=dict(type='mmagic.L1Loss'),
+            data_preprocessor=dict(type='mmagic.DataPreprocessor'),
+        )
+    )
     load_checkpoint(editor, str(out), strict=True)
     assert torch.equal(editor.generator.conv_first.weight, w['head.0.weight'])
 
@@ -115,26 +128,47 @@ class Attack:
     """Would run code when it is unpickled."""
 
     def __reduce__(self):
-        return eval, ('RAN.append(1)', )
+        return eval, ('RAN.append(1)',)
 
 
 RAN = []
 
 
-@pytest.mark.parametrize('change, said', [
-    (lambda w: without(w, 'body.1.body.2.bias'), 'missing, such as body.1.body.2.bias'),
-    (lambda w: without(w, 'add_mean.bias'), 'it has no add_mean.bias'),
-    (lambda w: without(w, 'head.0.weight'), 'it has no head.0.weight'),
-    (lambda w: w | {'tail.2.weight': torch.zeros(1)}, 'unknown, such as tail.2.weight'),
-    (lambda w: w | {'tail.1.bias': torch.zeros(4)}, 'tail.1.bias (4,) instead of (3,)'),
-    (lambda w: w | {'head.0.weight': torch.zeros(8)}, 'it has no head.0.weight with 4'),
-    (lambda w: w | {'sub_mean.weight': 2 * w['sub_mean.weight']}, 'more than to subtr'),
-    (lambda w: w | {'add_mean.bias': 2 * w['add_mean.bias']}, 'more than to subtract'),
-    (lambda w: dict(model=w, epoch=3), "the file holds ['epoch', 'model']"),
-    (lambda w: w | dict(extra=Attack()), 'refused: it holds'),
-    (lambda w: [w], 'it holds a list'),
-    (lambda w: swinir_weights('pixelshuffle', 2), 'it has no head.0.weight'),
-])
+@pytest.mark.parametrize(
+    'change, said',
+    [
+        (
+            lambda w: without(w, 'body.1.body.2.bias'),
+            'missing, such as body.1.body.2.bias',
+        ),
+        (lambda w: without(w, 'add_mean.bias'), 'it has no add_mean.bias'),
+        (lambda w: without(w, 'head.0.weight'), 'it has no head.0.weight'),
+        (
+            lambda w: w | {'tail.2.weight': torch.zeros(1)},
+            'unknown, such as tail.2.weight',
+        ),
+        (
+            lambda w: w | {'tail.1.bias': torch.zeros(4)},
+            'tail.1.bias (4,) instead of (3,)',
+        ),
+        (
+            lambda w: w | {'head.0.weight': torch.zeros(8)},
+            'it has no head.0.weight with 4',
+        ),
+        (
+            lambda w: w | {'sub_mean.weight': 2 * w['sub_mean.weight']},
+            'more than to subtr',
+        ),
+        (
+            lambda w: w | {'add_mean.bias': 2 * w['add_mean.bias']},
+            'more than to subtract',
+        ),
+        (lambda w: dict(model=w, epoch=3), "the file holds ['epoch', 'model']"),
+        (lambda w: w | dict(extra=Attack()), 'refused: it holds'),
+        (lambda w: [w], 'it holds a list'),
+        (lambda w: swinir_weights('pixelshuffle', 2), 'it has no head.0.weight'),
+    ],
+)
 def test_what_is_no_edsr(tmp_path, capsys, change, said):
     with pytest.raises(SystemExit) as exit_:
         convert(edsr, capsys, change(edsr_weights(2)), tmp_path)
@@ -157,23 +191,35 @@ def test_files_that_cannot_be_read_or_written(tmp_path):
     assert source.read_bytes() == before
 
 
-@pytest.mark.parametrize('upsampler, scale, three, key', [
-    ('pixelshuffle', 4, False, 'params'),
-    ('pixelshuffle', 8, False, 'params_ema'),
-    ('pixelshuffle', 3, True, None),
-    ('pixelshuffledirect', 2, False, 'params'),
-    ('nearest+conv', 2, False, 'params_ema'),
-    ('nearest+conv', 4, True, 'params_ema'),
-])
+@pytest.mark.parametrize(
+    'upsampler, scale, three, key',
+    [
+        ('pixelshuffle', 4, False, 'params'),
+        ('pixelshuffle', 8, False, 'params_ema'),
+        ('pixelshuffle', 3, True, None),
+        ('pixelshuffledirect', 2, False, 'params'),
+        ('nearest+conv', 2, False, 'params_ema'),
+        ('nearest+conv', 4, True, 'params_ema'),
+    ],
+)
 def test_swinir(tmp_path, capsys, upsampler, scale, three, key):
     w = swinir_weights(upsampler, scale, three)
     config, out = convert(swinir, capsys, {key: w} if key else w, tmp_path)
     sr = config['sr']
     assert {k: v for k, v in sr.items() if k != 'init_cfg'} == dict(
-        type='mmagic.SwinIRNet', upscale=scale, in_chans=3, img_size=SIDE,
-        window_size=WINDOW, img_range=1.0, depths=list(DEPTHS), embed_dim=DIM,
-        num_heads=[HEADS] * len(DEPTHS), mlp_ratio=2.0, upsampler=upsampler,
-        resi_connection='3conv' if three else '1conv')
+        type='mmagic.SwinIRNet',
+        upscale=scale,
+        in_chans=3,
+        img_size=SIDE,
+        window_size=WINDOW,
+        img_range=1.0,
+        depths=list(DEPTHS),
+        embed_dim=DIM,
+        num_heads=[HEADS] * len(DEPTHS),
+        mlp_ratio=2.0,
+        upsampler=upsampler,
+        resi_connection='3conv' if three else '1conv',
+    )
     assert 'sr_range' not in config
     network = build(sr, out)
     # The size of training, for which the masks are in the file, and another one.
@@ -194,13 +240,19 @@ def test_averaged_weights_are_preferred(tmp_path, capsys):
     assert torch.equal(got, average['conv_first.weight'])
 
 
-@pytest.mark.parametrize('change, said', [
-    (lambda w: without(w, 'layers.1.conv.bias'), 'missing, such as layers.1.conv.bias'),
-    (lambda w: w | {'more.weight': torch.zeros(1)}, 'unknown, such as more.weight'),
-    (lambda w: without(w, 'upsample.0.weight'), 'no SwinIR that enlarges'),
-    (lambda w: edsr_weights(2), 'it has no conv_first.weight'),
-    (lambda w: dict(params=dict(a=1)), "no tensors by name under 'params'"),
-])
+@pytest.mark.parametrize(
+    'change, said',
+    [
+        (
+            lambda w: without(w, 'layers.1.conv.bias'),
+            'missing, such as layers.1.conv.bias',
+        ),
+        (lambda w: w | {'more.weight': torch.zeros(1)}, 'unknown, such as more.weight'),
+        (lambda w: without(w, 'upsample.0.weight'), 'no SwinIR that enlarges'),
+        (lambda w: edsr_weights(2), 'it has no conv_first.weight'),
+        (lambda w: dict(params=dict(a=1)), "no tensors by name under 'params'"),
+    ],
+)
 def test_what_is_no_swinir(tmp_path, capsys, change, said):
     with pytest.raises(SystemExit) as exit_:
         convert(swinir, capsys, change(swinir_weights('pixelshuffle', 2)), tmp_path)
@@ -211,10 +263,19 @@ def test_what_is_no_swinir(tmp_path, capsys, change, said):
 def test_command_lines(tmp_path, run_tool):
     """As a user runs them; the other tests call the same `main`."""
     torch.save(edsr_weights(2), tmp_path / 'edsr.pt')
-    process = run_tool(sys.executable, TOOLS / 'edsr2mmagic.py', tmp_path / 'edsr.pt',
-                       tmp_path / 'out.pth')
+    process = run_tool(
+        sys.executable,
+        TOOLS / 'edsr2mmagic.py',
+        tmp_path / 'edsr.pt',
+        tmp_path / 'out.pth',
+    )
     assert '16 tensors' in process.stdout and (tmp_path / 'out.pth').is_file()
-    process = run_tool(sys.executable, TOOLS / 'swinir2mmagic.py',
-                       tmp_path / 'edsr.pt', tmp_path / 'no.pth', ok=False)
+    process = run_tool(
+        sys.executable,
+        TOOLS / 'swinir2mmagic.py',
+        tmp_path / 'edsr.pt',
+        tmp_path / 'no.pth',
+        ok=False,
+    )
     assert process.returncode == 1 and 'Traceback' not in process.stdout
     assert 'error: ' in process.stdout and not (tmp_path / 'no.pth').exists()

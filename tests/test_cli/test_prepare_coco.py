@@ -1,4 +1,5 @@
 """The check and split of a COCO-style set."""
+
 import json
 import shutil
 import sys
@@ -33,6 +34,7 @@ def run(monkeypatch, capsys):
             tool.main()
         assert isinstance(end.value.code, str) and 'error: ' in end.value.code
         return end.value.code
+
     return call
 
 
@@ -46,12 +48,22 @@ def test_a_split(root, run_tool, tmp_path):
     source, out = root / 'train.json', tmp_path / 'new'
     edit(source, lambda c: c.update(info=dict(year=2024), licenses=[1]))
     edit(source, lambda c: c['categories'].append(dict(id=9, name='never')))
-    shown = run_tool(sys.executable, TOOL, source, '--images', root / 'train',
-                     '--val-share', '0.34', '--out', out).stdout
+    shown = run_tool(
+        sys.executable,
+        TOOL,
+        source,
+        '--images',
+        root / 'train',
+        '--val-share',
+        '0.34',
+        '--out',
+        out,
+    ).stdout
     assert sorted(path.name for path in out.iterdir()) == ['train.json', 'val.json']
     whole = json.loads(source.read_text())
-    parts = [json.loads((out / f'{side}.json').read_text())
-             for side in ('train', 'val')]
+    parts = [
+        json.loads((out / f'{side}.json').read_text()) for side in ('train', 'val')
+    ]
     assert [len(part['images']) for part in parts] == [4, 2]
     for part in parts:
         for key in ('info', 'licenses', 'categories'):
@@ -59,13 +71,16 @@ def test_a_split(root, run_tool, tmp_path):
         ids = [one['id'] for one in part['annotations']]
         assert ids == list(range(1, len(ids) + 1))
         assert {one['image_id'] for one in part['annotations']} == {
-            one['id'] for one in part['images']}
+            one['id'] for one in part['images']
+        }
     key = 'file_name'
     assert sorted(one[key] for part in parts for one in part['images']) == sorted(
-        one[key] for one in whole['images'])
+        one[key] for one in whole['images']
+    )
 
     def boxes(content):
         return sorted((one['image_id'], one['bbox']) for one in content['annotations'])
+
     assert sorted(boxes(parts[0]) + boxes(parts[1])) == boxes(whole)
     assert len(COCO(str(out / 'val.json')).getAnnIds()) == 4
     assert "note: train has no objects of class 'never'" in shown
@@ -73,8 +88,15 @@ def test_a_split(root, run_tool, tmp_path):
 
 
 def test_the_shown_settings_are_those_of_the_custom_config(root, run, tmp_path):
-    shown = run(root / 'train.json', '--images', root / 'train', '--val-share', '0.5',
-                '--out', tmp_path)
+    shown = run(
+        root / 'train.json',
+        '--images',
+        root / 'train',
+        '--val-share',
+        '0.5',
+        '--out',
+        tmp_path,
+    )
     found = {}
     exec(shown.split('custom.py):\n')[1], found)
     cfg = Config.fromfile(ROOT / 'configs/sr4ir/faster-rcnn_edsr_custom.py')
@@ -93,22 +115,29 @@ def test_only_a_check(root, run):
 def break_it(root: Path) -> None:
     (root / 'train/1.jpg').unlink()
     whole = (root / 'train/2.jpg').read_bytes()
-    (root / 'train/2.jpg').write_bytes(whole[:len(whole) // 2])
+    (root / 'train/2.jpg').write_bytes(whole[: len(whole) // 2])
 
     def change(content):
         content['annotations'][0]['bbox'] = [4, 4, 0, 3]
         content['annotations'][1]['bbox'] = [50, 4, 24, 3]
         content['annotations'][6]['category_id'] = 77
+
     edit(root / 'train.json', change)
 
 
 def test_what_is_wrong_is_listed(root, run):
     break_it(root)
-    shown = run(root / 'train.json', '--images', root / 'train', '--val-share', '0.5',
-                ok=False)
+    shown = run(
+        root / 'train.json', '--images', root / 'train', '--val-share', '0.5', ok=False
+    )
     assert '5 problems' in shown
-    for text in ('1.jpg is missing', '2.jpg is truncated', 'is empty',
-                 'reaches out of the image of 64 x 64', 'has the category_id 77'):
+    for text in (
+        '1.jpg is missing',
+        '2.jpg is truncated',
+        'is empty',
+        'reaches out of the image of 64 x 64',
+        'has the category_id 77',
+    ):
         assert text in shown
     assert json.loads((root / 'val.json').read_text())['images'][0]['id'] == 0
     assert not (root / 'clean.json').exists()
@@ -131,7 +160,9 @@ def test_of_contradicting_entries_none_is_kept(root, run):
         content['annotations'] += [
             dict(one, id=100 + i, image_id=101)
             for i, one in enumerate(content['annotations'])
-            if one['image_id'] == content['images'][1]['id']]
+            if one['image_id'] == content['images'][1]['id']
+        ]
+
     edit(root / 'train.json', repeat)
     shown = run(root / 'train.json', '--images', root / 'train', ok=False)
     assert '0.png is listed twice, with different annotations' in shown
@@ -162,7 +193,8 @@ def test_refusals(root, run):
     assert 'has no list' in run(source, '--images', root, ok=False)
     edit(root / 'val.json', lambda c: c.update(categories=[dict(id=1)]))
     assert 'category 1 has no name' in run(
-        root / 'val.json', '--images', root / 'val', '--skip-broken', ok=False)
+        root / 'val.json', '--images', root / 'val', '--skip-broken', ok=False
+    )
 
 
 def test_one_image_cannot_be_split():
@@ -174,8 +206,10 @@ def test_one_image_cannot_be_split():
 @given(count=st.integers(2, 80), share=st.floats(0.01, 0.99), seed=st.integers())
 def test_a_split_is_disjoint_and_complete(count, share, seed):
     content = dict(
-        images=[dict(id=i, file_name=f'{i}.png') for i in range(count)], categories=[],
-        annotations=[dict(id=i, image_id=i // 2) for i in range(2 * count)])
+        images=[dict(id=i, file_name=f'{i}.png') for i in range(count)],
+        categories=[],
+        annotations=[dict(id=i, image_id=i // 2) for i in range(2 * count)],
+    )
     sides = tool.split_coco(content, share, seed)
     ids = {side: {one['id'] for one in part['images']} for side, part in sides.items()}
     assert ids['train'] | ids['val'] == set(range(count))
@@ -183,4 +217,5 @@ def test_a_split_is_disjoint_and_complete(count, share, seed):
     assert abs(len(ids['val']) - share * count) <= 1
     for side, part in sides.items():
         assert [one['image_id'] for one in part['annotations']] == [
-            i for i in sorted(ids[side]) for _ in range(2)]
+            i for i in sorted(ids[side]) for _ in range(2)
+        ]

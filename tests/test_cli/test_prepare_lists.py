@@ -1,4 +1,5 @@
 """Lists of image folders; CUB and Stanford Cars, which need none."""
+
 import shutil
 import sys
 from collections import Counter
@@ -35,6 +36,7 @@ def picture(path: Path, mode: str = 'RGB') -> Path:
 @pytest.fixture
 def run(monkeypatch, capsys):
     """Run a tool as from a command line; return what it showed."""
+
     def call(module, *arguments, ok: bool = True) -> str:
         monkeypatch.setattr(sys, 'argv', ['tool', *map(str, arguments)])
         if ok:
@@ -44,20 +46,27 @@ def run(monkeypatch, capsys):
             module.main()
         assert isinstance(end.value.code, str) and 'error: ' in end.value.code
         return end.value.code
+
     return call
 
 
 def read(root: Path, split: str, **options) -> list[tuple[str, int]]:
     """The samples as mmpretrain reads the lists."""
     dataset = mmpretrain.datasets.CustomDataset(
-        data_root=str(root), data_prefix='', ann_file=f'meta/{split}.txt',
-        classes=str(root / 'meta/classes.txt'), **options)
-    return [(dataset[i]['img_path'], dataset[i]['gt_label'])
-            for i in range(len(dataset))]
+        data_root=str(root),
+        data_prefix='',
+        ann_file=f'meta/{split}.txt',
+        classes=str(root / 'meta/classes.txt'),
+        **options,
+    )
+    return [
+        (dataset[i]['img_path'], dataset[i]['gt_label']) for i in range(len(dataset))
+    ]
 
 
 def test_the_paper_reads_its_sets_as_they_are_unpacked(tmp_path):
     """No lists are needed: mmpretrain reads CUB and both layouts of Stanford Cars."""
+
     def original(number: int, train: bool) -> tuple[str, int]:
         return f'{"train" if train else "test"}/{number}.jpg', number % 2 + 1
 
@@ -67,25 +76,44 @@ def test_the_paper_reads_its_sets_as_they_are_unpacked(tmp_path):
     tables = dict(
         images=[path for path, _ in made.values()],
         image_class_labels=[label for _, label in made.values()],
-        train_test_split=[int(number < 5) for number in numbers])
+        train_test_split=[int(number < 5) for number in numbers],
+    )
     for name, column in tables.items():
         birds.mkdir(exist_ok=True)
-        (birds / f'{name}.txt').write_text(''.join(
-            f'{number} {value}\n' for number, value in enumerate(column, 1)))
+        (birds / f'{name}.txt').write_text(
+            ''.join(f'{number} {value}\n' for number, value in enumerate(column, 1))
+        )
     one_file, devkit = tmp_path / 'one_file', tmp_path / 'devkit'
     (devkit / 'devkit').mkdir(parents=True)
     one_file.mkdir()
-    rows = [dict(relative_im_path=path, label=label, test=int(number >= 5))
-            for number, (path, label) in made.items()]
-    savemat(one_file / 'cars_annos.mat', dict(
-        annotations=struct(rows, 'relative_im_path', 'label', 'test')))
+    rows = [
+        dict(relative_im_path=path, label=label, test=int(number >= 5))
+        for number, (path, label) in made.items()
+    ]
+    savemat(
+        one_file / 'cars_annos.mat',
+        dict(annotations=struct(rows, 'relative_im_path', 'label', 'test')),
+    )
     for split, suffix, flag in (('train', '', 0), ('test', '_withlabels', 1)):
-        savemat(devkit / f'devkit/cars_{split}_annos{suffix}.mat', dict(
-            annotations=struct([dict(row, fname=row['relative_im_path']) for row in rows
-                                if row['test'] == flag], 'fname', 'label')))
+        savemat(
+            devkit / f'devkit/cars_{split}_annos{suffix}.mat',
+            dict(
+                annotations=struct(
+                    [
+                        dict(row, fname=row['relative_im_path'])
+                        for row in rows
+                        if row['test'] == flag
+                    ],
+                    'fname',
+                    'label',
+                )
+            ),
+        )
     for config, root, prefix in (
-            ('cub', birds, 'images/'), ('cars', one_file, ''),
-            ('cars', devkit, 'cars_{}/')):
+        ('cub', birds, 'images/'),
+        ('cars', one_file, ''),
+        ('cars', devkit, 'cars_{}/'),
+    ):
         cfg = Config.fromfile(f'configs/_base_/paper/cls_{config}.py')
         for split in ('train', 'test'):
             dataset = cfg[f'{split}_dataloader'].dataset
@@ -93,13 +121,16 @@ def test_the_paper_reads_its_sets_as_they_are_unpacked(tmp_path):
             found = mmpretrain.registry.DATASETS.build(dataset)
             assert [(Path(one['img_path']), one['gt_label']) for one in found] == [
                 (root / prefix.format(split) / path, label - 1)
-                for path, label in made.values() if path.startswith(split)]
+                for path, label in made.values()
+                if path.startswith(split)
+            ]
 
 
 def struct(rows: list[dict], *fields: str) -> np.ndarray:
     """A MATLAB struct array as in the archives: 1 x N, each value a matrix."""
-    made = np.zeros((1, len(rows)), [
-        (field.replace('label', 'class'), object) for field in fields])
+    made = np.zeros(
+        (1, len(rows)), [(field.replace('label', 'class'), object) for field in fields]
+    )
     made[0] = [tuple(row[field] for field in fields) for row in rows]
     return made
 
@@ -114,8 +145,7 @@ def test_the_shown_settings_work(images, run):
         options = dict(found[f'{loader}_dataloader']['dataset'])
         assert options.pop('_delete_') and options.pop('type') == 'CustomDataset'
         dataset = mmpretrain.datasets.CustomDataset(**options)
-        assert len(dataset) == count and dataset.CLASSES == (
-            'cat', 'eel', 'wild dog')
+        assert len(dataset) == count and dataset.CLASSES == ('cat', 'eel', 'wild dog')
         assert Path(dataset[0]['img_path']).is_file()
 
 
@@ -184,7 +214,8 @@ def test_bad_image_folders(images, run, tmp_path):
     (images / 'train/ant').mkdir()
     (images / 'train/ant/classes.txt').touch()
     assert f'class folder {images}/train/ant has no image' in run(
-        folders, images, ok=False)
+        folders, images, ok=False
+    )
     shutil.rmtree(images / 'train/ant')
     picture(images / 'val/fox/1.png')
     assert "val has the class folders ['fox'], which" in run(folders, images, ok=False)
@@ -192,9 +223,16 @@ def test_bad_image_folders(images, run, tmp_path):
     assert "split 'val' has no image" in run(folders, images, ok=False)
 
 
-@pytest.mark.parametrize('option', [
-    ['--val-share', '0'], ['--val-share', '1'], ['--workers', '0'], ['--seed', 'x'],
-    ['--unknown']])
+@pytest.mark.parametrize(
+    'option',
+    [
+        ['--val-share', '0'],
+        ['--val-share', '1'],
+        ['--workers', '0'],
+        ['--seed', 'x'],
+        ['--unknown'],
+    ],
+)
 def test_bad_options(images, monkeypatch, option):
     monkeypatch.setattr(sys, 'argv', ['tool', str(images), *option])
     with pytest.raises(SystemExit) as end:
@@ -214,13 +252,21 @@ def test_odd_kinds_are_noted(images, run):
     assert shown.count('note:') == 3 + 2  # and two classes that val lacks
 
 
-@pytest.mark.parametrize('name', [' space.png', 'line\nbreak.png', 'line\rbreak.png',
-                                  'no\udcffutf8.png'])
+@pytest.mark.parametrize(
+    'name', [' space.png', 'line\nbreak.png', 'line\rbreak.png', 'no\udcffutf8.png']
+)
 def test_names_that_a_list_cannot_hold(tmp_path, name):
     picture(tmp_path / name)
     with pytest.raises(DataError, match='cannot stand in a list'):
-        prepare_lists(tmp_path, tmp_path / 'meta', ['a'], dict(train=[(name, 0)]), 1,
-                      False, lambda: None)
+        prepare_lists(
+            tmp_path,
+            tmp_path / 'meta',
+            ['a'],
+            dict(train=[(name, 0)]),
+            1,
+            False,
+            lambda: None,
+        )
     assert not (tmp_path / 'meta').exists()
 
 
@@ -230,8 +276,9 @@ def test_an_image_in_two_splits():
 
 
 def test_long_lists_of_problems_are_shortened():
-    lines = describe([Problem(f'{i}.png', 'is missing') for i in range(50)],
-                     'x').splitlines()
+    lines = describe(
+        [Problem(f'{i}.png', 'is missing') for i in range(50)], 'x'
+    ).splitlines()
     assert lines[0] == '50 problems, 1 different; x:'
     assert len(lines) == 22 and lines[-1] == '  and 30 more'
 
@@ -239,8 +286,12 @@ def test_long_lists_of_problems_are_shortened():
 labels = st.lists(st.integers(0, 5), min_size=1, max_size=60)
 
 
-@given(labels=labels, share=st.floats(0.01, 0.99), seed=st.integers(),
-       order=st.randoms(use_true_random=False))
+@given(
+    labels=labels,
+    share=st.floats(0.01, 0.99),
+    seed=st.integers(),
+    order=st.randoms(use_true_random=False),
+)
 @settings(deadline=None)
 def test_a_split_is_disjoint_complete_and_fair(labels, share, seed, order):
     samples = [(f'{i}.png', label) for i, label in enumerate(labels)]
@@ -257,8 +308,7 @@ def test_a_split_is_disjoint_complete_and_fair(labels, share, seed, order):
     order.shuffle(shuffled)
     assert set(split_samples(shuffled, share, seed)[1]) == set(val)
     other = [(name, label) for name, label in samples if label]  # without a class
-    assert set(split_samples(other, share, seed)[1]) == {
-        one for one in val if one[1]}
+    assert set(split_samples(other, share, seed)[1]) == {one for one in val if one[1]}
 
 
 def test_the_split_is_random_and_fixed():

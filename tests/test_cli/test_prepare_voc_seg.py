@@ -1,4 +1,5 @@
 """The check of VOC 2012 for segmentation, on a small folder in its format."""
+
 import sys
 from pathlib import Path
 
@@ -27,8 +28,10 @@ def root(tmp_path) -> Path:
     for i in range(5):
         name = f'2007_{i:06d}'
         Image.new('RGB', (6, 4)).save(root / f'JPEGImages/{name}.jpg')
-        write_mask(root / f'SegmentationClass/{name}.png',
-                   [[255] * 6, [i] * 6, [0] * 6, [20] * 6])
+        write_mask(
+            root / f'SegmentationClass/{name}.png',
+            [[255] * 6, [i] * 6, [0] * 6, [20] * 6],
+        )
     lists = root / 'ImageSets/Segmentation'
     (lists / 'train.txt').write_text('2007_000000\n2007_000001\n2007_000002\n')
     (lists / 'val.txt').write_text('2007_000003\n2007_000004\n')
@@ -47,6 +50,7 @@ def run(monkeypatch, capsys):
             voc.main()
         assert isinstance(end.value.code, str) and 'error: ' in end.value.code
         return end.value.code
+
     return call
 
 
@@ -88,13 +92,16 @@ def test_everything_wrong_is_listed(root, run):
     Image.new('RGB', (6, 4)).save(masks / '2007_000002.png')
     (images / '2007_000003.jpg').unlink()
     whole = (masks / '2007_000004.png').read_bytes()
-    (masks / '2007_000004.png').write_bytes(whole[:len(whole) // 2])
+    (masks / '2007_000004.png').write_bytes(whole[: len(whole) // 2])
     shown = run(root, ok=False)
     assert '5 problems' in shown
-    for text in ('000000.png has the labels 21 (24 pixels), but the classes are 0',
-                 '000001.png has 5 x 4 pixels, its image 6 x 4',
-                 '000002.png has 3 channels (RGB), not one',
-                 '000003.jpg is missing', '000004.png is truncated or no image'):
+    for text in (
+        '000000.png has the labels 21 (24 pixels), but the classes are 0',
+        '000001.png has 5 x 4 pixels, its image 6 x 4',
+        '000002.png has 3 channels (RGB), not one',
+        '000003.jpg is missing',
+        '000004.png is truncated or no image',
+    ):
         assert text in shown
 
 

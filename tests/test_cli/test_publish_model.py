@@ -1,4 +1,5 @@
 """What a published checkpoint keeps, and what it must not give away."""
+
 import hashlib
 import os
 import sys
@@ -24,12 +25,18 @@ def publish(*arguments) -> None:
 
 
 def config() -> Config:
-    return Config(dict(
-        model=toy_config(), default_scope='mmengine', work_dir='/home/ann/runs/x',
-        load_from='C:\\Users\\ann\\start.pth',
-        train_dataloader=dict(
-            dataset=dict(data_root='/home/ann/data/shapes/', ann_file='train.json'),
-            batch_size=8)))
+    return Config(
+        dict(
+            model=toy_config(),
+            default_scope='mmengine',
+            work_dir='/home/ann/runs/x',
+            load_from='C:\\Users\\ann\\start.pth',
+            train_dataloader=dict(
+                dataset=dict(data_root='/home/ann/data/shapes/', ann_file='train.json'),
+                batch_size=8,
+            ),
+        )
+    )
 
 
 def checkpoint(**changes) -> dict:
@@ -37,13 +44,19 @@ def checkpoint(**changes) -> dict:
         dict(
             state_dict=build_model(config()).state_dict(),
             optimizer=dict(sr=dict(state={}), task=dict(state={})),
-            param_schedulers=dict(sr=[], task=[]), message_hub=dict(log_scalars={}),
+            param_schedulers=dict(sr=[], task=[]),
+            message_hub=dict(log_scalars={}),
             meta=dict(
-                cfg=config().pretty_text, epoch=3, seed=np.int64(5),
+                cfg=config().pretty_text,
+                epoch=3,
+                seed=np.int64(5),
                 hook_msgs=dict(best_ckpt='/home/ann/runs/x/best.pth'),
                 started_from='/home/ann/start.pth',
-                dataset_meta=dict(classes=('a', 'b/c'), palette=np.eye(3, dtype=int)))),
-        **changes)
+                dataset_meta=dict(classes=('a', 'b/c'), palette=np.eye(3, dtype=int)),
+            ),
+        ),
+        **changes,
+    )
 
 
 def saved(folder: Path, content: dict, name: str = 'epoch_3.pth') -> Path:
@@ -54,7 +67,7 @@ def saved(folder: Path, content: dict, name: str = 'epoch_3.pth') -> Path:
 def test_what_is_published(tmp_path, run_tool):
     path = saved(tmp_path, checkpoint())
     said = run_tool(sys.executable, TOOL, path, tmp_path / 'new/sr4ir.pth').stdout
-    out, = (tmp_path / 'new').iterdir()
+    (out,) = (tmp_path / 'new').iterdir()
     digest = hashlib.sha256(out.read_bytes()).hexdigest()[:8]
     assert out.name == f'sr4ir-{digest}.pth' and str(out) in said
     assert 'left out: message_hub, optimizer, param_schedulers' in said
@@ -63,8 +76,11 @@ def test_what_is_published(tmp_path, run_tool):
     got = torch.load(out)  # weights_only: plain values alone
     assert set(got) == {'meta', 'state_dict'}
     assert got['meta'].pop('cfg') and got['meta'] == dict(
-        epoch=3, seed=5, started_from='start.pth',
-        dataset_meta=dict(classes=('a', 'b/c'), palette=np.eye(3).tolist()))
+        epoch=3,
+        seed=5,
+        started_from='start.pth',
+        dataset_meta=dict(classes=('a', 'b/c'), palette=np.eye(3).tolist()),
+    )
     want = load_from_local(str(path))['state_dict']
     assert list(got['state_dict']) == list(want)
     assert all(torch.equal(value, want[k]) for k, value in got['state_dict'].items())
@@ -74,7 +90,7 @@ def test_what_is_published(tmp_path, run_tool):
 
 def test_the_config_inside_builds_the_same_model(tmp_path):
     publish(saved(tmp_path, checkpoint()), tmp_path / 'out')
-    out, = tmp_path.glob('out-????????.pth')
+    (out,) = tmp_path.glob('out-????????.pth')
     cfg = Config.fromstring(torch.load(out)['meta']['cfg'], '.py')
     want = config()
     want.pop('work_dir')
@@ -88,24 +104,40 @@ def test_equal_weights_get_equal_names(tmp_path):
     """The hash is of the content; names and folders of the source are not in it."""
     for name in ('a', 'b'):
         (tmp_path / name).mkdir()
-        publish(saved(tmp_path / name, checkpoint(state_dict=dict(w=torch.ones(2))),
-                      f'{name}.pth'), tmp_path / name / 'out.pth')
+        publish(
+            saved(
+                tmp_path / name,
+                checkpoint(state_dict=dict(w=torch.ones(2))),
+                f'{name}.pth',
+            ),
+            tmp_path / name / 'out.pth',
+        )
     first, second = (next((tmp_path / n).glob('out-*')) for n in ('a', 'b'))
     assert first.name == second.name and first.read_bytes() == second.read_bytes()
 
 
-@pytest.mark.parametrize('options, value, said', [
-    ((), 1.0, 'weights: the average of EMAHook'),
-    (('--weights', 'average'), 1.0, 'weights: the average of EMAHook'),
-    (('--weights', 'last'), 2.0, 'weights: the last of EMAHook')])
+@pytest.mark.parametrize(
+    'options, value, said',
+    [
+        ((), 1.0, 'weights: the average of EMAHook'),
+        (('--weights', 'average'), 1.0, 'weights: the average of EMAHook'),
+        (('--weights', 'last'), 2.0, 'weights: the last of EMAHook'),
+    ],
+)
 def test_averaged_weights(tmp_path, capsys, options, value, said):
     """EMAHook saves the average as state_dict and the last weights beside."""
-    path = saved(tmp_path, checkpoint(
-        state_dict={'task.w': torch.tensor([1.0])},
-        ema_state_dict={'module.task.w': torch.tensor([2.0]), 'steps': torch.zeros(())}
-    ))
+    path = saved(
+        tmp_path,
+        checkpoint(
+            state_dict={'task.w': torch.tensor([1.0])},
+            ema_state_dict={
+                'module.task.w': torch.tensor([2.0]),
+                'steps': torch.zeros(()),
+            },
+        ),
+    )
     publish(path, tmp_path / 'out.pth', *options)
-    out, = tmp_path.glob('out-*.pth')
+    (out,) = tmp_path.glob('out-*.pth')
     assert torch.load(out)['state_dict'] == {'task.w': torch.tensor([value])}
     printed = capsys.readouterr().out
     assert said in printed and 'left out: ema_state_dict, message_hub' in printed
@@ -116,13 +148,13 @@ def test_a_config_that_is_code_is_left_out(tmp_path, capsys):
     content['meta']['cfg'] = 'import os\nos.mkdir("made")'
     publish(saved(tmp_path, content), tmp_path / 'out.pth')
     assert 'more than values' in capsys.readouterr().out
-    out, = tmp_path.glob('out-*.pth')
+    (out,) = tmp_path.glob('out-*.pth')
     assert 'cfg' not in torch.load(out)['meta'] and not Path('made').exists()
 
 
 def test_already_published(tmp_path, capsys):
     publish(saved(tmp_path, checkpoint()), tmp_path / 'out.pth')
-    out, = tmp_path.glob('out-*.pth')
+    (out,) = tmp_path.glob('out-*.pth')
     capsys.readouterr()
     with pytest.raises(SystemExit, match='published already'):
         publish(out, tmp_path / 'again.pth')
@@ -131,33 +163,47 @@ def test_already_published(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert 'no optimizer; was it published before?' in printed
     assert 'left out: nothing' in printed
-    again, = tmp_path.glob('again-*.pth')
+    (again,) = tmp_path.glob('again-*.pth')
     assert again.read_bytes() == renamed.read_bytes()
 
 
-@pytest.mark.parametrize('value, want', [
-    ('/home/ann/data/', 'data/'), ('~/x.pth', 'x.pth'), ('C:\\ann\\data\\', 'data/'),
-    ('\\\\server\\ann\\x.pth', 'x.pth'), ('file:///home/ann/x.pth', 'x.pth'),
-    ('data/x.png', 'data/x.png'), ('https://a.org/x.pth', 'https://a.org/x.pth'),
-    (r'\d+\.png', r'\d+\.png'), ('mmdet::a/b.py', 'mmdet::a/b.py'), ('', ''), (5, 5)])
+@pytest.mark.parametrize(
+    'value, want',
+    [
+        ('/home/ann/data/', 'data/'),
+        ('~/x.pth', 'x.pth'),
+        ('C:\\ann\\data\\', 'data/'),
+        ('\\\\server\\ann\\x.pth', 'x.pth'),
+        ('file:///home/ann/x.pth', 'x.pth'),
+        ('data/x.png', 'data/x.png'),
+        ('https://a.org/x.pth', 'https://a.org/x.pth'),
+        (r'\d+\.png', r'\d+\.png'),
+        ('mmdet::a/b.py', 'mmdet::a/b.py'),
+        ('', ''),
+        (5, 5),
+    ],
+)
 def test_only_absolute_paths_are_cut(value, want):
-    assert without_folders(dict(a=[(value, )])) == dict(a=[(want, )])
+    assert without_folders(dict(a=[(value,)])) == dict(a=[(want,)])
 
 
 class Hostile:
     def __reduce__(self):
-        return os.mkdir, ('made_by_a_pickle', )
+        return os.mkdir, ('made_by_a_pickle',)
 
 
-@pytest.mark.parametrize('content, options, said', [
-    (None, (), 'no such file'),
-    (b'no checkpoint', (), 'no checkpoint'),
-    (dict(state_dict={'a': torch.zeros(1)}, more=Hostile()), (), 'was refused'),
-    ([torch.zeros(1)], (), 'holds a list'),
-    (dict(epoch=3), (), 'no tensors by name'),
-    (dict(state_dict={}), (), 'no tensors by name'),
-    (nn.Linear(1, 1).state_dict(), ('--weights', 'last'), 'without EMAHook'),
-])
+@pytest.mark.parametrize(
+    'content, options, said',
+    [
+        (None, (), 'no such file'),
+        (b'no checkpoint', (), 'no checkpoint'),
+        (dict(state_dict={'a': torch.zeros(1)}, more=Hostile()), (), 'was refused'),
+        ([torch.zeros(1)], (), 'holds a list'),
+        (dict(epoch=3), (), 'no tensors by name'),
+        (dict(state_dict={}), (), 'no tensors by name'),
+        (nn.Linear(1, 1).state_dict(), ('--weights', 'last'), 'without EMAHook'),
+    ],
+)
 def test_what_cannot_be_published(tmp_path, content, options, said):
     path = tmp_path / 'x.pth'
     if isinstance(content, bytes):

@@ -1,4 +1,5 @@
 """What the tools do with a config, and the end of a process among others."""
+
 import argparse
 import re
 import sys
@@ -68,23 +69,30 @@ def test_what_a_check_finds_is_logged_or_stops_the_run(monkeypatch):
     monkeypatch.setattr(runs, 'print_log', lambda text, *_: said.append(text))
     monkeypatch.setattr(runs, 'reports', lambda cfg, splits: iter([report]))
     report.note('a.png', 'is grey')
-    runs.check_before_run(Config(), ('train', ))
+    runs.check_before_run(Config(), ('train',))
     assert said == []
     report.warn('a.json', 'has an empty box', 'take it out', 'annotation 7')
-    runs.check_before_run(Config(), ('train', ))
+    runs.check_before_run(Config(), ('train',))
     assert said == ['a.json: annotation 7 has an empty box: take it out']
     report.error('b.png', 'is missing', 'fetch it')
     with pytest.raises(DataError, match='b.png is missing: fetch it'):
-        runs.check_before_run(Config(), ('train', ))
+        runs.check_before_run(Config(), ('train',))
     monkeypatch.setenv('RANK', '1')  # one process looks for all
-    runs.check_before_run(Config(), ('train', ))
+    runs.check_before_run(Config(), ('train',))
 
 
 def test_a_loader_without_worker_processes():
-    loader = SR4IRRunner.build_dataloader(dict(
-        dataset=list(range(4)), batch_size=2, num_workers=0, persistent_workers=True,
-        prefetch_factor=3, sampler=dict(type='DefaultSampler', shuffle=False),
-        collate_fn=dict(type='pseudo_collate')))
+    loader = SR4IRRunner.build_dataloader(
+        dict(
+            dataset=list(range(4)),
+            batch_size=2,
+            num_workers=0,
+            persistent_workers=True,
+            prefetch_factor=3,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='pseudo_collate'),
+        )
+    )
     assert list(loader) == [[0, 1], [2, 3]]
 
 
@@ -93,21 +101,33 @@ def joined(monkeypatch):
     """The settings that processes are joined with, without a GPU."""
     calls = []
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    monkeypatch.setattr(torch.distributed, 'init_process_group',
-                        lambda *args, **settings: calls.append((args, settings)))
+    monkeypatch.setattr(
+        torch.distributed,
+        'init_process_group',
+        lambda *args, **settings: calls.append((args, settings)),
+    )
     return calls
 
 
 def test_settings_of_several_processes_are_kept(joined, capfd):
-    cfg = Config(dict(
-        launcher='pytorch', model=dict(type='mmsr4ir.SR4IR'), sync_bn='torch',
-        env_cfg=dict(cudnn_benchmark=True, dist_cfg=dict(backend='nccl', timeout=5))))
+    cfg = Config(
+        dict(
+            launcher='pytorch',
+            model=dict(type='mmsr4ir.SR4IR'),
+            sync_bn='torch',
+            env_cfg=dict(
+                cudnn_benchmark=True, dist_cfg=dict(backend='nccl', timeout=5)
+            ),
+        )
+    )
     start_dist(cfg)
     assert joined == [(('gloo',), dict(timeout=timedelta(seconds=5)))]
     assert cfg.env_cfg == dict(
-        cudnn_benchmark=True, dist_cfg=dict(backend='gloo', timeout=5))
+        cudnn_benchmark=True, dist_cfg=dict(backend='gloo', timeout=5)
+    )
     assert cfg.model_wrapper_cfg == dict(
-        type='mmsr4ir.SeparateDistributedDataParallel', device_ids=None)
+        type='mmsr4ir.SeparateDistributedDataParallel', device_ids=None
+    )
     assert cfg.sync_bn is None and 'needs a GPU' in ''.join(capfd.readouterr())
 
 
@@ -120,23 +140,34 @@ def test_a_plain_model_keeps_its_wrapper(joined):
 
 def test_processes_without_a_launcher_are_refused(run_tool):
     process = run_tool(
-        sys.executable, 'tools/train.py', 'configs/sr4ir/resnet18_edsr_tiny.py',
-        ok=False, env=dict(WORLD_SIZE='2', RANK='0', TORCHELASTIC_RUN_ID='none'))
+        sys.executable,
+        'tools/train.py',
+        'configs/sr4ir/resnet18_edsr_tiny.py',
+        ok=False,
+        env=dict(WORLD_SIZE='2', RANK='0', TORCHELASTIC_RUN_ID='none'),
+    )
     assert process.returncode == 1
     assert 'add --launcher pytorch' in process.stdout
 
 
-@pytest.mark.parametrize('option, message', [
-    ('model.sr', "'model.sr' is no KEY=VALUE"),
-    ('model.sr.blocks.x=2', '--cfg-options: blocks='),
-    ('train_dataloader.pipeline.9.type=2', '--cfg-options: Index 9 exceeds'),
-    ('modle.sr=1', "--cfg-options modle.sr: .* mean 'model'"),
-])
+@pytest.mark.parametrize(
+    'option, message',
+    [
+        ('model.sr', "'model.sr' is no KEY=VALUE"),
+        ('model.sr.blocks.x=2', '--cfg-options: blocks='),
+        ('train_dataloader.pipeline.9.type=2', '--cfg-options: Index 9 exceeds'),
+        ('modle.sr=1', "--cfg-options modle.sr: .* mean 'model'"),
+    ],
+)
 def test_a_setting_that_fits_nowhere_is_named(option, message, capsys):
     parser = argparse.ArgumentParser()
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions)
-    cfg = Config(dict(model=dict(sr=dict(blocks=1)),
-                      train_dataloader=dict(pipeline=[dict(type='a')])))
+    cfg = Config(
+        dict(
+            model=dict(sr=dict(blocks=1)),
+            train_dataloader=dict(pipeline=[dict(type='a')]),
+        )
+    )
     with pytest.raises((ConfigError, SystemExit)) as end:
         merge_options(cfg, parser.parse_args(['--cfg-options', option]).cfg_options)
     assert re.search(message, f'{end.value} {capsys.readouterr().err}')

@@ -1,4 +1,5 @@
 """The parts of an SR4IR's checkpoint, loaded by the libraries they belong to."""
+
 import sys
 from pathlib import Path
 
@@ -33,8 +34,9 @@ def split(*arguments) -> None:
 def trained(config: str, folder: Path, classes: tuple, **settings):
     """A model with weights that nothing initialises, and its checkpoint."""
     cfg = move_resize(Config.fromfile(ROOT / f'configs/sr4ir/{config}.py'))
-    cfg.merge_from_dict({'model.sr.mid_channels': 8, 'model.sr.num_blocks': 1,
-                         **settings})
+    cfg.merge_from_dict(
+        {'model.sr.mid_channels': 8, 'model.sr.num_blocks': 1, **settings}
+    )
     # As the Runner does for mmpretrain.
     model_cfg = cfg.model.copy()
     if 'data_preprocessor' in cfg:
@@ -42,16 +44,28 @@ def trained(config: str, folder: Path, classes: tuple, **settings):
     model = MODELS.build(model_cfg).eval()
     for name, value in model.state_dict().items():
         if value.is_floating_point():
-            scale = 0.3 / max(1, value[0].numel())**0.5 if value.ndim > 1 else 0.2
-            value.copy_(torch.randn(value.shape).abs() + 0.5 if 'running_var' in name
-                        else scale * torch.randn(value.shape))
+            scale = 0.3 / max(1, value[0].numel()) ** 0.5 if value.ndim > 1 else 0.2
+            value.copy_(
+                torch.randn(value.shape).abs() + 0.5
+                if 'running_var' in name
+                else scale * torch.randn(value.shape)
+            )
     path = folder / 'epoch_3.pth'
-    torch.save(dict(
-        state_dict=model.state_dict(), optimizer=dict(sr=dict(), task=dict()),
-        meta=dict(
-            cfg=cfg.pretty_text, epoch=3, iter=30, seed=np.int64(5),
-            hook_msgs=dict(last_ckpt='x'),
-            dataset_meta=dict(classes=classes, palette=np.eye(3, dtype=int)))), path)
+    torch.save(
+        dict(
+            state_dict=model.state_dict(),
+            optimizer=dict(sr=dict(), task=dict()),
+            meta=dict(
+                cfg=cfg.pretty_text,
+                epoch=3,
+                iter=30,
+                seed=np.int64(5),
+                hook_msgs=dict(last_ckpt='x'),
+                dataset_meta=dict(classes=classes, palette=np.eye(3, dtype=int)),
+            ),
+        ),
+        path,
+    )
     return model, path
 
 
@@ -78,10 +92,15 @@ def check_alone(model, config: Path, out: Path) -> None:
 
 def test_detector_in_mmdet(tmp_path, picture):
     from mmdet.apis import DetInferencer, inference_detector, init_detector
+
     classes = ('a', 'b', 'c', 'd')
     # A random network is sure of nothing; boxes are to be compared.
-    model, path = trained('faster-rcnn_edsr_tiny', tmp_path, classes, **{
-        'model.task.test_cfg.rcnn.score_thr': 0.01})
+    model, path = trained(
+        'faster-rcnn_edsr_tiny',
+        tmp_path,
+        classes,
+        **{'model.task.test_cfg.rcnn.score_thr': 0.01},
+    )
     out, config = tmp_path / 'task.pth', tmp_path / 'task.py'
     split(path, '--task', out, '--task-config', config)
     check_alone(model, config, out)
@@ -103,6 +122,7 @@ def test_detector_in_mmdet(tmp_path, picture):
 
 def test_segmentor_in_mmseg(tmp_path, picture):
     from mmseg.apis import inference_model, init_model
+
     classes = ('a', 'b', 'c')
     model, path = trained('deeplabv3_edsr_tiny', tmp_path, classes)
     out, config = tmp_path / 'task.pth', tmp_path / 'task.py'
@@ -119,6 +139,7 @@ def test_segmentor_in_mmseg(tmp_path, picture):
 
 def test_classifier_in_mmpretrain(tmp_path, picture):
     from mmpretrain.apis import ImageClassificationInferencer, get_model
+
     classes = ('a', 'b', 'c', 'd')
     model, path = trained('resnet18_edsr_tiny', tmp_path, classes)
     out, config = tmp_path / 'task.pth', tmp_path / 'task.py'
@@ -127,9 +148,9 @@ def test_classifier_in_mmpretrain(tmp_path, picture):
 
     alone = get_model(str(config), str(out), device='cpu')
     init_default_scope('mmpretrain')
-    got, = ImageClassificationInferencer(alone, device='cpu')(picture)
+    (got,) = ImageClassificationInferencer(alone, device='cpu')(picture)
     model.task._config = alone._config  # where mmpretrain looks for the pipeline
-    want, = ImageClassificationInferencer(model.task, device='cpu')(picture)
+    (want,) = ImageClassificationInferencer(model.task, device='cpu')(picture)
     assert got['pred_class'] == classes[want['pred_label']]
     assert np.ptp(want['pred_scores']) > 1e-3
     assert (got['pred_scores'] == want['pred_scores']).all()
@@ -141,7 +162,7 @@ def test_sr_network_in_mmagic(tmp_path, capsys):
     split(path, '--sr', out)
     printed = capsys.readouterr().out
     assert 'images in [0, 255]' in printed
-    sr = eval(printed[printed.index('dict('):printed.index('It works')])
+    sr = eval(printed[printed.index('dict(') : printed.index('It works')])
     network = MODELS.build(sr)
     load_checkpoint(network, str(out), strict=True)
     image = torch.rand(1, 3, 8, 6)
@@ -150,10 +171,14 @@ def test_sr_network_in_mmagic(tmp_path, capsys):
         assert want.std() > 1e-3 and torch.equal(network(image), want)
 
     split(path, '--sr', own, '--sr-prefix', 'generator.')
-    editor = MODELS.build(dict(
-        type='mmagic.BaseEditModel', generator=sr,
-        pixel_loss=dict(type='mmagic.L1Loss'),
-        data_preprocessor=dict(type='mmagic.DataPreprocessor')))
+    editor = MODELS.build(
+        dict(
+            type='mmagic.BaseEditModel',
+            generator=sr,
+            pixel_loss=dict(type='mmagic.L1Loss'),
+            data_preprocessor=dict(type='mmagic.DataPreprocessor'),
+        )
+    )
     load_checkpoint(editor, str(own), strict=True)
     with torch.no_grad():
         assert torch.equal(editor(image), want)
@@ -177,15 +202,17 @@ def saved(folder: Path, content: dict) -> Path:
 
 
 def test_averaged_and_last_weights(tmp_path):
-    runner = toy_runner(
-        tmp_path, custom_hooks=[dict(type='EMAHook', momentum=0.9)])
+    runner = toy_runner(tmp_path, custom_hooks=[dict(type='EMAHook', momentum=0.9)])
     runner.train()
     path, out = tmp_path / 'epoch_1.pth', tmp_path / 'out.pth'
     ema = next(h for h in runner.hooks if type(h).__name__ == 'EMAHook').ema_model
     last, average = runner.model.task, ema.module.task
     assert not torch.equal(last.head.bias, average.head.bias)
-    for options, want in (((), average), (('--weights', 'average'), average),
-                          (('--weights', 'last'), last)):
+    for options, want in (
+        ((), average),
+        (('--weights', 'average'), average),
+        (('--weights', 'last'), last),
+    ):
         split(path, '--task', out, *options)
         got = torch.load(out)['state_dict']
         own = want.state_dict()
@@ -193,25 +220,54 @@ def test_averaged_and_last_weights(tmp_path):
         assert all(torch.equal(value, own[name]) for name, value in got.items())
 
 
-@pytest.mark.parametrize('content, options, said', [
-    (dict(state_dict={'backbone.conv.weight': torch.zeros(1)}), ['--task', 'OUT'],
-     'no checkpoint of an SR4IR'),
-    (dict(state_dict={'task.a': torch.zeros(1)}), ['--task', 'OUT', '--sr', 'OUT2'],
-     'has no parameters'),
-    (dict(state_dict={'task.a': torch.zeros(1)}), ['--task-config', 'OUT'],
-     'holds no config'),
-    (dict(state_dict={'task.a': torch.zeros(1)}),
-     ['--task', 'OUT', '--weights', 'last'], 'trained without EMAHook'),
-    (dict(state_dict={'task.a': torch.zeros(1)}), ['--task', 'IN'],
-     'would be overwritten'),
-    (dict(state_dict={'sr.a': torch.zeros(1), 'task.a': torch.zeros(1)}),
-     ['--sr', 'OUT', '--task', 'OUT'], 'two outputs have one name'),
-    (dict(state_dict={'task.a': torch.zeros(1)},
-          meta=dict(cfg='model = dict(sr=exit(), task=dict())')),
-     ['--task-config', 'OUT'], 'more than values'),
-    (dict(state_dict={'task.a': torch.zeros(1)}, meta=dict(cfg='exit()')),
-     ['--task-config', 'OUT'], 'more than values'),
-])
+@pytest.mark.parametrize(
+    'content, options, said',
+    [
+        (
+            dict(state_dict={'backbone.conv.weight': torch.zeros(1)}),
+            ['--task', 'OUT'],
+            'no checkpoint of an SR4IR',
+        ),
+        (
+            dict(state_dict={'task.a': torch.zeros(1)}),
+            ['--task', 'OUT', '--sr', 'OUT2'],
+            'has no parameters',
+        ),
+        (
+            dict(state_dict={'task.a': torch.zeros(1)}),
+            ['--task-config', 'OUT'],
+            'holds no config',
+        ),
+        (
+            dict(state_dict={'task.a': torch.zeros(1)}),
+            ['--task', 'OUT', '--weights', 'last'],
+            'trained without EMAHook',
+        ),
+        (
+            dict(state_dict={'task.a': torch.zeros(1)}),
+            ['--task', 'IN'],
+            'would be overwritten',
+        ),
+        (
+            dict(state_dict={'sr.a': torch.zeros(1), 'task.a': torch.zeros(1)}),
+            ['--sr', 'OUT', '--task', 'OUT'],
+            'two outputs have one name',
+        ),
+        (
+            dict(
+                state_dict={'task.a': torch.zeros(1)},
+                meta=dict(cfg='model = dict(sr=exit(), task=dict())'),
+            ),
+            ['--task-config', 'OUT'],
+            'more than values',
+        ),
+        (
+            dict(state_dict={'task.a': torch.zeros(1)}, meta=dict(cfg='exit()')),
+            ['--task-config', 'OUT'],
+            'more than values',
+        ),
+    ],
+)
 def test_what_cannot_be_split(tmp_path, content, options, said):
     path = saved(tmp_path, content)
     before = path.read_bytes()
@@ -224,9 +280,13 @@ def test_what_cannot_be_split(tmp_path, content, options, said):
 
 
 def test_a_config_that_is_code_is_left_out(tmp_path, capsys):
-    path = saved(tmp_path, dict(
-        state_dict={'task.a': torch.ones(1)},
-        meta=dict(cfg='model = dict(sr=exit(), task=dict())')))
+    path = saved(
+        tmp_path,
+        dict(
+            state_dict={'task.a': torch.ones(1)},
+            meta=dict(cfg='model = dict(sr=exit(), task=dict())'),
+        ),
+    )
     split(path, '--task', tmp_path / 'task.pth')
     assert 'more than values' in capsys.readouterr().out
     content = torch.load(tmp_path / 'task.pth')
@@ -234,8 +294,12 @@ def test_a_config_that_is_code_is_left_out(tmp_path, capsys):
 
 
 def test_command_line(tmp_path, capsys, run_tool):
-    path = saved(tmp_path, dict(state_dict={
-        name: torch.ones(1) for name in ('sr.a', 'task.b', 'teacher.c')}))
+    path = saved(
+        tmp_path,
+        dict(
+            state_dict={name: torch.ones(1) for name in ('sr.a', 'task.b', 'teacher.c')}
+        ),
+    )
     run_tool(sys.executable, TOOL, path, '--sr', tmp_path / 'new/sr.pth')
     assert list(torch.load(tmp_path / 'new/sr.pth')['state_dict']) == ['a']
     with pytest.raises(SystemExit) as exit_:

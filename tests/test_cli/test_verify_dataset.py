@@ -1,4 +1,5 @@
 """The verifier, on configs of this package with data made here."""
+
 import json
 import pickle
 import shutil
@@ -32,23 +33,30 @@ def root(shapes, tmp_path) -> Path:
 @pytest.fixture
 def run(monkeypatch, capsys, tmp_path):
     """Run the tool; return its exit code, what it showed and its report."""
+
     def call(*arguments) -> tuple:
         out = tmp_path / 'report.json'
         monkeypatch.setattr(
-            sys, 'argv', ['tool', *map(str, arguments), '--out', str(out)])
+            sys, 'argv', ['tool', *map(str, arguments), '--out', str(out)]
+        )
         with pytest.raises(SystemExit) as end:
             tool.main()
         report = json.loads(out.read_text()) if out.exists() else {}
         return end.value.code, capsys.readouterr().out, report
+
     return call
 
 
 def options(root: Path, **more) -> list[str]:
-    settings = {f'{split}_dataloader.dataset.data_root': root
-                for split in ('train', 'val', 'test')} | more
+    settings = {
+        f'{split}_dataloader.dataset.data_root': root
+        for split in ('train', 'val', 'test')
+    } | more
     if (root / 'annotations').exists():
-        settings |= {f'{split}_evaluator.0.ann_file': root / 'annotations/val.json'
-                     for split in ('val', 'test')}
+        settings |= {
+            f'{split}_evaluator.0.ann_file': root / 'annotations/val.json'
+            for split in ('val', 'test')
+        }
     return ['--cfg-options', *(f'{key}={value}' for key, value in settings.items())]
 
 
@@ -69,10 +77,14 @@ def test_good_detection_data_as_a_user(root, run_tool, tmp_path):
     assert not report['val']['notes']
     content = json.loads((root / 'annotations/train.json').read_text())
     for category in content['categories']:
-        mine = [one for one in content['annotations']
-                if one['category_id'] == category['id']]
+        mine = [
+            one
+            for one in content['annotations']
+            if one['category_id'] == category['id']
+        ]
         assert report['train']['classes'][category['name']] == dict(
-            objects=len(mine), images=len({one['image_id'] for one in mine}))
+            objects=len(mine), images=len({one['image_id'] for one in mine})
+        )
     assert report['train']['images'] == 8 and report['train']['kinds'] == dict(RGB=8)
 
 
@@ -92,9 +104,13 @@ def test_bad_detection_data(root, run, monkeypatch):
     code, shown, report = run(*det(root))
     assert code == 1 and '7 problems' in shown
     found = problems(report)
-    for text in ('is empty', 'reaches out of the image of 64 x 64', 'has the area 0',
-                 'annotated as 65 x 64 pixels, but is loaded as 64 x 64',
-                 "[] only in the config, ['fifth'] only in the file"):
+    for text in (
+        'is empty',
+        'reaches out of the image of 64 x 64',
+        'has the area 0',
+        'annotated as 65 x 64 pixels, but is loaded as 64 x 64',
+        "[] only in the config, ['fifth'] only in the file",
+    ):
         assert [reason for _, reason in found if text in reason], text
     assert ('00002.png', 'is missing') in found
     assert [name for name, reason in found if 'truncated' in reason] == ['00001.png']
@@ -120,17 +136,23 @@ def seg(root) -> list[str]:
 def test_segmentation_data(root, run, monkeypatch):
     monkeypatch.chdir(ROOT)
     code, _, report = run(*seg(root))
-    maps = [np.asarray(Image.open(path)) for path in sorted(
-        (root / 'semantic/train').iterdir())]
+    maps = [
+        np.asarray(Image.open(path))
+        for path in sorted((root / 'semantic/train').iterdir())
+    ]
     counted = report['train']['classes']
     assert code == 0 and len(maps) == 8
     assert [one['pixels'] for one in counted.values()] == np.bincount(
-        np.concatenate([one.ravel() for one in maps]), minlength=5).tolist()
+        np.concatenate([one.ravel() for one in maps]), minlength=5
+    ).tolist()
     assert list(counted)[:2] == ['background', 'horizontal']
 
     folder = root / 'semantic/train'
-    for name, values in (('00000', np.full((64, 64), 5)), ('00001', np.zeros((64, 63))),
-                         ('00002', np.zeros((64, 64, 3)))):
+    for name, values in (
+        ('00000', np.full((64, 64), 5)),
+        ('00001', np.zeros((64, 63))),
+        ('00002', np.zeros((64, 64, 3))),
+    ):
         Image.fromarray(values.astype(np.uint8)).save(folder / f'{name}.png')
     (folder / '00003.png').unlink()
     (folder / '00004.png').write_bytes(b'')
@@ -139,7 +161,8 @@ def test_segmentation_data(root, run, monkeypatch):
     assert code == 1
     found = dict(problems(report))
     assert found['00000.png'] == (
-        'has the labels 5 (4096 pixels), but the classes are 0 to 4 and 255 is ignored')
+        'has the labels 5 (4096 pixels), but the classes are 0 to 4 and 255 is ignored'
+    )
     assert found['00001.png'] == 'has 63 x 64 pixels, its image 64 x 64'
     assert 'has 3 channels (RGB)' in found['00002.png']
     assert found['00003.png'] == 'is missing'
@@ -155,10 +178,11 @@ def test_options_of_the_segmentation_dataset_are_used(root, run, monkeypatch):
     _, _, report = run(*seg(root), '--split', 'train')
     assert len(report['train']['problems']) == 2
     head = 'model.task.decode_head.ignore_index'
-    no_weights = [f'model.task.{one}.loss_decode.class_weight=None'
-                  for one in ('decode_head', 'auxiliary_head')]
-    code, _, report = run(
-        *seg(root), f'{head}=7', *no_weights, '--split', 'train')
+    no_weights = [
+        f'model.task.{one}.loss_decode.class_weight=None'
+        for one in ('decode_head', 'auxiliary_head')
+    ]
+    code, _, report = run(*seg(root), f'{head}=7', *no_weights, '--split', 'train')
     assert code == 0
     _, _, report = run(*seg(root), f'{train}reduce_zero_label=True', '--split', 'train')
     assert 'the labels 7' in problems(report)[0][1]
@@ -169,12 +193,21 @@ def test_options_of_the_segmentation_dataset_are_used(root, run, monkeypatch):
 @pytest.fixture
 def cls(root):
     """A classification config whose classes are in the folders' order."""
+
     def arguments(*more) -> list[str]:
         names = '"[checker,diagonal,horizontal,vertical]"'
-        return ['configs/sr4ir/resnet18_edsr_tiny.py', *options(
-            root / 'classification',
-            **{f'{split}_dataloader.dataset.metainfo.classes': names
-               for split in ('train', 'val', 'test')}), *more]
+        return [
+            'configs/sr4ir/resnet18_edsr_tiny.py',
+            *options(
+                root / 'classification',
+                **{
+                    f'{split}_dataloader.dataset.metainfo.classes': names
+                    for split in ('train', 'val', 'test')
+                },
+            ),
+            *more,
+        ]
+
     return arguments
 
 
@@ -183,7 +216,8 @@ def test_classification_data(cls, root, run, monkeypatch):
     code, _, report = run(*cls())
     assert code == 0 and report['train']['classes'] == {
         name: dict(images=2)
-        for name in ('checker', 'diagonal', 'horizontal', 'vertical')}
+        for name in ('checker', 'diagonal', 'horizontal', 'vertical')
+    }
     folder = root / 'classification/train'
     Image.new('CMYK', (4, 4)).save(folder / 'checker/cmyk.jpg')
     Image.new('I;16', (4, 4)).save(folder / 'checker/deep.png')
@@ -217,22 +251,26 @@ def test_labels_beyond_the_classes(cls, root, run, monkeypatch, tmp_path):
     listed = tmp_path / 'list.txt'
     listed.write_text('train/checker/00003.png 0\ntrain/checker/00003.png 4\n')
     train = 'train_dataloader.dataset.'
-    code, _, report = run(*cls(f'{train}ann_file={listed}', f'{train}data_prefix='),
-                          '--split', 'train')
+    code, _, report = run(
+        *cls(f'{train}ann_file={listed}', f'{train}data_prefix='), '--split', 'train'
+    )
     reasons = [reason for _, reason in problems(report)]
     assert code == 1 and 'has the label 4, but the classes are 0 to 3' in reasons
     assert 'is listed twice, with different annotations' in reasons
     listed.write_text('')
     _, _, report = run(*cls(f'{train}ann_file={listed}'), '--split', 'train')
-    assert problems(report) == [('', 'train_dataloader lists no image: set data_root, '
-                                 'data_prefix and ann_file')]
+    assert problems(report) == [
+        ('', 'train_dataloader lists no image: set data_root, data_prefix and ann_file')
+    ]
 
 
 def test_training_images_in_validation_are_noted(cls, root, run, monkeypatch):
     monkeypatch.chdir(ROOT)
     listed = root / 'classification/list.txt'
-    listed.write_text('train/horizontal/00000.png 2\ntrain/vertical/00001.png 3\n'
-                      'train/diagonal/00002.png 1\ntrain/checker/00003.png 0\n')
+    listed.write_text(
+        'train/horizontal/00000.png 2\ntrain/vertical/00001.png 3\n'
+        'train/diagonal/00002.png 1\ntrain/checker/00003.png 0\n'
+    )
     val = 'val_dataloader.dataset.'
     code, shown, report = run(*cls(f'{val}ann_file=list.txt', f'{val}data_prefix='))
     assert code == 0
@@ -247,30 +285,49 @@ def write_config(path: Path, dataset: dict) -> Path:
 
 def test_wrapped_and_joined_sets(root, run, tmp_path):
     part = dict(type='mmpretrain.CustomDataset', data_root=str(root / 'classification'))
-    config = write_config(tmp_path / 'joined.py', dict(
-        type='RepeatDataset', times=2, dataset=dict(type='ConcatDataset', datasets=[
-            dict(part, data_prefix='train'), dict(part, data_prefix='val')])))
+    config = write_config(
+        tmp_path / 'joined.py',
+        dict(
+            type='RepeatDataset',
+            times=2,
+            dataset=dict(
+                type='ConcatDataset',
+                datasets=[
+                    dict(part, data_prefix='train'),
+                    dict(part, data_prefix='val'),
+                ],
+            ),
+        ),
+    )
     code, _, report = run(config)
     assert code == 0
     assert {name: one['images'] for name, one in report.items()} == {
-        'train[0]': 8, 'train[1]': 4}
+        'train[0]': 8,
+        'train[1]': 4,
+    }
 
 
 def test_a_set_in_memory_is_never_downloaded(run, tmp_path, monkeypatch):
     from mmpretrain.datasets import CIFAR10
+
     data = tmp_path / 'cifar'
-    config = write_config(tmp_path / 'cifar.py', dict(
-        type='mmpretrain.CIFAR10', data_root=str(data)))
+    config = write_config(
+        tmp_path / 'cifar.py', dict(type='mmpretrain.CIFAR10', data_root=str(data))
+    )
     code, _, report = run(config)
     assert code == 1
     assert 'cannot be read (RuntimeError: Cannot find CIFAR10' in problems(report)[0][1]
     folder = data / CIFAR10.base_folder
     folder.mkdir(parents=True)
     for i, (name, _) in enumerate(CIFAR10.train_list):
-        (folder / name).write_bytes(pickle.dumps(dict(
-            data=np.zeros((2, 3072), np.uint8), labels=[2 * i, 2 * i + 1])))
-    (folder / 'batches.meta').write_bytes(pickle.dumps(dict(
-        label_names=list(CIFAR10.METAINFO['classes']))))
+        (folder / name).write_bytes(
+            pickle.dumps(
+                dict(data=np.zeros((2, 3072), np.uint8), labels=[2 * i, 2 * i + 1])
+            )
+        )
+    (folder / 'batches.meta').write_bytes(
+        pickle.dumps(dict(label_names=list(CIFAR10.METAINFO['classes'])))
+    )
     monkeypatch.setattr(CIFAR10, '_check_integrity', lambda self: True)
     code, _, report = run(config)
     assert code == 0 and report['train']['kinds'] == {'in memory': 10}
@@ -286,23 +343,32 @@ def test_boxes_of_another_format(run, tmp_path):
     text = ''.join(
         '<object><name>cat</name><difficult>0</difficult><bndbox><xmin>{}</xmin><ymin>'
         '{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>'.format(*box)
-        for box in boxes)
+        for box in boxes
+    )
     (root / 'Annotations/1.xml').write_text(
         f'<annotation><size><width>40</width><height>30</height></size>{text}'
-        '</annotation>')
+        '</annotation>'
+    )
     (root / 'train.txt').write_text('1\n')
-    config = write_config(tmp_path / 'voc.py', dict(
-        type='mmdet.XMLDataset', data_root=str(root), ann_file='train.txt',
-        data_prefix=dict(sub_data_root=str(root)), metainfo=dict(classes=['cat'])))
+    config = write_config(
+        tmp_path / 'voc.py',
+        dict(
+            type='mmdet.XMLDataset',
+            data_root=str(root),
+            ann_file='train.txt',
+            data_prefix=dict(sub_data_root=str(root)),
+            metainfo=dict(classes=['cat']),
+        ),
+    )
     code, _, report = run(config)
     assert code == 1 and report['train']['classes'] == dict(
-        cat=dict(images=1, objects=1))
+        cat=dict(images=1, objects=1)
+    )
     assert 'reaches out of the image of 40 x 30' in problems(report)[0][1]
 
 
 def test_plain_files(root, run):
-    code, shown, report = run(
-        root / 'annotations/val.json', '--images', root / 'val')
+    code, shown, report = run(root / 'annotations/val.json', '--images', root / 'val')
     assert code == 0 and report['val']['images'] == 4
     code, shown, report = run(root / 'classification/val')
     assert code == 0 and 'checker' in shown
@@ -320,7 +386,8 @@ def test_lists_beside_the_class_folders_are_no_class(root, run):
     assert code == 0 and 'meta' not in shown
     assert report['val']['classes'] == {
         name: dict(images=1)
-        for name in ('checker', 'diagonal', 'horizontal', 'vertical')}
+        for name in ('checker', 'diagonal', 'horizontal', 'vertical')
+    }
     (folder / 'meta/train.txt').unlink()  # a class without images after all
     code, shown, report = run(folder)
     assert code == 1 and 'meta is a class folder without an image' in shown
@@ -334,21 +401,39 @@ def test_many_problems_are_all_in_the_file(root, run):
     assert len(report['val']['problems']) == 30
 
 
-@pytest.mark.parametrize('arguments, message', [
-    (['no.py'], 'no.py does not exist'),
-    (['configs/sr4ir/faster-rcnn_edsr_tiny.py', '--split', 'test', '--cfg-options',
-      'test_dataloader=None'], 'the config has no test_dataloader'),
-    (['configs/_base_/sr4ir.py'], 'the config has no dataloader'),
-])
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['no.py'], 'no.py does not exist'),
+        (
+            [
+                'configs/sr4ir/faster-rcnn_edsr_tiny.py',
+                '--split',
+                'test',
+                '--cfg-options',
+                'test_dataloader=None',
+            ],
+            'the config has no test_dataloader',
+        ),
+        (['configs/_base_/sr4ir.py'], 'the config has no dataloader'),
+    ],
+)
 def test_refusals(arguments, message, run, monkeypatch):
     monkeypatch.chdir(ROOT)
     code, _, report = run(*arguments)
     assert code.startswith('error: ') and message in code and not report
 
 
-@pytest.mark.parametrize('arguments', [
-    ['a.json'], ['folder', '--images', 'x'], ['folder', '--split', 'val'],
-    ['a.py', '--split', 'other'], ['a.py', '--workers', '0']])
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        ['a.json'],
+        ['folder', '--images', 'x'],
+        ['folder', '--split', 'val'],
+        ['a.py', '--split', 'other'],
+        ['a.py', '--workers', '0'],
+    ],
+)
 def test_wrong_options(arguments, run):
     code, _, _ = run(*arguments)
     assert code == 2
@@ -357,13 +442,23 @@ def test_wrong_options(arguments, run):
 def test_unknown_types_and_kinds(run, tmp_path):
     config = write_config(tmp_path / 'a.py', dict(type='mmdet.NoSuchDataset'))
     code, _, report = run(config)
-    assert code == 1 and "'mmdet.NoSuchDataset', which is not registered" in (
-        problems(report)[0][1])
+    assert (
+        code == 1
+        and "'mmdet.NoSuchDataset', which is not registered" in (problems(report)[0][1])
+    )
     (tmp_path / 'images').mkdir()
     Image.new('RGB', (4, 4)).save(tmp_path / 'images/1.png')
-    config = write_config(tmp_path / 'b.py', dict(
-        type='mmpretrain.CustomDataset', data_prefix=str(tmp_path / 'images'),
-        with_label=False))
+    config = write_config(
+        tmp_path / 'b.py',
+        dict(
+            type='mmpretrain.CustomDataset',
+            data_prefix=str(tmp_path / 'images'),
+            with_label=False,
+        ),
+    )
     code, _, report = run(config)
-    assert code == 1 and 'of train_dataloader has no labels, maps or boxes' in (
-        problems(report)[0][1])
+    assert (
+        code == 1
+        and 'of train_dataloader has no labels, maps or boxes'
+        in (problems(report)[0][1])
+    )

@@ -1,4 +1,5 @@
 """What each method makes of one SR4IR config."""
+
 import pytest
 from mmengine.config import Config
 
@@ -17,7 +18,14 @@ def cfg():
 def test_all_methods(cfg, tmp_path):
     parts = plan_parts(cfg, list(METHODS), [3], tmp_path)
     assert [part.method for part in parts] == [
-        'h2t', 'l2t', 's', 's2t', 't2s', 's_and_t', 'sr4ir']
+        'h2t',
+        'l2t',
+        's',
+        's2t',
+        't2s',
+        's_and_t',
+        'sr4ir',
+    ]
     for part in parts:
         model = part.cfg.model
         recipe = Config.fromfile(f'{RECIPES}/{part.method}.py').recipe
@@ -26,17 +34,25 @@ def test_all_methods(cfg, tmp_path):
         interpolated = part.method in ('h2t', 'l2t')
         assert (model.sr.type == 'mmsr4ir.InterpolateUpsampler') == interpolated
         assert ('tdp' in model, 'patch_mix' in model) == (
-            (True, True) if part.method == 'sr4ir' else (False, False))
+            (True, True) if part.method == 'sr4ir' else (False, False)
+        )
         assert part.cfg.randomness.seed == 3
         assert part.folder == tmp_path / part.method / 'seed_3'
-        for key in ('train_dataloader', 'test_dataloader', 'train_cfg',
-                    'optim_wrapper', 'param_scheduler'):
+        for key in (
+            'train_dataloader',
+            'test_dataloader',
+            'train_cfg',
+            'optim_wrapper',
+            'param_scheduler',
+        ):
             assert part.cfg[key] == cfg[key], (part.method, key)
     by_name = {part.method: part for part in parts}
     assert by_name['s2t'].cfg.model.sr.init_cfg.checkpoint == str(
-        tmp_path / 's' / 'seed_3' / 'final.pth')
+        tmp_path / 's' / 'seed_3' / 'final.pth'
+    )
     assert by_name['t2s'].cfg.model.task.init_cfg.checkpoint == str(
-        tmp_path / 'h2t' / 'seed_3' / 'final.pth')
+        tmp_path / 'h2t' / 'seed_3' / 'final.pth'
+    )
     assert by_name['s'].cfg.val_dataloader is None
     assert not by_name['s'].is_tested and by_name['h2t'].is_tested
     assert cfg.to_dict() == Config.fromfile(CONFIG).to_dict(), 'left as it was'
@@ -45,13 +61,19 @@ def test_all_methods(cfg, tmp_path):
 def test_only_what_is_needed_for_each_seed(cfg, tmp_path):
     parts = plan_parts(cfg, ['t2s', 'sr4ir', 't2s'], [0, 1, 0], tmp_path)
     assert [(part.method, part.seed) for part in parts] == [
-        ('h2t', 0), ('t2s', 0), ('sr4ir', 0), ('h2t', 1), ('t2s', 1), ('sr4ir', 1)]
+        ('h2t', 0),
+        ('t2s', 0),
+        ('sr4ir', 0),
+        ('h2t', 1),
+        ('t2s', 1),
+        ('sr4ir', 1),
+    ]
     assert parts[4].needs['task'] is parts[3]
 
 
 def test_sr4ir_keeps_the_recipe_of_the_config(cfg, tmp_path):
     cfg.model.recipe.sr.losses.pixel = 0.5
-    part, = plan_parts(cfg, ['sr4ir'], [0], tmp_path)
+    (part,) = plan_parts(cfg, ['sr4ir'], [0], tmp_path)
     assert part.cfg.model.recipe.sr.losses.pixel == 0.5
 
 
@@ -76,11 +98,14 @@ def test_what_cannot_be_compared_is_refused(cfg, tmp_path):
         plan_parts(cfg, ['h2t'], [0], tmp_path)
 
 
-@pytest.mark.parametrize('config, key', [
-    ('faster-rcnn_edsr_tiny', 'coco/bbox_mAP'),
-    ('deeplabv3_edsr_tiny', 'mIoU'),
-    ('resnet18_edsr_tiny', 'accuracy/top1'),
-])
+@pytest.mark.parametrize(
+    'config, key',
+    [
+        ('faster-rcnn_edsr_tiny', 'coco/bbox_mAP'),
+        ('deeplabv3_edsr_tiny', 'mIoU'),
+        ('resnet18_edsr_tiny', 'accuracy/top1'),
+    ],
+)
 def test_the_metric_that_ranks(config, key):
     cfg = Config.fromfile(f'configs/sr4ir/{config}.py')
     assert main_metric(cfg) == key

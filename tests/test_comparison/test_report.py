@@ -1,4 +1,5 @@
 """Tables, chart and grids, against numbers worked out here."""
+
 import csv
 import errno
 import io
@@ -35,13 +36,25 @@ def works(tmp_path):
         for seed in (0, 1):
             folder = tmp_path / method / f'seed_{seed}'
             record = dict(
-                epoch=2, epochs=2, iter=8, iters=8, updates=dict(sr=0, task=8),
-                data_digest=100 + seed, iter_time=0.25 + seed,
-                jobs=2, machine='a slide rule')
+                epoch=2,
+                epochs=2,
+                iter=8,
+                iters=8,
+                updates=dict(sr=0, task=8),
+                data_digest=100 + seed,
+                iter_time=0.25 + seed,
+                jobs=2,
+                machine='a slide rule',
+            )
             write_json(folder / 'train' / 'record.json', record)
             write_json(folder / 'trained.json', record)
-            write_json(folder / 'tested.json', dict(lr_digest=7, metrics={
-                'mIoU': TASK[method][seed], 'sr/PSNR': PSNR[method][seed]}))
+            write_json(
+                folder / 'tested.json',
+                dict(
+                    lr_digest=7,
+                    metrics={'mIoU': TASK[method][seed], 'sr/PSNR': PSNR[method][seed]},
+                ),
+            )
             (folder / 'pictures').mkdir()
             for i in range(2):
                 picture = np.full((10 + i, 12 * len(PANELS), 3), 30, np.uint8)
@@ -56,8 +69,11 @@ def write(works, out):
 
 
 def cells(text):
-    rows = [line.strip('| ').split(' | ') for line in text.splitlines()
-            if line.startswith('| ')]
+    rows = [
+        line.strip('| ').split(' | ')
+        for line in text.splitlines()
+        if line.startswith('| ')
+    ]
     return {row[0]: dict(zip(rows[0], row, strict=True)) for row in rows}
 
 
@@ -68,8 +84,9 @@ def test_values(works, tmp_path):
     row = report['methods']['sr4ir']
     assert row['gap_closed']['mean'] == pytest.approx(np.mean(gaps))
     assert row['gap_closed']['std'] == pytest.approx(np.std(gaps, ddof=1))
-    assert row['task'] == pytest.approx(dict(mean=63.0, std=np.std([60, 66], ddof=1),
-                                             runs=2))
+    assert row['task'] == pytest.approx(
+        dict(mean=63.0, std=np.std([60, 66], ddof=1), runs=2)
+    )
     assert report['methods']['h2t']['gap_closed']['mean'] == 1.0
     assert report['methods']['l2t']['gap_closed']['mean'] == 0.0
     table = cells((tmp_path / 'results.md').read_text())
@@ -83,13 +100,17 @@ def test_values(works, tmp_path):
     with (tmp_path / 'results.csv').open() as file:
         rows = list(csv.DictReader(file))
     assert [(row['method'], row['seed']) for row in rows] == [
-        (method, str(seed)) for method in METHODS for seed in (0, 1)]
+        (method, str(seed)) for method in METHODS for seed in (0, 1)
+    ]
     assert [float(row['mIoU']) for row in rows] == [
-        value for method in METHODS for value in TASK[method]]
+        value for method in METHODS for value in TASK[method]
+    ]
     assert cv2.imread(str(tmp_path / 'results.png')).shape[2] == 3
     # One row of each method; the ground truth is in the first only.
     assert sorted(path.name for path in (tmp_path / 'grids').iterdir()) == [
-        '0.png', '1.png']
+        '0.png',
+        '1.png',
+    ]
     grid = cv2.imread(str(tmp_path / 'grids' / '1.png'))
     assert len(grid) == 11 * len(METHODS)
     assert (grid[:11, -12:] == 90).all() and (grid[11:, -12:] == 255).all()
@@ -129,14 +150,16 @@ def test_a_method_that_detects_nothing_is_missing(works, tmp_path, metrics):
     write_json(works[-1].part.folder / 'tested.json', dict(metrics=metrics))
     write(works, tmp_path)
     text = (tmp_path / 'results.md').read_text()
-    assert ('- SR4IR seed 1: failed: its test gave no mIoU: nothing was detected?'
-            in text)
+    assert (
+        '- SR4IR seed 1: failed: its test gave no mIoU: nothing was detected?' in text
+    )
     table = cells(text)
     assert table['SR4IR']['mIoU'] == '60.000 (1 of 2 seeds)'
     assert table['SR4IR']['gap closed in %'] == '50.0 (1 of 2 seeds)'
     assert table['SR4IR']['PSNR in dB'] == '24.00 ± 1.41'
-    run = json.loads((tmp_path / 'results.json').read_text())[
-        'methods']['sr4ir']['runs']['1']
+    run = json.loads((tmp_path / 'results.json').read_text())['methods']['sr4ir'][
+        'runs'
+    ]['1']
     assert run['state'] == 'failed' and run['metrics']['sr/SSIM'] is None
 
 
@@ -155,8 +178,9 @@ def test_no_gap_to_close(works, tmp_path):
             path = work.part.folder / 'tested.json'
             write_json(path, dict(metrics={'mIoU': 1.0}))
     write(works, tmp_path)
-    assert cells((tmp_path / 'results.md').read_text())['SR4IR'][
-        'gap closed in %'] == '-'
+    assert (
+        cells((tmp_path / 'results.md').read_text())['SR4IR']['gap closed in %'] == '-'
+    )
 
 
 def test_what_was_not_the_same_is_said(works, tmp_path):
@@ -185,17 +209,23 @@ def test_what_times_depend_on_is_that_of_their_trainings(works, tmp_path):
         write_json(path, record | (change or {}))
     write(works, tmp_path)
     text = (tmp_path / 'results.md').read_text()
-    assert ('**not under the same conditions**: 1 at once, a slide rule (H→T seed 0); '
-            '2 at once, a slide rule (H→T seed 1, L→T seed 0, ') in text
-    assert ('; an unknown number at once, an unknown machine (SR4IR seed 1). FLOPs'
-            in text)
-    assert [len(group['runs']) for group in json.loads(
-        (tmp_path / 'results.json').read_text())['times']] == [1, 6, 1]
+    assert (
+        '**not under the same conditions**: 1 at once, a slide rule (H→T seed 0); '
+        '2 at once, a slide rule (H→T seed 1, L→T seed 0, '
+    ) in text
+    assert (
+        '; an unknown number at once, an unknown machine (SR4IR seed 1). FLOPs' in text
+    )
+    assert [
+        len(group['runs'])
+        for group in json.loads((tmp_path / 'results.json').read_text())['times']
+    ] == [1, 6, 1]
 
 
 def test_an_unknown_metric_is_named(works, tmp_path):
     with pytest.raises(
-            ComparisonError, match=r"'mAcc'.*\['mIoU', 'sr/PSNR'\].*--metric"):
+        ComparisonError, match=r"'mAcc'.*\['mIoU', 'sr/PSNR'\].*--metric"
+    ):
         write_report(works, cfg(), METHODS, 'mAcc', SIZES, tmp_path)
 
 
@@ -226,8 +256,10 @@ def test_a_full_disk_leaves_the_earlier_results_whole(works, tmp_path, monkeypat
 
 def test_position_of_a_training(works, tmp_path):
     work = works[0]
-    write_json(work.part.folder / 'train' / 'record.json', dict(
-        epoch=1, epochs=3, iter=10, iters=30, iter_time=2.0))
+    write_json(
+        work.part.folder / 'train' / 'record.json',
+        dict(epoch=1, epochs=3, iter=10, iters=30, iter_time=2.0),
+    )
     work.state = 'training'
     assert position(work) == 'epoch 2/3, iteration 10/30, 0:00:40 left'
     work.state, work.reason = 'failed', 'why'
@@ -253,7 +285,8 @@ def test_brackets_in_a_reason_are_no_markup(works, terminal):
     screen = io.StringIO()
     works[0].state = 'failed'
     works[0].reason = '[enforce fail at alloc.cpp] [/x] :cat: in /data/[red]'
-    with Display(Console(
-            file=screen, force_terminal=terminal, width=200, _environ={})) as display:
+    with Display(
+        Console(file=screen, force_terminal=terminal, width=200, _environ={})
+    ) as display:
         display(works)
     assert works[0].reason in screen.getvalue()

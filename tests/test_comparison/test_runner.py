@@ -1,4 +1,5 @@
 """The order of the parts, what is run again and what is not, with tools of straw."""
+
 import json
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from mmsr4ir.comparison import plan_parts, run_parts, runner
 from mmsr4ir.comparison.methods import ComparisonError
 
 # They leave the files of the real tools, and a line in a diary for each call.
-TRAIN = '''
+TRAIN = """
 import json, sys, time
 from pathlib import Path
 work = Path(sys.argv[sys.argv.index('--work-dir') + 1])
@@ -29,8 +30,8 @@ work.mkdir(exist_ok=True)
 (work / 'record.json').write_text(json.dumps(dict(
     epoch=2, epochs=2, iter=4, iters=4, updates=dict(sr=4, task=4), data_digest=7,
     iter_time=0.5)))
-'''
-TEST = '''
+"""
+TEST = """
 import json, sys
 from pathlib import Path
 checkpoint = Path(sys.argv[2])
@@ -43,15 +44,27 @@ with open({diary!r}, 'a') as file:
 (work / 'now').mkdir(parents=True, exist_ok=True)
 (work / 'now' / 'now.json').write_text(json.dumps({{'mIoU': len(method)}}))
 (work / 'record.json').write_text(json.dumps(dict(lr_digest=5)))
-'''
+"""
 
 
 def parts_of(methods, out, options=None):
-    return plan_parts(Config(dict(
-        model=dict(
-            type='mmsr4ir.SR4IR', sr=dict(type='mmagic.EDSRNet'),
-            task=dict(type='x'), recipe=dict()),
-        default_hooks=dict(), **(options or {}))), methods, [0], out)
+    return plan_parts(
+        Config(
+            dict(
+                model=dict(
+                    type='mmsr4ir.SR4IR',
+                    sr=dict(type='mmagic.EDSRNet'),
+                    task=dict(type='x'),
+                    recipe=dict(),
+                ),
+                default_hooks=dict(),
+                **(options or {}),
+            )
+        ),
+        methods,
+        [0],
+        out,
+    )
 
 
 @pytest.fixture
@@ -60,13 +73,17 @@ def straw(tmp_path, monkeypatch):
     diary = tmp_path / 'diary.txt'
     tools = tmp_path / 'tools'
     tools.mkdir()
-    monkeypatch.setattr(runner, 'COMMANDS', {
-        name: [str(tools / f'{name}.py')] for name in ('train', 'test')})
+    monkeypatch.setattr(
+        runner,
+        'COMMANDS',
+        {name: [str(tools / f'{name}.py')] for name in ('train', 'test')},
+    )
 
     def run(methods, broken=(), company=0, jobs=1, options=None, **more):
         for name, text in (('train', TRAIN), ('test', TEST)):
-            (tools / f'{name}.py').write_text(text.format(
-                diary=str(diary), broken=tuple(broken), company=company))
+            (tools / f'{name}.py').write_text(
+                text.format(diary=str(diary), broken=tuple(broken), company=company)
+            )
         diary.write_text('')
         out = tmp_path / 'out'
         works = run_parts(parts_of(methods, out, options), out, jobs, **more)
@@ -84,7 +101,8 @@ def test_parts_come_after_what_they_need(straw, tmp_path):
     final = tmp_path / 'out/s2t/seed_0/final.pth'
     assert final.read_text() == 's2t' and final.resolve().name == 'epoch_2.pth'
     assert json.loads((final.parent / 'tested.json').read_text()) == dict(
-        metrics=dict(mIoU=3), images=8, lr_digest=5)
+        metrics=dict(mIoU=3), images=8, lr_digest=5
+    )
 
 
 def test_how_many_ran_at_once_is_noted_with_each(straw, tmp_path):
@@ -106,7 +124,11 @@ def test_a_failed_part_stops_only_those_that_need_it(straw):
     works, diary = straw(['h2t', 't2s', 's2t', 's_and_t'])
     assert all(work.state == 'done' for work in works.values())
     assert [line for line in diary if line] == [
-        'train h2t', 'test h2t', 'train t2s', 'test t2s']
+        'train h2t',
+        'test h2t',
+        'train t2s',
+        'test t2s',
+    ]
 
 
 def test_a_failed_test_stops_nobody(straw):
@@ -140,8 +162,10 @@ def test_other_settings_are_not_mixed_with_finished_parts(straw):
     with pytest.raises(ComparisonError, match='other settings.*--out'):
         straw(['l2t'], options=dict(train_cfg=dict(max_epochs=9)))
     straw(['t2s'])
-    with pytest.raises(ComparisonError, match=(
-            'remove .*/h2t/seed_0 and .*/t2s/seed_0 to train H→T seed 0 anew, and')):
+    with pytest.raises(
+        ComparisonError,
+        match=('remove .*/h2t/seed_0 and .*/t2s/seed_0 to train H→T seed 0 anew, and'),
+    ):
         straw(['t2s'], options=dict(train_cfg=dict(max_epochs=9)))
 
 
@@ -152,15 +176,21 @@ def test_what_took_over_a_network_is_not_left_stale(straw, tmp_path):
     # Refused before S is trained anew, and where a start without S→T did it.
     for trained in (False, True):
         if trained:
-            part, = [part for part in parts_of(['s2t'], out) if part.method == 's']
+            (part,) = [part for part in parts_of(['s2t'], out) if part.method == 's']
             run_parts([part], out)
-        with pytest.raises(ComparisonError, match=(
-                'S→T seed 0 was trained from another S seed 0 .*remove .*/s2t/seed')):
+        with pytest.raises(
+            ComparisonError,
+            match=('S→T seed 0 was trained from another S seed 0 .*remove .*/s2t/seed'),
+        ):
             straw(['s2t', 'l2t'])
     shutil.rmtree(out / 's2t/seed_0')
     works, diary = straw(['s2t', 'l2t'])
     assert [line for line in diary if line] == [
-        'train s2t', 'test s2t', 'train l2t', 'test l2t']
+        'train s2t',
+        'test s2t',
+        'train l2t',
+        'test l2t',
+    ]
 
 
 def test_a_training_that_was_cut_off_keeps_its_networks(straw, tmp_path):
@@ -183,11 +213,12 @@ def test_results_of_early_versions_are_taken(straw, tmp_path):
 
 
 def test_a_misspelt_metric_is_named_after_the_first_test(straw, tmp_path):
-    with pytest.raises(ComparisonError, match=(
-            r"H→T seed 0 has no metric 'mIou'; there are \['mIoU'\]: .*--metric")):
+    with pytest.raises(
+        ComparisonError,
+        match=(r"H→T seed 0 has no metric 'mIou'; there are \['mIoU'\]: .*--metric"),
+    ):
         straw(['h2t', 'l2t', 's2t'], metric='mIou')
-    assert (tmp_path / 'diary.txt').read_text() == (
-        'train s\ntrain h2t\ntest h2t\n')
+    assert (tmp_path / 'diary.txt').read_text() == ('train s\ntrain h2t\ntest h2t\n')
     # The same without a training where that test was of an earlier start.
     with pytest.raises(ComparisonError, match="no metric 'mIou'"):
         straw(['h2t', 'l2t', 's2t'], metric='mIou')
@@ -196,20 +227,28 @@ def test_a_misspelt_metric_is_named_after_the_first_test(straw, tmp_path):
     assert all(work.state == 'done' for work in works.values())
 
 
-@pytest.mark.parametrize('metric, metrics, known', [
-    ('coco/bbox_mAP_5O', ['coco/bbox_mAP', 'sr/PSNR'], False),
-    ('bbox_mAP', ['coco/bbox_mAP', 'sr/PSNR', 'time'], False),
-    ('coco/bbox_mAP', ['sr/PSNR', 'time', 'data_time'], True),  # nothing was detected
-    ('coco/bbox_mAP', ['pascal_voc/mAP'], True),
-    ('mIoU', ['sr/PSNR', 'time'], True),
-    ('mIoU', ['mIoU', 'aAcc'], True),
-    ('sr/PSRN', ['mIoU', 'sr/PSNR'], False),
-])
+@pytest.mark.parametrize(
+    'metric, metrics, known',
+    [
+        ('coco/bbox_mAP_5O', ['coco/bbox_mAP', 'sr/PSNR'], False),
+        ('bbox_mAP', ['coco/bbox_mAP', 'sr/PSNR', 'time'], False),
+        (
+            'coco/bbox_mAP',
+            ['sr/PSNR', 'time', 'data_time'],
+            True,
+        ),  # nothing was detected
+        ('coco/bbox_mAP', ['pascal_voc/mAP'], True),
+        ('mIoU', ['sr/PSNR', 'time'], True),
+        ('mIoU', ['mIoU', 'aAcc'], True),
+        ('sr/PSRN', ['mIoU', 'sr/PSNR'], False),
+    ],
+)
 def test_only_a_metric_that_is_surely_misspelt_stops(metric, metrics, known, tmp_path):
-    part, = parts_of(['l2t'], tmp_path)
+    (part,) = parts_of(['l2t'], tmp_path)
     part.folder.mkdir(parents=True)
-    (part.folder / 'tested.json').write_text(json.dumps(dict(
-        metrics=dict.fromkeys(metrics, 0.5))))
+    (part.folder / 'tested.json').write_text(
+        json.dumps(dict(metrics=dict.fromkeys(metrics, 0.5)))
+    )
     team = runner.Team([part], 1, 8, 0, metric)
     if not known:
         with pytest.raises(ComparisonError, match='there are'):
@@ -233,7 +272,8 @@ def test_one_benchmark_at_a_time(straw, tmp_path):
             straw(['l2t'])
         # A training that outlives its benchmark holds the folder too.
         child = subprocess.Popen(
-            [sys.executable, '-c', 'input()'], stdin=subprocess.PIPE, pass_fds=[lock])
+            [sys.executable, '-c', 'input()'], stdin=subprocess.PIPE, pass_fds=[lock]
+        )
     with pytest.raises(ComparisonError, match='is at work in'):
         straw(['l2t'])
     child.communicate(b'\n')
@@ -261,12 +301,19 @@ def test_stopping_leaves_no_process(straw, tmp_path, monkeypatch):
     assert all(work.state == 'done' for work in works.values())
 
 
-@pytest.mark.parametrize('jobs, slot, given, expected', [
-    (1, 0, {}, {}),
-    (2, 1, {'CUDA_VISIBLE_DEVICES': '4,6'}, {'CUDA_VISIBLE_DEVICES': '6'}),
-    (3, 2, {'CUDA_VISIBLE_DEVICES': '4,6', 'OMP_NUM_THREADS': '5'},
-     {'CUDA_VISIBLE_DEVICES': '4', 'OMP_NUM_THREADS': '5'}),
-])
+@pytest.mark.parametrize(
+    'jobs, slot, given, expected',
+    [
+        (1, 0, {}, {}),
+        (2, 1, {'CUDA_VISIBLE_DEVICES': '4,6'}, {'CUDA_VISIBLE_DEVICES': '6'}),
+        (
+            3,
+            2,
+            {'CUDA_VISIBLE_DEVICES': '4,6', 'OMP_NUM_THREADS': '5'},
+            {'CUDA_VISIBLE_DEVICES': '4', 'OMP_NUM_THREADS': '5'},
+        ),
+    ],
+)
 def test_parts_at_once_share_the_machine(jobs, slot, given, expected, monkeypatch):
     for key in ('CUDA_VISIBLE_DEVICES', 'OMP_NUM_THREADS'):
         monkeypatch.delenv(key, raising=False)

@@ -31,9 +31,12 @@ def test_what_mmengine_writes_is_read(tmp_path):
     buffer = HistoryBuffer()
     buffer.update(np.float64(1.5))
     buffer.update(2, 3)
-    path = saved(tmp_path, state_dict=collections.OrderedDict(a=torch.arange(3)),
-                 message_hub=dict(log_scalars=collections.OrderedDict(x=buffer)),
-                 meta=dict(seed=1, value=np.float64(2), whole=np.int64(3)))
+    path = saved(
+        tmp_path,
+        state_dict=collections.OrderedDict(a=torch.arange(3)),
+        message_hub=dict(log_scalars=collections.OrderedDict(x=buffer)),
+        meta=dict(seed=1, value=np.float64(2), whole=np.int64(3)),
+    )
     loaded = CheckpointLoader.load_checkpoint(str(path))
     assert torch.equal(loaded['state_dict']['a'], torch.arange(3))
     read = loaded['message_hub']['log_scalars']['x']
@@ -52,7 +55,7 @@ class Attack:
     """Would run code when it is unpickled."""
 
     def __reduce__(self):
-        return eval, ('RAN.append(1)', )
+        return eval, ('RAN.append(1)',)
 
 
 class Peek:
@@ -62,16 +65,23 @@ class Peek:
         return getattr, (HistoryBuffer, '__init__')
 
 
-@pytest.mark.parametrize('value, name', [
-    (Attack(), 'eval'),
-    (Peek(), 'HistoryBuffer.__init__'),
-    (pathlib.PurePosixPath('x'), f'{pathlib.PurePosixPath.__module__}.PurePosixPath'),
-    (collections.deque(), 'collections.deque'),
-])
+@pytest.mark.parametrize(
+    'value, name',
+    [
+        (Attack(), 'eval'),
+        (Peek(), 'HistoryBuffer.__init__'),
+        (
+            pathlib.PurePosixPath('x'),
+            f'{pathlib.PurePosixPath.__module__}.PurePosixPath',
+        ),
+        (collections.deque(), 'collections.deque'),
+    ],
+)
 def test_anything_else_is_refused_by_name_and_not_run(tmp_path, value, name):
     path = saved(tmp_path, x=value)
-    with pytest.raises(UnsafeCheckpointError, match=(
-            rf'refused: it holds (builtins\.)?{name},')):
+    with pytest.raises(
+        UnsafeCheckpointError, match=(rf'refused: it holds (builtins\.)?{name},')
+    ):
         CheckpointLoader.load_checkpoint(str(path))
     assert RAN == []
 
@@ -87,8 +97,13 @@ def test_no_other_loader_of_mmengine_runs_it(tmp_path):
 def test_a_config_that_would_run_is_removed_from_any_address(monkeypatch):
     """MMEngine's Runner runs it when it resumes."""
     loader = '_get_checkpoint_loader'
-    monkeypatch.setattr(CheckpointLoader, loader, lambda path: (
-        lambda name, map_location: dict(meta=dict(config='x = 1', epoch=3))))
+    monkeypatch.setattr(
+        CheckpointLoader,
+        loader,
+        lambda path: (
+            lambda name, map_location: dict(meta=dict(config='x = 1', epoch=3))
+        ),
+    )
     loaded = CheckpointLoader.load_checkpoint('s3://bucket/x.pth')
     assert loaded == dict(meta=dict(epoch=3))
 
@@ -126,7 +141,8 @@ def served(tmp_path, monkeypatch):
     folder = tmp_path / 'web'
     folder.mkdir()
     server = ThreadingHTTPServer(
-        ('127.0.0.1', 0), partial(SimpleHTTPRequestHandler, directory=str(folder)))
+        ('127.0.0.1', 0), partial(SimpleHTTPRequestHandler, directory=str(folder))
+    )
     Thread(target=server.serve_forever, daemon=True).start()
     yield folder, f'http://127.0.0.1:{server.server_port}'
     server.shutdown()
@@ -186,6 +202,8 @@ def test_two_trainings_in_one_folder_are_told_so(tmp_path, monkeypatch):
         replace(unfinished, final)
 
     monkeypatch.setattr(os, 'replace', after_another)
-    with pytest.raises(OSError, match='epoch_1.pth could not be written: .*another '
-                       'training write .*--work-dir'):
+    with pytest.raises(
+        OSError,
+        match='epoch_1.pth could not be written: .*another training write .*--work-dir',
+    ):
         dump(dict(a=1), path, file_format='pkl')

@@ -1,4 +1,5 @@
 """MMEngine's search for configs by the name of their package."""
+
 import subprocess
 import sys
 from pathlib import Path
@@ -14,16 +15,20 @@ import mmsr4ir
 
 
 def test_mmengine_does_not_know_this_package_by_itself():
-    code = ('from mmengine.config.utils import MODULE2PACKAGE\n'
-            'assert "mmdet" in MODULE2PACKAGE and "mmsr4ir" not in MODULE2PACKAGE')
+    code = (
+        'from mmengine.config.utils import MODULE2PACKAGE\n'
+        'assert "mmdet" in MODULE2PACKAGE and "mmsr4ir" not in MODULE2PACKAGE'
+    )
     subprocess.run([sys.executable, '-W', 'ignore', '-c', code], check=True)
 
 
 def test_pkg_resources_is_not_asked():
     """Once mmengine does not import it any more, that part can go."""
-    code = ('import sys\nsys.modules["pkg_resources"] = None\n'
-            'import mmsr4ir\nfrom mmengine.config import Config\n'
-            'Config.fromfile(sys.argv[1])')
+    code = (
+        'import sys\nsys.modules["pkg_resources"] = None\n'
+        'import mmsr4ir\nfrom mmengine.config import Config\n'
+        'Config.fromfile(sys.argv[1])'
+    )
     config = Path(mmsr4ir.__file__).parents[1] / 'configs/sr4ir/resnet18_edsr_tiny.py'
     subprocess.run([sys.executable, '-W', 'ignore', '-c', code, config], check=True)
 

@@ -1,4 +1,5 @@
 """Deformable convolution v1 and v2 of ``mmcv.ops``, served by torchvision."""
+
 import pytest
 import torch
 from mmcv import ops
@@ -9,8 +10,9 @@ DEVICES = ['cpu'] + (['cuda'] if torch.cuda.is_available() else [])
 on_devices = pytest.mark.parametrize('device', DEVICES)
 
 
-def plain_deform_conv(x, offset, weight, mask, bias, stride, padding, dilation, groups,
-                      offset_groups):
+def plain_deform_conv(
+    x, offset, weight, mask, bias, stride, padding, dilation, groups, offset_groups
+):
     """Sample every tap with grid_sample, then multiply and add."""
     n, channels, height, width = x.shape
     out_channels, in_group, kh, kw = weight.shape
@@ -26,14 +28,15 @@ def plain_deform_conv(x, offset, weight, mask, bias, stride, padding, dilation, 
             grid = torch.stack([(xs + 0.5) / width, (ys + 0.5) / height], -1) * 2 - 1
             share = channels // offset_groups
             part = F.grid_sample(
-                x[:, g * share:(g + 1) * share], grid, align_corners=False)
+                x[:, g * share : (g + 1) * share], grid, align_corners=False
+            )
             parts.append(part * mask[:, g * kh * kw + k][:, None])
         taps.append(torch.cat(parts, 1))
     taps = torch.stack(taps, 2)  # (N, C, taps, oh, ow)
     out = []
     for g in range(groups):
-        w = weight[g * out_channels // groups:(g + 1) * out_channels // groups]
-        part = taps[:, g * in_group:(g + 1) * in_group]
+        w = weight[g * out_channels // groups : (g + 1) * out_channels // groups]
+        part = taps[:, g * in_group : (g + 1) * in_group]
         out.append(torch.einsum('nckhw,ock->nohw', part, w.flatten(2)))
     return torch.cat(out, 1) + bias.view(1, -1, 1, 1)
 
@@ -55,7 +58,8 @@ def test_deform_conv(device, version, groups, offset_groups):
     if version == 1:
         inputs = (x, offset, weight)
         plain = plain_deform_conv(
-            x, offset, weight, torch.ones_like(mask), torch.zeros(4), *settings)
+            x, offset, weight, torch.ones_like(mask), torch.zeros(4), *settings
+        )
 
         def conv(x, offset, weight):
             return ops.deform_conv2d(x, offset, weight, *settings, False, 2)
@@ -75,7 +79,8 @@ def test_deform_conv(device, version, groups, offset_groups):
 @pytest.mark.parametrize('version', [1, 2])
 @pytest.mark.parametrize('stride, padding, dilation', [(1, 1, 1), (2, 2, 1), (1, 3, 2)])
 def test_samples_outside_give_offsets_no_gradient(
-        device, version, stride, padding, dilation):
+    device, version, stride, padding, dilation
+):
     """At offsets of 0, samples lie on pixels; mmcv's derivative there is that to the
     right, and 0 for a sample at -1 or less."""
     generator = torch.Generator().manual_seed(2)
@@ -97,11 +102,18 @@ def test_samples_outside_give_offsets_no_gradient(
         if version == 1:
             return ops.deform_conv2d(args[0], offset, args[2], *settings, False, 2)
         return ops.modulated_deform_conv2d(
-            args[0], offset, args[1], args[2], args[0].new_zeros(3), *settings)
+            args[0], offset, args[1], args[2], args[0].new_zeros(3), *settings
+        )
 
     def plain(offset):
-        return plain_deform_conv(x.to(device), offset, weight.to(device),
-                                 mask.to(device), torch.zeros(3).to(x), *settings)
+        return plain_deform_conv(
+            x.to(device),
+            offset,
+            weight.to(device),
+            mask.to(device),
+            torch.zeros(3).to(x),
+            *settings,
+        )
 
     zeros = torch.zeros(2, 18, *size, dtype=torch.float64)
     want = gradient(plain, zeros + 1e-7).unflatten(1, (9, 2))

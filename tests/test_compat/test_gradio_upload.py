@@ -1,4 +1,5 @@
 """What Gradio does with an address in the place of an upload."""
+
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,9 +21,11 @@ def test_gradio_is_not_asked_to_fetch(monkeypatch):
     plain, ours = gr.File(), uploads_only(gr.File())
     address = 'https://example.org/a.png'
     with ThreadPoolExecutor(1) as pool:  # pytest may have a loop in this thread
+
         def take(file) -> str:
             return pool.submit(
-                asyncio.run, file.async_move_resource_to_block_cache(address)).result()
+                asyncio.run, file.async_move_resource_to_block_cache(address)
+            ).result()
 
         assert take(plain) == 'fetched'
         with pytest.raises(ValueError, match='was not uploaded'):

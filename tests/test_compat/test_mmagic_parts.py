@@ -1,4 +1,5 @@
 """mmagic part by part, and mmpretrain without what transformers 5 breaks."""
+
 import ast
 import os
 import re
@@ -17,15 +18,22 @@ from mmsr4ir.compat.mmagic_parts import registered_names
 
 def run(code: str, path: Path | None = None) -> subprocess.CompletedProcess:
     env = os.environ | ({'PYTHONPATH': str(path)} if path else {})
-    return subprocess.run([sys.executable, '-W', 'ignore', '-c', code], env=env,
-                          capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 def test_mmagic_as_it_is_cannot_be_imported():
     """Once it can, this part of compat can go."""
-    process = run(f'import mmcv, mmengine, numpy, sys\n{_SERVED}\n'
-                  'mmcv.__version__ = "2.1.0"  # of the forks, it refuses that, too\n'
-                  'numpy.bool8 = numpy.bool_\nimport mmagic.models')
+    process = run(
+        f'import mmcv, mmengine, numpy, sys\n{_SERVED}\n'
+        'mmcv.__version__ = "2.1.0"  # of the forks, it refuses that, too\n'
+        'numpy.bool8 = numpy.bool_\nimport mmagic.models'
+    )
     assert re.search("No module named '(diffusers|transformers)", process.stderr)
 
 
@@ -35,7 +43,8 @@ def test_a_network_is_imported_without_the_others():
         'network = MODELS.build(dict(type="mmagic.EDSRNet", in_channels=3,\n'
         '    out_channels=3, mid_channels=4, num_blocks=1))\n'
         'print(*sorted(name.split(".")[3] for name in sys.modules\n'
-        '    if name.startswith("mmagic.models.editors.") and name.count(".") == 3))')
+        '    if name.startswith("mmagic.models.editors.") and name.count(".") == 3))'
+    )
     assert process.stdout.split() == ['edsr'], process.stderr
 
 
@@ -46,28 +55,41 @@ def test_registered_names_are_those_of_the_decorators():
         module = '.'.join(['mmagic', *path.relative_to(root).with_suffix('').parts])
         for node in ast.walk(ast.parse(path.read_text())):
             for call in getattr(node, 'decorator_list', ()):
-                if isinstance(call, ast.Call) and getattr(
-                        call.func, 'attr', '') == 'register_module':
+                if (
+                    isinstance(call, ast.Call)
+                    and getattr(call.func, 'attr', '') == 'register_module'
+                ):
                     given = [*call.args, *(word.value for word in call.keywords)]
-                    wanted.add((call.func.value.id, module,
-                                given[0].value if given else node.name))
-    found = {(registry, module, name)
-             for registry, names in registered_names().items()
-             for name, modules in names.items() for module in modules}
+                    wanted.add(
+                        (
+                            call.func.value.id,
+                            module,
+                            given[0].value if given else node.name,
+                        )
+                    )
+    found = {
+        (registry, module, name)
+        for registry, names in registered_names().items()
+        for name, modules in names.items()
+        for module in modules
+    }
     assert len(wanted) > 380
     assert found - wanted == {('MODELS', 'mmagic.models.archs.conv', 'Deconv')}
     assert wanted <= found
 
 
-@pytest.mark.parametrize('registry, name, class_name', [
-    ('MODELS', 'SwinIRNet', 'SwinIRNet'),
-    ('MODELS', 'PConv', 'PartialConv2d'),  # by a keyword
-    ('MODELS', 'Deconv', 'ConvTranspose2d'),  # by a call
-    ('MODELS', 'StyleGANV1', 'StyleGAN1'),  # by two decorators
-    ('MODELS', 'StyleGANv1', 'StyleGAN1'),
-    ('METRICS', 'MS_SSIM', 'MultiScaleStructureSimilarity'),
-    ('TRANSFORMS', 'RandomJPEGCompression', 'RandomJPEGCompression'),
-])
+@pytest.mark.parametrize(
+    'registry, name, class_name',
+    [
+        ('MODELS', 'SwinIRNet', 'SwinIRNet'),
+        ('MODELS', 'PConv', 'PartialConv2d'),  # by a keyword
+        ('MODELS', 'Deconv', 'ConvTranspose2d'),  # by a call
+        ('MODELS', 'StyleGANV1', 'StyleGAN1'),  # by two decorators
+        ('MODELS', 'StyleGANv1', 'StyleGAN1'),
+        ('METRICS', 'MS_SSIM', 'MultiScaleStructureSimilarity'),
+        ('TRANSFORMS', 'RandomJPEGCompression', 'RandomJPEGCompression'),
+    ],
+)
 def test_registries_find_what_was_not_imported(registry, name, class_name):
     registry = getattr(import_module('mmagic.registry'), registry)
     assert registry.get(name).__name__ == class_name
@@ -77,9 +99,13 @@ def test_registries_find_what_was_not_imported(registry, name, class_name):
 def test_what_is_unknown_or_needs_more_is_named():
     import_module('mmagic.registry')
     assert MODELS.get('mmagic.EDSRNett') is None
-    with pytest.raises(ModuleNotFoundError, match=(
+    with pytest.raises(
+        ModuleNotFoundError,
+        match=(
             r'mmagic\.animatediff needs the package diffusers, which mmsr4ir does not '
-            r'install: install a version that')):
+            r'install: install a version that'
+        ),
+    ):
         MODELS.get('mmagic.animatediff')
     with pytest.raises(AttributeError, match="'mmagic.models' has no attribute 'nothi"):
         import_module('mmagic.models').nothing  # noqa: B018
@@ -96,7 +122,8 @@ def test_packages_have_the_names_that_their_init_imports():
         'import mmagic.models, mmagic.engine\n'
         'assert mmagic.models.EDSRNet.__module__.endswith("edsr_net")\n'  # by a star
         'assert mmagic.engine.hooks.ExponentialMovingAverageHook\n'
-        'assert mmagic.__version__ == "1.2.0"')
+        'assert mmagic.__version__ == "1.2.0"'
+    )
     assert process.returncode == 0, process.stderr
 
 
@@ -112,16 +139,19 @@ def test_transformers_5_leaves_out_the_multimodal_models_of_mmpretrain(tmp_path)
     info = tmp_path / 'transformers-5.0.0.dist-info'
     info.mkdir()
     (info / 'METADATA').write_text(
-        'Metadata-Version: 2.1\nName: transformers\nVersion: 5.0.0\n')
+        'Metadata-Version: 2.1\nName: transformers\nVersion: 5.0.0\n'
+    )
     (tmp_path / 'transformers.py').write_text('')
     code = 'import mmpretrain.models as models\nassert not models.utils.WITH_MULTIMODAL'
-    assert 'cannot import name' in run(
-        f'import mmengine, sys\n{_SERVED}\n{code}', tmp_path).stderr
+    assert (
+        'cannot import name'
+        in run(f'import mmengine, sys\n{_SERVED}\n{code}', tmp_path).stderr
+    )
     process = run(f'import mmsr4ir\n{code}', tmp_path)
     assert process.returncode == 0, process.stderr
 
 
 # mmpretrain imports mmcv.ops; this serves it without the rest of compat.
-_SERVED = '''from mmsr4ir.compat import mmcv_ops
+_SERVED = """from mmsr4ir.compat import mmcv_ops
 sys.meta_path[:] = [finder for finder in sys.meta_path
-                    if type(finder).__module__ != 'mmsr4ir.compat.loaders']'''
+                    if type(finder).__module__ != 'mmsr4ir.compat.loaders']"""

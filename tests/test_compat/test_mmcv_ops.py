@@ -1,4 +1,5 @@
 """Every op that torchvision serves, against a computation of its own in the test."""
+
 import math
 import subprocess
 import sys
@@ -48,8 +49,12 @@ def plain_nms(boxes, scores, threshold, offset) -> list[int]:
 
 @on_devices
 @settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 999), count=st.integers(1, 25), offset=st.integers(0, 1),
-       threshold=st.sampled_from([0.1, 0.33, 0.5, 0.72]))
+@given(
+    seed=st.integers(0, 999),
+    count=st.integers(1, 25),
+    offset=st.integers(0, 1),
+    threshold=st.sampled_from([0.1, 0.33, 0.5, 0.72]),
+)
 def test_nms(device, seed, count, offset, threshold):
     boxes, scores = boxes_of(seed, count)
     want = plain_nms(boxes.tolist(), scores.tolist(), threshold, offset)
@@ -71,8 +76,11 @@ def test_batched_nms_keeps_classes_apart(device):
     boxes, scores = boxes_of(3, 30)
     labels = torch.arange(30) % 3
     dets, kept = ops.batched_nms(
-        boxes.to(device), scores.to(device), labels.to(device),
-        dict(type='nms', iou_threshold=0.3))
+        boxes.to(device),
+        scores.to(device),
+        labels.to(device),
+        dict(type='nms', iou_threshold=0.3),
+    )
     want = []
     for label in range(3):
         at = (labels == label).nonzero()[:, 0].tolist()
@@ -90,7 +98,7 @@ def plain_soft_nms(boxes, scores, threshold, sigma, min_score, method, offset):
         for i in list(left):
             overlap = iou(boxes[best], boxes[i], offset)
             if method == 'gaussian':
-                scores[i] *= math.exp(-overlap**2 / sigma)
+                scores[i] *= math.exp(-(overlap**2) / sigma)
             elif overlap >= threshold:
                 scores[i] *= 1 - overlap if method == 'linear' else 0
             if scores[i] < min_score:
@@ -105,12 +113,15 @@ def test_soft_nms(device, method, offset):
     for seed in range(8):
         boxes, scores = boxes_of(seed, 18)
         want = plain_soft_nms(
-            boxes.tolist(), scores.tolist(), 0.3, 0.5, 0.1, method, offset)
+            boxes.tolist(), scores.tolist(), 0.3, 0.5, 0.1, method, offset
+        )
         dets, kept = ops.soft_nms(
-            boxes.to(device), scores.to(device), 0.3, 0.5, 0.1, method, offset)
+            boxes.to(device), scores.to(device), 0.3, 0.5, 0.1, method, offset
+        )
         assert kept.tolist() == [i for i, _ in want]
         np.testing.assert_allclose(
-            dets[:, 4].cpu().numpy(), [s for _, s in want], rtol=1e-4)
+            dets[:, 4].cpu().numpy(), [s for _, s in want], rtol=1e-4
+        )
         assert torch.equal(dets[:, :4].cpu(), boxes[kept.cpu()])
 
 
@@ -128,8 +139,9 @@ def bilinear(image, y, x):
     y0, x0 = int(y), int(x)
     y1, x1 = min(y0 + 1, height - 1), min(x0 + 1, width - 1)
     fy, fx = y - y0, x - x0
-    return ((1 - fy) * ((1 - fx) * image[:, y0, x0] + fx * image[:, y0, x1])
-            + fy * ((1 - fx) * image[:, y1, x0] + fx * image[:, y1, x1]))
+    return (1 - fy) * ((1 - fx) * image[:, y0, x0] + fx * image[:, y0, x1]) + fy * (
+        (1 - fx) * image[:, y1, x0] + fx * image[:, y1, x1]
+    )
 
 
 def plain_roi_align(images, rois, size, scale, ratio, aligned):
@@ -144,18 +156,23 @@ def plain_roi_align(images, rois, size, scale, ratio, aligned):
         for i in range(size):
             for j in range(size):
                 samples = [
-                    bilinear(images[int(index)],
-                             y1 + (i + (a + 0.5) / ny) * height / size,
-                             x1 + (j + (b + 0.5) / nx) * width / size)
-                    for a in range(ny) for b in range(nx)
+                    bilinear(
+                        images[int(index)],
+                        y1 + (i + (a + 0.5) / ny) * height / size,
+                        x1 + (j + (b + 0.5) / nx) * width / size,
+                    )
+                    for a in range(ny)
+                    for b in range(nx)
                 ]
                 cells.append(sum(samples) / max(len(samples), 1))
         out.append(torch.stack(cells, 1).view(-1, size, size))
     return torch.stack(out)
 
 
-ROIS = torch.tensor([[0, 1.3, 2.1, 14.7, 11.2], [1, -3, 0, 9.5, 15.9],
-                     [1, 5.2, 5.1, 5.9, 6.3]], dtype=torch.float64)
+ROIS = torch.tensor(
+    [[0, 1.3, 2.1, 14.7, 11.2], [1, -3, 0, 9.5, 15.9], [1, 5.2, 5.1, 5.9, 6.3]],
+    dtype=torch.float64,
+)
 
 
 @on_devices
@@ -187,8 +204,10 @@ def plain_roi_pool(images, rois, size, scale):
         pooled = image.new_zeros(len(image), size, size)
         for i in range(size):
             for j in range(size):
-                top, left = (max(math.floor(k * (b - a) / size + a), 0)
-                             for k, a, b in ((i, y1, y2), (j, x1, x2)))
+                top, left = (
+                    max(math.floor(k * (b - a) / size + a), 0)
+                    for k, a, b in ((i, y1, y2), (j, x1, x2))
+                )
                 bottom = min(math.ceil((i + 1) * (y2 - y1) / size + y1), height)
                 right = min(math.ceil((j + 1) * (x2 - x1) / size + x1), width)
                 if bottom > top and right > left:
@@ -207,7 +226,8 @@ def test_roi_pool(device):
         return ops.roi_pool(x, rois, (3, 3), 0.5)
 
     torch.testing.assert_close(
-        pool(images.to(device)).cpu(), plain_roi_pool(images, rois.cpu(), 3, 0.5))
+        pool(images.to(device)).cpu(), plain_roi_pool(images, rois.cpu(), 3, 0.5)
+    )
     assert gradcheck(pool, images.to(device).requires_grad_(), eps=1e-4)
 
 
@@ -224,7 +244,7 @@ def test_sigmoid_focal_loss(device, weighted):
         for c in range(3):
             p = 1 / (1 + math.exp(-logits[n, c]))
             if target[n] == c:
-                want[n, c] = -alpha * (1 - p)**gamma * math.log(p)
+                want[n, c] = -alpha * (1 - p) ** gamma * math.log(p)
             else:
                 want[n, c] = -(1 - alpha) * p**gamma * math.log(1 - p)
             if weighted:
@@ -233,7 +253,8 @@ def test_sigmoid_focal_loss(device, weighted):
 
     def loss(x):
         return ops.sigmoid_focal_loss(
-            x, target.to(device), gamma, alpha, weight, 'none')
+            x, target.to(device), gamma, alpha, weight, 'none'
+        )
 
     torch.testing.assert_close(loss(logits.to(device)).cpu(), want)
     assert gradcheck(loss, logits.to(device).requires_grad_())
@@ -241,9 +262,8 @@ def test_sigmoid_focal_loss(device, weighted):
 
 @on_devices
 def test_multi_scale_deformable_attention(device):
-    from mmcv.ops.multi_scale_deform_attn import (
-        MultiScaleDeformableAttnFunction,
-    )
+    from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction
+
     generator = torch.Generator().manual_seed(2)
 
     def draw(*shape):
@@ -261,7 +281,7 @@ def test_multi_scale_deformable_attention(device):
             total = torch.zeros(channels, dtype=torch.float64)
             for level, (height, width) in enumerate(shapes.tolist()):
                 start = int(starts[level])
-                image = value[0, start:start + height * width, h]
+                image = value[0, start : start + height * width, h]
                 image = image.view(height, width, -1)
                 for p in range(points):
                     x, y = locations[0, q, h, level, p]
@@ -270,25 +290,34 @@ def test_multi_scale_deformable_attention(device):
                         for xx in (math.floor(x), math.floor(x) + 1):
                             if 0 <= yy < height and 0 <= xx < width:
                                 share = (1 - abs(y - yy)) * (1 - abs(x - xx))
-                                total += (weights[0, q, h, level, p] * share
-                                          * image[yy, xx])
-            want[0, q, h * channels:(h + 1) * channels] = total
+                                total += (
+                                    weights[0, q, h, level, p] * share * image[yy, xx]
+                                )
+            want[0, q, h * channels : (h + 1) * channels] = total
     inputs = [v.to(device).requires_grad_() for v in (value, locations, weights)]
 
     def attend(value, locations, weights):
         return MultiScaleDeformableAttnFunction.apply(
-            value, shapes.to(device), starts.to(device), locations, weights, 64)
+            value, shapes.to(device), starts.to(device), locations, weights, 64
+        )
 
     torch.testing.assert_close(attend(*inputs).cpu(), want)
     assert gradcheck(attend, inputs)
 
 
-@pytest.mark.parametrize('call, name', [
-    (lambda: ops.nms_rotated(torch.rand(2, 5), torch.rand(2), 0.5), 'nms_rotated'),
-    (lambda: ops.carafe(torch.rand(1, 4, 4, 4), torch.rand(1, 25, 8, 8), 5, 1, 2),
-     'carafe'),
-    (lambda: ops.box_iou_rotated(*torch.rand(2, 2, 5)), 'box_iou_rotated'),
-])
+@pytest.mark.parametrize(
+    'call, name',
+    [
+        (lambda: ops.nms_rotated(torch.rand(2, 5), torch.rand(2), 0.5), 'nms_rotated'),
+        (
+            lambda: ops.carafe(
+                torch.rand(1, 4, 4, 4), torch.rand(1, 25, 8, 8), 5, 1, 2
+            ),
+            'carafe',
+        ),
+        (lambda: ops.box_iou_rotated(*torch.rand(2, 2, 5)), 'box_iou_rotated'),
+    ],
+)
 def test_what_is_not_served_can_be_imported_and_names_itself(call, name):
     with pytest.raises(MissingOpError, match=f'{name}.* needs the compiled mmcv.*mim'):
         call()
@@ -298,14 +327,15 @@ def test_mmcv_lite_still_lacks_what_is_served():
     """Once this fails, `compat.mmcv_ops` is not needed any more."""
     code = 'import mmcv.ops'
     process = subprocess.run(
-        [sys.executable, '-c', code], capture_output=True, text=True)
+        [sys.executable, '-c', code], capture_output=True, text=True
+    )
     assert "No module named 'mmcv._ext'" in process.stderr
 
 
 def test_a_real_extension_is_used_and_nothing_replaces_it(tmp_path):
     names = '\n'.join(f'def {name}(*a, **k): return "real"' for name in SERVED)
     (tmp_path / '_ext.py').write_text(f'{names}\ndef __getattr__(name): return len')
-    code = f'''
+    code = f"""
 import mmcv
 mmcv.__path__.append({str(tmp_path)!r})
 from mmsr4ir.compat import mmcv_ops
@@ -315,16 +345,19 @@ import mmcv._ext
 print(mmcv_ops.backing(), mmcv._ext.__file__, mmcv._ext.nms())
 import sys
 print(sum(type(f).__name__ == '_ExtFinder' for f in sys.meta_path))
-'''
-    process = subprocess.run([sys.executable, '-W', 'ignore', '-c', code],
-                             capture_output=True, text=True)
+"""
+    process = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True
+    )
     assert process.stdout.splitlines() == [
-        f'mmcv (compiled) {tmp_path / "_ext.py"} real', '1'], process.stderr
+        f'mmcv (compiled) {tmp_path / "_ext.py"} real',
+        '1',
+    ], process.stderr
 
 
 def test_mmengine_sees_it_on_python_3_14_too():
     """Which no longer has ``pkgutil.find_loader``, as MMEngine asks for it."""
-    code = '''
+    code = """
 import pkgutil
 vars(pkgutil).pop('find_loader', None)
 from mmengine.utils.dl_utils import misc
@@ -335,15 +368,19 @@ except AttributeError:
 import mmsr4ir
 from mmcv.utils import ext_loader
 print(misc.mmcv_full_available() and ext_loader.check_ops_exist())
-'''
-    process = subprocess.run([sys.executable, '-W', 'ignore', '-c', code],
-                             capture_output=True, text=True)
+"""
+    process = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True
+    )
     assert process.stdout.splitlines() == [
-        *(() if IS_FORK else ('as it is: fails', )), 'True'], process.stderr
+        *(() if IS_FORK else ('as it is: fails',)),
+        'True',
+    ], process.stderr
 
 
 def test_here_torchvision_serves_and_mmengine_sees_it():
     from mmcv.utils import ext_loader
+
     assert mmcv_ops.backing() == 'torchvision'
     assert ext_loader.check_ops_exist()
     assert sys.modules['mmcv._ext'].__spec__.name == 'mmcv._ext'

@@ -1,4 +1,5 @@
 """State of MMEngine's objects, and that it still has no public name."""
+
 import pytest
 import torch
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
@@ -8,11 +9,23 @@ from mmsr4ir.compat import mmengine_parts as parts
 from toys import toy_runner
 
 
-@pytest.mark.parametrize('settings, resumed, path, differs', [
-    ({}, False, None, False),
-    (dict(load_from='a.pth'), False, 'a.pth', False),
-    (dict(load_from='a.pth', resume=True, randomness=dict(
-        seed=0, diff_rank_seed=True)), True, 'a.pth', True)])
+@pytest.mark.parametrize(
+    'settings, resumed, path, differs',
+    [
+        ({}, False, None, False),
+        (dict(load_from='a.pth'), False, 'a.pth', False),
+        (
+            dict(
+                load_from='a.pth',
+                resume=True,
+                randomness=dict(seed=0, diff_rank_seed=True),
+            ),
+            True,
+            'a.pth',
+            True,
+        ),
+    ],
+)
 def test_how_a_runner_starts(tmp_path, settings, resumed, path, differs):
     runner = toy_runner(tmp_path, **settings)
     assert parts.is_resumed(runner) is resumed
@@ -51,9 +64,13 @@ def test_the_constructor_of_mixed_precision_refuses_a_cpu(monkeypatch):
         AmpOptimWrapper(optimizer=sgd())
     wrapper = AmpOptimWrapper.__new__(AmpOptimWrapper)
     parts.init_amp_on_cpu(
-        wrapper, torch.amp.GradScaler('cpu', init_scale=8.0), torch.float16, 4.0,
-        optimizer=sgd())
-    parameter, = wrapper.optimizer.param_groups[0]['params']
+        wrapper,
+        torch.amp.GradScaler('cpu', init_scale=8.0),
+        torch.float16,
+        4.0,
+        optimizer=sgd(),
+    )
+    (parameter,) = wrapper.optimizer.param_groups[0]['params']
     wrapper.update_params(3 * parameter.sum())
     assert parameter.item() == pytest.approx(1 - 0.1 * 3)  # the gradient is unscaled
     assert wrapper.loss_scaler.get_scale() == 4.0

@@ -1,4 +1,5 @@
 """Visualizers of MMEngine in a process that is not the first."""
+
 import mmengine.dist.utils
 import numpy as np
 import torch
@@ -13,11 +14,11 @@ def test_a_visualizer_draws_in_the_other_processes_too(monkeypatch):
     box = torch.tensor([[5, 5, 20, 15]])
     plain, everywhere = Visualizer(), in_every_process(Visualizer)(name='mine')
     for visualizer in (plain, everywhere):
-        visualizer.dataset_meta = dict(classes=('a', ))
+        visualizer.dataset_meta = dict(classes=('a',))
         visualizer.set_image(image)
         visualizer.draw_bboxes(box, edge_colors='r')
     assert plain.get_image() is None and plain.dataset_meta is None
-    assert everywhere.dataset_meta == dict(classes=('a', ))
+    assert everywhere.dataset_meta == dict(classes=('a',))
     drawn = everywhere.get_image()
     assert drawn.shape == image.shape and drawn[..., 0].max() > 100
     features = everywhere.draw_featmap(torch.rand(3, 4, 4))

@@ -2,6 +2,7 @@
 
 That it then does, also in ONNX, is in tests/test_deployment/test_export.py.
 """
+
 import pytest
 import torch
 from torch import nn
@@ -12,9 +13,19 @@ from mmsr4ir.deployment.export import whole_windows
 from mmsr4ir.registry import MODELS
 
 SWINIR = dict(
-    type='mmagic.SwinIRNet', upscale=2, in_chans=3, img_size=16, window_size=4,
-    img_range=1.0, depths=[2], embed_dim=4, num_heads=[2], mlp_ratio=2,
-    upsampler='pixelshuffledirect', resi_connection='1conv')
+    type='mmagic.SwinIRNet',
+    upscale=2,
+    in_chans=3,
+    img_size=16,
+    window_size=4,
+    img_range=1.0,
+    depths=[2],
+    embed_dim=4,
+    num_heads=[2],
+    mlp_ratio=2,
+    upsampler='pixelshuffledirect',
+    resi_connection='1conv',
+)
 
 
 @pytest.fixture(scope='module')
@@ -35,8 +46,10 @@ class WholeWindows(nn.Module):
 
 def export(network, shape: tuple, *dims: int):
     return torch.export.export(
-        WholeWindows(network), (torch.rand(shape), ),
-        dynamic_shapes=({dim: Dim.DYNAMIC for dim in dims}, ))
+        WholeWindows(network),
+        (torch.rand(shape),),
+        dynamic_shapes=({dim: Dim.DYNAMIC for dim in dims},),
+    )
 
 
 def test_the_batch_is_still_fixed_without(network):
@@ -52,9 +65,11 @@ def test_the_size_of_the_training_is_still_another_branch_without(network):
 
 def test_all_is_as_before_afterwards(network):
     from mmagic.models.editors.swinir import swinir_rstb
+
     original = swinir_rstb.window_reverse
-    block = next(m for m in network.modules()
-                 if isinstance(m, swinir_rstb.SwinTransformerBlock))
+    block = next(
+        m for m in network.modules() if isinstance(m, swinir_rstb.SwinTransformerBlock)
+    )
     with pytest.raises(ZeroDivisionError), any_size(network):
         assert swinir_rstb.window_reverse is window_reverse
         assert block.input_resolution is None
@@ -62,5 +77,4 @@ def test_all_is_as_before_afterwards(network):
     assert swinir_rstb.window_reverse is original
     assert tuple(block.input_resolution) == (16, 16)
     windows = torch.rand(2 * 3 * 5, 4, 4, 6)
-    assert torch.equal(window_reverse(windows, 4, 12, 20),
-                       original(windows, 4, 12, 20))
+    assert torch.equal(window_reverse(windows, 4, 12, 20), original(windows, 4, 12, 20))

@@ -1,4 +1,5 @@
 """What torch has no public name for, and that it still has none."""
+
 import copy
 from collections import OrderedDict
 
@@ -26,7 +27,8 @@ def test_a_copy_with_another_child():
 
 def test_a_wrapper_holds_its_group_until_it_leaves():
     distributed.init_process_group(
-        'gloo', store=distributed.HashStore(), rank=0, world_size=1)
+        'gloo', store=distributed.HashStore(), rank=0, world_size=1
+    )
     try:
         wrapper = DistributedDataParallel(nn.Linear(2, 1))
         held = {'process_group', 'reducer', 'logger'}
@@ -43,8 +45,11 @@ def test_versions_say_how_a_file_is_read(version, fits):
     network = nn.BatchNorm1d(2)
     assert parts.module_versions(network.state_dict()) == {'': dict(version=2)}
     assert parts.module_versions({}) == {}
-    old = OrderedDict((name, value) for name, value in network.state_dict().items()
-                      if name != 'num_batches_tracked')
+    old = OrderedDict(
+        (name, value)
+        for name, value in network.state_dict().items()
+        if name != 'num_batches_tracked'
+    )
     parts.set_module_versions(old, {'': dict(version=version)})
     missing = network.load_state_dict(old, strict=False).missing_keys
     assert missing == ([] if fits else ['num_batches_tracked'])
@@ -54,5 +59,6 @@ def test_every_batch_normalisation_has_one_base():
     kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
     assert all(issubclass(kind, parts.BatchNorm) for kind in kinds)
     assert not issubclass(nn.GroupNorm, parts.BatchNorm)
-    assert not any(issubclass(one, other) for one in kinds for other in kinds
-                   if one is not other)  # none of them is the base
+    assert not any(
+        issubclass(one, other) for one in kinds for other in kinds if one is not other
+    )  # none of them is the base

@@ -1,4 +1,5 @@
 """Another detector of mmdet is another line of `_base_`; each trains and predicts."""
+
 import re
 from pathlib import Path
 
@@ -17,18 +18,24 @@ SEGMENTOR = LEAF.with_name('deeplabv3_edsr_cityscapes.py')
 FPN = dict(in_channels=[8, 16, 32, 64], out_channels=16)
 BACKBONE = dict(depth=18, base_channels=8, init_cfg=None)
 HEAD = dict(in_channels=16, feat_channels=16)
-ROI = dict(bbox_roi_extractor=dict(out_channels=16),
-           bbox_head=dict(in_channels=16, fc_out_channels=32))
+ROI = dict(
+    bbox_roi_extractor=dict(out_channels=16),
+    bbox_head=dict(in_channels=16, fc_out_channels=32),
+)
 DETECTORS = {
-    'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py': dict(
-        rpn_head=HEAD, roi_head=ROI),
+    'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py': dict(rpn_head=HEAD, roi_head=ROI),
     'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py': dict(
-        rpn_head=HEAD, roi_head=dict(
-            ROI, mask_roi_extractor=dict(out_channels=16),
-            mask_head=dict(in_channels=16, conv_out_channels=16))),
+        rpn_head=HEAD,
+        roi_head=dict(
+            ROI,
+            mask_roi_extractor=dict(out_channels=16),
+            mask_head=dict(in_channels=16, conv_out_channels=16),
+        ),
+    ),
     'retinanet/retinanet_r50_fpn_1x_coco.py': dict(bbox_head=HEAD),
     'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py': dict(
-        bbox_head=dict(HEAD, norm_cfg=dict(type='GN', num_groups=4))),
+        bbox_head=dict(HEAD, norm_cfg=dict(type='GN', num_groups=4))
+    ),
 }
 
 
@@ -47,9 +54,15 @@ def config(request, tmp_path) -> Config:
     cfg = other_first_line(LEAF, f'mmdet::{request.param}', tmp_path)
     for split in ('train', 'test'):  # not to 800 pixels
         cfg.model.task_resize[split][0].scale = (160, 200)
-    cfg.merge_from_dict(dict(model=dict(
-        num_classes=2, sr=dict(mid_channels=4, num_blocks=1),
-        task=dict(backbone=BACKBONE, neck=FPN, **DETECTORS[request.param]))))
+    cfg.merge_from_dict(
+        dict(
+            model=dict(
+                num_classes=2,
+                sr=dict(mid_channels=4, num_blocks=1),
+                task=dict(backbone=BACKBONE, neck=FPN, **DETECTORS[request.param]),
+            )
+        )
+    )
     return cfg
 
 
@@ -57,20 +70,29 @@ def data(with_masks: bool) -> dict:
     """Two images of different sizes with a box each, as mmdet's dataloader gives."""
     from mmdet.structures import DetDataSample
     from mmdet.structures.mask import BitmapMasks
+
     inputs, samples = [], []
     for height, width in ((96, 128), (90, 70)):
         inputs.append(torch.randint(0, 256, (3, height, width), dtype=torch.uint8))
-        sample = DetDataSample(metainfo=dict(
-            img_shape=(height, width), ori_shape=(height, width), img_id=0,
-            scale_factor=(1.0, 1.0), img_path='none'))
+        sample = DetDataSample(
+            metainfo=dict(
+                img_shape=(height, width),
+                ori_shape=(height, width),
+                img_id=0,
+                scale_factor=(1.0, 1.0),
+                img_path='none',
+            )
+        )
         sample.gt_instances = InstanceData(
-            bboxes=torch.tensor([[8.0, 8, 60, 70]]), labels=torch.tensor([1]))
+            bboxes=torch.tensor([[8.0, 8, 60, 70]]), labels=torch.tensor([1])
+        )
         if with_masks:
             mask = torch.zeros(1, height, width, dtype=torch.uint8)
             mask[:, 8:70, 8:60] = 1
             sample.gt_instances.masks = BitmapMasks(mask.numpy(), height, width)
         sample.ignored_instances = InstanceData(
-            bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))
+            bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long)
+        )
         samples.append(sample)
     return dict(inputs=inputs, data_samples=samples)
 
@@ -111,10 +133,16 @@ def test_a_config_of_the_zoo_may_have_imports_of_its_own(tmp_path):
     assert type(model.task.backbone).__name__ == 'ConvNeXt'
 
 
-@pytest.mark.parametrize('path', sorted((
-    *(ROOT / 'configs/sr4ir').glob('*.py'),
-    *(ROOT / 'configs/sr4ir/openmmlab').glob('*.py'))),
-                         ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    'path',
+    sorted(
+        (
+            *(ROOT / 'configs/sr4ir').glob('*.py'),
+            *(ROOT / 'configs/sr4ir/openmmlab').glob('*.py'),
+        )
+    ),
+    ids=lambda path: path.stem,
+)
 def test_every_shipped_config_builds(path):
     cfg = move_resize(Config.fromfile(path))
     assert cfg.custom_imports.imports == ['mmsr4ir']
@@ -128,8 +156,9 @@ def test_every_shipped_config_builds(path):
     assert set(cfg.param_scheduler) == {'sr', 'task'}
 
 
-@pytest.mark.parametrize('path', sorted((ROOT / 'configs/sr4ir').glob('*.py')),
-                         ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    'path', sorted((ROOT / 'configs/sr4ir').glob('*.py')), ids=lambda path: path.stem
+)
 def test_workers_outlive_an_epoch(path):
     cfg = move_resize(Config.fromfile(path))
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
@@ -146,11 +175,17 @@ def test_the_published_settings_of_detection_on_voc():
     sr, task = (cfg.optim_wrapper[k].optimizer for k in ('sr', 'task'))
     assert (sr.type, sr.lr, sr.weight_decay) == ('AdamW', 1e-4, 0)
     assert (task.type, task.lr, task.momentum, task.weight_decay) == (
-        'SGD', 0.02, 0.9, 1e-4)
+        'SGD',
+        0.02,
+        0.9,
+        1e-4,
+    )
     assert cfg.model.recipe.sr.losses == dict(
-        pixel=1.0, tdp=dict(weight=1.0, during='main'))
+        pixel=1.0, tdp=dict(weight=1.0, during='main')
+    )
     assert cfg.model.recipe.task.losses == dict(
-        task_sr=0.34, task_hr=0.34, task_mix=0.34)
+        task_sr=0.34, task_hr=0.34, task_mix=0.34
+    )
     assert (cfg.model.patch_mix.grid, cfg.model.patch_mix.p) == (8, 0.5)
     assert cfg.model.tdp.layer == 'neck' and tuple(cfg.model.tdp.weights) == (0.5, 0.5)
     assert [s.type for s in cfg.param_scheduler.sr] == ['LinearLR', 'CosineRestartLR']

@@ -2,6 +2,7 @@
 
 The numbers are those of options/{seg,det,cls}/*.yml in the authors' code.
 """
+
 import math
 from copy import deepcopy
 from functools import cache
@@ -21,12 +22,22 @@ from mmsr4ir.utils.configs import config_values
 # data: epochs, warm-up, ramp, batch, lr and weight decay of T, classes, TDP layer,
 # levels, weights, grid
 DATA = {
-    'seg_voc': (100, 10, 0, 16, 0.02, 1e-6, 21, 'network.backbone', (-1, ), (1.0, ), 8),
+    'seg_voc': (100, 10, 0, 16, 0.02, 1e-6, 21, 'network.backbone', (-1,), (1.0,), 8),
     'det_voc': (
-        30, 3, 1, 16, 0.02, 1e-4, 20, 'network.backbone', (0, 1), (0.5, 0.5), 8),
-    'cls_cub': (200, 20, 0, 128, 0.03, 1e-4, 200, 'network.layer4', (-1, ), (1.0, ), 4),
-    'cls_cars': (
-        200, 20, 0, 128, 0.03, 1e-4, 196, 'network.layer4', (-1, ), (1.0, ), 4),
+        30,
+        3,
+        1,
+        16,
+        0.02,
+        1e-4,
+        20,
+        'network.backbone',
+        (0, 1),
+        (0.5, 0.5),
+        8,
+    ),
+    'cls_cub': (200, 20, 0, 128, 0.03, 1e-4, 200, 'network.layer4', (-1,), (1.0,), 4),
+    'cls_cars': (200, 20, 0, 128, 0.03, 1e-4, 196, 'network.layer4', (-1,), (1.0,), 4),
 }
 # method: what each phase updates and its losses
 METHODS = {
@@ -38,19 +49,26 @@ METHODS = {
     's_and_t': [(['sr', 'task'], dict(pixel=1.0, task_sr=1.0))],
     'sr4ir': [
         (['sr'], dict(pixel=1.0, tdp=dict(weight=1.0, during='main'))),
-        (['task'], dict(task_sr=0.34, task_hr=0.34, task_mix=0.34))],
+        (['task'], dict(task_sr=0.34, task_hr=0.34, task_mix=0.34)),
+    ],
 }
-RUNS = [('h2t', 'bilinear', 4, 'h2t'), ('l2t', 'bilinear', 4, 'l2t_x4'),
-        ('l2t', 'bilinear', 8, 'l2t_x8')] + [
+RUNS = [
+    ('h2t', 'bilinear', 4, 'h2t'),
+    ('l2t', 'bilinear', 4, 'l2t_x4'),
+    ('l2t', 'bilinear', 8, 'l2t_x8'),
+] + [
     (method, network, scale, f'{method}_{network}_x{scale}')
     for method in ('s', 's2t', 't2s', 's_and_t', 'sr4ir')
-    for network in ('edsr', 'swinir') for scale in (4, 8)]
+    for network in ('edsr', 'swinir')
+    for scale in (4, 8)
+]
 
 
 @cache
 def read(data: str, name: str) -> Config:
     return move_resize(
-        Config.fromfile(ROOT / 'configs/sr4ir' / data / f'{data}_{name}.py'))
+        Config.fromfile(ROOT / 'configs/sr4ir' / data / f'{data}_{name}.py')
+    )
 
 
 def load(data: str, name: str) -> Config:
@@ -58,8 +76,11 @@ def load(data: str, name: str) -> Config:
 
 
 def test_there_is_a_config_for_each_of_the_authors_runs():
-    found = {p.relative_to(ROOT / 'configs/sr4ir').as_posix()
-             for data in DATA for p in (ROOT / 'configs/sr4ir' / data).glob('*.py')}
+    found = {
+        p.relative_to(ROOT / 'configs/sr4ir').as_posix()
+        for data in DATA
+        for p in (ROOT / 'configs/sr4ir' / data).glob('*.py')
+    }
     assert found == {f'{d}/{d}_{name}.py' for d in DATA for *_, name in RUNS}
     assert len(found) == 92
     for path in found:
@@ -71,16 +92,20 @@ def test_there_is_a_config_for_each_of_the_authors_runs():
 def test_the_published_settings(data, run):
     method, network, scale, name = run
     cfg = load(data, name)
-    (epochs, warmup, ramp, batch, lr, decay, classes, layer, levels, weights,
-     grid) = DATA[data]
+    (epochs, warmup, ramp, batch, lr, decay, classes, layer, levels, weights, grid) = (
+        DATA[data]
+    )
     model = cfg.model
     assert (cfg.train_cfg.max_epochs, cfg.train_dataloader.batch_size) == (
-        epochs, batch)
+        epochs,
+        batch,
+    )
     assert cfg.default_hooks.alternate.warmup == warmup
     phases = [(p['update'], p['losses']) for p in model.recipe.values()]
     assert phases == METHODS[method]
     assert [p.get('sr_in_train_mode', False) for p in model.recipe.values()] == (
-        [False, True] if method == 'sr4ir' else [False])
+        [False, True] if method == 'sr4ir' else [False]
+    )
     assert model.degradation == dict(type='mmsr4ir.BicubicDownsample', scale=scale)
     assert model.get('test_on', 'sr') == ('hr' if method == 'h2t' else 'sr')
     check_networks(model, network, scale)
@@ -89,9 +114,17 @@ def test_the_published_settings(data, run):
     assert not model.get('task_resize')
     sr, task = (cfg.optim_wrapper[k].optimizer for k in ('sr', 'task'))
     assert (sr.type, sr.lr, sr.weight_decay, sr.betas) == (
-        'AdamW', 1e-4, 0, (0.9, 0.999))
+        'AdamW',
+        1e-4,
+        0,
+        (0.9, 0.999),
+    )
     assert (task.type, task.lr, task.momentum, task.weight_decay) == (
-        'SGD', lr, 0.9, decay)
+        'SGD',
+        lr,
+        0.9,
+        decay,
+    )
     if method == 'sr4ir':
         tdp = MODELS.build(model.tdp)
         assert (tdp.layer, tdp.levels, tdp.weights) == (layer, levels, weights)
@@ -99,23 +132,35 @@ def test_the_published_settings(data, run):
     else:
         assert 'tdp' not in model and 'patch_mix' not in model
     for part, eta_min in (('sr', 1e-6), ('task', 1e-4)):
-        assert cfg.param_scheduler[part] == [dict(
-            type='mmsr4ir.RampCosineRestartLR', ramp=ramp, eta_min=eta_min,
-            convert_to_iter_based=True, periods=[
-                warmup - ramp, epochs - warmup] if method == 'sr4ir' else [epochs])]
+        assert cfg.param_scheduler[part] == [
+            dict(
+                type='mmsr4ir.RampCosineRestartLR',
+                ramp=ramp,
+                eta_min=eta_min,
+                convert_to_iter_based=True,
+                periods=[warmup - ramp, epochs - warmup]
+                if method == 'sr4ir'
+                else [epochs],
+            )
+        ]
     if method == 's2t':
         assert model.sr.init_cfg.checkpoint == (
-            f'work_dirs/{data}_s_{network}_x{scale}/epoch_{epochs}.pth')
+            f'work_dirs/{data}_s_{network}_x{scale}/epoch_{epochs}.pth'
+        )
     if method == 't2s':
         assert model.task.init_cfg.checkpoint == (
-            f'work_dirs/{data}_h2t/epoch_{epochs}.pth')
+            f'work_dirs/{data}_h2t/epoch_{epochs}.pth'
+        )
 
 
 def check_networks(model, network: str, scale: int) -> None:
     sr = model.sr
     if network == 'bilinear':
         assert (sr.type, sr.mode, sr.scale) == (
-            'mmsr4ir.InterpolateUpsampler', 'bilinear', scale)
+            'mmsr4ir.InterpolateUpsampler',
+            'bilinear',
+            scale,
+        )
         assert sr.align_corners  # torch.nn.UpsamplingBilinear2d
     elif network == 'edsr':
         assert (sr.num_blocks, sr.mid_channels, sr.upscale_factor) == (16, 64, scale)
@@ -123,7 +168,11 @@ def check_networks(model, network: str, scale: int) -> None:
         assert sr.rgb_mean == pytest.approx([114.444, 111.4605, 103.02])
     else:
         assert (sr.upscale, sr.embed_dim, sr.window_size, sr.img_size) == (
-            scale, 180, 8, 48)
+            scale,
+            180,
+            8,
+            48,
+        )
         assert list(sr.depths) == list(sr.num_heads) == [6] * 6
         assert sr.upsampler == 'pixelshuffle' and model.get('sr_range', 1) == 1
 
@@ -148,17 +197,24 @@ def test_the_model_and_its_optimizers_build(data, run):
     assert set(wrappers.keys()) == {n for u, _ in METHODS[run[0]] for n in u}
     for name in wrappers.keys():
         # MMEngine keeps the base values of several groups with a tensor of its own.
-        held = {id(p) for g in wrappers[name].param_groups for p in g['params']
-                if isinstance(p, nn.Parameter)}
+        held = {
+            id(p)
+            for g in wrappers[name].param_groups
+            for p in g['params']
+            if isinstance(p, nn.Parameter)
+        }
         assert held == {id(p) for p in getattr(model, name).parameters()}
 
 
 def test_missing_weights_name_the_file_and_where_it_comes_from(monkeypatch):
     from mmsr4ir.models.weights import load_weights
+
     cfg = load('seg_voc', 's_edsr_x4')
     network = MODELS.build({k: v for k, v in cfg.model.sr.items() if k != 'init_cfg'})
-    with pytest.raises(WeightsError, match=(
-            r'edsr-baseline_x4\.pth does not exist.*6b446fab\.pt.*edsr2mmagic')):
+    with pytest.raises(
+        WeightsError,
+        match=(r'edsr-baseline_x4\.pth does not exist.*6b446fab\.pt.*edsr2mmagic'),
+    ):
         load_weights('sr', network, cfg.model.sr.init_cfg)
     cfg = load('seg_voc', 's2t_edsr_x4')
     with pytest.raises(WeightsError, match='checkpoint of the run that trains'):
@@ -187,9 +243,18 @@ def test_the_table_of_published_settings_says_what_the_configs_say(data, key, va
 
 def test_the_table_has_every_part_of_the_training():
     parts = {(row.values[0], row.values[1].split('.')[0]) for row in table_rows()}
-    assert parts >= {(data, part) for data in ('det_voc', 'seg_voc', 'cls_cars')
-                     for part in ('model', 'optim_wrapper', 'param_scheduler',
-                                  'train_dataloader', 'train_cfg', 'randomness')}
+    assert parts >= {
+        (data, part)
+        for data in ('det_voc', 'seg_voc', 'cls_cars')
+        for part in (
+            'model',
+            'optim_wrapper',
+            'param_scheduler',
+            'train_dataloader',
+            'train_cfg',
+            'randomness',
+        )
+    }
 
 
 def test_the_rates_of_the_published_schedules():
@@ -197,9 +262,10 @@ def test_the_rates_of_the_published_schedules():
     length, rates = 5, {}
     for data in ('det_voc', 'seg_voc'):
         cfg = load(data, 'sr4ir_edsr_x4').param_scheduler['task'][0]
-        optimizer = torch.optim.SGD([
-            dict(params=[nn.Parameter(torch.zeros(1))], lr=lr) for lr in (0.02, 0.2)],
-            lr=0.02)
+        optimizer = torch.optim.SGD(
+            [dict(params=[nn.Parameter(torch.zeros(1))], lr=lr) for lr in (0.02, 0.2)],
+            lr=0.02,
+        )
         cfg = dict(cfg, optimizer=optimizer, epoch_length=length)
         scheduler = PARAM_SCHEDULERS.build(cfg)
         rates[data] = []
@@ -224,4 +290,5 @@ def test_the_rates_of_the_published_schedules():
         period = (0, 10) if i <= 10 * length else (10, 90)
         for rate, base in zip(pair, (0.02, 0.2), strict=True):
             assert rate == pytest.approx(
-                cosine(base, i - period[0] * length, period[1] * length), rel=1e-9), i
+                cosine(base, i - period[0] * length, period[1] * length), rel=1e-9
+            ), i

@@ -4,6 +4,7 @@ That is so if each phase gives every parameter of the networks that it updates a
 gradient, in both stages. Of configs that differ in nothing but the scale or the
 classes, one is enough.
 """
+
 import pytest
 import torch
 from conftest import ROOT
@@ -20,10 +21,21 @@ from toys import toy_config, toy_data
 CONFIGS = ROOT / 'configs/sr4ir'
 SAME = ('faster-rcnn_edsr_custom.py', 'faster-rcnn_edsr_voc.py')  # as on COCO
 NAMES = [
-    path.name for path in sorted(CONFIGS.glob('*.py')) if path.name not in SAME] + [
-    f'{data}/{data}_{run}.py' for data in ('seg_voc', 'det_voc', 'cls_cub')
-    for run in ('h2t', 'l2t_x4', 's_edsr_x4', 's2t_edsr_x4', 't2s_edsr_x4',
-                's_and_t_edsr_x4', 'sr4ir_edsr_x4', 'sr4ir_swinir_x8')]
+    path.name for path in sorted(CONFIGS.glob('*.py')) if path.name not in SAME
+] + [
+    f'{data}/{data}_{run}.py'
+    for data in ('seg_voc', 'det_voc', 'cls_cub')
+    for run in (
+        'h2t',
+        'l2t_x4',
+        's_edsr_x4',
+        's2t_edsr_x4',
+        't2s_edsr_x4',
+        's_and_t_edsr_x4',
+        'sr4ir_edsr_x4',
+        'sr4ir_swinir_x8',
+    )
+]
 
 
 class Watch(OptimWrapper):
@@ -35,8 +47,11 @@ class Watch(OptimWrapper):
 
     def step(self):
         self.steps += 1
-        self.idle += [name for name, parameter in self.network.named_parameters()
-                      if parameter.requires_grad and parameter.grad is None]
+        self.idle += [
+            name
+            for name, parameter in self.network.named_parameters()
+            if parameter.requires_grad and parameter.grad is None
+        ]
 
 
 def watch(model, data) -> dict[str, Watch]:
@@ -57,7 +72,7 @@ def built(name) -> tuple[torch.nn.Module, dict]:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     if cfg.model.sr.type == 'mmagic.SwinIRNet':
         cfg.model.sr.update(depths=[1], num_heads=[6])
-    task, = (task for task, scope in SCOPES.items() if scope == cfg.default_scope)
+    (task,) = (task for task, scope in SCOPES.items() if scope == cfg.default_scope)
     # Not to 800 pixels.
     if cfg.model.get('task_resize'):
         cfg.model.task_resize = dict(type='Resize', scale=(96, 96), keep_ratio=True)

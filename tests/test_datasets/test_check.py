@@ -1,4 +1,5 @@
 """What is wrong with the data is said before a training starts."""
+
 import copy
 import json
 import re
@@ -32,7 +33,8 @@ def test_good_data_passes(root):
     check_data(config(root))
     wrapped = config(root)
     wrapped.train_dataloader.dataset = dict(
-        type='RepeatDataset', times=2, dataset=wrapped.train_dataloader.dataset)
+        type='RepeatDataset', times=2, dataset=wrapped.train_dataloader.dataset
+    )
     check_data(wrapped)
 
 
@@ -40,8 +42,10 @@ def test_wrappers_are_looked_through(root):
     (root / 'train.json').unlink()
     cfg = config(root)
     inner = cfg.train_dataloader.dataset
-    for outer in (dict(type='RepeatDataset', dataset=inner),
-                  dict(type='ConcatDataset', datasets=[inner])):
+    for outer in (
+        dict(type='RepeatDataset', dataset=inner),
+        dict(type='ConcatDataset', datasets=[inner]),
+    ):
         cfg.train_dataloader.dataset = outer
         with pytest.raises(DataError, match='train.json does not exist'):
             check_data(cfg)
@@ -64,37 +68,49 @@ def test_a_metric_about_other_data(root):
     cfg = config(root)
     cfg.val_dataloader = cfg.train_dataloader
     cfg.val_evaluator = dict(type='CocoMetric', ann_file=f'{root}/./train.json')
-    check_data(cfg, ('val', ))
+    check_data(cfg, ('val',))
     content = json.loads((root / 'train.json').read_text())
     same = root / 'same.json'  # other boxes of the same images
     same.write_text(json.dumps(content | dict(annotations=[])))
-    cfg.val_evaluator = [dict(type='mmsr4ir.SRQuality'),
-                         dict(type='mmdet.CocoMetric', ann_file=str(same))]
-    check_data(cfg, ('val', ))
-    for changed in (dict(images=content['images'][:2]),
-                    dict(categories=content['categories'][::-1])):
+    cfg.val_evaluator = [
+        dict(type='mmsr4ir.SRQuality'),
+        dict(type='mmdet.CocoMetric', ann_file=str(same)),
+    ]
+    check_data(cfg, ('val',))
+    for changed in (
+        dict(images=content['images'][:2]),
+        dict(categories=content['categories'][::-1]),
+    ):
         same.write_text(json.dumps(content | changed))
-        with pytest.raises(DataError, match=f'val_evaluator: entry 1 .*{same}.*'
-                           f'{root}/train.json in val_dataloader: set ann_file'):
-            check_data(cfg, ('val', ))
+        with pytest.raises(
+            DataError,
+            match=f'val_evaluator: entry 1 .*{same}.*'
+            f'{root}/train.json in val_dataloader: set ann_file',
+        ):
+            check_data(cfg, ('val',))
 
 
 def test_a_list_of_metrics_in_another(root):
     cfg = config(root)
     cfg.val_evaluator = [[dict(type='IoUMetric')], dict(type='mmsr4ir.SRQuality')]
-    with pytest.raises(DataError, match=(
-            r'val_evaluator: entry 0 has a list.*\[\*_base_.val_evaluator, ')):
-        check_data(cfg, ('val', ))
+    with pytest.raises(
+        DataError,
+        match=(r'val_evaluator: entry 0 has a list.*\[\*_base_.val_evaluator, '),
+    ):
+        check_data(cfg, ('val',))
 
 
-@pytest.mark.parametrize('content, message', [
-    (None, 'does not exist: set data_root and ann_file'),
-    ('', 'is empty'),
-    ('not json {', 'is not JSON.*voc2coco'),
-    ('[1, 2]', r"has no list \['images', 'annotations', 'categories'\]"),
-    ('{"images": [], "annotations": []}', r"has no list \['categories'\]"),
-    ('{"images": [], "annotations": [], "categories": []}', 'lists no image'),
-])
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (None, 'does not exist: set data_root and ann_file'),
+        ('', 'is empty'),
+        ('not json {', 'is not JSON.*voc2coco'),
+        ('[1, 2]', r"has no list \['images', 'annotations', 'categories'\]"),
+        ('{"images": [], "annotations": []}', r"has no list \['categories'\]"),
+        ('{"images": [], "annotations": [], "categories": []}', 'lists no image'),
+    ],
+)
 def test_a_bad_annotation_file_is_named(root, content, message):
     path = root / 'train.json'
     path.unlink() if content is None else path.write_text(content)
@@ -106,13 +122,18 @@ def test_a_json_file_of_another_kind_of_data_set_is_none_of_coco(root):
     cfg = config(root)
     cfg.default_scope = 'mmpretrain'
     cfg.train_dataloader.dataset.update(type='MultiLabelDataset', data_prefix='train')
-    (root / 'train.json').write_text(json.dumps(dict(
-        metainfo=dict(classes=['green', 'blue']),
-        data_list=[dict(img_path='0.png', gt_label=[0, 1])])))
-    check_data(cfg, ('train', ))
+    (root / 'train.json').write_text(
+        json.dumps(
+            dict(
+                metainfo=dict(classes=['green', 'blue']),
+                data_list=[dict(img_path='0.png', gt_label=[0, 1])],
+            )
+        )
+    )
+    check_data(cfg, ('train',))
     cfg.train_dataloader.dataset.type = 'mmdet.CocoDataset'
     with pytest.raises(DataError, match='has no list'):
-        check_data(cfg, ('train', ))
+        check_data(cfg, ('train',))
 
 
 @settings(max_examples=60, deadline=None)
@@ -124,13 +145,19 @@ def test_any_bytes_give_a_named_error_or_a_coco_dict(tmp_path_factory, content):
         read_coco(str(path))
 
 
-@pytest.mark.parametrize('classes, num_classes, message', [
-    (('green', ), 2, r"1 classes and .*has 2: .*\['blue'\] only in the file"),
-    (('green', 'blue', 'red'), 3, r"\['red'\] only in the config"),
-    (('green', 'bleu'), 2, r"\['bleu'\] only in the config, \['blue'\] only in"),
-    (('green', 'blue'), 80,
-     r'roi_head.bbox_head\[0\].num_classes=80, but .*set model.num_classes=2'),
-])
+@pytest.mark.parametrize(
+    'classes, num_classes, message',
+    [
+        (('green',), 2, r"1 classes and .*has 2: .*\['blue'\] only in the file"),
+        (('green', 'blue', 'red'), 3, r"\['red'\] only in the config"),
+        (('green', 'bleu'), 2, r"\['bleu'\] only in the config, \['blue'\] only in"),
+        (
+            ('green', 'blue'),
+            80,
+            r'roi_head.bbox_head\[0\].num_classes=80, but .*set model.num_classes=2',
+        ),
+    ],
+)
 def test_classes_that_differ_are_named(root, classes, num_classes, message):
     with pytest.raises(DataError, match=message):
         check_data(config(root, classes, num_classes))
@@ -165,13 +192,17 @@ def test_bytes_after_the_end_of_an_image_do_no_harm(tmp_path):
     assert scan_image(str(path), whole=False).problem is None
 
 
-@pytest.mark.parametrize('damage, message', [
-    ('annotation', 'error: annotation file .*train.json is empty'),
-    ('image', r'error: .*train/0.png is truncated'),
-    ('classes', 'error: the config has 2 classes'),
-])
+@pytest.mark.parametrize(
+    'damage, message',
+    [
+        ('annotation', 'error: annotation file .*train.json is empty'),
+        ('image', r'error: .*train/0.png is truncated'),
+        ('classes', 'error: the config has 2 classes'),
+    ],
+)
 def test_the_command_line_stops_before_training(
-        root, damage, message, tiny_options, run_tool, tmp_path):
+    root, damage, message, tiny_options, run_tool, tmp_path
+):
     if damage == 'annotation':
         (root / 'train.json').write_text('')
     elif damage == 'image':
@@ -182,8 +213,14 @@ def test_the_command_line_stops_before_training(
         content['categories'].append(dict(id=3, name='red'))
         (root / 'train.json').write_text(json.dumps(content))
     process = run_tool(
-        sys.executable, 'tools/train.py', CONFIG, '--work-dir', tmp_path / 'work',
-        *tiny_options(root), ok=False)
+        sys.executable,
+        'tools/train.py',
+        CONFIG,
+        '--work-dir',
+        tmp_path / 'work',
+        *tiny_options(root),
+        ok=False,
+    )
     assert process.returncode == 1
     assert re.search(message, process.stdout)
     assert 'Traceback' not in process.stdout
@@ -192,23 +229,36 @@ def test_the_command_line_stops_before_training(
 
 def test_images_that_are_enlarged_before_s_are_warned_of(coco_root):
     cfg = Config.fromfile(CONFIG)
-    cfg.merge_from_dict({'model.num_classes': 2, 'train_dataloader.dataset': dict(
-        data_root=f'{coco_root}/', ann_file='train.json',
-        metainfo=dict(classes=('green', 'blue')))})
-    (said, ) = check(copy.deepcopy(cfg), ('train', ))
+    cfg.merge_from_dict(
+        {
+            'model.num_classes': 2,
+            'train_dataloader.dataset': dict(
+                data_root=f'{coco_root}/',
+                ann_file='train.json',
+                metainfo=dict(classes=('green', 'blue')),
+            ),
+        }
+    )
+    (said,) = check(copy.deepcopy(cfg), ('train',))
     assert said.severity == 'warning' and said.what == str(said)
     assert 'from 64 x 64 to 128 x 128 pixels' in said.what
     assert '4.0 times the pixels' in said.what and "task_resize='pipeline'" in said.what
-    assert check(move_resize(cfg), ('train', )) == []
+    assert check(move_resize(cfg), ('train',)) == []
 
 
 def test_a_pipeline_that_pads_is_named(root):
-    cfg = config(root, pipeline=[
-        dict(type='LoadImageFromFile'), dict(type='Resize', scale_factor=1.0),
-        dict(type='mmdet.Pad'), dict(type='PadNothing')])
+    cfg = config(
+        root,
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='Resize', scale_factor=1.0),
+            dict(type='mmdet.Pad'),
+            dict(type='PadNothing'),
+        ],
+    )
     cfg.model.type = 'mmsr4ir.SR4IR'
-    (said, ) = check(cfg, ('train', ))
+    (said,) = check(cfg, ('train',))
     assert said.severity == 'warning'
     assert "the pipeline of train_dataloader has ['Pad']: pixels that" in said.what
     cfg.model.type = 'FasterRCNN'
-    assert check(cfg, ('train', )) == []
+    assert check(cfg, ('train',)) == []

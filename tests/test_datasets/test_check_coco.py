@@ -1,4 +1,5 @@
 """Faults of COCO-style data, each found before a training; and what is none."""
+
 import json
 import re
 import shutil
@@ -28,29 +29,92 @@ def edit(root, change, name='train.json') -> dict:
     return content
 
 
-@pytest.mark.parametrize('part, change, message', [
-    ('images', dict(id=None), r'images.0. has the id None, which must be a whole'),
-    ('images', dict(width=None), 'image 0 has the width None, which must be a number'),
-    ('images', dict(height=-1), 'image 0 has the height -1, which must be a number ab'),
-    ('categories', dict(id=[1]), r'categories.0. has the id \[1\], which must be a wh'),
-    ('categories', dict(name='a'), r'has a category twice: .*Give each an id and a'),
-    ('annotations', dict(bbox=None), 'annotation 1 has the bbox None, which must be f'),
-    ('annotations', dict(area=None), 'annotation 1 has the area None, which must be a'),
-    ('annotations', dict(area=10**400), 'annotation 1 has the area 1000.*be a finite'),
-    ('annotations', dict(id=5), r"annotation ids more than once \(\['5'\]\), which mm"),
-    ('annotations', dict(category_id=7), r'annotation \d+ has the category_id 7'),
-    ('annotations', dict(image_id=77), 'no annotation has the image_id of one of its'),
-    ('annotations', dict(iscrowd=1), 'no object that counts: all 12 are crowds or ig'),
-    ('annotations', dict(ignore=1), 'no object that counts: all 12 are crowds or ign'),
-    *[('annotations', dict(bbox=box), 'annotation 1 has the bbox .* four finite nu')
-      for box in ([1, 2, float('nan'), 8], [1, 2, float('inf'), 8], [1, 2, None, 8],
-                  [1, 2, '12', 8], [1, 2, 3], [1, 2, 3, 4, 5], [True, 2, 3, 4])],
-])
+@pytest.mark.parametrize(
+    'part, change, message',
+    [
+        ('images', dict(id=None), r'images.0. has the id None, which must be a whole'),
+        (
+            'images',
+            dict(width=None),
+            'image 0 has the width None, which must be a number',
+        ),
+        (
+            'images',
+            dict(height=-1),
+            'image 0 has the height -1, which must be a number ab',
+        ),
+        (
+            'categories',
+            dict(id=[1]),
+            r'categories.0. has the id \[1\], which must be a wh',
+        ),
+        (
+            'categories',
+            dict(name='a'),
+            r'has a category twice: .*Give each an id and a',
+        ),
+        (
+            'annotations',
+            dict(bbox=None),
+            'annotation 1 has the bbox None, which must be f',
+        ),
+        (
+            'annotations',
+            dict(area=None),
+            'annotation 1 has the area None, which must be a',
+        ),
+        (
+            'annotations',
+            dict(area=10**400),
+            'annotation 1 has the area 1000.*be a finite',
+        ),
+        (
+            'annotations',
+            dict(id=5),
+            r"annotation ids more than once \(\['5'\]\), which mm",
+        ),
+        ('annotations', dict(category_id=7), r'annotation \d+ has the category_id 7'),
+        (
+            'annotations',
+            dict(image_id=77),
+            'no annotation has the image_id of one of its',
+        ),
+        (
+            'annotations',
+            dict(iscrowd=1),
+            'no object that counts: all 12 are crowds or ig',
+        ),
+        (
+            'annotations',
+            dict(ignore=1),
+            'no object that counts: all 12 are crowds or ign',
+        ),
+        *[
+            (
+                'annotations',
+                dict(bbox=box),
+                'annotation 1 has the bbox .* four finite nu',
+            )
+            for box in (
+                [1, 2, float('nan'), 8],
+                [1, 2, float('inf'), 8],
+                [1, 2, None, 8],
+                [1, 2, '12', 8],
+                [1, 2, 3],
+                [1, 2, 3, 4, 5],
+                [True, 2, 3, 4],
+            )
+        ],
+    ],
+)
 @pytest.mark.parametrize('images', ['some', 'all'])
 def test_entries_that_a_training_cannot_use(part, change, message, images, root):
     edit(root, lambda content: [entry.update(change) for entry in content[part]])
-    errors = [one for one in check(config(root), ('train', ), images)
-              if one.severity == 'error']
+    errors = [
+        one
+        for one in check(config(root), ('train',), images)
+        if one.severity == 'error'
+    ]
     assert errors and re.search(message, str(errors[0]))
     assert str(root / 'train.json') in str(errors[0])
 
@@ -65,9 +129,10 @@ def test_an_image_id_of_two_images(root):
 
 def test_an_image_of_another_size_than_its_entry_says(root):
     edit(root, lambda content: content['images'][3].update(width=65))
-    ((severity, text), ) = found(config(root))
+    ((severity, text),) = found(config(root))
     assert severity == 'error' and text.startswith(
-        f'{root}/train/3.png is annotated as 65 x 64 pixels, but is loaded as 48 x 64')
+        f'{root}/train/3.png is annotated as 65 x 64 pixels, but is loaded as 48 x 64'
+    )
 
 
 def turned(path, orientation: int) -> None:
@@ -79,7 +144,7 @@ def turned(path, orientation: int) -> None:
 
 def test_boxes_on_the_stored_pixels_of_a_turned_image(root):
     turned(root / 'train/1.jpg', 6)  # stored as 48 x 64
-    ((severity, text), ) = found(config(root))
+    ((severity, text),) = found(config(root))
     assert severity == 'error' and 'train/1.jpg is annotated as 48 x 64' in text
     assert 'loaded as 64 x 48 (turned by its EXIF orientation)' in text
 
@@ -87,10 +152,11 @@ def test_boxes_on_the_stored_pixels_of_a_turned_image(root):
         content['images'][1].update(width=64, height=48)
         for one in content['annotations']:
             one['bbox'] = [1, 1, 20, 20]
+
     edit(root, annotate_what_is_shown)
     assert found(config(root)) == []
     turned(root / 'train/2.jpg', 3)  # nobody can tell
-    ((severity, text), ) = found(config(root))
+    ((severity, text),) = found(config(root))
     assert severity == 'warning' and 'train/2.jpg is turned by its EXIF orient' in text
 
 
@@ -102,12 +168,21 @@ def test_objects_that_mmdet_leaves_out_are_warned_of(root):
             one['bbox'] = box
         content['annotations'][3]['area'] = 0
         content['annotations'][4]['image_id'] = 99
+
     edit(root, change)
     problems = found(config(root))
     assert [severity for severity, _ in problems] == ['warning'] * 5
-    for (_, text), part in zip(problems, (
-            'is empty', 'reaches out of the image of 64 x 64', 'less than a pixel',
-            'has the area 0', 'is for image 99, which is not listed'), strict=True):
+    for (_, text), part in zip(
+        problems,
+        (
+            'is empty',
+            'reaches out of the image of 64 x 64',
+            'less than a pixel',
+            'has the area 0',
+            'is for image 99, which is not listed',
+        ),
+        strict=True,
+    ):
         assert part in text
     assert found(config(root), images='all') == problems
 
@@ -118,9 +193,10 @@ def test_an_evaluation_needs_iscrowd(root):
     cfg.val_evaluator = dict(type='CocoMetric', ann_file=f'{root}/train.json')
     edit(root, lambda content: [one.pop('iscrowd') for one in content['annotations']])
     assert found(cfg) == []  # a training takes it as 0
-    ((severity, text), ) = found(cfg, ('train', 'val'))
+    ((severity, text),) = found(cfg, ('train', 'val'))
     assert severity == 'error' and text.startswith(
-        f'{root}/train.json: annotation 1 and 11 others have no iscrowd')
+        f'{root}/train.json: annotation 1 and 11 others have no iscrowd'
+    )
     cfg.val_evaluator.format_only = True
     assert found(cfg, ('train', 'val')) == []
 
@@ -128,22 +204,34 @@ def test_an_evaluation_needs_iscrowd(root):
 RUNS = dict(counts='abc', size=[64, 64])
 
 
-@pytest.mark.parametrize('mask, fault', [
-    (None, 'no mask'), ([], 'no mask'), ([[1, 1, 9, 9]], 'not three or more points'),
-    ([[]], 'not three or more'), ([[1, 1, 9, 9, 3]], 'not three or more'),
-    ([[1, 1, 9, 9, 3, 'a']], 'not three or more'), (7, 'not three or more'),
-    (dict(RUNS, size=[64, 65]), 'another size'), (dict(size=[64, 64]), 'without count'),
-    (RUNS, None), ([[1, 1, 9, 1, 9, 9]], None), ([[1, 1, 9, 1, 9, 9], [1, 1]], None),
-])
+@pytest.mark.parametrize(
+    'mask, fault',
+    [
+        (None, 'no mask'),
+        ([], 'no mask'),
+        ([[1, 1, 9, 9]], 'not three or more points'),
+        ([[]], 'not three or more'),
+        ([[1, 1, 9, 9, 3]], 'not three or more'),
+        ([[1, 1, 9, 9, 3, 'a']], 'not three or more'),
+        (7, 'not three or more'),
+        (dict(RUNS, size=[64, 65]), 'another size'),
+        (dict(size=[64, 64]), 'without count'),
+        (RUNS, None),
+        ([[1, 1, 9, 1, 9, 9]], None),
+        ([[1, 1, 9, 1, 9, 9], [1, 1]], None),
+    ],
+)
 def test_masks_of_instances(mask, fault, root):
     cfg = config(root)
     edit(root, lambda content: content['annotations'][0].update(segmentation=mask))
     assert found(cfg) == []  # nobody asks for them
     cfg.train_dataloader.dataset.pipeline = [
-        dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_mask=True)]
+        dict(type='LoadImageFromFile'),
+        dict(type='LoadAnnotations', with_mask=True),
+    ]
     problems = found(cfg)
     if fault:
-        ((severity, text), ) = problems
+        ((severity, text),) = problems
         assert severity == 'error' and fault in text
         assert text.startswith(f'{root}/train.json: annotation 1 has ')
     else:
@@ -161,69 +249,99 @@ def test_a_text_is_no_list_of_classes(root, tmp_path):
 def test_a_test_without_labels(root):
     cfg = config(root)
     cfg.test_dataloader = cfg.train_dataloader
-    cfg.test_evaluator = [dict(type='CocoMetric', ann_file=f'{root}/train.json'),
-                          dict(type='mmsr4ir.SRQuality')]
+    cfg.test_evaluator = [
+        dict(type='CocoMetric', ann_file=f'{root}/train.json'),
+        dict(type='mmsr4ir.SRQuality'),
+    ]
     edit(root, lambda content: content.pop('annotations'))
     with pytest.raises(DataError, match="has no list .'annotations'"):
-        check_data(cfg, ('test', ))
+        check_data(cfg, ('test',))
     cfg.test_evaluator[0].update(format_only=True, outfile_prefix='x')
-    check_data(cfg, ('test', ))
+    check_data(cfg, ('test',))
     (root / 'train/0.png').unlink()
     with pytest.raises(DataError, match='train/0.png is missing'):
-        check_data(cfg, ('test', ))
+        check_data(cfg, ('test',))
     with pytest.raises(DataError, match='has no list'):
-        check_data(cfg, ('train', ))
+        check_data(cfg, ('train',))
 
 
 def test_panoptic_annotations(root):
     def change(content):
         for one in content['categories']:
             one['isthing'] = int(one['name'] == 'green')
-        content['annotations'] = [dict(
-            image_id=image['id'], file_name='x.png', segments_info=[
-                dict(one, id=one['category_id']) for one in content['annotations']
-                if one['image_id'] == image['id']]) for image in content['images']]
+        content['annotations'] = [
+            dict(
+                image_id=image['id'],
+                file_name='x.png',
+                segments_info=[
+                    dict(one, id=one['category_id'])
+                    for one in content['annotations']
+                    if one['image_id'] == image['id']
+                ],
+            )
+            for image in content['images']
+        ]
+
     content = edit(root, change)
     cfg = config(root, num_classes=1)  # heads of things know those alone
     cfg.train_dataloader.dataset.type = 'CocoPanopticDataset'
     cfg.train_dataloader.dataset.metainfo = dict(
-        classes=('green', 'blue'), thing_classes=('green', ), stuff_classes=('blue', ))
+        classes=('green', 'blue'), thing_classes=('green',), stuff_classes=('blue',)
+    )
     assert found(cfg) == []
     content['annotations'][0]['segments_info'][0]['bbox'] = [1, 2, None, 4]
     (root / 'train.json').write_text(json.dumps(content))
-    ((severity, text), ) = found(cfg)
+    ((severity, text),) = found(cfg)
     assert severity == 'error' and 'annotation 1 has the bbox [1, 2, None' in text
 
 
 def test_lvis_annotations_and_the_package_that_they_need(root, monkeypatch):
     def change(content):
         for image in content['images']:
-            image['coco_url'] = ('http://images.cocodataset.org/train/'
-                                 + image.pop('file_name'))
+            image['coco_url'] = 'http://images.cocodataset.org/train/' + image.pop(
+                'file_name'
+            )
+
     edit(root, change)
     cfg = config(root)
-    cfg.train_dataloader.dataset.update(
-        type='LVISV1Dataset', data_prefix=dict(img=''))
+    cfg.train_dataloader.dataset.update(type='LVISV1Dataset', data_prefix=dict(img=''))
     monkeypatch.setattr(pipelines, 'find_spec', lambda name: None)
-    assert found(cfg) == [('error', 'LVISV1Dataset needs the package lvis, which is '
-                           'not installed: pip install lvis')]
+    assert found(cfg) == [
+        (
+            'error',
+            'LVISV1Dataset needs the package lvis, which is '
+            'not installed: pip install lvis',
+        )
+    ]
     monkeypatch.setattr(pipelines, 'find_spec', lambda name: name)
     assert found(cfg) == []
     (root / 'train/2.jpg').unlink()
-    ((_, text), ) = found(cfg)
+    ((_, text),) = found(cfg)
     assert text.startswith(f'{root}/train/2.jpg is missing')
 
 
-@pytest.mark.parametrize('name, depth, message', [
-    ('unchanged', 16, r"0.png is loaded with values from 0 to 65535 \(uint16\), and "
-     r"not 0 to 255.*set color_type='color'"),
-    ('unchanged', 4, r'0.png is loaded with 4 channels, and SR4IR needs 3'),
-    ('grayscale', 8, r'0.png is loaded with 1 channels, and SR4IR needs 3'),
-    ('unchanged', 8, None), ('color', 16, None), ('color', 4, None)])
+@pytest.mark.parametrize(
+    'name, depth, message',
+    [
+        (
+            'unchanged',
+            16,
+            r'0.png is loaded with values from 0 to 65535 \(uint16\), and '
+            r"not 0 to 255.*set color_type='color'",
+        ),
+        ('unchanged', 4, r'0.png is loaded with 4 channels, and SR4IR needs 3'),
+        ('grayscale', 8, r'0.png is loaded with 1 channels, and SR4IR needs 3'),
+        ('unchanged', 8, None),
+        ('color', 16, None),
+        ('color', 4, None),
+    ],
+)
 def test_images_that_are_loaded_beyond_255_or_not_in_three_channels(
-        name, depth, message, root):
-    picture = np.zeros((64, 64, 4 if depth == 4 else 3),
-                       np.uint16 if depth == 16 else np.uint8)
+    name, depth, message, root
+):
+    picture = np.zeros(
+        (64, 64, 4 if depth == 4 else 3), np.uint16 if depth == 16 else np.uint8
+    )
     picture[:9] = 65535 if depth == 16 else 255
     for i in range(6):
         (root / f'train/{i}.png').unlink(missing_ok=True)
@@ -232,12 +350,13 @@ def test_images_that_are_loaded_beyond_255_or_not_in_three_channels(
     def change(content):
         for i, image in enumerate(content['images']):
             image.update(file_name=f'{i}.png', width=64, height=64)
+
     edit(root, change)
     cfg = config(root, pipeline=[dict(type='LoadImageFromFile', color_type=name)])
     cfg.model.type = 'mmsr4ir.SR4IR'
     problems = found(cfg)
     if message:
-        ((severity, text), ) = problems
+        ((severity, text),) = problems
         assert severity == 'error' and re.search(message, text)
     else:
         assert problems == []
@@ -246,10 +365,12 @@ def test_images_that_are_loaded_beyond_255_or_not_in_three_channels(
 def test_a_data_set_without_a_length_or_a_class(root):
     class Endless(IterableDataset):
         pass
-    for kind, message in ((Endless, 'has Endless, an IterableDataset, but the samplers '
-                           'need a length'),
-                          ('NoSuchDataset', "type 'NoSuchDataset', which is not reg")):
+
+    for kind, message in (
+        (Endless, 'has Endless, an IterableDataset, but the samplers need a length'),
+        ('NoSuchDataset', "type 'NoSuchDataset', which is not reg"),
+    ):
         cfg = config(root)
         cfg.train_dataloader.dataset = dict(type=kind)
-        ((severity, text), ) = found(cfg)
+        ((severity, text),) = found(cfg)
         assert severity == 'error' and message in text

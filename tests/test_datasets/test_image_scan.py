@@ -1,4 +1,5 @@
 """Scanning sees in a file what the loaders of the libraries make of it."""
+
 import io
 
 import cv2
@@ -31,14 +32,23 @@ def save(path, image: Image.Image, **options):
     return str(path)
 
 
-@pytest.mark.parametrize('name, image, expected', [
-    ('rgb.png', Image.fromarray(PICTURE), PICTURE),
-    ('grey.png', Image.fromarray(PICTURE[..., 0]), PICTURE[..., :1].repeat(3, 2)),
-    ('palette.png', Image.fromarray(PICTURE).quantize(16),
-     np.asarray(Image.fromarray(PICTURE).quantize(16).convert('RGB'))),
-    ('bits.png', Image.fromarray(PICTURE[..., 0] > 99),
-     (PICTURE[..., :1] > 99).repeat(3, 2) * 255),
-])
+@pytest.mark.parametrize(
+    'name, image, expected',
+    [
+        ('rgb.png', Image.fromarray(PICTURE), PICTURE),
+        ('grey.png', Image.fromarray(PICTURE[..., 0]), PICTURE[..., :1].repeat(3, 2)),
+        (
+            'palette.png',
+            Image.fromarray(PICTURE).quantize(16),
+            np.asarray(Image.fromarray(PICTURE).quantize(16).convert('RGB')),
+        ),
+        (
+            'bits.png',
+            Image.fromarray(PICTURE[..., 0] > 99),
+            (PICTURE[..., :1] > 99).repeat(3, 2) * 255,
+        ),
+    ],
+)
 def test_kinds_that_the_loader_keeps(tmp_path, name, image, expected):
     scan = scan_image(save(tmp_path / name, image))
     assert scan == Scan(str(tmp_path / name), (24, 16), image.mode)
@@ -47,9 +57,11 @@ def test_kinds_that_the_loader_keeps(tmp_path, name, image, expected):
 
 def test_16_bits_lose_the_lower_half(tmp_path):
     deep = PICTURE.astype(np.uint16) * 200 + 77
-    for name, image, kind in (('grey.png', deep[..., 0], 'I;16 16 bits'),
-                              ('colour.png', deep, 'RGB 16 bits'),
-                              ('colour.tif', deep, 'RGB 16 bits')):
+    for name, image, kind in (
+        ('grey.png', deep[..., 0], 'I;16 16 bits'),
+        ('colour.png', deep, 'RGB 16 bits'),
+        ('colour.tif', deep, 'RGB 16 bits'),
+    ):
         path = str(tmp_path / name)
         cv2.imwrite(path, image)
         scan = scan_image(path)
@@ -78,8 +90,9 @@ def test_cmyk_is_converted(tmp_path):
     assert abs(load(path) - plain).max() <= 2
 
 
-@pytest.mark.parametrize('name, certain', [
-    ('a.jpg', True), ('a.png', True), ('a.webp', False)])  # not by OpenCV before 5
+@pytest.mark.parametrize(
+    'name, certain', [('a.jpg', True), ('a.png', True), ('a.webp', False)]
+)  # not by OpenCV before 5
 def test_orientation_as_the_loader_sees_it(tmp_path, name, certain):
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -95,8 +108,13 @@ def test_the_size_is_the_loaders(tmp_path, form, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     two = dict(save_all=True, append_images=[Image.new('RGB', (9, 9))])
-    path = save(tmp_path / 'a', Image.fromarray(PICTURE), format=form, exif=exif,
-                **(two if form == 'MPO' else {}))
+    path = save(
+        tmp_path / 'a',
+        Image.fromarray(PICTURE),
+        format=form,
+        exif=exif,
+        **(two if form == 'MPO' else {}),
+    )
     with Image.open(path) as image:
         assert image.format == form
     # Not cv2.imread, which fails for a TIFF that it has to turn.
@@ -113,7 +131,8 @@ def test_the_size_goes_by_what_the_loader_takes_for_an_orientation(tmp_path):
         content = file.read()
     start, end = content.index(b'eXIf') - 4, content.index(b'IDAT') - 4
     (tmp_path / 'a.png').write_bytes(
-        content[:start] + content[end:-12] + content[start:end] + content[-12:])
+        content[:start] + content[end:-12] + content[start:end] + content[-12:]
+    )
     assert loaded_size(path) == load(path).shape[1::-1] == (16, 24)
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6"/></x:xmpmeta>'
     path = save(tmp_path / 'a.jpg', Image.fromarray(PICTURE), xmp=xmp)
@@ -166,7 +185,7 @@ def test_a_truncated_file_is_found(tmp_path_factory, form, share):
     path = tmp_path_factory.getbasetemp() / f'cut.{form.lower()}'
     path.write_bytes(WHOLE[form])
     assert scan_image(str(path)).problem is None
-    path.write_bytes(WHOLE[form][:int(share * len(WHOLE[form]))])
+    path.write_bytes(WHOLE[form][: int(share * len(WHOLE[form]))])
     for scan in (scan_image, scan_mask):
         assert 'truncated or no image' in scan(str(path)).problem
 
@@ -194,8 +213,9 @@ def test_bytes_that_are_no_image(tmp_path_factory, content):
 
 @pytest.mark.parametrize('mode', ['L', 'P', '1'])
 def test_a_mask_is_counted(tmp_path, mode):
-    values = np.array([[0, 1, 1], [1, 0, 1]] if mode == '1' else
-                      [[0, 3, 255], [3, 3, 20]], np.uint8)
+    values = np.array(
+        [[0, 1, 1], [1, 0, 1]] if mode == '1' else [[0, 3, 255], [3, 3, 20]], np.uint8
+    )
     image = Image.fromarray(values.astype(bool) if mode == '1' else values)
     if mode == 'P':
         image.putpalette(bytes(range(256)) * 3)
@@ -203,17 +223,26 @@ def test_a_mask_is_counted(tmp_path, mode):
     with open(path, 'rb') as file:  # as mmseg's LoadAnnotations reads it
         read = mmcv.imfrombytes(file.read(), flag='unchanged', backend='pillow')
     assert np.array_equal(read.astype(np.uint8), values)
-    assert scan_mask(path) == Scan(path, (3, 2), mode, counts={
-        int(v): int(n) for v, n in zip(*np.unique(values, return_counts=True),
-                                       strict=True)})
+    assert scan_mask(path) == Scan(
+        path,
+        (3, 2),
+        mode,
+        counts={
+            int(v): int(n)
+            for v, n in zip(*np.unique(values, return_counts=True), strict=True)
+        },
+    )
 
 
-@pytest.mark.parametrize('values, reason', [
-    (PICTURE, 'has 3 channels (RGB), not one'),
-    (np.full((4, 4), 256, np.uint16), 'values from 256 to 256'),
-    (np.full((4, 4), 1.5, np.float32), 'has fractions'),
-    (np.full((4, 4), -1, np.int32), 'values from -1 to -1'),
-])
+@pytest.mark.parametrize(
+    'values, reason',
+    [
+        (PICTURE, 'has 3 channels (RGB), not one'),
+        (np.full((4, 4), 256, np.uint16), 'values from 256 to 256'),
+        (np.full((4, 4), 1.5, np.float32), 'has fractions'),
+        (np.full((4, 4), -1, np.int32), 'values from -1 to -1'),
+    ],
+)
 def test_maps_that_mmseg_would_change(tmp_path, values, reason):
     name = 'm.png' if values.dtype in (np.uint8, np.uint16) else 'm.tif'
     scan = scan_mask(save(tmp_path / name, Image.fromarray(values)))

@@ -1,5 +1,5 @@
-"""The embedded data set: same bytes every time, true masks, no class in coarse detail.
-"""
+"""The embedded data set: same bytes every time, true masks, no class in coarse form."""
+
 import json
 import sys
 from pathlib import Path
@@ -17,8 +17,11 @@ SMALL = ('--num-train', NUM_TRAIN, '--num-val', NUM_VAL)
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    return {path.relative_to(root).as_posix(): path.read_bytes()
-            for path in sorted(root.rglob('*')) if path.is_file()}
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in sorted(root.rglob('*'))
+        if path.is_file()
+    }
 
 
 @pytest.fixture(scope='module')
@@ -34,8 +37,10 @@ def dataset(tmp_path_factory) -> Path:
 def crops() -> tuple[np.ndarray, list]:
     """Labels of 240 class crops, and the pixels of each crop's object."""
     labels = np.arange(240) % len(CLASSES)
-    samples = [render(np.random.default_rng([5, i]), 64, [int(label)], centred=True)
-               for i, label in enumerate(labels)]
+    samples = [
+        render(np.random.default_rng([5, i]), 64, [int(label)], centred=True)
+        for i, label in enumerate(labels)
+    ]
     return labels, [sample.image[sample.masks[0]] / 255 for sample in samples]
 
 
@@ -61,10 +66,12 @@ def test_render_does_not_depend_on_the_order():
 
 def test_seeds_and_splits_differ(dataset, tmp_path):
     write_dataset(tmp_path, 4, 4, seed=1)
-    assert ((tmp_path / 'train/00000.png').read_bytes()
-            != (dataset / 'train/00000.png').read_bytes())
-    assert ((dataset / 'val/00000.png').read_bytes()
-            != (dataset / 'train/00000.png').read_bytes())
+    assert (tmp_path / 'train/00000.png').read_bytes() != (
+        dataset / 'train/00000.png'
+    ).read_bytes()
+    assert (dataset / 'val/00000.png').read_bytes() != (
+        dataset / 'train/00000.png'
+    ).read_bytes()
 
 
 @pytest.mark.parametrize('split, count', [('train', NUM_TRAIN), ('val', NUM_VAL)])
@@ -74,9 +81,13 @@ def test_masks_boxes_and_maps_agree(dataset, split, count):
     assert [coco.cats[i]['name'] for i in range(1, 5)] == list(CLASSES)
     for image_id, image in coco.imgs.items():
         assert cv2.imread(str(dataset / split / image['file_name'])).shape == (
-            image['height'], image['width'], 3)
-        semantic = cv2.imread(str(dataset / 'semantic' / split / image['file_name']),
-                              cv2.IMREAD_UNCHANGED)
+            image['height'],
+            image['width'],
+            3,
+        )
+        semantic = cv2.imread(
+            str(dataset / 'semantic' / split / image['file_name']), cv2.IMREAD_UNCHANGED
+        )
         assert semantic.dtype == np.uint8
         expected, times = np.zeros_like(semantic), np.zeros(semantic.shape, int)
         annotations = coco.imgToAnns[image_id]
@@ -88,7 +99,11 @@ def test_masks_boxes_and_maps_agree(dataset, split, count):
             expected[mask] = annotation['category_id']
             rows, columns = np.nonzero(mask)
             assert annotation['bbox'] == [
-                columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
+                columns.min(),
+                rows.min(),
+                np.ptp(columns) + 1,
+                np.ptp(rows) + 1,
+            ]
             assert annotation['area'] == mask.sum()
             assert annotation['iscrowd'] == 0
         assert times.max() == 1  # masks are the visible parts
@@ -130,6 +145,7 @@ def test_neither_colour_nor_contrast_nor_area_tells_the_class(crops):
 
 def test_the_pattern_tells_the_class():
     """A fixed look at each spectrum's peak finds the class in HR, seldom at x4."""
+
     def guess(image: np.ndarray) -> int:
         grey = image.mean(2)
         grey = (grey - grey.mean()) * np.hanning(64)[:, None] * np.hanning(64)
@@ -139,8 +155,9 @@ def test_the_pattern_tells_the_class():
         spectrum[radius < 0.1] = 0
         peak = np.unravel_index(spectrum.argmax(), spectrum.shape)
         # The patterns' waves stand at these angles; a checker has a second one.
-        label = int(np.abs((angle[peak] - np.array([90, 0, 45, 135]) + 90) % 180 - 90)
-                    .argmin())
+        label = int(
+            np.abs((angle[peak] - np.array([90, 0, 45, 135]) + 90) % 180 - 90).argmin()
+        )
         across = np.abs((angle - angle[peak]) % 180 - 90) < 20
         return 3 if spectrum[across].max() > 0.6 * spectrum.max() else label
 
@@ -148,8 +165,10 @@ def test_the_pattern_tells_the_class():
         small = cv2.resize(image, (16, 16), interpolation=cv2.INTER_CUBIC)
         return cv2.resize(small, (64, 64), interpolation=cv2.INTER_LINEAR)
 
-    samples = [(i % 4, render(np.random.default_rng([9, i]), 64, [i % 4], True).image)
-               for i in range(120)]
+    samples = [
+        (i % 4, render(np.random.default_rng([9, i]), 64, [i % 4], True).image)
+        for i in range(120)
+    ]
     hr = np.mean([guess(image) == label for label, image in samples])
     lr = np.mean([guess(downscaled(image)) == label for label, image in samples])
     assert hr > 0.85
@@ -181,8 +200,9 @@ def test_reuse_and_making_anew(tmp_path, run_tool):
     assert write_dataset(out, 5, 4)
     before, time = contents(out), (out / 'train/00001.png').stat().st_mtime_ns
     assert json.loads(before['meta.json'])['num_train'] == 5
-    shown = run_tool(sys.executable, TOOL, '--num-train', 5, '--num-val', 4,
-                     '--out', out).stdout
+    shown = run_tool(
+        sys.executable, TOOL, '--num-train', 5, '--num-val', 4, '--out', out
+    ).stdout
     assert 'reused' in shown
     assert (out / 'train/00001.png').stat().st_mtime_ns == time
 
@@ -227,6 +247,7 @@ def test_a_file_as_folder_and_wrong_counts(tmp_path, run_tool):
     (tmp_path / 'file').touch()
     with pytest.raises(ValueError, match='is a file'):
         write_dataset(tmp_path / 'file', 4, 4)
-    process = run_tool(sys.executable, TOOL, '--num-val', 1, '--out', tmp_path / 'x',
-                       ok=False)
+    process = run_tool(
+        sys.executable, TOOL, '--num-val', 1, '--out', tmp_path / 'x', ok=False
+    )
     assert process.returncode == 2 and not (tmp_path / 'x').exists()

@@ -1,4 +1,5 @@
 """The VOC converter, on small folders made here, by its functions and as a user."""
+
 import json
 import sys
 from pathlib import Path
@@ -14,17 +15,24 @@ from mmsr4ir.datasets import voc
 TOOL = Path(__file__).parents[2] / 'tools/dataset_converters/voc2coco.py'
 
 
-def make_xml(path: Path, *objects: tuple, size: tuple | None = (40, 30),
-             filename: str = '') -> Path:
+def make_xml(
+    path: Path, *objects: tuple, size: tuple | None = (40, 30), filename: str = ''
+) -> Path:
     """Write an annotation; an object is (name, corners) or (name, corners, 1)."""
     text = f'<annotation><filename>{filename or path.stem + ".jpg"}</filename>'
     if size:
         text += '<size><width>{}</width><height>{}</height></size>'.format(*size)
     for name, corners, *difficult in objects:
-        box = ''.join(f'<{key}>{value}</{key}>' for key, value in zip(
-            ('xmin', 'ymin', 'xmax', 'ymax'), corners, strict=True))
-        text += (f'<object><name>{name}</name><difficult>{sum(difficult)}</difficult>'
-                 f'<bndbox>{box}</bndbox></object>')
+        box = ''.join(
+            f'<{key}>{value}</{key}>'
+            for key, value in zip(
+                ('xmin', 'ymin', 'xmax', 'ymax'), corners, strict=True
+            )
+        )
+        text += (
+            f'<object><name>{name}</name><difficult>{sum(difficult)}</difficult>'
+            f'<bndbox>{box}</bndbox></object>'
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text + '</annotation>')
     return path
@@ -64,6 +72,7 @@ def convert(run_tool):
             assert process.returncode == 1, process.stdout
             assert 'error:' in process.stdout and 'Traceback' not in process.stdout
         return process.stdout
+
     return run
 
 
@@ -94,16 +103,21 @@ def test_a_devkit(devkit, convert):
     train = read(out / 'train.json')
     assert train['categories'] == [dict(id=1, name='cat'), dict(id=2, name='dog')]
     assert train['images'][0] == dict(
-        id=1, file_name='JPEGImages/2008_000001.jpg', width=40, height=30)
+        id=1, file_name='JPEGImages/2008_000001.jpg', width=40, height=30
+    )
     assert train['annotations'] == [
-        dict(id=1, image_id=1, category_id=2, bbox=[0, 0, 40, 30], area=1200,
-             iscrowd=0),
+        dict(
+            id=1, image_id=1, category_id=2, bbox=[0, 0, 40, 30], area=1200, iscrowd=0
+        ),
         dict(id=2, image_id=1, category_id=1, bbox=[4, 5, 1, 1], area=1, iscrowd=1),
-        dict(id=3, image_id=2, category_id=1, bbox=[10, 5, 10, 20], area=200,
-             iscrowd=0)]
+        dict(
+            id=3, image_id=2, category_id=1, bbox=[10, 5, 10, 20], area=200, iscrowd=0
+        ),
+    ]
     coco = COCO(str(out / 'val.json'))
     assert [image['file_name'] for image in coco.dataset['images']] == [
-        'JPEGImages/two words 1.jpg']
+        'JPEGImages/two words 1.jpg'
+    ]
     assert (devkit / coco.imgs[1]['file_name']).is_file()
 
 
@@ -115,7 +129,9 @@ def test_a_name_that_ends_as_a_flag_does(devkit):
     (lists / 'val.txt').write_text('cat 1  -1\ncat -1\n')  # a name with a flag, too
     splits = voc.find_splits(devkit)
     assert {name: [path.stem for path in files] for name, files in splits.items()} == {
-        'train': ['cat', 'cat 0'], 'val': ['cat 1', 'cat']}
+        'train': ['cat', 'cat 0'],
+        'val': ['cat 1', 'cat'],
+    }
     (devkit / 'Annotations/cat 0.xml').unlink()
     with pytest.raises(voc.VocError, match="split 'train' lists .*cat.xml 2 times"):
         voc.find_splits(devkit)
@@ -125,9 +141,10 @@ def test_one_split_to_one_file(devkit, convert, tmp_path):
     names = tmp_path / 'names.txt'
     names.write_text('dog\n\ncat\n')
     out = tmp_path / 'new' / 'own.json'
-    for option, crowds in ((), [0, 0, 1]), (('--keep-difficult', ), [0, 0, 0]):
-        convert(devkit, '--split', 'cat_train', '--out', out, '--classes', names,
-                *option)
+    for option, crowds in ((), [0, 0, 1]), (('--keep-difficult',), [0, 0, 0]):
+        convert(
+            devkit, '--split', 'cat_train', '--out', out, '--classes', names, *option
+        )
         made = read(out)
         assert [c['name'] for c in made['categories']] == ['dog', 'cat']
         assert sorted(a['iscrowd'] for a in made['annotations']) == crowds
@@ -147,10 +164,17 @@ def test_split_folders(tmp_path):
     splits = voc.find_splits(tmp_path)
     assert list(splits) == ['train', 'valid']
     converter = voc.Converter(tmp_path, ['a'])
-    names = [image['file_name'] for files in splits.values()
-             for image in converter.convert(files)['images']]
-    assert names == ['train/train0.PNG', 'train/train1.PNG',
-                     'valid/images/valid0.PNG', 'valid/images/valid1.PNG']
+    names = [
+        image['file_name']
+        for files in splits.values()
+        for image in converter.convert(files)['images']
+    ]
+    assert names == [
+        'train/train0.PNG',
+        'train/train1.PNG',
+        'valid/images/valid0.PNG',
+        'valid/images/valid1.PNG',
+    ]
 
 
 def test_other_folders(tmp_path, convert):
@@ -179,13 +203,16 @@ def test_sizes_come_from_the_image(tmp_path, size):
     made, converter = convert_all(tmp_path)
     assert (made['images'][0]['width'], made['images'][0]['height']) == (40, 30)
     assert made['annotations'][0]['bbox'] == [30, 20, 10, 10]
-    assert converter.notes == {'sizes taken from the image, not from the XML': 1,
-                               'boxes clipped to the image': 1}
+    assert converter.notes == {
+        'sizes taken from the image, not from the XML': 1,
+        'boxes clipped to the image': 1,
+    }
 
 
 @pytest.mark.parametrize('suffix', ['jpg', 'tif', 'webp'])
 def test_turned_images_have_the_size_with_which_they_are_loaded(tmp_path, suffix):
     import mmcv
+
     exif = Image.Exif()
     exif[0x0112] = 6
     path = make_image(tmp_path / f'a.{suffix}', exif=exif)
@@ -194,9 +221,16 @@ def test_turned_images_have_the_size_with_which_they_are_loaded(tmp_path, suffix
 
 def test_boxes_without_area_are_counted_and_left_out(tmp_path, convert):
     make_image(tmp_path / 'a.jpg')
-    make_xml(tmp_path / 'a.xml', ('c', (10, 10, 9, 20)), ('c', (20, 5, 2, 9)),
-             ('c', (41, 1, 50, 9)), ('c', (-9, -9, 0, 5)), ('c', ('nan', 1, 2, 3)),
-             ('c', (0, 1, 4, 4)), ('c', (2, 2, 4, 4)))
+    make_xml(
+        tmp_path / 'a.xml',
+        ('c', (10, 10, 9, 20)),
+        ('c', (20, 5, 2, 9)),
+        ('c', (41, 1, 50, 9)),
+        ('c', (-9, -9, 0, 5)),
+        ('c', ('nan', 1, 2, 3)),
+        ('c', (0, 1, 4, 4)),
+        ('c', (2, 2, 4, 4)),
+    )
     shown = convert(tmp_path)
     assert '5 boxes without area in the image left out' in shown
     assert '1 boxes clipped to the image' in shown and 'a.xml' in shown
@@ -254,8 +288,15 @@ def test_a_listed_annotation_that_is_missing(devkit):
         voc.read_classes(None, voc.find_splits(devkit)['train'])
 
 
-@pytest.mark.parametrize('text', [
-    b'<annotation>', b'', b'\xff\xfe\x00', b'<?xml version="1.0" encoding="nix"?><a/>'])
+@pytest.mark.parametrize(
+    'text',
+    [
+        b'<annotation>',
+        b'',
+        b'\xff\xfe\x00',
+        b'<?xml version="1.0" encoding="nix"?><a/>',
+    ],
+)
 def test_broken_xml_is_named(tmp_path, text):
     path = tmp_path / 'broken.xml'
     path.write_bytes(text)
@@ -266,8 +307,12 @@ def test_broken_xml_is_named(tmp_path, text):
 @pytest.mark.parametrize('encoding', ['utf-8', 'utf-16'])
 def test_entities_are_refused_in_every_encoding(tmp_path, encoding):
     path = tmp_path / 'bomb.xml'
-    path.write_bytes((f'<?xml version="1.0" encoding="{encoding}"?><!DOCTYPE a '
-                      '[<!ENTITY b "ha">]><a>&b;</a>').encode(encoding))
+    path.write_bytes(
+        (
+            f'<?xml version="1.0" encoding="{encoding}"?><!DOCTYPE a '
+            '[<!ENTITY b "ha">]><a>&b;</a>'
+        ).encode(encoding)
+    )
     with pytest.raises(voc.VocError, match='bomb.xml has a DOCTYPE'):
         voc.read_xml(path)
 

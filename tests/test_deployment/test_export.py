@@ -1,4 +1,5 @@
 """What is exported, against the libraries' own predictions, and the graphs of it."""
+
 import json
 from pathlib import Path
 
@@ -16,15 +17,39 @@ from mmsr4ir.registry import MODELS
 from toys import toy_config
 
 NETWORKS = dict(
-    edsr=dict(type='mmagic.EDSRNet', in_channels=3, out_channels=3, mid_channels=8,
-              num_blocks=1, upscale_factor=2),
-    msrresnet=dict(type='mmagic.MSRResNet', in_channels=3, out_channels=3,
-                   mid_channels=8, num_blocks=1, upscale_factor=2),
+    edsr=dict(
+        type='mmagic.EDSRNet',
+        in_channels=3,
+        out_channels=3,
+        mid_channels=8,
+        num_blocks=1,
+        upscale_factor=2,
+    ),
+    msrresnet=dict(
+        type='mmagic.MSRResNet',
+        in_channels=3,
+        out_channels=3,
+        mid_channels=8,
+        num_blocks=1,
+        upscale_factor=2,
+    ),
     bilinear=dict(type='mmsr4ir.InterpolateUpsampler', scale=2),
     # Without shifted windows the sizes are as hard, and its graph is smaller.
-    swinir=dict(type='mmagic.SwinIRNet', upscale=2, in_chans=3, img_size=16,
-                window_size=8, img_range=1.0, depths=[1], embed_dim=4, num_heads=[2],
-                mlp_ratio=2, upsampler='pixelshuffledirect', resi_connection='1conv'))
+    swinir=dict(
+        type='mmagic.SwinIRNet',
+        upscale=2,
+        in_chans=3,
+        img_size=16,
+        window_size=8,
+        img_range=1.0,
+        depths=[1],
+        embed_dim=4,
+        num_heads=[2],
+        mlp_ratio=2,
+        upsampler='pixelshuffledirect',
+        resi_connection='1conv',
+    ),
+)
 SHAPES = [(1, 17, 22), (3, 16, 16), (2, 11, 40)]
 
 
@@ -51,8 +76,9 @@ def restored(model, lr):
 @torch.no_grad()
 def test_sr_is_what_the_model_restores(name, sr_range):
     recipe = dict(task=dict(update='task', losses=dict(task_sr=1.0)))
-    model = MODELS.build(toy_config(
-        sr=NETWORKS[name], sr_range=sr_range, recipe=recipe, tdp=None)).eval()
+    model = MODELS.build(
+        toy_config(sr=NETWORKS[name], sr_range=sr_range, recipe=recipe, tdp=None)
+    ).eval()
     part = ExportPart(model, 'sr')
     # Of SwinIR's windows: whole, in part, and smaller than one or than half of one.
     for shape in ((16, 24), (17, 9), (5, 30), (2, 3)):
@@ -78,8 +104,9 @@ def test_graphs_for_any_batch_and_size(name, tmp_path):
 
 def shipped(name: str, **options):
     cfg = Config.fromfile(f'configs/sr4ir/{name}.py')
-    cfg.merge_from_dict({
-        'model.sr.mid_channels': 8, 'model.sr.num_blocks': 1, **options})
+    cfg.merge_from_dict(
+        {'model.sr.mid_channels': 8, 'model.sr.num_blocks': 1, **options}
+    )
     return build_model(cfg)
 
 
@@ -90,14 +117,22 @@ def by_the_library(model, lr):
         from mmdet.structures import DetDataSample
         from mmpretrain.structures import DataSample
         from mmseg.structures import SegDataSample
+
         sample = dict(mmdet=DetDataSample, mmpretrain=DataSample, mmseg=SegDataSample)
         images = restored(model, lr).flip(1) * 255
         size = tuple(images.shape[-2:])
-        return model.task.data_preprocessor(dict(
-            inputs=list(images), data_samples=[
-                sample[scope](metainfo=dict(
-                    img_shape=size, ori_shape=size, pad_shape=size))
-                for _ in lr]), training=False)
+        return model.task.data_preprocessor(
+            dict(
+                inputs=list(images),
+                data_samples=[
+                    sample[scope](
+                        metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size)
+                    )
+                    for _ in lr
+                ],
+            ),
+            training=False,
+        )
 
 
 @pytest.fixture(scope='module')
@@ -118,13 +153,13 @@ def detector():
 @pytest.mark.parametrize('divisor', [1, 32])
 @torch.no_grad()
 def test_classifier(classifier, monkeypatch, divisor):
-    monkeypatch.setattr(
-        classifier.task.data_preprocessor, 'pad_size_divisor', divisor)
+    monkeypatch.setattr(classifier.task.data_preprocessor, 'pad_size_divisor', divisor)
     lr = torch.rand(2, 3, 9, 12)
     data = by_the_library(classifier, lr)
     assert data['inputs'].shape[-2:] == ((36, 48) if divisor == 1 else (64, 64))
-    want = torch.stack([
-        sample.pred_score for sample in classifier.task(**data, mode='predict')])
+    want = torch.stack(
+        [sample.pred_score for sample in classifier.task(**data, mode='predict')]
+    )
     got = ExportPart(classifier, 'pipeline')(lr)['logits'].softmax(1)
     torch.testing.assert_close(got, want)
     assert want.std() > 1e-3
@@ -137,8 +172,9 @@ def test_segmentor(segmentor, monkeypatch, padding):
     lr = torch.rand(2, 3, 9, 12)
     data = by_the_library(segmentor, lr)
     assert data['inputs'].shape[-2:] == ((64, 64) if padding else (36, 48))
-    want = torch.stack([
-        sample.seg_logits.data for sample in segmentor.task(**data, mode='predict')])
+    want = torch.stack(
+        [sample.seg_logits.data for sample in segmentor.task(**data, mode='predict')]
+    )
     got = ExportPart(segmentor, 'pipeline')(lr)['logits']
     assert got.shape == (2, 5, 36, 48) and want.std() > 1e-3
     torch.testing.assert_close(got, want)
@@ -151,19 +187,26 @@ def test_detector_up_to_its_boxes(detector):
     assert data['inputs'].shape[-2:] == (64, 64)  # T pads to multiples of 32
     features = detector.task.extract_feat(data['inputs'])
     scores, boxes = detector.task.rpn_head(features)
-    want = {f'feature_{i}': value for i, value in enumerate(features)} | {
-        f'head_0_{i}': value for i, value in enumerate(scores)} | {
-        f'head_1_{i}': value for i, value in enumerate(boxes)}
+    want = (
+        {f'feature_{i}': value for i, value in enumerate(features)}
+        | {f'head_0_{i}': value for i, value in enumerate(scores)}
+        | {f'head_1_{i}': value for i, value in enumerate(boxes)}
+    )
     got = ExportPart(detector, 'dense')(lr)
     assert list(got) == list(want) and len(want) == 15
     for name, value in want.items():
         torch.testing.assert_close(got[name], value)
 
 
-@pytest.mark.parametrize('kind, part, options', [
-    ('classifier', 'pipeline', {}), ('segmentor', 'pipeline', {}),
-    ('segmentor', 'pipeline', dict(test_cfg=dict(size_divisor=32))),
-    ('detector', 'dense', {})])
+@pytest.mark.parametrize(
+    'kind, part, options',
+    [
+        ('classifier', 'pipeline', {}),
+        ('segmentor', 'pipeline', {}),
+        ('segmentor', 'pipeline', dict(test_cfg=dict(size_divisor=32))),
+        ('detector', 'dense', {}),
+    ],
+)
 def test_graphs_of_both_networks(request, monkeypatch, kind, part, options):
     model = request.getfixturevalue(kind)
     for name, value in options.items():
@@ -180,17 +223,33 @@ def test_graphs_that_hold_for_some_sizes_only(detector):
         trace(ExportPart(detector, 'dense'), (12, 20))
 
 
-@pytest.mark.parametrize('kind, part, options, said', [
-    ('detector', 'pipeline', {}, 'boxes of a detector .FasterRCNN.*NMS.*--part dense'),
-    ('classifier', 'dense', {}, 'for detectors; ImageClassifier is none'),
-    ('segmentor', 'pipeline', dict(test_cfg=dict(mode='slide')), 'mode=whole'),
-    ('segmentor', 'pipeline', dict(data_preprocessor=dict(test_cfg=dict(
-        size=(64, 64)))), 'pads to one size')])
+@pytest.mark.parametrize(
+    'kind, part, options, said',
+    [
+        (
+            'detector',
+            'pipeline',
+            {},
+            'boxes of a detector .FasterRCNN.*NMS.*--part dense',
+        ),
+        ('classifier', 'dense', {}, 'for detectors; ImageClassifier is none'),
+        ('segmentor', 'pipeline', dict(test_cfg=dict(mode='slide')), 'mode=whole'),
+        (
+            'segmentor',
+            'pipeline',
+            dict(data_preprocessor=dict(test_cfg=dict(size=(64, 64)))),
+            'pads to one size',
+        ),
+    ],
+)
 def test_what_has_no_such_part(request, monkeypatch, kind, part, options, said):
     model = request.getfixturevalue(kind)
     if 'data_preprocessor' in options:
-        monkeypatch.setattr(model.task.data_preprocessor, 'test_cfg',
-                            options['data_preprocessor']['test_cfg'])
+        monkeypatch.setattr(
+            model.task.data_preprocessor,
+            'test_cfg',
+            options['data_preprocessor']['test_cfg'],
+        )
     else:
         for name, value in options.items():
             monkeypatch.setattr(model.task, name, value)
@@ -216,7 +275,8 @@ class FixedSize(nn.Module):
 
     def forward(self, x):
         return nn.functional.interpolate(
-            x, size=[int(float(2 * length)) for length in x.shape[-2:]])
+            x, size=[int(float(2 * length)) for length in x.shape[-2:]]
+        )
 
 
 def test_networks_for_one_size_only():
@@ -246,7 +306,7 @@ def test_a_difference_is_seen():
     def changed(lr, factor):
         return {name: factor * value for name, value in part(lr).items()}
 
-    assert difference(part, lambda lr: changed(lr, 1.25), shape) == pytest.approx(.25)
+    assert difference(part, lambda lr: changed(lr, 1.25), shape) == pytest.approx(0.25)
     found = difference(part, lambda lr: changed(lr, float('nan')), shape)
     assert found != found
     with pytest.raises(ExportError, match='the graph gives'):
@@ -263,13 +323,13 @@ def test_missing_packages(monkeypatch):
 
 
 def test_a_full_disk_does_not_end_the_process():
-    program = torch.export.export(nn.ReLU(), (torch.ones(2), ))
+    program = torch.export.export(nn.ReLU(), (torch.ones(2),))
     with pytest.raises(OSError, match='No space left'):
         export.save_program(program, {}, Path('/dev/full'))
 
 
 def test_a_file_of_a_program_has_its_metadata(tmp_path):
-    program = torch.export.export(nn.ReLU(), (torch.ones(2), ))
+    program = torch.export.export(nn.ReLU(), (torch.ones(2),))
     export.save_program(program, dict(scale='4'), tmp_path / 'a.pt2')
     files = {'metadata.json': ''}
     torch.export.load(tmp_path / 'a.pt2', extra_files=files)

@@ -1,4 +1,5 @@
 """Unreadable images, losses that are no number and full memory in a long training."""
+
 import logging
 
 import cv2
@@ -29,9 +30,11 @@ def files(folder, count=6, broken=()):
         cv2.imwrite(str(path), np.full((4, 4, 3), i, np.uint8))
         if i in broken:
             whole = path.read_bytes()
-            path.write_bytes(whole[:len(whole) // 2])
-    return Files(':'.join(map(str, paths)),
-                 pipeline=[dict(type='mmcv.LoadImageFromFile'), lambda r: r['img']])
+            path.write_bytes(whole[: len(whole) // 2])
+    return Files(
+        ':'.join(map(str, paths)),
+        pipeline=[dict(type='mmcv.LoadImageFromFile'), lambda r: r['img']],
+    )
 
 
 def keys(count):
@@ -42,8 +45,11 @@ def keys(count):
 def test_an_unreadable_image_is_fatal_with_its_path_in_the_last_line(tmp_path, workers):
     samples = TrainingSamples(files(tmp_path, broken=[3]), max_unreadable=0)
     loader = torch.utils.data.DataLoader(
-        samples, batch_sampler=[keys(6)], num_workers=workers,
-        collate_fn=default_collate)
+        samples,
+        batch_sampler=[keys(6)],
+        num_workers=workers,
+        collate_fn=default_collate,
+    )
     with pytest.raises(UnreadableImageError) as caught:
         next(iter(loader))
     last = str(caught.value).strip().splitlines()[-1]
@@ -52,7 +58,8 @@ def test_an_unreadable_image_is_fatal_with_its_path_in_the_last_line(tmp_path, w
 
 
 def test_by_configuration_another_image_takes_its_place_and_is_counted(
-        tmp_path, caplog):
+    tmp_path, caplog
+):
     data = files(tmp_path, broken=[3])
     with caplog.at_level(logging.WARNING):
         samples = TrainingSamples(data, max_unreadable=1)
@@ -67,11 +74,14 @@ def test_by_configuration_another_image_takes_its_place_and_is_counted(
 def test_a_hook_that_switches_the_pipeline_reaches_the_data_set(tmp_path, workers):
     """As mmdet's PipelineSwitchHook and mmpretrain's SwitchRecipeHook do it."""
     loader = torch.utils.data.DataLoader(
-        TrainingSamples(files(tmp_path), max_unreadable=0), batch_sampler=[keys(6)],
-        num_workers=workers)
+        TrainingSamples(files(tmp_path), max_unreadable=0),
+        batch_sampler=[keys(6)],
+        num_workers=workers,
+    )
     assert next(iter(loader)).shape == (6, 4, 4, 3)
     loader.dataset.pipeline = Compose(
-        [dict(type='mmcv.LoadImageFromFile'), lambda r: r['img'][:2]])
+        [dict(type='mmcv.LoadImageFromFile'), lambda r: r['img'][:2]]
+    )
     assert next(iter(loader)).shape == (6, 2, 4, 3)
     loader.dataset.unreadable = []  # its own attributes stay its own
     assert 'unreadable' not in vars(loader.dataset.dataset)
@@ -114,11 +124,16 @@ class Images(ToyDataset):
 
 def image_runner(folder, broken, workers=0, **settings):
     return runner(
-        folder, train_dataloader=dict(
-            dataset=Images(broken), batch_size=2, num_workers=workers,
-            sampler=dict(type='DefaultSampler', shuffle=True)),
+        folder,
+        train_dataloader=dict(
+            dataset=Images(broken),
+            batch_size=2,
+            num_workers=workers,
+            sampler=dict(type='DefaultSampler', shuffle=True),
+        ),
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
-        train_cfg=dict(type='mmsr4ir.ExactEpochLoop', max_epochs=2) | settings)
+        train_cfg=dict(type='mmsr4ir.ExactEpochLoop', max_epochs=2) | settings,
+    )
 
 
 def test_the_loop_takes_the_setting_and_a_training_goes_through(tmp_path):
@@ -154,16 +169,24 @@ class OneNaN(ToyDataset):
 
 def nan_runner(folder, max_skipped, epochs=1, **settings):
     return runner(
-        folder, epochs=epochs, **settings,
+        folder,
+        epochs=epochs,
+        **settings,
         train_dataloader=dict(
-            dataset=OneNaN(), batch_size=2, num_workers=0,
-            sampler=dict(type='DefaultSampler', shuffle=False)),
+            dataset=OneNaN(),
+            batch_size=2,
+            num_workers=0,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+        ),
         default_hooks=dict(
-            non_finite_loss=dict(type='mmsr4ir.NonFiniteLossHook',
-                                 max_skipped=max_skipped),
+            non_finite_loss=dict(
+                type='mmsr4ir.NonFiniteLossHook', max_skipped=max_skipped
+            ),
             alternate=dict(type='mmsr4ir.AlternateTrainingHook'),
             logger=dict(type='LoggerHook', interval=1),
-            checkpoint=dict(type='CheckpointHook', interval=1)))
+            checkpoint=dict(type='CheckpointHook', interval=1),
+        ),
+    )
 
 
 def test_a_nan_batch_leaves_no_trace_and_the_next_one_trains(tmp_path, monkeypatch):
@@ -173,8 +196,16 @@ def test_a_nan_batch_leaves_no_trace_and_the_next_one_trains(tmp_path, monkeypat
     def watched(self, *args, **kwargs):
         before = snapshot(self)
         logs = plain(self, *args, **kwargs)
-        seen.append((any(v.isnan() for v in logs.values()), sorted(
-            k for k, v in self.state_dict().items() if not torch.equal(v, before[k]))))
+        seen.append(
+            (
+                any(v.isnan() for v in logs.values()),
+                sorted(
+                    k
+                    for k, v in self.state_dict().items()
+                    if not torch.equal(v, before[k])
+                ),
+            )
+        )
         return logs
 
     monkeypatch.setattr(SR4IR, 'train_step', watched)
@@ -188,8 +219,12 @@ def test_a_nan_batch_leaves_no_trace_and_the_next_one_trains(tmp_path, monkeypat
 
 
 def test_a_skipped_loss_does_not_stand_in_the_smoothed_log(tmp_path):
-    run = nan_runner(tmp_path, max_skipped=2, epochs=2,
-                     log_processor=dict(type='mmsr4ir.PhaseLogProcessor'))
+    run = nan_runner(
+        tmp_path,
+        max_skipped=2,
+        epochs=2,
+        log_processor=dict(type='mmsr4ir.PhaseLogProcessor'),
+    )
     lines = []
     plain = run.logger.info
     run.logger.info = lambda text, *args: (lines.append(text), plain(text, *args))
@@ -205,10 +240,16 @@ def test_a_skipped_loss_does_not_stand_in_the_smoothed_log(tmp_path):
 
 
 def test_a_phase_that_was_skipped_from_the_beginning_is_not_in_the_log(tmp_path):
-    recipe = dict(a_task=dict(update='task', losses=dict(task_hr=1.0)),
-                  b_sr=dict(update='sr', losses=dict(pixel=1.0)))
-    run = nan_runner(tmp_path, max_skipped=2, model=toy_config(recipe=recipe, tdp=None),
-                     log_processor=dict(type='mmsr4ir.PhaseLogProcessor'))
+    recipe = dict(
+        a_task=dict(update='task', losses=dict(task_hr=1.0)),
+        b_sr=dict(update='sr', losses=dict(pixel=1.0)),
+    )
+    run = nan_runner(
+        tmp_path,
+        max_skipped=2,
+        model=toy_config(recipe=recipe, tdp=None),
+        log_processor=dict(type='mmsr4ir.PhaseLogProcessor'),
+    )
     lines = []
     plain = run.logger.info
     run.logger.info = lambda text, *args: (lines.append(text), plain(text, *args))
@@ -235,20 +276,28 @@ def test_more_nan_batches_than_the_limit_are_fatal(tmp_path):
     assert not (tmp_path / 'epoch_3.pth').exists()
 
 
-@pytest.mark.parametrize('error', [
-    torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB'),
-    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"),
-    MemoryError(),
-])
+@pytest.mark.parametrize(
+    'error',
+    [
+        torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB'),
+        RuntimeError(
+            "DefaultCPUAllocator: can't allocate memory: you tried to allocate"
+        ),
+        MemoryError(),
+    ],
+)
 def test_full_memory_names_the_settings_to_lower(tmp_path, monkeypatch, error):
     def full(*args, **kwargs):
         raise error
 
     monkeypatch.setattr(SR4IR, 'train_step', full)
-    with pytest.raises(OutOfMemoryError, match='batch of 2 images .*16x16.*'
-                       'Lower train_dataloader.batch_size'):
-        runner(tmp_path, train_cfg=dict(
-            type='mmsr4ir.ExactEpochLoop', max_epochs=1)).train()
+    with pytest.raises(
+        OutOfMemoryError,
+        match='batch of 2 images .*16x16.*Lower train_dataloader.batch_size',
+    ):
+        runner(
+            tmp_path, train_cfg=dict(type='mmsr4ir.ExactEpochLoop', max_epochs=1)
+        ).train()
 
 
 def test_memory_that_is_really_full_is_known_as_such(tmp_path):
@@ -257,6 +306,7 @@ def test_memory_that_is_really_full_is_known_as_such(tmp_path):
     with pytest.raises(RuntimeError) as caught:
         runner(tmp_path, model=model)
     from mmsr4ir.utils.out_of_memory import is_out_of_memory
+
     assert is_out_of_memory(caught.value)
 
 
@@ -266,5 +316,8 @@ def test_other_errors_stay_what_they_are(tmp_path, monkeypatch):
 
     monkeypatch.setattr(SR4IR, 'train_step', wrong)
     with pytest.raises(RuntimeError, match='^shapes differ$'):
-        runner(tmp_path, warmup=0, train_cfg=dict(
-            type='mmsr4ir.ExactIterLoop', max_iters=1)).train()
+        runner(
+            tmp_path,
+            warmup=0,
+            train_cfg=dict(type='mmsr4ir.ExactIterLoop', max_iters=1),
+        ).train()

@@ -1,4 +1,5 @@
 """Trainings that are killed (SIGKILL) and resumed equal those that never were."""
+
 import json
 import random
 import sys
@@ -12,18 +13,28 @@ from mmsr4ir.engine.exact_loops import PlacedBatches
 from mmsr4ir.engine.training_samples import TrainingSamples, seed_all
 from toys import ToyDraws
 
-KINDS = ('epochs', 'epochs, saved within, 2 workers, EMA', 'iterations, float16, EMA',
-         'iterations, endless sampler, 2 workers',
-         '2 processes, saved within epochs, EMA',
-         'iterations, gradients of 4 and 3, float16')
+KINDS = (
+    'epochs',
+    'epochs, saved within, 2 workers, EMA',
+    'iterations, float16, EMA',
+    'iterations, endless sampler, 2 workers',
+    '2 processes, saved within epochs, EMA',
+    'iterations, gradients of 4 and 3, float16',
+)
 
 
 @pytest.fixture(scope='module')
 def results(tmp_path_factory, run_tool):
     """18 kills, three for each kind of training; the script draws the moments."""
     path = tmp_path_factory.mktemp('kill') / 'results.json'
-    run_tool(sys.executable, 'tests/helpers/kill_and_resume.py', '--moments', '18',
-             '--json', path)
+    run_tool(
+        sys.executable,
+        'tests/helpers/kill_and_resume.py',
+        '--moments',
+        '18',
+        '--json',
+        path,
+    )
     return json.loads(path.read_text())
 
 
@@ -50,7 +61,8 @@ def test_all_generators_follow_from_the_place_alone():
 def batches(shuffle=True, length=7, endless=False):
     sampler = DefaultSampler(range(length), shuffle=shuffle, seed=1)
     return PlacedBatches(
-        torch.utils.data.BatchSampler(sampler, 2, drop_last=False), endless)
+        torch.utils.data.BatchSampler(sampler, 2, drop_last=False), endless
+    )
 
 
 def test_batches_can_start_anywhere_and_epochs_differ():
@@ -83,8 +95,11 @@ def test_samples_do_not_depend_on_the_number_of_workers(workers):
         placed = batches()
         placed.begin(seed=5, epoch=1)
         loader = torch.utils.data.DataLoader(
-            TrainingSamples(ToyDraws(7), 0), batch_sampler=placed, num_workers=workers,
-            collate_fn=lambda samples: torch.stack([s['inputs'] for s in samples]))
+            TrainingSamples(ToyDraws(7), 0),
+            batch_sampler=placed,
+            num_workers=workers,
+            collate_fn=lambda samples: torch.stack([s['inputs'] for s in samples]),
+        )
         return list(loader)
 
     for one, other in zip(load(0), load(workers), strict=True):

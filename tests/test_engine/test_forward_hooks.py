@@ -1,4 +1,5 @@
 """Parts of the networks compiled, or computed again in the backward pass."""
+
 from types import SimpleNamespace
 
 import pytest
@@ -38,20 +39,37 @@ class DeepToySR(ToySR):
 
 def runner(work_dir, hooks=(), **model):
     optimizer = dict(optimizer=dict(type='SGD', lr=0.01))
-    return Runner.from_cfg(Config(dict(
-        model=toy_config(**(dict(sr=dict(type='mmsr4ir.DeepToySR', scale=2)) | model)),
-        work_dir=str(work_dir), default_scope='mmengine', log_level='ERROR',
-        train_dataloader=dict(
-            dataset=dict(type='ToyDraws', length=4), batch_size=2, num_workers=0,
-            sampler=dict(type='DefaultSampler', shuffle=True),
-            collate_fn=dict(type='pseudo_collate')),
-        train_cfg=dict(type='mmsr4ir.ExactEpochLoop', max_epochs=2),
-        optim_wrapper=dict(
-            constructor='mmsr4ir.PerNetworkOptimWrapperConstructor',
-            sr=optimizer, task=optimizer),
-        default_hooks=dict(alternate=dict(type='mmsr4ir.AlternateTrainingHook')),
-        custom_hooks=list(hooks), randomness=dict(seed=0),
-        experiment_name=f'{work_dir.parent.name}_{work_dir.name}')))
+    return Runner.from_cfg(
+        Config(
+            dict(
+                model=toy_config(
+                    **(dict(sr=dict(type='mmsr4ir.DeepToySR', scale=2)) | model)
+                ),
+                work_dir=str(work_dir),
+                default_scope='mmengine',
+                log_level='ERROR',
+                train_dataloader=dict(
+                    dataset=dict(type='ToyDraws', length=4),
+                    batch_size=2,
+                    num_workers=0,
+                    sampler=dict(type='DefaultSampler', shuffle=True),
+                    collate_fn=dict(type='pseudo_collate'),
+                ),
+                train_cfg=dict(type='mmsr4ir.ExactEpochLoop', max_epochs=2),
+                optim_wrapper=dict(
+                    constructor='mmsr4ir.PerNetworkOptimWrapperConstructor',
+                    sr=optimizer,
+                    task=optimizer,
+                ),
+                default_hooks=dict(
+                    alternate=dict(type='mmsr4ir.AlternateTrainingHook')
+                ),
+                custom_hooks=list(hooks),
+                randomness=dict(seed=0),
+                experiment_name=f'{work_dir.parent.name}_{work_dir.name}',
+            )
+        )
+    )
 
 
 def trained(path, hooks=()):
@@ -74,9 +92,16 @@ def assert_equal(found, want):
 
 def test_compiled_parts_train_the_same(tmp_path, plain):
     GRAPHS.clear()
-    model, found = trained(tmp_path / 'run', [dict(
-        type='mmsr4ir.CompileHook', modules=['sr', 'task.backbone'],
-        backend='keep_graphs')])
+    model, found = trained(
+        tmp_path / 'run',
+        [
+            dict(
+                type='mmsr4ir.CompileHook',
+                modules=['sr', 'task.backbone'],
+                backend='keep_graphs',
+            )
+        ],
+    )
     assert_equal(found, plain)
     ops = [{str(node.target) for node in graph.graph.nodes} for graph in GRAPHS]
     assert any('pixel_shuffle' in ' '.join(names) for names in ops)  # S
@@ -103,24 +128,30 @@ def test_a_validation_runs_what_it_always_ran():
 
 
 def test_a_checkpointed_part_is_run_again_and_trains_the_same(
-        tmp_path, plain, monkeypatch):
+    tmp_path, plain, monkeypatch
+):
     kept, runs = [], []
     forward = DeepToySR.forward
 
     def count(self, x):
         with torch.autograd.graph.saved_tensors_hooks(
-                lambda x: (kept.append(x.numel()), x)[1], lambda x: x):
+            lambda x: (kept.append(x.numel()), x)[1], lambda x: x
+        ):
             return forward(self, x)
 
     monkeypatch.setattr(DeepToySR, 'forward', count)
     convolve = nn.Conv2d.forward
-    monkeypatch.setattr(nn.Conv2d, 'forward', lambda self, x: (
-        runs.append(1), convolve(self, x))[1])
+    monkeypatch.setattr(
+        nn.Conv2d, 'forward', lambda self, x: (runs.append(1), convolve(self, x))[1]
+    )
     counts = []
     for name, modules in [('plain', []), ('body', ['sr.body'])]:
         kept.clear(), runs.clear()
-        hooks = [dict(type='mmsr4ir.ActivationCheckpointHook', modules=modules)
-                 ] if modules else []
+        hooks = (
+            [dict(type='mmsr4ir.ActivationCheckpointHook', modules=modules)]
+            if modules
+            else []
+        )
         model, found = trained(tmp_path / name, hooks)
         assert_equal(found, plain)
         counts.append((sum(kept), len(runs)))
@@ -130,15 +161,17 @@ def test_a_checkpointed_part_is_run_again_and_trains_the_same(
     assert all('forward' not in vars(layer) for layer in model.sr.body)
 
 
-@pytest.mark.parametrize('modules, message', [
-    (['degradation'], "no 'degradation': it is in none of"),
-    (['sr.tail'], "no 'sr.tail'"),
-    (['task'], "'task' holds the layer of the TDP loss"),
-])
+@pytest.mark.parametrize(
+    'modules, message',
+    [
+        (['degradation'], "no 'degradation': it is in none of"),
+        (['sr.tail'], "no 'sr.tail'"),
+        (['task'], "'task' holds the layer of the TDP loss"),
+    ],
+)
 def test_parts_that_cannot_be_are_refused(tmp_path, modules, message):
     (tmp_path / 'run').mkdir()
-    run = runner(tmp_path / 'run', [
-        dict(type='mmsr4ir.CompileHook', modules=modules)])
+    run = runner(tmp_path / 'run', [dict(type='mmsr4ir.CompileHook', modules=modules)])
     with pytest.raises(ValueError, match=message):
         run.train()
 
@@ -179,12 +212,20 @@ def test_batch_statistics_of_t_count_each_image_once(tmp_path):
     found = []
     for name in ('plain', 'checkpointed'):
         (tmp_path / name).mkdir()
-        run = runner(tmp_path / name, [dict(
-            type='mmsr4ir.ActivationCheckpointHook', modules=['task.backbone'])
-        ] if name == 'checkpointed' else [], tdp=None, recipe=dict(
-            sr=dict(update=['sr'], losses=dict(pixel=1.0)),
-            task=dict(update=['task'], losses=dict(
-                task_sr=0.34, task_hr=0.34, task_mix=0.34))))
+        run = runner(
+            tmp_path / name,
+            [dict(type='mmsr4ir.ActivationCheckpointHook', modules=['task.backbone'])]
+            if name == 'checkpointed'
+            else [],
+            tdp=None,
+            recipe=dict(
+                sr=dict(update=['sr'], losses=dict(pixel=1.0)),
+                task=dict(
+                    update=['task'],
+                    losses=dict(task_sr=0.34, task_hr=0.34, task_mix=0.34),
+                ),
+            ),
+        )
         run.train()
         found.append(run.model.state_dict())
     assert found[0]['task.backbone.norm.num_batches_tracked'] == 3 * 4
@@ -192,12 +233,12 @@ def test_batch_statistics_of_t_count_each_image_once(tmp_path):
 
 
 def test_a_compiled_part_may_hold_checkpointed_ones(tmp_path, plain):
-    """What runs again is left out of the graphs, and so is neither lost nor an error.
-    """
+    """What runs again is left out of the graphs, so is neither lost nor an error."""
     for name, order in (('first', 1), ('last', -1)):
         hooks = [
             dict(type='mmsr4ir.CompileHook', modules=['sr'], backend='aot_eager'),
-            dict(type='mmsr4ir.ActivationCheckpointHook', modules=['sr.body'])]
+            dict(type='mmsr4ir.ActivationCheckpointHook', modules=['sr.body']),
+        ]
         _, found = trained(tmp_path / name, hooks[::order])
         assert_equal(found, plain)
 
@@ -205,8 +246,9 @@ def test_a_compiled_part_may_hold_checkpointed_ones(tmp_path, plain):
 @pytest.mark.parametrize('hook', [CompileHook, ActivationCheckpointHook])
 def test_of_lists_of_lists_the_layers_are_meant(hook):
     layers = [nn.Conv2d(1, 1, 1) for _ in range(3)]
-    stages = nn.ModuleList([
-        nn.ModuleList([nn.ModuleList(layers[:1]), layers[1]]), layers[2]])
+    stages = nn.ModuleList(
+        [nn.ModuleList([nn.ModuleList(layers[:1]), layers[1]]), layers[2]]
+    )
     assert hook(['sr']).parts(stages) == layers
 
 
@@ -215,8 +257,12 @@ def test_a_part_of_t_is_not_run_again_where_tdp_thaws_it(tmp_path):
     run = runner(
         tmp_path / 'run',
         [dict(type='mmsr4ir.ActivationCheckpointHook', modules=['task.neck'])],
-        recipe=dict(both=dict(update=['sr', 'task'], losses=dict(
-            pixel=1.0, tdp=1.0, task_sr=1.0))))
+        recipe=dict(
+            both=dict(
+                update=['sr', 'task'], losses=dict(pixel=1.0, tdp=1.0, task_sr=1.0)
+            )
+        ),
+    )
     with pytest.raises(ValueError, match="'task.neck' cannot be run again"):
         run.train()
 
@@ -245,8 +291,11 @@ class RoIToyTask(ToyTask):
 def test_sparse_roi_align_trains_the_same_to_rounding(tmp_path, monkeypatch):
     task = dict(type='mmsr4ir.RoIToyTask')
     usual, calls = RoIAlign.forward, []
-    monkeypatch.setattr(RoIAlign, 'forward', lambda self, *args: (
-        calls.append(1), usual(self, *args))[1])
+    monkeypatch.setattr(
+        RoIAlign,
+        'forward',
+        lambda self, *args: (calls.append(1), usual(self, *args))[1],
+    )
     found = []
     for name, hooks in [('plain', []), ('sparse', ['mmsr4ir.SparseRoIAlignHook'])]:
         calls.clear()
@@ -276,10 +325,16 @@ def test_a_layer_of_ones_own_stays_as_it_is():
     assert found == layers[:1]
 
 
-@pytest.mark.parametrize('task, message', [
-    (dict(type='mmsr4ir.ToyTask'), 'task has no RoIAlign layer; leave the hook out'),
-    (dict(type='mmsr4ir.RoIToyTask', pool_mode='max'), "pool_mode='max' is no"),
-])
+@pytest.mark.parametrize(
+    'task, message',
+    [
+        (
+            dict(type='mmsr4ir.ToyTask'),
+            'task has no RoIAlign layer; leave the hook out',
+        ),
+        (dict(type='mmsr4ir.RoIToyTask', pool_mode='max'), "pool_mode='max' is no"),
+    ],
+)
 def test_sparse_roi_align_needs_a_layer_of_its_kind(tmp_path, task, message):
     (tmp_path / 'run').mkdir()
     run = runner(tmp_path / 'run', [dict(type='mmsr4ir.SparseRoIAlignHook')], task=task)

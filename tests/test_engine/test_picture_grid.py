@@ -1,4 +1,5 @@
 """Pictures of validations and tests."""
+
 import sys
 from pathlib import Path
 
@@ -16,12 +17,7 @@ from torch.utils.data import Dataset
 
 from mmsr4ir.compat.checkpoint import load_from_local
 from mmsr4ir.engine.hooks.picture_grid_hook import PictureGridHook, choose_images
-from mmsr4ir.visualization.panels import (
-    colour_map,
-    error_map,
-    judged_image,
-    tdp_map,
-)
+from mmsr4ir.visualization.panels import colour_map, error_map, judged_image, tdp_map
 from toys import RECIPES, toy_config
 
 PLAIN = ('hr', 'lr', 'sr', 'error', 'tdp')
@@ -48,17 +44,21 @@ class Images(Dataset):
 
     def __getitem__(self, i):
         image = self.image(i)
-        sample = BaseDataElement(metainfo=dict(
-            img_shape=image.shape[:2], ori_shape=image.shape[:2],
-            img_path=self.get_data_info(i)['img_path']))
+        sample = BaseDataElement(
+            metainfo=dict(
+                img_shape=image.shape[:2],
+                ori_shape=image.shape[:2],
+                img_path=self.get_data_info(i)['img_path'],
+            )
+        )
         sample.label = i % 3
-        return dict(inputs=torch.from_numpy(image).permute(2, 0, 1),
-                    data_samples=sample)
+        return dict(
+            inputs=torch.from_numpy(image).permute(2, 0, 1), data_samples=sample
+        )
 
 
 @METRICS.register_module()
 class CountImages(BaseMetric):
-
     def process(self, data_batch, data_samples):
         self.results.extend([1] * len(data_samples))
 
@@ -68,26 +68,52 @@ class CountImages(BaseMetric):
 
 def runner(work_dir: Path, by_epoch=True, dataset=None, model=None, grid=None, **cfg):
     loader = dict(
-        dataset=dataset or Images(), num_workers=0, batch_size=1,
-        sampler=dict(type='DefaultSampler', shuffle=False), collate_fn=pseudo_collate)
+        dataset=dataset or Images(),
+        num_workers=0,
+        batch_size=1,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=pseudo_collate,
+    )
     optimizer = dict(optimizer=dict(type='SGD', lr=0.01))
-    return Runner(**dict(
-        model=model or toy_config(), work_dir=str(work_dir), train_dataloader=loader,
-        val_dataloader=loader, test_dataloader=loader,
-        val_cfg=dict(), val_evaluator=dict(type='CountImages'),
-        test_cfg=dict(), test_evaluator=dict(type='CountImages'),
-        train_cfg=dict(by_epoch=True, max_epochs=2) if by_epoch else dict(
-            by_epoch=False, max_iters=6, val_interval=3),
-        optim_wrapper=dict(constructor='mmsr4ir.PerNetworkOptimWrapperConstructor',
-                           sr=optimizer, task=optimizer),
-        default_hooks=dict(
-            picture_grid=dict(type='mmsr4ir.PictureGridHook',
-                              **(dict(panels=PLAIN, min_size=16) | (grid or {}))),
-            checkpoint=dict(type='CheckpointHook', by_epoch=by_epoch)),
-        visualizer=dict(type='Visualizer', vis_backends=[
-            dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]),
-        randomness=dict(seed=0), log_level='ERROR',
-        experiment_name=f'grid_{work_dir.parent.name}_{work_dir.name}') | cfg)
+    return Runner(
+        **dict(
+            model=model or toy_config(),
+            work_dir=str(work_dir),
+            train_dataloader=loader,
+            val_dataloader=loader,
+            test_dataloader=loader,
+            val_cfg=dict(),
+            val_evaluator=dict(type='CountImages'),
+            test_cfg=dict(),
+            test_evaluator=dict(type='CountImages'),
+            train_cfg=dict(by_epoch=True, max_epochs=2)
+            if by_epoch
+            else dict(by_epoch=False, max_iters=6, val_interval=3),
+            optim_wrapper=dict(
+                constructor='mmsr4ir.PerNetworkOptimWrapperConstructor',
+                sr=optimizer,
+                task=optimizer,
+            ),
+            default_hooks=dict(
+                picture_grid=dict(
+                    type='mmsr4ir.PictureGridHook',
+                    **(dict(panels=PLAIN, min_size=16) | (grid or {})),
+                ),
+                checkpoint=dict(type='CheckpointHook', by_epoch=by_epoch),
+            ),
+            visualizer=dict(
+                type='Visualizer',
+                vis_backends=[
+                    dict(type='LocalVisBackend'),
+                    dict(type='TensorboardVisBackend'),
+                ],
+            ),
+            randomness=dict(seed=0),
+            log_level='ERROR',
+            experiment_name=f'grid_{work_dir.parent.name}_{work_dir.name}',
+        )
+        | cfg
+    )
 
 
 def pictures(work_dir: Path) -> dict[str, np.ndarray]:
@@ -103,22 +129,27 @@ def panels(picture: np.ndarray, count: int) -> list[np.ndarray]:
 
 @pytest.mark.parametrize('by_epoch, steps', [(True, (1, 2)), (False, (3, 6))])
 def test_each_validation_sends_the_same_images_to_all_backends(
-        tmp_path, by_epoch, steps):
+    tmp_path, by_epoch, steps
+):
     runner(tmp_path, by_epoch, grid=dict(val_images=3)).train()
     drawn = pictures(tmp_path)
-    assert list(drawn) == [f'val_{name}_{step}.png' for name in (0, 2, 4)
-                           for step in steps]
+    assert list(drawn) == [
+        f'val_{name}_{step}.png' for name in (0, 2, 4) for step in steps
+    ]
     events = EventAccumulator(
-        str(next(tmp_path.glob('*/vis_data'))), size_guidance=dict(images=0)).Reload()
+        str(next(tmp_path.glob('*/vis_data'))), size_guidance=dict(images=0)
+    ).Reload()
     assert sorted(events.Tags()['images']) == ['val_0', 'val_2', 'val_4']
     for name in (0, 2, 4):
         sent = events.Images(f'val_{name}')
         assert [image.step for image in sent] == list(steps)
         for image in sent:
             picture = cv2.imdecode(
-                np.frombuffer(image.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
+                np.frombuffer(image.encoded_image_string, np.uint8), cv2.IMREAD_COLOR
+            )
             np.testing.assert_array_equal(
-                picture, drawn[f'val_{name}_{image.step}.png'])
+                picture, drawn[f'val_{name}_{image.step}.png']
+            )
         first, last = (panels(drawn[f'val_{name}_{step}.png'], 5) for step in steps)
         hr, lr = Images().image(name), first[1]
         np.testing.assert_array_equal(first[0], hr)
@@ -130,8 +161,9 @@ def test_each_validation_sends_the_same_images_to_all_backends(
 
 
 def test_the_error_panel_shows_the_difference_of_the_two_others(tmp_path):
-    runner(tmp_path, grid=dict(val_images=['c/5'], panels=('hr', 'sr', 'error'))
-           ).train()
+    runner(
+        tmp_path, grid=dict(val_images=['c/5'], panels=('hr', 'sr', 'error'))
+    ).train()
     for picture in pictures(tmp_path).values():
         hr, sr, error = panels(picture, 3)
         difference = np.abs(hr.astype(float) - sr).mean(-1)
@@ -146,8 +178,10 @@ def test_off_draws_nothing_and_pictures_do_not_change_the_training(tmp_path):
         work = tmp_path / str(count)
         runner(work, grid=dict(val_images=count)).train()
         assert len(pictures(work)) == 2 * count
-    off, on = (load_from_local(tmp_path / count / 'epoch_2.pth')['state_dict']
-               for count in ('0', '4'))
+    off, on = (
+        load_from_local(tmp_path / count / 'epoch_2.pth')['state_dict']
+        for count in ('0', '4')
+    )
     assert set(off) == set(on)
     for key in off:
         torch.testing.assert_close(on[key], off[key], rtol=0, atol=0)
@@ -156,12 +190,16 @@ def test_off_draws_nothing_and_pictures_do_not_change_the_training(tmp_path):
 
 
 def test_images_are_enlarged_and_sizes_differ(tmp_path):
-    runner(tmp_path, grid=dict(val_images=['0', '1.png'], min_size=70,
-                               panels=('sr', 'lr', 'hr'))).train()
+    runner(
+        tmp_path,
+        grid=dict(val_images=['0', '1.png'], min_size=70, panels=('sr', 'lr', 'hr')),
+    ).train()
     drawn = pictures(tmp_path)
     assert {name: picture.shape for name, picture in drawn.items()} == {
         f'val_{name}_{step}.png': (64 + TITLE + 1, 3 * (width + 2), 3)
-        for name, width in ((0, 64), (1, 96)) for step in (1, 2)}
+        for name, width in ((0, 64), (1, 96))
+        for step in (1, 2)
+    }
     hr = panels(drawn['val_1_1.png'], 3)[2]
     np.testing.assert_array_equal(hr, Images().image(1).repeat(4, 0).repeat(4, 1))
 
@@ -170,14 +208,20 @@ def test_a_test_writes_one_file_for_each_image(tmp_path):
     show = tmp_path / 'show'
     names = ('a/0', 'b/0', 'c/deep/1', 'c/2')
     for run in ('one', 'two'):
-        runner(tmp_path / run, dataset=Images(names), grid=dict(
-            out_dir=str(show / run), max_images=3, panels=['hr'])).test()
+        runner(
+            tmp_path / run,
+            dataset=Images(names),
+            grid=dict(out_dir=str(show / run), max_images=3, panels=['hr']),
+        ).test()
     # Folders are named where two of the drawn files are called the same.
     assert sorted(file.name for file in (show / 'one').iterdir()) == [
-        'a_0.png', 'b_0.png', 'deep_1.png']
+        'a_0.png',
+        'b_0.png',
+        'deep_1.png',
+    ]
     for file in (show / 'one').iterdir():
         assert file.read_bytes() == (show / 'two' / file.name).read_bytes()
-    hr, = panels(cv2.imread(str(show / 'one' / 'b_0.png')), 1)
+    (hr,) = panels(cv2.imread(str(show / 'one' / 'b_0.png')), 1)
     np.testing.assert_array_equal(hr, Images().image(1))
     assert not pictures(tmp_path / 'one')
 
@@ -185,56 +229,84 @@ def test_a_test_writes_one_file_for_each_image(tmp_path):
 def test_choosing_images():
     names = [f'{i:03d}' for i in range(100)]
     assert choose_images(Images(names), 4) == {
-        0: '000', 25: '025', 50: '050', 75: '075'}
+        0: '000',
+        25: '025',
+        50: '050',
+        75: '075',
+    }
     assert choose_images(Images(names[:2]), 4) == {0: '000', 1: '001'}
     assert choose_images(Images(('x/7', 'y/7', 'z/8')), ['7.png']) == {
-        0: 'x_7', 1: 'y_7'}
+        0: 'x_7',
+        1: 'y_7',
+    }
     assert choose_images(Images(('x/7', 'y/7', 'z/8')), ['y/7', '8']) == {
-        1: '7', 2: '8'}
+        1: '7',
+        2: '8',
+    }
     assert choose_images(Images(('x/7', 'x/7')), 2) == {0: '7_0', 1: '7_1'}
     assert choose_images([None] * 3, 2) == {0: '000000', 1: '000001'}
     with pytest.raises(ValueError, match=r"no images \['9'\]; its 3 images .* 7.png"):
         choose_images(Images(('x/7', 'y/7', 'z/8')), ['8', '9'])
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(panels=['hr', 'depth']), r"\['hr', 'depth'\]: name one or more of .*'tdp'"),
-    (dict(panels=[]), 'name one or more of'),
-    (dict(val_images=-1), 'val_images=-1: give a number'),
-    (dict(val_images=[12]), r'val_images=\[12\]: give a number of images or a list'),
-])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (
+            dict(panels=['hr', 'depth']),
+            r"\['hr', 'depth'\]: name one or more of .*'tdp'",
+        ),
+        (dict(panels=[]), 'name one or more of'),
+        (dict(val_images=-1), 'val_images=-1: give a number'),
+        (
+            dict(val_images=[12]),
+            r'val_images=\[12\]: give a number of images or a list',
+        ),
+    ],
+)
 def test_unknown_options_are_errors(options, message):
     with pytest.raises(ValueError, match=message):
         PictureGridHook(**options)
 
 
-@pytest.mark.parametrize('grid, model, message', [
-    (dict(), dict(tdp=None, recipe=RECIPES['S+T']),
-     "'tdp' shows the features .*leave it out.*model.tdp=dict"),
-    (dict(panels=['prediction']), {}, 'Visualizer draws no predictions.*Det'),
-    (dict(val_images=['nowhere.png']), {}, r"no images \['nowhere.png'\]"),
-])
-def test_what_cannot_be_drawn_stops_before_the_training(
-        tmp_path, grid, model, message):
+@pytest.mark.parametrize(
+    'grid, model, message',
+    [
+        (
+            dict(),
+            dict(tdp=None, recipe=RECIPES['S+T']),
+            "'tdp' shows the features .*leave it out.*model.tdp=dict",
+        ),
+        (dict(panels=['prediction']), {}, 'Visualizer draws no predictions.*Det'),
+        (dict(val_images=['nowhere.png']), {}, r"no images \['nowhere.png'\]"),
+    ],
+)
+def test_what_cannot_be_drawn_stops_before_the_training(tmp_path, grid, model, message):
     run = runner(tmp_path, model=toy_config(**model), grid=grid)
     with pytest.raises(ValueError, match=message):
         run.train()
     assert run.iter == 0 and not list(tmp_path.glob('*.pth'))
 
 
-@pytest.mark.parametrize('options', [
-    dict(levels=(0, 1), weights=(0.3, 0.9)),
-    dict(levels=(-1, ), normalize=True, criterion='l2'),
-])
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(levels=(0, 1), weights=(0.3, 0.9)),
+        dict(levels=(-1,), normalize=True, criterion='l2'),
+    ],
+)
 def test_the_mean_of_the_tdp_map_is_the_loss(options):
     torch.manual_seed(3)
-    model = MODELS.build(toy_config(
-        tdp=dict(type='mmsr4ir.TDPLoss', layer='backbone', **options))).eval()
+    model = MODELS.build(
+        toy_config(tdp=dict(type='mmsr4ir.TDPLoss', layer='backbone', **options))
+    ).eval()
     sr, hr = torch.randint(0, 256, (2, 3, 32, 64), dtype=torch.uint8)
     values = tdp_map(model, sr, hr)
     assert values.shape == (32, 64)
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (
-        [123.0, 116.0, 103.0], [58.0, 57.0, 56.0]))
+    mean, std = (
+        torch.tensor(v).view(3, 1, 1)
+        for v in ([123.0, 116.0, 103.0], [58.0, 57.0, 56.0])
+    )
     with torch.no_grad():
         features = [model.task.backbone((x[None] - mean) / std) for x in (sr, hr)]
         loss = model.tdp(*features)
@@ -243,8 +315,9 @@ def test_the_mean_of_the_tdp_map_is_the_loss(options):
     assert tdp_map(model, hr, hr).max() == 0
 
 
-@pytest.mark.parametrize('test_on, title', [
-    ('sr', 'SR'), ('hr', 'HR'), ('lr', 'LR, enlarged')])
+@pytest.mark.parametrize(
+    'test_on, title', [('sr', 'SR'), ('hr', 'HR'), ('lr', 'LR, enlarged')]
+)
 def test_the_image_that_was_judged_has_its_own_name(test_on, title):
     assert judged_image(MODELS.build(toy_config(test_on=test_on))) == title
 
@@ -288,18 +361,27 @@ def test_a_detector_in_two_processes(tmp_path, coco_root, tiny_options, run_tool
     config = tmp_path / 'config.py'
     config.write_text(CONFIG.format(root=Path(__file__).parents[2]))
     run_tool(
-        'bash', 'tools/dist_train.sh', config, 2, '--work-dir', tmp_path,
-        *tiny_options(coco_root, **{
-            'train_cfg.max_epochs': 1, 'train_cfg.val_interval': 1}),
-        env=dict(PORT='29625', PATH=f'{Path(sys.executable).parent}:/usr/bin:/bin'))
+        'bash',
+        'tools/dist_train.sh',
+        config,
+        2,
+        '--work-dir',
+        tmp_path,
+        *tiny_options(
+            coco_root, **{'train_cfg.max_epochs': 1, 'train_cfg.val_interval': 1}
+        ),
+        env=dict(PORT='29625', PATH=f'{Path(sys.executable).parent}:/usr/bin:/bin'),
+    )
     drawn = pictures(tmp_path)
     # 64 x 64 four times, 64 x 48 five times as large, in seven panels.
     assert {name: picture.shape for name, picture in drawn.items()} == {
-        'val_0_1.png': (280, 7 * 258, 3), 'val_1_1.png': (344, 7 * 242, 3),
-        'val_2_1.png': (280, 7 * 258, 3)}
+        'val_0_1.png': (280, 7 * 258, 3),
+        'val_1_1.png': (344, 7 * 242, 3),
+        'val_2_1.png': (280, 7 * 258, 3),
+    }
     for name, picture in drawn.items():
         hr, _, _, prediction, truth, _, _ = panels(picture, 7)
-        file, = (coco_root / 'val').glob(f'{name.split("_")[1]}.*')
+        (file,) = (coco_root / 'val').glob(f'{name.split("_")[1]}.*')
         image = cv2.imread(str(file))
         zoom = hr.shape[0] // 64
         # The config enlarges to 128 pixels and the hook shrinks again.

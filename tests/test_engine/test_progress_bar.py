@@ -1,4 +1,5 @@
 """The progress bar of a real Runner, on a terminal that is emulated."""
+
 import atexit
 import io
 import os
@@ -17,12 +18,10 @@ from mmsr4ir.engine.hooks import progress_bar_hook
 from mmsr4ir.models.sr4ir import SR4IR
 
 BAR = dict(progress_bar=dict(type='mmsr4ir.ProgressBarHook', interval=0.0))
-VALIDATED = validated(
-    train_cfg=dict(by_epoch=True, max_epochs=2, val_interval=1))
+VALIDATED = validated(train_cfg=dict(by_epoch=True, max_epochs=2, val_interval=1))
 
 
 class Terminal(io.StringIO):
-
     def isatty(self):
         return True
 
@@ -42,7 +41,9 @@ def screens(text):
         elif part.startswith('\x1b') and part[-1] == 'A':
             row -= int(part[2:-1] or 1)
         elif not part.startswith('\x1b'):
-            rows[row] = rows[row].ljust(column)[:column] + part + rows[row][column + 1:]
+            rows[row] = (
+                rows[row].ljust(column)[:column] + part + rows[row][column + 1 :]
+            )
             column += 1
         else:  # colours and the cursor's look
             assert part[-1] in 'mhl', repr(part)
@@ -62,7 +63,8 @@ def frames(text):
 def messages(text):
     """The first lines of the messages in a log, without date and time."""
     return re.findall(
-        r' - mmengine - INFO - (.*\S)', re.sub(r'\x1b\[[\d;]*m', '', text))
+        r' - mmengine - INFO - (.*\S)', re.sub(r'\x1b\[[\d;]*m', '', text)
+    )
 
 
 def logged(work_dir):
@@ -78,8 +80,7 @@ def terminal(monkeypatch):
     return Terminal()
 
 
-def test_it_shows_the_place_the_losses_and_the_time_left(
-        tmp_path, terminal, steps):  # noqa: F811
+def test_it_shows_the_place_the_losses_and_the_time_left(tmp_path, terminal, steps):  # noqa: F811
     with redirect_stdout(terminal):
         training(tmp_path, warmup=1, hooks=BAR, **VALIDATED).train()
     found = list(dict.fromkeys(frames(terminal.getvalue())))
@@ -89,14 +90,20 @@ def test_it_shows_the_place_the_losses_and_the_time_left(
     for i, (place, logs) in enumerate(zip(trained, steps, strict=True)):
         match = re.fullmatch(
             rf'epoch {i // 2 + 1}/2 {i % 2 + 1}/2 (.*) \| sr (\S+) \| task (\S+) \| '
-            r'0:00:0\d left ?', place)
+            r'0:00:0\d left ?',
+            place,
+        )
         assert match, place
         assert match[1] == ('warmup, TDP off' if i < 2 else 'main, TDP on')
         assert float(match[2]) == close(logs['sr/loss'])
         assert float(match[3]) == close(logs['task/loss'])
-    assert list(dict.fromkeys(
-        re.sub(' 0:00:0. left ?', '', place) for place in places
-        if not place.startswith('epoch'))) == ['validation 1/2', 'validation 2/2']
+    assert list(
+        dict.fromkeys(
+            re.sub(' 0:00:0. left ?', '', place)
+            for place in places
+            if not place.startswith('epoch')
+        )
+    ) == ['validation 1/2', 'validation 2/2']
 
 
 def test_log_lines_and_prints_stay_whole_above_it(tmp_path, terminal, monkeypatch):
@@ -110,7 +117,8 @@ def test_log_lines_and_prints_stay_whole_above_it(tmp_path, terminal, monkeypatc
     with redirect_stdout(terminal):
         run = training(tmp_path, hooks=BAR, **VALIDATED)
         handler = next(
-            h for h in run.logger.handlers if getattr(h, 'stream', None) is terminal)
+            h for h in run.logger.handlers if getattr(h, 'stream', None) is terminal
+        )
         run.train()
         assert sys.stdout is terminal and handler.stream is terminal
     rows = final(terminal.getvalue())
@@ -119,18 +127,23 @@ def test_log_lines_and_prints_stay_whole_above_it(tmp_path, terminal, monkeypatc
     assert rows.count('a library says something') == 4
     assert not [row for row in rows if '━' in row]
     # While it was drawn, the bar was the last row and there was one of it.
-    drawn = [[bool(re.search('━', row)) for row in rows if row.strip()]
-             for rows in map(list, screens(terminal.getvalue()))]
+    drawn = [
+        [bool(re.search('━', row)) for row in rows if row.strip()]
+        for rows in map(list, screens(terminal.getvalue()))
+    ]
     assert all(sum(rows) <= 1 for rows in drawn)
 
 
 def test_iterations_and_a_test(tmp_path, terminal):
     with redirect_stdout(terminal):
         training(tmp_path, by_epoch=False, epochs=3, hooks=BAR).train()
-    assert [re.sub(r'[━╸╺ ]+', ' ', frame).split(' |')[0] for frame in dict.fromkeys(
-        frames(terminal.getvalue()))] == [
-            f'iteration {i}/6 {stage}' for i, stage in enumerate(
-                ['warmup, TDP off'] + ['main, TDP on'] * 5, 1)]
+    assert [
+        re.sub(r'[━╸╺ ]+', ' ', frame).split(' |')[0]
+        for frame in dict.fromkeys(frames(terminal.getvalue()))
+    ] == [
+        f'iteration {i}/6 {stage}'
+        for i, stage in enumerate(['warmup, TDP off'] + ['main, TDP on'] * 5, 1)
+    ]
     with redirect_stdout(terminal):
         training(tmp_path / 'test', hooks=BAR, **validated()).test()
     assert any(re.match('test ━+ 2/2', frame) for frame in frames(terminal.getvalue()))
@@ -183,11 +196,22 @@ def test_the_option_of_the_command_line(tmp_path, coco_root, tiny_options):
     """In a real terminal, with processes that load the data."""
     master, slave = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, 'tools/train.py', 'configs/sr4ir/faster-rcnn_edsr_tiny.py',
-         '--work-dir', str(tmp_path), '--progress-bar', *map(str, tiny_options(
-             coco_root, **{'train_dataloader.num_workers': 1}))],
-        cwd=ROOT, stdin=slave, stdout=slave, stderr=slave, env=os.environ | dict(
-            PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1', TERM='xterm', COLUMNS='1000'))
+        [
+            sys.executable,
+            'tools/train.py',
+            'configs/sr4ir/faster-rcnn_edsr_tiny.py',
+            '--work-dir',
+            str(tmp_path),
+            '--progress-bar',
+            *map(str, tiny_options(coco_root, **{'train_dataloader.num_workers': 1})),
+        ],
+        cwd=ROOT,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env=os.environ
+        | dict(PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1', TERM='xterm', COLUMNS='1000'),
+    )
     os.close(slave)
     content = b''
     try:
@@ -198,13 +222,17 @@ def test_the_option_of_the_command_line(tmp_path, coco_root, tiny_options):
     text = content.decode().replace('\r\n', '\n')
     assert process.wait(timeout=60) == 0, text[-3000:]
     found = frames(text)
-    for bar in (r'epoch 1/2 [━╸╺]+ 1/3 warmup, TDP off \| sr ',
-                r'epoch 2/2 ━+ 3/3 main, TDP on \| sr ',
-                r'validation ━+ 2/2 0:00:00 left'):
+    for bar in (
+        r'epoch 1/2 [━╸╺]+ 1/3 warmup, TDP off \| sr ',
+        r'epoch 2/2 ━+ 3/3 main, TDP on \| sr ',
+        r'validation ━+ 2/2 0:00:00 left',
+    ):
         assert any(re.match(bar, frame) for frame in found)
     rows = final(text)
     assert not [row for row in rows if '━' in row]
-    shown, kept = ([line for line in found if re.match('Epoch|Val', line)]
-                   for found in (messages('\n'.join(rows)), logged(tmp_path)))
+    shown, kept = (
+        [line for line in found if re.match('Epoch|Val', line)]
+        for found in (messages('\n'.join(rows)), logged(tmp_path))
+    )
     assert shown == kept
     assert len(shown) == 6 + 2 + 1

@@ -1,4 +1,5 @@
 """Which checkpoint a run goes on from, and that a file under its name is whole."""
+
 import errno
 import os
 from pathlib import Path
@@ -70,8 +71,11 @@ def test_a_truncated_one_is_named_and_the_one_before_it_is_used_when_asked(tmp_p
     work = work_dir(tmp_path, noted='epoch_3.pth')
     truncate(tmp_path / 'epoch_3.pth')
     for wish in ('auto', f'{work}/epoch_3.pth'):
-        with pytest.raises(ResumeError, match=f'{work}/epoch_3.pth is truncated or '
-                           f'damaged.*--resume {work}/epoch_2.pth'):
+        with pytest.raises(
+            ResumeError,
+            match=f'{work}/epoch_3.pth is truncated or '
+            f'damaged.*--resume {work}/epoch_2.pth',
+        ):
             resume_point(work, wish)
     assert resume_point(work, 'previous') == f'{work}/epoch_2.pth'
     truncate(tmp_path / 'epoch_2.pth')
@@ -120,7 +124,6 @@ def test_mmengine_alone_still_writes_to_the_final_name(tmp_path):
     """Once this fails, `WholeFileBackend` is not needed any more."""
     seen = []
 
-
     path = tmp_path / 'file'
     plain = open
 
@@ -137,13 +140,19 @@ def test_mmengine_alone_still_writes_to_the_final_name(tmp_path):
     assert type(get_file_backend(str(path))).__name__ == 'WholeFileBackend'
 
 
-@pytest.mark.parametrize('loop, kind', [
-    (dict(by_epoch=True, max_epochs=1), 'mmsr4ir.ExactEpochLoop'),
-    (dict(type='EpochBasedTrainLoop', max_epochs=1), 'mmsr4ir.ExactEpochLoop'),
-    (dict(by_epoch=False, max_iters=1), 'mmsr4ir.ExactIterLoop'),
-    (dict(type='mmengine.IterBasedTrainLoop', max_iters=1), 'mmsr4ir.ExactIterLoop'),
-    (dict(type='mmdet.TeacherStudentValLoop'), 'mmdet.TeacherStudentValLoop'),
-])
+@pytest.mark.parametrize(
+    'loop, kind',
+    [
+        (dict(by_epoch=True, max_epochs=1), 'mmsr4ir.ExactEpochLoop'),
+        (dict(type='EpochBasedTrainLoop', max_epochs=1), 'mmsr4ir.ExactEpochLoop'),
+        (dict(by_epoch=False, max_iters=1), 'mmsr4ir.ExactIterLoop'),
+        (
+            dict(type='mmengine.IterBasedTrainLoop', max_iters=1),
+            'mmsr4ir.ExactIterLoop',
+        ),
+        (dict(type='mmdet.TeacherStudentValLoop'), 'mmdet.TeacherStudentValLoop'),
+    ],
+)
 def test_the_exact_loops_take_the_place_of_mmengines(loop, kind):
     cfg = Config(dict(train_cfg=loop))
     use_exact_loops(cfg)
@@ -152,6 +161,11 @@ def test_the_exact_loops_take_the_place_of_mmengines(loop, kind):
 
 def test_one_kept_checkpoint_is_too_few():
     with pytest.raises(ConfigError, match='removes the only checkpoint'):
-        use_exact_loops(Config(dict(
-            train_cfg=dict(by_epoch=True, max_epochs=1),
-            default_hooks=dict(checkpoint=dict(max_keep_ckpts=1)))))
+        use_exact_loops(
+            Config(
+                dict(
+                    train_cfg=dict(by_epoch=True, max_epochs=1),
+                    default_hooks=dict(checkpoint=dict(max_keep_ckpts=1)),
+                )
+            )
+        )

@@ -1,4 +1,5 @@
 """What a training goes on from is its own, complete, and told apart from the config."""
+
 import re
 import shutil
 
@@ -42,17 +43,21 @@ def trained(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize('drop, message', [
-    (['optimizer', 'param_schedulers'], r"lacks \['optimizer'\], as a best_"),
-    (['message_hub'], r"lacks \['message_hub'\]"),
-    (['meta'], r"lacks \['epoch', 'iter'\]"),
-])
+@pytest.mark.parametrize(
+    'drop, message',
+    [
+        (['optimizer', 'param_schedulers'], r"lacks \['optimizer'\], as a best_"),
+        (['message_hub'], r"lacks \['message_hub'\]"),
+        (['meta'], r"lacks \['epoch', 'iter'\]"),
+    ],
+)
 def test_weights_alone_are_no_training(trained, tmp_path, drop, message):
     content = load_from_local(str(trained / 'epoch_1.pth'))
     path = tmp_path / 'part.pth'
     torch.save({k: v for k, v in content.items() if k not in drop}, path)
     with pytest.raises(
-            ValueError, match=f'{path} is not that of .*{message}.*load_from'):
+        ValueError, match=f'{path} is not that of .*{message}.*load_from'
+    ):
         resumed(tmp_path / 'run', path).train()
 
 
@@ -60,20 +65,32 @@ def test_what_fits_must_be_something(trained, tmp_path):
     """The file of a network alone has other names than the whole model."""
     state = load_from_local(str(trained / 'epoch_2.pth'))['state_dict']
     path = tmp_path / 'task.pth'
-    torch.save(dict(state_dict={
-        name.removeprefix('task.'): value for name, value in state.items()
-        if name.startswith('task.')}), path)
-    hooks = dict(checkpoint_match=dict(
-        type='mmsr4ir.CheckpointMatchHook', strict=False))
+    torch.save(
+        dict(
+            state_dict={
+                name.removeprefix('task.'): value
+                for name, value in state.items()
+                if name.startswith('task.')
+            }
+        ),
+        path,
+    )
+    hooks = dict(
+        checkpoint_match=dict(type='mmsr4ir.CheckpointMatchHook', strict=False)
+    )
     with pytest.raises(ValueError, match='no tensor .*backbone.*model.task.init_cfg'):
         runner(tmp_path, load_from=str(path), hooks=hooks).train()
 
 
 def test_another_recipe_is_no_training_to_go_on_with(trained, tmp_path):
-    model = toy_config() | dict(recipe=dict(
-        sr=dict(update='sr', losses=dict(pixel=1.0))))
-    with pytest.raises(ValueError, match=r"updates \['sr', 'task'\], and the recipe of "
-                       r"the config updates \['sr'\].*load_from"):
+    model = toy_config() | dict(
+        recipe=dict(sr=dict(update='sr', losses=dict(pixel=1.0)))
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"updates \['sr', 'task'\], and the recipe of "
+        r"the config updates \['sr'\].*load_from",
+    ):
         resumed(tmp_path / 'run', trained / 'epoch_1.pth', model=model).train()
 
 
@@ -89,30 +106,34 @@ def test_averages_are_not_gone_on_with_as_weights(tmp_path):
     assert any(isinstance(hook, EMAHook) for hook in again.hooks) and again.epoch == 2
 
 
-def test_what_differs_from_the_config_of_the_checkpoint_is_said(
-        tmp_path, monkeypatch):
+def test_what_differs_from_the_config_of_the_checkpoint_is_said(tmp_path, monkeypatch):
     def config(rate, epochs):
         optimizer = dict(type='SGD', lr=0.01, momentum=0.9)
         return dict(
             optim_wrapper=dict(
                 constructor='mmsr4ir.PerNetworkOptimWrapperConstructor',
                 sr=dict(optimizer=dict(optimizer, lr=rate)),
-                task=dict(optimizer=optimizer)),
-            train_cfg=dict(by_epoch=True, max_epochs=epochs))
+                task=dict(optimizer=optimizer),
+            ),
+            train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        )
 
     (tmp_path / 'first').mkdir()
     runner(tmp_path / 'first', cfg=Config(config(0.01, 2)), **config(0.01, 2)).train()
     last = tmp_path / 'first' / 'epoch_2.pth'
     lines = []
     monkeypatch.setattr(
-        checkpoint_match_hook, 'print_log', lambda text, *_: lines.append(text))
-    resumed(tmp_path / 'same', last, cfg=Config(config(0.01, 2)),
-            **config(0.01, 2)).train()
+        checkpoint_match_hook, 'print_log', lambda text, *_: lines.append(text)
+    )
+    resumed(
+        tmp_path / 'same', last, cfg=Config(config(0.01, 2)), **config(0.01, 2)
+    ).train()
     assert not lines
-    other = resumed(tmp_path / 'other', last, cfg=Config(config(0.5, 3)),
-                    **config(0.5, 3))
+    other = resumed(
+        tmp_path / 'other', last, cfg=Config(config(0.5, 3)), **config(0.5, 3)
+    )
     other.train()
-    line, = lines
+    (line,) = lines
     assert 'optim_wrapper.sr.optimizer.lr: 0.01 -> 0.5' in line
     assert 'train_cfg.max_epochs: 2 -> 3' in line and 'task' not in line
     assert other.optim_wrapper.get_lr()['sr.lr'] == [0.01]  # as is said
@@ -123,54 +144,99 @@ def test_within_an_epoch_other_batches_are_refused(tmp_path):
     loop = dict(type='mmsr4ir.ExactEpochLoop', max_epochs=1)
     every = dict(checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=False))
     runner(tmp_path / 'cut', train_cfg=loop, hooks=every).train()
-    loader = dict(dataset=ToyDataset(), num_workers=0, batch_size=1,
-                  sampler=dict(type='DefaultSampler', shuffle=True))
-    with pytest.raises(ValueError, match='within an epoch, 1 of 2 batches on, and the '
-                       'epochs of this run have 4: go on with the batch size'):
-        resumed(tmp_path / 'run', tmp_path / 'cut' / 'iter_1.pth', train_cfg=loop,
-                train_dataloader=loader).train()
+    loader = dict(
+        dataset=ToyDataset(),
+        num_workers=0,
+        batch_size=1,
+        sampler=dict(type='DefaultSampler', shuffle=True),
+    )
+    with pytest.raises(
+        ValueError,
+        match='within an epoch, 1 of 2 batches on, and the '
+        'epochs of this run have 4: go on with the batch size',
+    ):
+        resumed(
+            tmp_path / 'run',
+            tmp_path / 'cut' / 'iter_1.pth',
+            train_cfg=loop,
+            train_dataloader=loader,
+        ).train()
 
 
-@pytest.mark.parametrize('kind, length, consequence', [
-    ('Epoch', dict(max_epochs=2), 'a schedule that counts .* ends elsewhere'),
-    ('Iter', dict(max_iters=3), 'goes on at another place in the data'),
-])
+@pytest.mark.parametrize(
+    'kind, length, consequence',
+    [
+        ('Epoch', dict(max_epochs=2), 'a schedule that counts .* ends elsewhere'),
+        ('Iter', dict(max_iters=3), 'goes on at another place in the data'),
+    ],
+)
 def test_other_batches_from_the_end_of_an_epoch_on_are_warned_of(
-        kind, length, consequence, tmp_path, monkeypatch):
+    kind, length, consequence, tmp_path, monkeypatch
+):
     said = []
     monkeypatch.setattr(exact_loops, 'print_log', lambda text, *args: said.append(text))
     (tmp_path / 'whole').mkdir()
     loop = dict(type='mmsr4ir.ExactEpochLoop', max_epochs=1)
     runner(tmp_path / 'whole', train_cfg=loop).train()
     assert not said
-    loader = dict(dataset=ToyDataset(), num_workers=0, batch_size=1,
-                  sampler=dict(type='DefaultSampler', shuffle=True))
-    resumed(tmp_path / 'run', tmp_path / 'whole' / 'epoch_1.pth',
-            by_epoch=kind == 'Epoch', train_dataloader=loader,
-            train_cfg=dict(type=f'mmsr4ir.Exact{kind}Loop', **length)).train()
-    assert any(re.search('had 2 batches, those of this run have 4: .*' + consequence,
-                         text) for text in said)
+    loader = dict(
+        dataset=ToyDataset(),
+        num_workers=0,
+        batch_size=1,
+        sampler=dict(type='DefaultSampler', shuffle=True),
+    )
+    resumed(
+        tmp_path / 'run',
+        tmp_path / 'whole' / 'epoch_1.pth',
+        by_epoch=kind == 'Epoch',
+        train_dataloader=loader,
+        train_cfg=dict(type=f'mmsr4ir.Exact{kind}Loop', **length),
+    ).train()
+    assert any(
+        re.search('had 2 batches, those of this run have 4: .*' + consequence, text)
+        for text in said
+    )
 
 
 def test_an_epoch_without_a_whole_batch_is_refused(tmp_path):
-    loader = dict(dataset=ToyDataset(), num_workers=0, batch_size=5, drop_last=True,
-                  sampler=dict(type='DefaultSampler', shuffle=True))
+    loader = dict(
+        dataset=ToyDataset(),
+        num_workers=0,
+        batch_size=5,
+        drop_last=True,
+        sampler=dict(type='DefaultSampler', shuffle=True),
+    )
     with pytest.raises(ValueError, match='the 4 images make no whole one for each'):
-        runner(tmp_path, train_dataloader=loader, train_cfg=dict(
-            type='mmsr4ir.ExactEpochLoop', max_epochs=1)).train()
+        runner(
+            tmp_path,
+            train_dataloader=loader,
+            train_cfg=dict(type='mmsr4ir.ExactEpochLoop', max_epochs=1),
+        ).train()
 
 
 def best(folder, scores, epochs, **settings):
     """A training with a validation after each epoch."""
     folder.mkdir(exist_ok=True)
     ScoresOfATest.scores = [*scores]
-    loader = dict(dataset=ToyDataset(), num_workers=0, batch_size=2,
-                  sampler=dict(type='DefaultSampler', shuffle=False))
-    runner(folder, epochs=epochs, val_dataloader=loader, val_cfg={},
-           val_evaluator=dict(type='ScoresOfATest'),
-           hooks=dict(checkpoint=dict(
-               type='CheckpointHook', interval=1, save_best='score', rule='greater')),
-           **settings).train()
+    loader = dict(
+        dataset=ToyDataset(),
+        num_workers=0,
+        batch_size=2,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+    )
+    runner(
+        folder,
+        epochs=epochs,
+        val_dataloader=loader,
+        val_cfg={},
+        val_evaluator=dict(type='ScoresOfATest'),
+        hooks=dict(
+            checkpoint=dict(
+                type='CheckpointHook', interval=1, save_best='score', rule='greater'
+            )
+        ),
+        **settings,
+    ).train()
     return sorted(path.name for path in folder.glob('best_*'))
 
 

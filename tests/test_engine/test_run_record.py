@@ -1,4 +1,5 @@
 """The record of a run, against what the run did."""
+
 import json
 import math
 import zlib
@@ -23,15 +24,24 @@ def test_counts_and_digest(tmp_path):
     seen = []
 
     class Seen(ToyDataset):
-
         def __getitem__(self, i):
             data = super().__getitem__(i)
             seen.append(data['inputs'].numpy().tobytes())
             return data
 
-    run = runner(tmp_path, epochs=3, warmup=1, hooks=HOOKS, train_dataloader=dict(
-        dataset=Seen(), batch_size=2, num_workers=0, collate_fn=pseudo_collate,
-        sampler=dict(type='DefaultSampler', shuffle=True)))
+    run = runner(
+        tmp_path,
+        epochs=3,
+        warmup=1,
+        hooks=HOOKS,
+        train_dataloader=dict(
+            dataset=Seen(),
+            batch_size=2,
+            num_workers=0,
+            collate_fn=pseudo_collate,
+            sampler=dict(type='DefaultSampler', shuffle=True),
+        ),
+    )
     run.train()
     expected = 0
     for content in seen:
@@ -41,15 +51,19 @@ def test_counts_and_digest(tmp_path):
     assert found['updates'] == dict(sr=6, task=6)
     assert [found[k] for k in ('epoch', 'epochs', 'iter', 'iters')] == [3, 3, 6, 6]
     assert found['iter_time'] > 0
-    assert found['machine'] == torch.cuda.get_device_name() if (
-        torch.cuda.is_available()) else found['machine'].endswith('no GPU')
+    assert (
+        found['machine'] == torch.cuda.get_device_name()
+        if (torch.cuda.is_available())
+        else found['machine'].endswith('no GPU')
+    )
 
 
 def test_iterations_that_only_accumulate_are_no_update(tmp_path):
     run = runner(tmp_path, epochs=3, hooks=HOOKS)
     for name, count in (('sr', 2), ('task', 4)):
         run.optim_wrapper[name] = dict(
-            run.optim_wrapper[name], accumulative_counts=count)
+            run.optim_wrapper[name], accumulative_counts=count
+        )
     run.train()
     assert record(tmp_path)['updates'] == dict(sr=3, task=1)
 
@@ -62,8 +76,12 @@ def test_a_skipped_phase_is_no_update(tmp_path, monkeypatch):
         return {k: v * math.nan for k, v in losses.items()} if term.is_task else losses
 
     monkeypatch.setattr(SR4IR, 'term_losses', spoilt)
-    runner(tmp_path, epochs=1, hooks=HOOKS | dict(non_finite_loss=dict(
-        type='mmsr4ir.NonFiniteLossHook', max_skipped=9))).train()
+    runner(
+        tmp_path,
+        epochs=1,
+        hooks=HOOKS
+        | dict(non_finite_loss=dict(type='mmsr4ir.NonFiniteLossHook', max_skipped=9)),
+    ).train()
     assert record(tmp_path)['updates'] == dict(sr=2, task=0)
 
 
@@ -73,11 +91,19 @@ def test_the_order_of_the_data_does_not_depend_on_the_method(tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         recipe = RECIPES.get(name, RECIPES['SR4IR'])
-        runner(folder, hooks=HOOKS, model=toy_config(recipe=recipe),
-               randomness=dict(seed=seed)).train()
+        runner(
+            folder,
+            hooks=HOOKS,
+            model=toy_config(recipe=recipe),
+            randomness=dict(seed=seed),
+        ).train()
         found[name] = record(folder)
-    assert found['SR4IR']['data_digest'] == found['L->T']['data_digest'] == found[
-        'T->S']['data_digest'] != found['seed']['data_digest']
+    assert (
+        found['SR4IR']['data_digest']
+        == found['L->T']['data_digest']
+        == found['T->S']['data_digest']
+        != found['seed']['data_digest']
+    )
     assert found['L->T']['updates'] == dict(sr=0, task=4)
     assert found['T->S']['updates'] == dict(sr=4, task=0)
 

@@ -1,4 +1,5 @@
 """Two and four processes train and measure as one process with the whole batch."""
+
 import json
 import sys
 
@@ -24,9 +25,11 @@ def folder(tmp_path_factory, run_tool):
 
 def lines(folder, case, world) -> list[dict]:
     """What was logged, without times: four iterations and a validation."""
-    path, = (folder / case / str(world)).glob('*/vis_data/scalars.json')
-    return [{key: value for key, value in json.loads(line).items() if key not in TIMES}
-            for line in path.read_text().splitlines()]
+    (path,) = (folder / case / str(world)).glob('*/vis_data/scalars.json')
+    return [
+        {key: value for key, value in json.loads(line).items() if key not in TIMES}
+        for line in path.read_text().splitlines()
+    ]
 
 
 @pytest.mark.parametrize('world', [2, 4])
@@ -40,17 +43,20 @@ def test_losses_parameters_and_metrics_are_those_of_one_process(folder, case, wo
     assert several[4] == one[4]
     if case.startswith('segmentation'):  # predictions of one class would have aAcc / 3
         assert one[4]['mIoU'] > one[4]['aAcc'] / 3 + 2
-    whole, shared = (load_from_local(folder / case / str(n) / 'epoch_2.pth')
-                     for n in (1, world))
+    whole, shared = (
+        load_from_local(folder / case / str(n) / 'epoch_2.pth') for n in (1, world)
+    )
     for part in ('state_dict', 'ema_state_dict', 'optimizer'):
         torch.testing.assert_close(shared[part], whole[part], rtol=1e-6, atol=1e-8)
     # It is the training that is the same, and not that nothing happened.
     before = torch.load(folder / f'{case.split()[0]}.pth')
     updates = [phase['update'] for phase in RECIPES[CASES[case][1]].values()]
     for network in ('sr', 'task'):
-        moved = [(value - before[name.removeprefix('module.')]).abs().max()
-                 for name, value in whole['ema_state_dict'].items()
-                 if name.startswith(f'module.{network}.') and value.is_floating_point()]
+        moved = [
+            (value - before[name.removeprefix('module.')]).abs().max()
+            for name, value in whole['ema_state_dict'].items()
+            if name.startswith(f'module.{network}.') and value.is_floating_point()
+        ]
         assert (max(moved, default=0) > 1e-4) == any(network in u for u in updates)
 
 
@@ -65,6 +71,13 @@ def test_shares_of_different_sizes_are_refused_in_every_process(folder, world):
 
 def test_the_demos_networks_need_no_search_for_unused_parameters(folder):
     done = {path.name for path in folder.glob('*_tiny *')}
-    assert done == {f'{config} {recipe} {rank}' for rank in (0, 1) for recipe in RECIPES
-                    for config in ('deeplabv3_edsr_tiny', 'faster-rcnn_edsr_tiny',
-                                   'resnet18_edsr_tiny')}
+    assert done == {
+        f'{config} {recipe} {rank}'
+        for rank in (0, 1)
+        for recipe in RECIPES
+        for config in (
+            'deeplabv3_edsr_tiny',
+            'faster-rcnn_edsr_tiny',
+            'resnet18_edsr_tiny',
+        )
+    }

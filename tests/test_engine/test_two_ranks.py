@@ -1,4 +1,5 @@
 """Two processes: gradients that were only accumulated, and a NaN that one has."""
+
 import json
 import sys
 
@@ -13,9 +14,12 @@ def ranks(tmp_path_factory, run_tool):
     root = tmp_path_factory.mktemp('ranks')
     output = run_tool(sys.executable, 'tests/helpers/two_ranks.py', root).stdout
     return dict(output=output) | {
-        name: [json.loads((root / name / f'rank_{rank}.json').read_text())
-               for rank in (0, 1)]
-        for name in ('whole', 'unsaved', 'cut', 'nan', 'unreadable', 'unreadable_cut')}
+        name: [
+            json.loads((root / name / f'rank_{rank}.json').read_text())
+            for rank in (0, 1)
+        ]
+        for name in ('whole', 'unsaved', 'cut', 'nan', 'unreadable', 'unreadable_cut')
+    }
 
 
 @pytest.mark.parametrize('rank', [0, 1])
@@ -23,7 +27,8 @@ def test_a_training_cut_while_it_accumulates_goes_on_to_the_last_bit(ranks, rank
     whole = {line['iter']: line for line in ranks['whole'][rank]['lines']}
     cut = ranks['cut'][rank]['lines']
     assert [line['iter'] for line in cut] == [
-        f'{i} of process {rank}' for i in range(10, 24)]
+        f'{i} of process {rank}' for i in range(10, 24)
+    ]
     assert cut == [whole[line['iter']] for line in cut]
     # The case is one: each process has its own share, and a sum of its own.
     own, other = (ranks['whole'][i]['lines'] for i in (rank, 1 - rank))
@@ -39,7 +44,8 @@ def test_the_mean_that_is_saved_leads_to_the_same_updates(ranks):
     for saved, unsaved in zip(ranks['whole'], ranks['unsaved'], strict=True):
         for line, other in zip(saved['lines'], unsaved['lines'], strict=True):
             assert numbers(line['losses']) == pytest.approx(
-                numbers(other['losses']), rel=1e-3)
+                numbers(other['losses']), rel=1e-3
+            )
 
 
 def test_a_nan_on_one_process_skips_the_update_on_both(ranks):

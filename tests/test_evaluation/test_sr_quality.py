@@ -1,4 +1,5 @@
 """SRQuality against scikit-image and against LPIPS and NIQE put together by hand."""
+
 import json
 import math
 import sys
@@ -26,20 +27,28 @@ def samples(seed: int, sizes) -> list[dict]:
     out = []
     for size in sizes:
         hr = cv2.GaussianBlur(
-            rng.integers(0, 256, (*size, 3), dtype=np.uint8), (5, 5), 1.5)
+            rng.integers(0, 256, (*size, 3), dtype=np.uint8), (5, 5), 1.5
+        )
         sr = np.clip(hr + rng.normal(0, 12, hr.shape), 0, 255).astype(np.uint8)
-        out.append(dict(images={
-            key: torch.from_numpy(image).permute(2, 0, 1)
-            for key, image in (('hr', hr), ('sr', sr))}))
+        out.append(
+            dict(
+                images={
+                    key: torch.from_numpy(image).permute(2, 0, 1)
+                    for key, image in (('hr', hr), ('sr', sr))
+                }
+            )
+        )
     return out
 
 
 def arrays(sample: dict, border: int) -> list[np.ndarray]:
     """HR and SR as (height, width, 3) without the border."""
     return [
-        image[border:image.shape[0] - border, border:image.shape[1] - border]
+        image[border : image.shape[0] - border, border : image.shape[1] - border]
         for image in (
-            sample['images'][key].permute(1, 2, 0).numpy() for key in ('hr', 'sr'))]
+            sample['images'][key].permute(1, 2, 0).numpy() for key in ('hr', 'sr')
+        )
+    ]
 
 
 def luma(image: np.ndarray) -> np.ndarray:
@@ -64,8 +73,15 @@ def test_against_scikit_image(border, convert_to):
         psnr.append(peak_signal_noise_ratio(hr, sr, data_range=255))
         # The 11 x 11 Gaussian of the SSIM paper, without its border.
         _, full = structural_similarity(
-            hr, sr, data_range=255, channel_axis=2, gaussian_weights=True, sigma=1.5,
-            use_sample_covariance=False, full=True)
+            hr,
+            sr,
+            data_range=255,
+            channel_axis=2,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            full=True,
+        )
         ssim.append(full[5:-5, 5:-5].mean())
     assert got['sr/PSNR'] == pytest.approx(np.mean(psnr), abs=1e-5)
     assert got['sr/SSIM'] == pytest.approx(np.mean(ssim), abs=1e-4)
@@ -73,37 +89,47 @@ def test_against_scikit_image(border, convert_to):
 
 def test_only_what_is_asked_for_in_that_order():
     metric = METRICS.build(dict(type='mmsr4ir.SRQuality', metrics=['SSIM']))
-    metric.process({}, samples(1, ((32, 32), )))
+    metric.process({}, samples(1, ((32, 32),)))
     assert list(metric.evaluate(1)) == ['sr/SSIM']
-    assert SRQuality(metrics='PSNR').metrics == ('PSNR', )
+    assert SRQuality(metrics='PSNR').metrics == ('PSNR',)
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(metrics=['PSNR', 'VIF']), r"\['PSNR', 'VIF'\]: name one or more of .*'NIQE'"),
-    (dict(metrics=[]), 'name one or more of'),
-    (dict(convert_to='gray'), "convert_to='gray': use 'Y', or None"),
-    (dict(crop_border=-1), 'negative'),
-])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (
+            dict(metrics=['PSNR', 'VIF']),
+            r"\['PSNR', 'VIF'\]: name one or more of .*'NIQE'",
+        ),
+        (dict(metrics=[]), 'name one or more of'),
+        (dict(convert_to='gray'), "convert_to='gray': use 'Y', or None"),
+        (dict(crop_border=-1), 'negative'),
+    ],
+)
 def test_unknown_options_are_errors(options, message):
     with pytest.raises(ValueError, match=message):
         SRQuality(**options)
 
 
 def test_missing_packages_are_named_before_a_training(monkeypatch):
-    with monkeypatch.context() as patch, pytest.raises(
-            ImportError, match='SRQuality needs mmagic.*mmsr4ir.check_env'):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(ImportError, match='SRQuality needs mmagic.*mmsr4ir.check_env'),
+    ):
         patch.setitem(sys.modules, 'mmagic.evaluation.metrics.psnr', None)
         SRQuality()
-    with monkeypatch.context() as patch, pytest.raises(
-            ImportError, match=r"'LPIPS'.*pip install 'mmsr4ir\[train\]'"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(ImportError, match=r"'LPIPS'.*pip install 'mmsr4ir\[train\]'"),
+    ):
         patch.setitem(sys.modules, 'lpips', None)
         SRQuality(metrics=['LPIPS'])
 
 
 def test_no_image_is_kept():
     metric = SRQuality()
-    metric.process({}, samples(1, ((32, 32), )))
-    (psnr, ssim), = metric.results
+    metric.process({}, samples(1, ((32, 32),)))
+    ((psnr, ssim),) = metric.results
     assert isinstance(psnr, float) and isinstance(ssim, float)
 
 
@@ -118,22 +144,34 @@ def test_an_equal_image_counts_100_db():
     got = metric.evaluate(2)
     assert got == {
         'sr/PSNR': pytest.approx((100 + alone['sr/PSNR']) / 2),
-        'sr/SSIM': pytest.approx((1 + alone['sr/SSIM']) / 2)}
+        'sr/SSIM': pytest.approx((1 + alone['sr/SSIM']) / 2),
+    }
     json.dumps(got, allow_nan=False)
 
 
-@pytest.mark.parametrize('name, size, message', [
-    ('PSNR', (32, 32), r'PSNR needs at least 1 x 1 .*crop_border=16 leaves 0 x 0 .*'
-     'image of 32 x 32; lower it, or leave PSNR out'),
-    ('SSIM', (42, 80), r'SSIM needs at least 11 x 11 .*leaves 10 x 48'),
-    ('NIQE', (32 + 96, 32 + 191), r'NIQE needs at least 96 x 192 .*leaves 96 x 191'),
-])
+@pytest.mark.parametrize(
+    'name, size, message',
+    [
+        (
+            'PSNR',
+            (32, 32),
+            r'PSNR needs at least 1 x 1 .*crop_border=16 leaves 0 x 0 .*'
+            'image of 32 x 32; lower it, or leave PSNR out',
+        ),
+        ('SSIM', (42, 80), r'SSIM needs at least 11 x 11 .*leaves 10 x 48'),
+        (
+            'NIQE',
+            (32 + 96, 32 + 191),
+            r'NIQE needs at least 96 x 192 .*leaves 96 x 191',
+        ),
+    ],
+)
 def test_an_image_that_is_too_small_is_named(name, size, message):
     metric = SRQuality(crop_border=16, metrics=[name])
     with pytest.raises(ValueError, match=message):
-        metric.process({}, samples(3, (size, )))
+        metric.process({}, samples(3, (size,)))
     larger = tuple(length + 1 for length in size)
-    metric.process({}, samples(3, (larger, )))
+    metric.process({}, samples(3, (larger,)))
     assert len(metric.results) == 1
 
 
@@ -142,8 +180,11 @@ def random_alexnet(tmp_path, monkeypatch) -> dict[str, torch.Tensor]:
     """Weights of AlexNet's features where torch's cache would have them."""
     monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path))
     torch.manual_seed(1)
-    weights = {name: value for name, value in alexnet().state_dict().items()
-               if name.startswith('features')}
+    weights = {
+        name: value
+        for name, value in alexnet().state_dict().items()
+        if name.startswith('features')
+    }
     (tmp_path / 'checkpoints').mkdir()
     torch.save(weights, tmp_path / 'checkpoints' / 'alexnet-owt-7be5be79.pth')
     return weights
@@ -151,20 +192,32 @@ def random_alexnet(tmp_path, monkeypatch) -> dict[str, torch.Tensor]:
 
 def lpips_by_hand(sr: np.ndarray, hr: np.ndarray, weights: dict) -> float:
     """Zhang et al., CVPR 2018, section 3, on AlexNet's five layers."""
-    linear = torch.load(Path(lpips.__file__).parent / 'weights' / 'v0.1' / 'alex.pth',
-                        map_location='cpu')
+    linear = torch.load(
+        Path(lpips.__file__).parent / 'weights' / 'v0.1' / 'alex.pth',
+        map_location='cpu',
+    )
     features = []
     for image in (sr, hr):
         x = torch.from_numpy(image.astype(np.float32) / 255).permute(2, 0, 1)[None]
-        x = (2 * x - 1 - torch.tensor([-.030, -.088, -.188]).view(3, 1, 1)
-             ) / torch.tensor([.458, .448, .450]).view(3, 1, 1)
+        x = (
+            2 * x - 1 - torch.tensor([-0.030, -0.088, -0.188]).view(3, 1, 1)
+        ) / torch.tensor([0.458, 0.448, 0.450]).view(3, 1, 1)
         features.append([])
         for layer, stride, padding, pool in (
-                (0, 4, 2, False), (3, 1, 2, True), (6, 1, 1, True), (8, 1, 1, False),
-                (10, 1, 1, False)):
+            (0, 4, 2, False),
+            (3, 1, 2, True),
+            (6, 1, 1, True),
+            (8, 1, 1, False),
+            (10, 1, 1, False),
+        ):
             x = F.max_pool2d(x, 3, 2) if pool else x
-            x = F.conv2d(x, weights[f'features.{layer}.weight'],
-                         weights[f'features.{layer}.bias'], stride, padding).relu()
+            x = F.conv2d(
+                x,
+                weights[f'features.{layer}.weight'],
+                weights[f'features.{layer}.bias'],
+                stride,
+                padding,
+            ).relu()
             features[-1].append(x)
     total = 0
     for i, (a, b) in enumerate(zip(*features, strict=True)):
@@ -186,7 +239,7 @@ def test_lpips_against_a_computation_by_hand(random_alexnet):
     equal = data[0]['images']['hr']
     assert metric.measure(equal, equal)['LPIPS'] == 0
     with pytest.raises(ValueError, match='LPIPS needs at least 31 x 31.*30 x 36'):
-        metric.process({}, samples(4, ((34, 40), )))
+        metric.process({}, samples(4, ((34, 40),)))
 
 
 def test_lpips_without_alexnet_stops_before_the_training(tmp_path, monkeypatch):
@@ -217,6 +270,7 @@ def natural(seed: int, size=(192, 192)) -> np.ndarray:
 
 def test_niqe_against_mmagic_on_gray_of_our_own():
     from mmagic.evaluation.metrics.niqe import niqe
+
     image = natural(0, (205, 210))
     noisy = np.clip(
         image + np.random.default_rng(1).normal(0, 40, image.shape), 0, 255
@@ -225,7 +279,7 @@ def test_niqe_against_mmagic_on_gray_of_our_own():
     metric = SRQuality(crop_border=4, metrics=['NIQE'])
     good, bad = (metric.measure(x, tensors[0])['NIQE'] for x in tensors)
     for value, picture in ((good, image), (bad, noisy)):
-        gray = (picture[4:-4, 4:-4] @ np.array([0.299, 0.587, 0.114]))
+        gray = picture[4:-4, 4:-4] @ np.array([0.299, 0.587, 0.114])
         assert value == pytest.approx(float(niqe(gray, 0, 'HW')), rel=0.01)
     assert bad > 1.3 * good
     # The other image has no say.
@@ -234,8 +288,10 @@ def test_niqe_against_mmagic_on_gray_of_our_own():
 
 def test_images_without_niqe_are_left_out_and_counted(monkeypatch):
     lines = []
-    monkeypatch.setattr('mmsr4ir.evaluation.sr_quality.print_log',
-                        lambda text, *args, **kwargs: lines.append(text))
+    monkeypatch.setattr(
+        'mmsr4ir.evaluation.sr_quality.print_log',
+        lambda text, *args, **kwargs: lines.append(text),
+    )
     flat = torch.full((3, 192, 192), 90, dtype=torch.uint8)
     image = torch.from_numpy(natural(0)).permute(2, 0, 1)
     metric = SRQuality(metrics=['NIQE', 'PSNR'])

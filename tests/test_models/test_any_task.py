@@ -1,4 +1,5 @@
 """What task networks and their pipelines do that the toys do not."""
+
 import copy
 
 import pytest
@@ -22,9 +23,14 @@ def build(**changes):
 
 
 def optimizers(model):
-    return OptimWrapperDict(**{
-        name: OptimWrapper(torch.optim.SGD(getattr(model, name).parameters(), lr=0.1))
-        for name in ('sr', 'task')})
+    return OptimWrapperDict(
+        **{
+            name: OptimWrapper(
+                torch.optim.SGD(getattr(model, name).parameters(), lr=0.1)
+            )
+            for name in ('sr', 'task')
+        }
+    )
 
 
 def test_a_stale_size_is_not_taken_for_padding():
@@ -37,8 +43,7 @@ def test_a_stale_size_is_not_taken_for_padding():
     fresh.load_state_dict(model.state_dict())
     (first, _) = fresh.eval().test_step(data)
     assert first.img_shape == (16, 16)
-    assert {image.shape for image in first.images.values()} == {
-        (3, 16, 16), (3, 8, 8)}
+    assert {image.shape for image in first.images.values()} == {(3, 16, 16), (3, 8, 8)}
     torch.manual_seed(0)
     model = build()
     wanted = model.state_dict()
@@ -82,12 +87,14 @@ class TaskThatRewritesItsLabels(ToyTask):
         return super().loss(inputs, data_samples)
 
 
-@pytest.mark.parametrize('losses', [
-    dict(task_sr=1.0, task_hr=1.0, task_mix=1.0), {'task_sr+hr': 1.0}])
+@pytest.mark.parametrize(
+    'losses', [dict(task_sr=1.0, task_hr=1.0, task_mix=1.0), {'task_sr+hr': 1.0}]
+)
 def test_each_loss_gets_labels_that_no_other_has_changed(losses):
     model = build(
         task=dict(type='mmsr4ir.TaskThatRewritesItsLabels'),
-        recipe=dict(task=dict(update='task', losses=losses)))
+        recipe=dict(task=dict(update='task', losses=losses)),
+    )
     data = toy_data()
     for sample in data['data_samples']:
         sample.boxes = BaseDataElement(masks=torch.zeros(2, 4, 4))
@@ -98,8 +105,8 @@ def test_each_loss_gets_labels_that_no_other_has_changed(losses):
 
 def test_a_level_that_is_no_tensor_in_eval_mode_is_refused():
     outputs = (None, torch.ones(1, 2, 4, 4))
-    TDPLoss('backbone', levels=(-1, )).check_levels(outputs)
-    loss = TDPLoss('backbone', levels=(-1, ))(outputs, (None, torch.zeros(1, 2, 4, 4)))
+    TDPLoss('backbone', levels=(-1,)).check_levels(outputs)
+    loss = TDPLoss('backbone', levels=(-1,))(outputs, (None, torch.zeros(1, 2, 4, 4)))
     assert loss == 1
     with pytest.raises(ValueError, match='levels 0: this output .* NoneType in eval'):
         TDPLoss('backbone', levels=(0, 1)).check_levels(outputs)
@@ -120,12 +127,21 @@ def test_the_size_that_a_network_is_made_for_is_tried():
     build(task=dict(type='mmsr4ir.TaskMadeForOneSize'))
 
 
-@pytest.mark.parametrize('config, keys', [
-    ('mmseg::mask2former/mask2former_r50_8xb2-90k_cityscapes-512x1024.py',
-     dict(decode_head='num_classes')),
-    ('mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py',
-     dict.fromkeys(('panoptic_head', 'panoptic_fusion_head'), 'num_things_classes')),
-])
+@pytest.mark.parametrize(
+    'config, keys',
+    [
+        (
+            'mmseg::mask2former/mask2former_r50_8xb2-90k_cityscapes-512x1024.py',
+            dict(decode_head='num_classes'),
+        ),
+        (
+            'mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py',
+            dict.fromkeys(
+                ('panoptic_head', 'panoptic_fusion_head'), 'num_things_classes'
+            ),
+        ),
+    ],
+)
 def test_num_classes_of_mask_transformers(config, keys):
     task = set_num_classes(get_config(config).model.to_dict(), 5)
     assert [task[part][key] for part, key in keys.items()] == [5] * len(keys)
@@ -137,25 +153,33 @@ class Plain(BaseModel):
         raise NotImplementedError
 
 
-@pytest.mark.parametrize('neck, outputs, layer, levels', [
-    ('FPN', 5, 'neck', (0, 1)), ('ChannelMapper', 1, 'neck', (0, )),
-    (None, 4, 'backbone', (-1, ))])
+@pytest.mark.parametrize(
+    'neck, outputs, layer, levels',
+    [
+        ('FPN', 5, 'neck', (0, 1)),
+        ('ChannelMapper', 1, 'neck', (0,)),
+        (None, 4, 'backbone', (-1,)),
+    ],
+)
 def test_the_default_layer_of_the_tdp_loss_fits_the_network(
-        neck, outputs, layer, levels):
+    neck, outputs, layer, levels
+):
     """Faster R-CNN has an FPN, DETR one level, CornerNet and Mask2Former no neck."""
     tdp = TDPLoss(layer=('neck', 'backbone'))
     parts = dict(backbone=nn.Identity()) | (dict(neck=nn.Identity()) if neck else {})
     task = Plain()
     for name, part in parts.items():
         task.add_module(name, part)
-    task.extract_feat = lambda x: task.get_submodule(layer)((x, ) * outputs)
+    task.extract_feat = lambda x: task.get_submodule(layer)((x,) * outputs)
     tdp.check_levels(tdp.tap(task)(torch.rand(1, 3, 4, 4)))
     assert (tdp.layer, tdp.levels) == (layer, levels)
-    assert tdp.weights == (1 / len(levels), ) * len(levels)
+    assert tdp.weights == (1 / len(levels),) * len(levels)
 
 
-@pytest.mark.parametrize('config', [
-    'mmdet::htc/htc_r50_fpn_1x_coco.py', 'mmdet::scnet/scnet_r50_fpn_1x_coco.py'])
+@pytest.mark.parametrize(
+    'config',
+    ['mmdet::htc/htc_r50_fpn_1x_coco.py', 'mmdet::scnet/scnet_r50_fpn_1x_coco.py'],
+)
 def test_the_semantic_head_keeps_the_classes_of_the_stuff_maps(config):
     head = set_num_classes(get_config(config).model.to_dict(), 5)['roi_head']
     assert head['semantic_head']['num_classes'] == 183
@@ -176,13 +200,20 @@ def test_num_classes_where_the_config_has_to_say_more():
         assert set_num_classes(head(own), 5)['loss'][0]['class_weight'] == own
 
 
-@pytest.mark.parametrize('mean, std, scale', [
-    ([0.0] * 3, [1.0] * 3, 1 / 255),  # ToTensor, no preprocessor
-    ([0.5] * 3, [0.2] * 3, 1 / 255),  # ToTensor, and its mean and std
-])
+@pytest.mark.parametrize(
+    'mean, std, scale',
+    [
+        ([0.0] * 3, [1.0] * 3, 1 / 255),  # ToTensor, no preprocessor
+        ([0.5] * 3, [0.2] * 3, 1 / 255),  # ToTensor, and its mean and std
+    ],
+)
 def test_inputs_that_are_no_8_bit_values_are_refused(mean, std, scale):
-    model = build(task=dict(type='mmsr4ir.ToyTask', data_preprocessor=dict(
-        mean=mean, std=std, bgr_to_rgb=True)))
+    model = build(
+        task=dict(
+            type='mmsr4ir.ToyTask',
+            data_preprocessor=dict(mean=mean, std=std, bgr_to_rgb=True),
+        )
+    )
     data = toy_data()
     data['inputs'] = [image * scale for image in data['inputs']]
     with pytest.raises(ValueError, match=r'values from .* and not 0 to 255: take'):

@@ -1,4 +1,5 @@
 """Each step of a degradation against an independent computation."""
+
 import importlib.util
 import io
 import math
@@ -19,11 +20,7 @@ from mmsr4ir.models import (
     RandomBlur,
     RandomResize,
 )
-from mmsr4ir.models.degradations.blur_kernels import (
-    blur,
-    gaussian_kernel,
-    sinc_kernel,
-)
+from mmsr4ir.models.degradations.blur_kernels import blur, gaussian_kernel, sinc_kernel
 from mmsr4ir.models.degradations.steps import Draw
 from mmsr4ir.registry import MODELS
 from toys import picture
@@ -40,7 +37,8 @@ def mmagic_kernels():
     """mmagic's own file, without the package around it."""
     root = Path(importlib.util.find_spec('mmagic').origin).parent
     spec = importlib.util.spec_from_file_location(
-        'blur_kernels', root / 'datasets' / 'transforms' / 'blur_kernels.py')
+        'blur_kernels', root / 'datasets' / 'transforms' / 'blur_kernels.py'
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -48,17 +46,22 @@ def mmagic_kernels():
 
 # Kernels and blur
 
-@pytest.mark.parametrize('size, sigma_x, sigma_y, angle, beta', [
-    (21, 3.0, 1.0, 0.7, 0.5), (41, 8.0, 0.4, -2.0, 3.5), (7, 0.2, 0.3, 0.0, 1.5)])
-def test_kernels_are_those_of_mmagic(mmagic_kernels, size, sigma_x, sigma_y, angle,
-                                     beta):
+
+@pytest.mark.parametrize(
+    'size, sigma_x, sigma_y, angle, beta',
+    [(21, 3.0, 1.0, 0.7, 0.5), (41, 8.0, 0.4, -2.0, 3.5), (7, 0.2, 0.3, 0.0, 1.5)],
+)
+def test_kernels_are_those_of_mmagic(
+    mmagic_kernels, size, sigma_x, sigma_y, angle, beta
+):
     args = (size, sigma_x, sigma_y, angle)
     for shape, want in dict(
-            gaussian=mmagic_kernels.bivariate_gaussian(*args, is_isotropic=False),
-            generalized=mmagic_kernels.bivariate_generalized_gaussian(
-                *args, beta, is_isotropic=False),
-            plateau=mmagic_kernels.bivariate_plateau(
-                *args, beta, is_isotropic=False)).items():
+        gaussian=mmagic_kernels.bivariate_gaussian(*args, is_isotropic=False),
+        generalized=mmagic_kernels.bivariate_generalized_gaussian(
+            *args, beta, is_isotropic=False
+        ),
+        plateau=mmagic_kernels.bivariate_plateau(*args, beta, is_isotropic=False),
+    ).items():
         kernel = gaussian_kernel(*args, shape, beta)
         np.testing.assert_allclose(kernel, want, atol=1e-6)
         assert kernel.sum().item() == pytest.approx(1)
@@ -75,7 +78,8 @@ def test_blur_mirrors_edges_and_takes_images_smaller_than_the_kernel(height, wid
     padded = np.pad(image.numpy(), ((0, 0), (20, 20), (20, 20)), mode='reflect')
     for channel in range(3):
         want = scipy.ndimage.correlate(
-            padded[channel].astype(np.float64), kernel.numpy())[20:-20, 20:-20]
+            padded[channel].astype(np.float64), kernel.numpy()
+        )[20:-20, 20:-20]
         np.testing.assert_allclose(got[channel], want, rtol=0, atol=1e-7)
 
 
@@ -83,7 +87,8 @@ def test_an_isotropic_blur_is_scipys_gaussian():
     image = picture()
     step = RandomBlur(kernel=41, sigma=2.5)
     want = scipy.ndimage.gaussian_filter(
-        image.numpy(), (0, 2.5, 2.5), mode='mirror', truncate=8)
+        image.numpy(), (0, 2.5, 2.5), mode='mirror', truncate=8
+    )
     np.testing.assert_allclose(step(image, SIZE, draw()), want, atol=1e-4)
 
 
@@ -102,8 +107,9 @@ def test_blur_does_not_depend_on_the_number_of_threads():
 
 def test_kinds_come_in_their_shares_and_within_their_ranges():
     chance = draw()
-    step = RandomBlur(kernel=(7, 9), sigma=(1.0, 2.0),
-                      kinds=dict(iso=3, aniso=1, sinc=0))
+    step = RandomBlur(
+        kernel=(7, 9), sigma=(1.0, 2.0), kinds=dict(iso=3, aniso=1, sinc=0)
+    )
     kernels = [step.draw_kernel(chance) for _ in range(800)]
     assert {len(kernel) for kernel in kernels} == {7, 9}
     iso = [kernel for kernel in kernels if torch.allclose(kernel, kernel.T)]
@@ -117,8 +123,13 @@ def test_kinds_come_in_their_shares_and_within_their_ranges():
 
 @pytest.mark.parametrize('kind', ['generalized_iso', 'plateau_iso'])
 def test_half_of_the_exponents_are_below_one(kind):
-    step = RandomBlur(kernel=5, sigma=1.0, kinds={kind: 1}, beta_generalized=(0.9, 9),
-                      beta_plateau=(0.9, 9))
+    step = RandomBlur(
+        kernel=5,
+        sigma=1.0,
+        kinds={kind: 1},
+        beta_generalized=(0.9, 9),
+        beta_plateau=(0.9, 9),
+    )
     chance = draw()
     middle = gaussian_kernel(5, 1, 1, 0, kind.removesuffix('_iso'), 1.0)[2, 2].item()
     # The middle of a kernel falls as its exponent grows.
@@ -140,8 +151,10 @@ def test_cutoffs_of_the_sinc(size, lowest):
 
 # Resizing
 
-@pytest.mark.parametrize('kernel, flag', [
-    ('bilinear', cv2.INTER_LINEAR), ('bicubic', cv2.INTER_CUBIC)])
+
+@pytest.mark.parametrize(
+    'kernel, flag', [('bilinear', cv2.INTER_LINEAR), ('bicubic', cv2.INTER_CUBIC)]
+)
 @pytest.mark.parametrize('factor', [0.37, 1.4])
 def test_resizing_is_opencvs(kernel, flag, factor):
     image = picture()
@@ -177,6 +190,7 @@ def test_a_whole_divisor_gives_the_whole_size(divisor):
 
 # Noise
 
+
 def test_gaussian_noise_has_its_level():
     image = torch.full((3, 200, 200), 0.5)
     noise = (GaussianNoise(7.0)(image, SIZE, draw()) - image) * 255
@@ -201,13 +215,14 @@ def test_poisson_noise_grows_with_the_root_of_the_brightness(level):
     image = torch.full((3, 200, 200), level / 255)
     noise = (PoissonNoise(0.5)(image, SIZE, draw()) - image) * 255
     assert noise.mean().item() == pytest.approx(0, abs=0.1)
-    assert noise.std().item() == pytest.approx(0.5 * level ** 0.5, rel=0.02)
+    assert noise.std().item() == pytest.approx(0.5 * level**0.5, rel=0.02)
     gray = PoissonNoise(0.5, gray=1.0)(image, SIZE, draw())
     assert torch.equal(gray[0], gray[1]) and torch.equal(gray[0], gray[2])
-    assert gray[0].std().item() * 255 == pytest.approx(0.5 * level ** 0.5, rel=0.03)
+    assert gray[0].std().item() * 255 == pytest.approx(0.5 * level**0.5, rel=0.03)
 
 
 # JPEG
+
 
 @pytest.mark.parametrize('quality', [1, 30, 75, 100])
 @pytest.mark.parametrize('height, width', [(48, 56), (1, 1), (13, 9)])
@@ -226,11 +241,13 @@ def test_jpeg_quality_is_drawn_with_both_ends():
     image, chance = picture(24, 24), draw()
     step = JPEGCompression((40, 42))
     results = {step(image, SIZE, chance).numpy().tobytes() for _ in range(60)}
-    assert results == {JPEGCompression(q)(image, SIZE, chance).numpy().tobytes()
-                       for q in (40, 41, 42)}
+    assert results == {
+        JPEGCompression(q)(image, SIZE, chance).numpy().tobytes() for q in (40, 41, 42)
+    }
 
 
 # One of several
+
 
 def test_one_of_runs_one_option_by_its_share():
     step = OneOf([[dict(type='mmsr4ir.RandomResize', factor=2)], []], [1, 3])
@@ -242,43 +259,62 @@ def test_one_of_runs_one_option_by_its_share():
 
 # What cannot work
 
-@pytest.mark.parametrize('settings, error, message', [
-    (dict(type='RandomBlur', sigma=-1.0), ValueError, r'RandomBlur.sigma.*-1'),
-    (dict(type='RandomBlur', sigma=0), ValueError, 'RandomBlur.sigma'),
-    (dict(type='RandomBlur', sigma=(8, 0.1)), ValueError, r'lowest, highest.*\(8, 0.1'),
-    (dict(type='RandomBlur', sigma='wide'), ValueError, "'wide'"),
-    (dict(type='RandomBlur', kernel=40), ValueError, 'odd.*40'),
-    (dict(type='RandomBlur', kernel=[7, 8]), ValueError, 'odd'),
-    (dict(type='RandomBlur', kernel=[]), ValueError, 'odd'),
-    (dict(type='RandomBlur', kernel=-3), ValueError, 'odd'),
-    (dict(type='RandomBlur', kinds=dict(isotropic=1)), ValueError,
-     r"unknown \['isotropic'\]; there are \['iso'"),
-    (dict(type='RandomBlur', kinds=dict(iso=0)), ValueError, 'kinds.*not all'),
-    (dict(type='RandomBlur', kinds=dict(iso=-1, aniso=2)), ValueError, 'shares'),
-    (dict(type='RandomBlur', kinds={}), ValueError, 'RandomBlur.kinds'),
-    (dict(type='RandomBlur', cutoff=0), ValueError, 'RandomBlur.cutoff'),
-    (dict(type='RandomBlur', cutoff=(0.5, 3.14)), ValueError, 'cutoff.* to 1'),
-    (dict(type='RandomResize', factor=0), ValueError, 'RandomResize.factor'),
-    (dict(type='RandomResize', factor=(2, 1)), ValueError, 'lowest, highest'),
-    (dict(type='RandomResize', divisor=(16, 1)), ValueError, 'RandomResize.divisor'),
-    (dict(type='RandomResize', divisor=2, factor=2), ValueError, 'not both'),
-    (dict(type='RandomResize', kernels=['lanczos']), ValueError, "'lanczos'.*bicubic"),
-    (dict(type='RandomResize', kernels='bicubic'), ValueError, 'list of names'),
-    (dict(type='RandomResize', of='hr'), ValueError, "'image' or 'lr'.*'hr'"),
-    (dict(type='GaussianNoise', level=(0, 300)), ValueError, 'to 255'),
-    (dict(type='GaussianNoise', level=float('nan')), ValueError, 'level'),
-    (dict(type='GaussianNoise', gray=1.5), ValueError, 'gray is a probability'),
-    (dict(type='PoissonNoise', scale=(-1, 2)), ValueError, 'PoissonNoise.scale'),
-    (dict(type='JPEGCompression', quality=0), ValueError, 'from 1 to 100'),
-    (dict(type='JPEGCompression', quality=(50, 101)), ValueError, 'from 1 to 100'),
-    (dict(type='JPEGCompression', quality=(90, 50)), ValueError, 'lowest, highest'),
-    (dict(type='JPEGCompression', quality=75.5), ValueError, 'whole numbers'),
-    (dict(type='JPEGCompression', quallity=75), TypeError, 'quallity'),
-    (dict(type='RandomBlurr'), KeyError, 'RandomBlurr'),
-    (dict(type='OneOf', options=[[]], weights=[0.5, 0.5]), ValueError, '1 options'),
-    (dict(type='OneOf', options=[]), ValueError, 'OneOf.weights'),
-    (dict(type='OneOf', options=[dict(type='x')]), TypeError, 'list of configs'),
-])
+
+@pytest.mark.parametrize(
+    'settings, error, message',
+    [
+        (dict(type='RandomBlur', sigma=-1.0), ValueError, r'RandomBlur.sigma.*-1'),
+        (dict(type='RandomBlur', sigma=0), ValueError, 'RandomBlur.sigma'),
+        (
+            dict(type='RandomBlur', sigma=(8, 0.1)),
+            ValueError,
+            r'lowest, highest.*\(8, 0.1',
+        ),
+        (dict(type='RandomBlur', sigma='wide'), ValueError, "'wide'"),
+        (dict(type='RandomBlur', kernel=40), ValueError, 'odd.*40'),
+        (dict(type='RandomBlur', kernel=[7, 8]), ValueError, 'odd'),
+        (dict(type='RandomBlur', kernel=[]), ValueError, 'odd'),
+        (dict(type='RandomBlur', kernel=-3), ValueError, 'odd'),
+        (
+            dict(type='RandomBlur', kinds=dict(isotropic=1)),
+            ValueError,
+            r"unknown \['isotropic'\]; there are \['iso'",
+        ),
+        (dict(type='RandomBlur', kinds=dict(iso=0)), ValueError, 'kinds.*not all'),
+        (dict(type='RandomBlur', kinds=dict(iso=-1, aniso=2)), ValueError, 'shares'),
+        (dict(type='RandomBlur', kinds={}), ValueError, 'RandomBlur.kinds'),
+        (dict(type='RandomBlur', cutoff=0), ValueError, 'RandomBlur.cutoff'),
+        (dict(type='RandomBlur', cutoff=(0.5, 3.14)), ValueError, 'cutoff.* to 1'),
+        (dict(type='RandomResize', factor=0), ValueError, 'RandomResize.factor'),
+        (dict(type='RandomResize', factor=(2, 1)), ValueError, 'lowest, highest'),
+        (
+            dict(type='RandomResize', divisor=(16, 1)),
+            ValueError,
+            'RandomResize.divisor',
+        ),
+        (dict(type='RandomResize', divisor=2, factor=2), ValueError, 'not both'),
+        (
+            dict(type='RandomResize', kernels=['lanczos']),
+            ValueError,
+            "'lanczos'.*bicubic",
+        ),
+        (dict(type='RandomResize', kernels='bicubic'), ValueError, 'list of names'),
+        (dict(type='RandomResize', of='hr'), ValueError, "'image' or 'lr'.*'hr'"),
+        (dict(type='GaussianNoise', level=(0, 300)), ValueError, 'to 255'),
+        (dict(type='GaussianNoise', level=float('nan')), ValueError, 'level'),
+        (dict(type='GaussianNoise', gray=1.5), ValueError, 'gray is a probability'),
+        (dict(type='PoissonNoise', scale=(-1, 2)), ValueError, 'PoissonNoise.scale'),
+        (dict(type='JPEGCompression', quality=0), ValueError, 'from 1 to 100'),
+        (dict(type='JPEGCompression', quality=(50, 101)), ValueError, 'from 1 to 100'),
+        (dict(type='JPEGCompression', quality=(90, 50)), ValueError, 'lowest, highest'),
+        (dict(type='JPEGCompression', quality=75.5), ValueError, 'whole numbers'),
+        (dict(type='JPEGCompression', quallity=75), TypeError, 'quallity'),
+        (dict(type='RandomBlurr'), KeyError, 'RandomBlurr'),
+        (dict(type='OneOf', options=[[]], weights=[0.5, 0.5]), ValueError, '1 options'),
+        (dict(type='OneOf', options=[]), ValueError, 'OneOf.weights'),
+        (dict(type='OneOf', options=[dict(type='x')]), TypeError, 'list of configs'),
+    ],
+)
 def test_a_step_that_cannot_work_is_refused(settings, error, message):
     step = dict(settings, type=f'mmsr4ir.{settings["type"]}')
     with pytest.raises(error, match=message):

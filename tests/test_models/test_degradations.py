@@ -1,4 +1,5 @@
 """Degradations put together: presets, sizes, seeds, and in the model."""
+
 import io
 
 import cv2
@@ -32,14 +33,17 @@ def preset(name: str, **changes) -> dict:
 
 def test_mix_a_step_by_step():
     hr = picture(64, 48)
-    small = cv2.resize(hr.permute(1, 2, 0).numpy(), (6, 8),
-                       interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    small = cv2.resize(
+        hr.permute(1, 2, 0).numpy(), (6, 8), interpolation=cv2.INTER_CUBIC
+    ).clip(0, 1)
     file = io.BytesIO()
     Image.fromarray((small * 255).round().astype(np.uint8)).save(
-        file, 'JPEG', quality=75)
+        file, 'JPEG', quality=75
+    )
     lr = MODELS.build(preset('mix_a'))(hr[None])[0]
     np.testing.assert_allclose(
-        lr.permute(1, 2, 0) * 255, np.asarray(Image.open(file)), atol=2.01)
+        lr.permute(1, 2, 0) * 255, np.asarray(Image.open(file)), atol=2.01
+    )
 
 
 def test_mix_b_has_the_ranges_of_the_literature():
@@ -47,7 +51,11 @@ def test_mix_b_has_the_ranges_of_the_literature():
     degradation = MODELS.build(cfg)
     shown = [step.__dict__ for step in degradation.steps]
     assert [type(step) for step in degradation.steps] == [
-        RandomBlur, RandomResize, GaussianNoise, JPEGCompression]
+        RandomBlur,
+        RandomResize,
+        GaussianNoise,
+        JPEGCompression,
+    ]
     assert (shown[0]['kernels'], shown[0]['sigma']) == ([41], (0.1, 8.0))
     assert shown[0]['kinds'] == dict(iso=0.5, aniso=0.5)
     assert shown[1]['divisor'] == (1.0, 16.0)
@@ -56,9 +64,14 @@ def test_mix_b_has_the_ranges_of_the_literature():
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.sampled_from(['mix_a', 'mix_b', 'real_esrgan']),
-       st.sampled_from([1, 2, 4, 8]), st.integers(1, 9), st.integers(1, 9),
-       st.booleans(), st.integers(0, 99))
+@given(
+    st.sampled_from(['mix_a', 'mix_b', 'real_esrgan']),
+    st.sampled_from([1, 2, 4, 8]),
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.booleans(),
+    st.integers(0, 99),
+)
 def test_shape_and_values(name, scale, rows, columns, training, seed):
     torch.manual_seed(seed)
     degradation = MODELS.build(preset(name, scale=scale)).train(training)
@@ -71,23 +84,27 @@ def test_shape_and_values(name, scale, rows, columns, training, seed):
 
 @pytest.mark.parametrize('name', ['mix_b', 'real_esrgan'])
 def test_an_image_is_always_degraded_in_the_same_way_in_eval_mode(name):
-    images = [picture(*size, seed) for seed, size in enumerate(
-        [(32, 48), (30, 41), (48, 20)])]
+    images = [
+        picture(*size, seed) for seed, size in enumerate([(32, 48), (30, 41), (48, 20)])
+    ]
 
     def degrade(order, height, width):
         """Degrade images in a batch, each padded to the size by its edge pixels."""
         batch = torch.full((len(order), 3, height, width), 0.5)
         for row, index in zip(batch, order, strict=True):
             image = images[index]
-            row[:, :image.shape[1], :image.shape[2]] = image
+            row[:, : image.shape[1], : image.shape[2]] = image
         sizes = [images[index].shape[1:] for index in order]
         batch = extend_edges(batch, sizes, 4)
         torch.manual_seed(height)  # what the training has drawn
         lr = MODELS.build(preset(name)).eval()(batch, sizes)
-        assert torch.equal(torch.get_rng_state(), torch.manual_seed(
-            height).get_state()), 'the global state stays as it was'
-        return {index: one[:, :-(-size[0] // 4), :-(-size[1] // 4)]
-                for index, one, size in zip(order, lr, sizes, strict=True)}
+        assert torch.equal(
+            torch.get_rng_state(), torch.manual_seed(height).get_state()
+        ), 'the global state stays as it was'
+        return {
+            index: one[:, : -(-size[0] // 4), : -(-size[1] // 4)]
+            for index, one, size in zip(order, lr, sizes, strict=True)
+        }
 
     want = degrade([0, 1, 2], 48, 48)
     for other in (degrade([2, 0], 64, 80), degrade([1], 32, 44)):
@@ -102,7 +119,8 @@ def test_rounding_on_the_way_to_the_image_does_not_change_the_draw():
     almost = ((image * 255 - 123.7) / 58.4 * 58.4 + 123.7) / 255
     assert not torch.equal(image, almost)
     degradation = Degradation(
-        1, [dict(type='mmsr4ir.GaussianNoise', level=20.0)]).eval()
+        1, [dict(type='mmsr4ir.GaussianNoise', level=20.0)]
+    ).eval()
     assert torch.equal(degradation(image[None]), degradation(almost[None]))
 
 
@@ -140,8 +158,9 @@ class Probe:
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
 def test_gradients_autocast_and_overshoots_stay_outside(dtype):
     hr = picture(32, 32)[None].to(dtype).requires_grad_()
-    degradation = Degradation(4, [
-        dict(type='mmsr4ir.GaussianNoise', level=200), dict(type='mmsr4ir.Probe')])
+    degradation = Degradation(
+        4, [dict(type='mmsr4ir.GaussianNoise', level=200), dict(type='mmsr4ir.Probe')]
+    )
     with torch.autocast('cpu', torch.bfloat16):
         lr = degradation.eval()(hr)
     assert not lr.requires_grad and lr.dtype == dtype
@@ -150,14 +169,19 @@ def test_gradients_autocast_and_overshoots_stay_outside(dtype):
 
 # In the model
 
+
 @pytest.mark.parametrize('name', ['mix_a', 'mix_b', 'real_esrgan'])
 def test_train_and_val_steps(name):
     scale = preset(name)['scale']
-    model = MODELS.build(toy_config(
-        degradation=preset(name), sr=dict(type='mmsr4ir.ToySR', scale=scale)))
-    wrappers = PerNetworkOptimWrapperConstructor(dict(
-        sr=dict(optimizer=dict(type='SGD', lr=0.1)),
-        task=dict(optimizer=dict(type='SGD', lr=0.1))))(model)
+    model = MODELS.build(
+        toy_config(degradation=preset(name), sr=dict(type='mmsr4ir.ToySR', scale=scale))
+    )
+    wrappers = PerNetworkOptimWrapperConstructor(
+        dict(
+            sr=dict(optimizer=dict(type='SGD', lr=0.1)),
+            task=dict(optimizer=dict(type='SGD', lr=0.1)),
+        )
+    )(model)
     data = toy_data(sizes=((30, 40), (32, 36)))
     logs = model.train().train_step(data, wrappers)
     assert logs['sr/loss_tdp'] > 0 and all(map(torch.isfinite, logs.values()))
@@ -172,14 +196,22 @@ def test_train_and_val_steps(name):
 
 # What cannot work
 
-@pytest.mark.parametrize('settings, error, message', [
-    (dict(scale=0), ValueError, 'degradation.scale must be a positive'),
-    (dict(scale=1.5), ValueError, 'degradation.scale must be a positive'),
-    (dict(steps=dict(type='mmsr4ir.GaussianNoise')), TypeError, 'degradation.steps'),
-    (dict(kernel='lanczos'), ValueError, "degradation.kernel: 'lanczos'"),
-    (dict(seed=None), ValueError, 'degradation.seed'),
-    (dict(step=[]), TypeError, "'step'"),
-])
+
+@pytest.mark.parametrize(
+    'settings, error, message',
+    [
+        (dict(scale=0), ValueError, 'degradation.scale must be a positive'),
+        (dict(scale=1.5), ValueError, 'degradation.scale must be a positive'),
+        (
+            dict(steps=dict(type='mmsr4ir.GaussianNoise')),
+            TypeError,
+            'degradation.steps',
+        ),
+        (dict(kernel='lanczos'), ValueError, "degradation.kernel: 'lanczos'"),
+        (dict(seed=None), ValueError, 'degradation.seed'),
+        (dict(step=[]), TypeError, "'step'"),
+    ],
+)
 def test_a_composition_that_cannot_work_is_refused(settings, error, message):
     with pytest.raises(error, match=message):
         MODELS.build(dict(type='mmsr4ir.Degradation', **settings))

@@ -2,6 +2,7 @@
 
 As test_golden.py, with torchvision's networks, which are the paper's.
 """
+
 from functools import partial
 
 import pytest
@@ -30,11 +31,20 @@ pytestmark = pytest.mark.slow  # the trainings that all look at
 
 LIBRARIES = dict(det='mmdet', seg='mmseg')
 TASKS = dict(
-    det=dict(type='mmsr4ir.TorchvisionDetector', num_classes=4,
-             arch='fasterrcnn_mobilenet_v3_large_fpn', **DETECTOR),
-    seg=dict(type='mmsr4ir.TorchvisionSegmentor', num_classes=5, aux_loss=True,
-             arch='deeplabv3_mobilenet_v3_large'))
-LEVELS = dict(det=(0, 1), seg=(-1, ))  # of FPN: '0' and '1'; of the backbone: 'out'
+    det=dict(
+        type='mmsr4ir.TorchvisionDetector',
+        num_classes=4,
+        arch='fasterrcnn_mobilenet_v3_large_fpn',
+        **DETECTOR,
+    ),
+    seg=dict(
+        type='mmsr4ir.TorchvisionSegmentor',
+        num_classes=5,
+        aux_loss=True,
+        arch='deeplabv3_mobilenet_v3_large',
+    ),
+)
+LEVELS = dict(det=(0, 1), seg=(-1,))  # of FPN: '0' and '1'; of the backbone: 'out'
 
 
 def published_name(part: str, name: str) -> str:
@@ -44,11 +54,14 @@ def published_name(part: str, name: str) -> str:
 def model_config(task: str, files: dict) -> dict:
     cfg = test_golden.model_config(files)
     return dict(
-        cfg, task=dict(
-            TASKS[task], data_preprocessor=cfg['task']['data_preprocessor'],
-            init_cfg=dict(type='Pretrained', checkpoint=files['task'])),
-        tdp=dict(type='mmsr4ir.TDPLoss', layer='network.backbone',
-                 levels=LEVELS[task]))
+        cfg,
+        task=dict(
+            TASKS[task],
+            data_preprocessor=cfg['task']['data_preprocessor'],
+            init_cfg=dict(type='Pretrained', checkpoint=files['task']),
+        ),
+        tdp=dict(type='mmsr4ir.TDPLoss', layer='network.backbone', levels=LEVELS[task]),
+    )
 
 
 def samples(task: str, count: int, seed: int) -> list[dict]:
@@ -74,8 +87,15 @@ class Recorder(Hook):
         self.losses, self.lrs = [], []
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
-        self.lrs.append([[group['lr'] for group in runner.optim_wrapper[part].optimizer.
-                          param_groups] for part in ('sr', 'task')])
+        self.lrs.append(
+            [
+                [
+                    group['lr']
+                    for group in runner.optim_wrapper[part].optimizer.param_groups
+                ]
+                for part in ('sr', 'task')
+            ]
+        )
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.losses.append({k: v.item() for k, v in outputs.items()})
@@ -83,8 +103,7 @@ class Recorder(Hook):
 
 def schedules(task: str) -> tuple[dict, list[dict]]:
     """The optimizer of T, and the schedules of both networks."""
-    sgd = dict(optimizer=dict(
-        type='SGD', lr=1e-4, momentum=0.9, weight_decay=1e-4))
+    sgd = dict(optimizer=dict(type='SGD', lr=1e-4, momentum=0.9, weight_decay=1e-4))
     schedule = dict(type='mmsr4ir.RampCosineRestartLR', by_epoch=False, eta_min=1e-4)
     if task == 'det':
         return sgd, [dict(schedule, ramp=4, periods=[4])]
@@ -98,8 +117,7 @@ def trained(request, tmp_path_factory):
     task = request.param
     init_default_scope(LIBRARIES[task])
     folder = tmp_path_factory.mktemp(f'golden_{task}')
-    files = test_golden.start_files(
-        folder, partial(model_config, task), published_name)
+    files = test_golden.start_files(folder, partial(model_config, task), published_name)
     model = MODELS.build(model_config(task, files)).double()
     for module in model.modules():
         if isinstance(module, nn.Dropout):
@@ -115,18 +133,25 @@ def trained(request, tmp_path_factory):
             batch_size=2,
             sampler=dict(type='DefaultSampler', shuffle=False),
             dataset=samples(task, 4, SEED) + samples(task, 4, SEED + 100),
-            collate_fn=dict(type='pseudo_collate')),
+            collate_fn=dict(type='pseudo_collate'),
+        ),
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=8, val_interval=100),
         optim_wrapper=dict(
             constructor='mmsr4ir.PerNetworkOptimWrapperConstructor',
-            sr=dict(optimizer=dict(
-                type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.0)),
-            task=sgd),
+            sr=dict(
+                optimizer=dict(
+                    type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.0
+                )
+            ),
+            task=sgd,
+        ),
         param_scheduler=dict(task=schedule, sr=schedule),
         custom_hooks=[
-            dict(type='mmsr4ir.AlternateTrainingHook', warmup=4, by_epoch=False)],
+            dict(type='mmsr4ir.AlternateTrainingHook', warmup=4, by_epoch=False)
+        ],
         default_hooks=dict(checkpoint=None),
-        experiment_name=f'golden_{task}')
+        experiment_name=f'golden_{task}',
+    )
     recorder = Recorder()
     runner.register_hook(recorder)
     runner.train()
@@ -137,17 +162,25 @@ def test_every_loss_of_the_eight_iterations(trained):
     task, _, recorder = trained
     record = RECORDS[task]['records']
     kind = dict(det='det', seg='auxce')[task]
-    names = dict(l_pix='sr/loss_pixel', l_tdp='sr/loss_tdp', **{
-        f'l_{kind}_{theirs}': f'task/{ours}/' for theirs, ours in (
-            ('sr', 'sr'), ('hr', 'hr'), ('cqmix', 'mix'))})
+    names = dict(
+        l_pix='sr/loss_pixel',
+        l_tdp='sr/loss_tdp',
+        **{
+            f'l_{kind}_{theirs}': f'task/{ours}/'
+            for theirs, ours in (('sr', 'sr'), ('hr', 'hr'), ('cqmix', 'mix'))
+        },
+    )
     assert len(recorder.losses) == len(record) == 8
     for step, (ours, theirs) in enumerate(zip(recorder.losses, record, strict=True)):
         assert ('sr/loss_tdp' in ours) == ('l_tdp' in theirs) == (step >= 4)
         for name, value in theirs.items():
-            found = sum(loss for key, loss in ours.items()
-                        if key.startswith(names[name]))
-            assert found == pytest.approx(
-                value, rel=1e-5 if step < 2 else 1e-3), (step, name)
+            found = sum(
+                loss for key, loss in ours.items() if key.startswith(names[name])
+            )
+            assert found == pytest.approx(value, rel=1e-5 if step < 2 else 1e-3), (
+                step,
+                name,
+            )
 
 
 @torch.no_grad()
@@ -157,9 +190,12 @@ def test_images_of_unequal_sizes():
     cfg = model_config('det', dict(sr='-', task='-'))
     del cfg['sr']['init_cfg'], cfg['task']['init_cfg']
     cfg['task']['data_preprocessor'] = dict(
-        type='mmdet.DetDataPreprocessor', bgr_to_rgb=True, pad_size_divisor=32,
+        type='mmdet.DetDataPreprocessor',
+        bgr_to_rgb=True,
+        pad_size_divisor=32,
         mean=[255 * one for one in test_golden.MEAN],
-        std=[255 * one for one in test_golden.STD])
+        std=[255 * one for one in test_golden.STD],
+    )
     values, sizes = {}, ((70, 93), (50, 121), (64, 6))
     images = [torch.rand(3, *size).mul(255).round().byte() for size in sizes]
     for counts in (True, False):
@@ -168,26 +204,36 @@ def test_images_of_unequal_sizes():
         given = [DetDataSample(metainfo=dict(img_shape=size)) for size in sizes]
         for sample in given:
             sample.gt_instances = InstanceData(bboxes=torch.zeros(0, 4))
-        data = model.data_preprocessor(dict(
-            inputs=[image.flip(0) for image in images], data_samples=given), True)
+        data = model.data_preprocessor(
+            dict(inputs=[image.flip(0) for image in images], data_samples=given), True
+        )
         batch = model.prepare(data['inputs'], data['data_samples'])
         batch.sr = model.super_resolve_batch(batch)
         values[counts] = {
-            name: value.detach() for term in model.recipe[0].losses
-            for name, value in model.term_losses(term, batch).items()}
+            name: value.detach()
+            for term in model.recipe[0].losses
+            for name, value in model.term_losses(term, batch).items()
+        }
     # As the authors' code does it, written independently: mirrored to the largest
     # size, a multiple of 4; repeated where an image is too small to be mirrored.
     full = (72, 124)
-    hr = torch.cat([nn.functional.pad(
-        image[None] / 255, (0, full[1] - w, 0, full[0] - h),
-        'replicate' if w < 62 else 'reflect')
-        for image, (h, w) in zip(images, sizes, strict=True)])
+    hr = torch.cat(
+        [
+            nn.functional.pad(
+                image[None] / 255,
+                (0, full[1] - w, 0, full[0] - h),
+                'replicate' if w < 62 else 'reflect',
+            )
+            for image, (h, w) in zip(images, sizes, strict=True)
+        ]
+    )
     lr = nn.functional.interpolate(hr, scale_factor=1 / 4, mode='bicubic')
     lr = (lr * 255).round().clamp(0, 255) / 255
     assert (batch.lr != lr).any()  # this one's edges are repeated
     sr = model.sr(lr * 255).detach() / 255
     detector = fasterrcnn_mobilenet_v3_large_fpn(
-        weights=None, weights_backbone=None, num_classes=5, **DETECTOR).eval()
+        weights=None, weights_backbone=None, num_classes=5, **DETECTOR
+    ).eval()
     detector.load_state_dict(model.task.state_dict())
 
     def levels(pictures):
@@ -195,8 +241,9 @@ def test_images_of_unequal_sizes():
         found = detector.backbone(detector.transform(parts)[0].tensors)
         return found['0'], found['1']
 
-    tdp = sum(0.5 * (a - b).abs().mean() for a, b in zip(
-        levels(sr), levels(hr), strict=True))
+    tdp = sum(
+        0.5 * (a - b).abs().mean() for a, b in zip(levels(sr), levels(hr), strict=True)
+    )
     torch.testing.assert_close(values[True]['loss_pixel'], (sr - hr).abs().mean())
     torch.testing.assert_close(values[True]['loss_tdp'], tdp, rtol=1e-4, atol=1e-7)
     for name in ('loss_pixel', 'loss_tdp'):
@@ -223,5 +270,10 @@ def test_every_tensor_at_the_end(trained):
             assert value.abs().sum().item() == pytest.approx(absolute, rel=1e-3), key
             # Terms of both signs cancel in the sum: its scale is that of the absolute.
             assert value.sum().item() == pytest.approx(total, abs=1e-3 * absolute), key
-    assert checked == {key for key in checksums if not key.endswith(
-        'num_batches_tracked') and 'sub_mean' not in key and 'add_mean' not in key}
+    assert checked == {
+        key
+        for key in checksums
+        if not key.endswith('num_batches_tracked')
+        and 'sub_mean' not in key
+        and 'add_mean' not in key
+    }

@@ -1,4 +1,5 @@
 """Degradation, upsampler, patch mix and the way between input and image."""
+
 import numpy as np
 import pytest
 import torch
@@ -42,13 +43,15 @@ def test_bicubic_against_its_formula(scale):
     np.testing.assert_allclose(lr.numpy(), want.clip(0, 1), atol=1e-12)
     lr = BicubicDownsample(scale)(hr)
     np.testing.assert_allclose(
-        lr.numpy(), (np.round(want * 255) / 255).clip(0, 1), atol=1e-12)
+        lr.numpy(), (np.round(want * 255) / 255).clip(0, 1), atol=1e-12
+    )
 
 
 def test_antialias_differs():
     hr = torch.rand(1, 3, 16, 16)
     assert not torch.allclose(
-        BicubicDownsample(4)(hr), BicubicDownsample(4, antialias=True)(hr))
+        BicubicDownsample(4)(hr), BicubicDownsample(4, antialias=True)(hr)
+    )
 
 
 @pytest.mark.parametrize('scale', [2, 3, 4])
@@ -59,8 +62,9 @@ def test_antialias_is_the_widened_kernel_and_sees_the_edge_repeated(scale):
 
     def weights(length):  # (length, what is left of it and the padding)
         centres = (np.arange(length) + 0.5) * scale - 0.5 + edge
-        kernel = cubic((np.arange(length * scale + 2 * edge)
-                        - centres[:, None]) / scale, a=-0.5)  # as MATLAB's
+        kernel = cubic(
+            (np.arange(length * scale + 2 * edge) - centres[:, None]) / scale, a=-0.5
+        )  # as MATLAB's
         return kernel / kernel.sum(1, keepdims=True)
 
     want = np.einsum('ih,nchw,jw->ncij', weights(6), padded, weights(5))
@@ -69,7 +73,8 @@ def test_antialias_is_the_widened_kernel_and_sees_the_edge_repeated(scale):
     # So it does not depend on the batch that an image is in.
     batch = torch.nn.functional.pad(hr, (0, 4 * scale, 0, 3 * scale), mode='replicate')
     torch.testing.assert_close(
-        degradation(batch)[..., :6, :5], degradation(hr), rtol=0, atol=1e-12)
+        degradation(batch)[..., :6, :5], degradation(hr), rtol=0, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize('scale', [0, -2, 1.5])
@@ -96,8 +101,10 @@ def test_each_cell_of_the_mix_is_of_one_image(grid, height, width, seed):
     hr = torch.zeros(2, 3, height, width)
     generator = torch.Generator().manual_seed(seed)
     mix = CrossQualityPatchMix(grid).mix(sr, hr, generator)
-    mask = torch.rand(
-        2, 1, grid, grid, generator=torch.Generator().manual_seed(seed)) < 0.5
+    mask = (
+        torch.rand(2, 1, grid, grid, generator=torch.Generator().manual_seed(seed))
+        < 0.5
+    )
     for y in range(height):
         for x in range(width):
             cell = mask[:, 0, y * grid // height, x * grid // width].float()
@@ -121,31 +128,39 @@ def test_share_of_sr_cells_is_p():
 
 def test_patch_mix_in_a_pipeline():
     rng = np.random.default_rng(0)
-    results = dict(sr=rng.integers(0, 256, (8, 12, 3), dtype=np.uint8),
-                   hr=rng.integers(0, 256, (8, 12, 3), dtype=np.uint8))
+    results = dict(
+        sr=rng.integers(0, 256, (8, 12, 3), dtype=np.uint8),
+        hr=rng.integers(0, 256, (8, 12, 3), dtype=np.uint8),
+    )
     mix = CrossQualityPatchMix(2)(results)['mix']
     assert mix.dtype == np.uint8 and mix.shape == (8, 12, 3)
     from_sr = (mix == results['sr']).all(-1)
     assert (from_sr | (mix == results['hr']).all(-1)).all()
 
 
-@pytest.mark.parametrize('make, message', [
-    (lambda: CrossQualityPatchMix(0), 'positive integer'),
-    (lambda: CrossQualityPatchMix(4, p=1.5), 'probability'),
-    (lambda: CrossQualityPatchMix(9).mix(*torch.rand(2, 1, 3, 8, 16)), 'grid=9'),
-])
+@pytest.mark.parametrize(
+    'make, message',
+    [
+        (lambda: CrossQualityPatchMix(0), 'positive integer'),
+        (lambda: CrossQualityPatchMix(4, p=1.5), 'probability'),
+        (lambda: CrossQualityPatchMix(9).mix(*torch.rand(2, 1, 3, 8, 16)), 'grid=9'),
+    ],
+)
 def test_bad_patch_mix(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
-@pytest.mark.parametrize('cfg', [
-    dict(mean=[1.0, 2, 3], std=[4.0, 5, 6], bgr_to_rgb=True),
-    dict(mean=[1.0, 2, 3], std=[4.0, 5, 6]),
-    dict(mean=[1.0, 2, 3], std=[4.0, 5, 6], rgb_to_bgr=True),
-    dict(bgr_to_rgb=True),
-    dict(),
-])
+@pytest.mark.parametrize(
+    'cfg',
+    [
+        dict(mean=[1.0, 2, 3], std=[4.0, 5, 6], bgr_to_rgb=True),
+        dict(mean=[1.0, 2, 3], std=[4.0, 5, 6]),
+        dict(mean=[1.0, 2, 3], std=[4.0, 5, 6], rgb_to_bgr=True),
+        dict(bgr_to_rgb=True),
+        dict(),
+    ],
+)
 def test_image_space(cfg):
     preprocessor = ImgDataPreprocessor(**cfg)
     loaded = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)

@@ -16,8 +16,10 @@ def test_padding_does_not_count_and_images_count_the_same():
     sr, hr = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
     sizes = [(8, 8), (4, 6)]
     mask = valid_mask(sizes, (8, 8), sr)
-    alone = [(sr[i, :, :h, :w] - hr[i, :, :h, :w]).abs().mean()
-             for i, (h, w) in enumerate(sizes)]
+    alone = [
+        (sr[i, :, :h, :w] - hr[i, :, :h, :w]).abs().mean()
+        for i, (h, w) in enumerate(sizes)
+    ]
     assert torch.isclose(PixelLoss()(sr, hr, mask), sum(alone) / 2)
     sr[1, :, 4:], sr[1, :, :, 6:] = 100, -100
     assert torch.isclose(PixelLoss()(sr, hr, mask), sum(alone) / 2)
@@ -55,8 +57,10 @@ def test_tdp_loss_leaves_padding_out():
     sr, hr = torch.rand(2, 5, 4, 4), torch.rand(2, 5, 4, 4)
     loss = TDPLoss('backbone')
     sizes, full = [(32, 32), (16, 24)], (32, 32)
-    want = ((sr[0] - hr[0]).abs().mean()
-            + (sr[1, :, :2, :3] - hr[1, :, :2, :3]).abs().mean()) / 2
+    want = (
+        (sr[0] - hr[0]).abs().mean()
+        + (sr[1, :, :2, :3] - hr[1, :, :2, :3]).abs().mean()
+    ) / 2
     assert torch.isclose(loss([sr], [hr], sizes, full), want)
 
 
@@ -66,16 +70,19 @@ def test_tdp_loss_of_vectors():
     assert torch.isclose(loss, (sr - hr).abs().mean())
 
 
-@pytest.mark.parametrize('settings, message', [
-    (dict(levels=()), 'empty'),
-    (dict(levels=(0, 1), weights=(1, )), '2 levels and 1 weights'),
-    (dict(criterion='l3'), "'l3'"),
-])
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(levels=()), 'empty'),
+        (dict(levels=(0, 1), weights=(1,)), '2 levels and 1 weights'),
+        (dict(criterion='l3'), "'l3'"),
+    ],
+)
 def test_bad_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         TDPLoss(**settings)
 
 
 def test_a_level_that_is_not_there():
-    with pytest.raises(ValueError, match=r"\[4, -5\].*4 outputs.*0 to 3"):
+    with pytest.raises(ValueError, match=r'\[4, -5\].*4 outputs.*0 to 3'):
         TDPLoss('neck', levels=(0, 4, -5)).check_levels([torch.zeros(1)] * 4)

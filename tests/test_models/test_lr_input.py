@@ -1,4 +1,5 @@
 """LR images through the model, against the task network alone on the enlarged image."""
+
 import numpy as np
 import pytest
 import torch
@@ -24,8 +25,10 @@ def task(request):
 def images(*sizes, seed=0) -> list[torch.Tensor]:
     """uint8 BGR images as a loader gives them."""
     rng = np.random.default_rng(seed)
-    return [torch.from_numpy(rng.integers(0, 256, (3, *size), dtype=np.uint8))
-            for size in sizes]
+    return [
+        torch.from_numpy(rng.integers(0, 256, (3, *size), dtype=np.uint8))
+        for size in sizes
+    ]
 
 
 def data(kind: str, pictures, **meta) -> dict:
@@ -33,8 +36,14 @@ def data(kind: str, pictures, **meta) -> dict:
     samples = []
     for picture in pictures:
         size = tuple(picture.shape[-2:])
-        samples.append(SAMPLES[kind](metainfo=dict(
-            dict(img_shape=size, ori_shape=size, scale_factor=(1.0, 1.0)), **meta)))
+        samples.append(
+            SAMPLES[kind](
+                metainfo=dict(
+                    dict(img_shape=size, ori_shape=size, scale_factor=(1.0, 1.0)),
+                    **meta,
+                )
+            )
+        )
     return dict(inputs=list(pictures), data_samples=samples)
 
 
@@ -64,10 +73,14 @@ def test_in_the_coordinates_of_the_given_image(task):
     model.lr_input = LRInput()
     found = model.test_step(data(kind, pictures))[0]
     # The library's own way back from an enlarged image.
-    alone = model.task.test_step(dict(
-        inputs=[enlarge(p) for p in pictures], data_samples=data(
-            kind, pictures, img_shape=(128, 160),
-            scale_factor=(SCALE, SCALE))['data_samples']))[0]
+    alone = model.task.test_step(
+        dict(
+            inputs=[enlarge(p) for p in pictures],
+            data_samples=data(
+                kind, pictures, img_shape=(128, 160), scale_factor=(SCALE, SCALE)
+            )['data_samples'],
+        )
+    )[0]
     compare(kind, found, alone, 1)
     given = model.data_preprocessor(data(kind, pictures))['data_samples'][0].metainfo
     assert found.metainfo == given and given['ori_shape'] == (32, 40)
@@ -93,8 +106,13 @@ def test_images_of_different_sizes(task):
             assert (one.pred_instances.bboxes[:, 3] <= picture.shape[-2]).all()
     else:
         lr = [picture.flip(0) / 255 for picture in pictures]
-        found = recognise(model, lr, super_resolve_all(model, lr, model.lr_input),
-                          data(kind, pictures)['data_samples'], 'lr')
+        found = recognise(
+            model,
+            lr,
+            super_resolve_all(model, lr, model.lr_input),
+            data(kind, pictures)['data_samples'],
+            'lr',
+        )
         for one, picture in zip(found, pictures, strict=True):
             compare(kind, one, model.test_step(data(kind, [picture]))[0], 1)
 
@@ -104,15 +122,25 @@ def test_labels_of_hr_images_whose_size_the_scale_does_not_divide():
     model.lr_input = LRInput(coordinates='sr')
     batch = data('seg', images((32, 40)))
     batch['data_samples'][0].gt_sem_seg = PixelData(
-        data=torch.zeros(1, 126, 160, dtype=torch.long))
+        data=torch.zeros(1, 126, 160, dtype=torch.long)
+    )
     found = model.test_step(batch)[0]
     assert found.pred_sem_seg.data.shape == (1, 126, 160)
 
 
 def test_toy_networks_with_padding_and_another_channel_order():
     for order in (dict(bgr_to_rgb=True), dict(rgb_to_bgr=True), {}):
-        cfg = toy_config(task=dict(type='mmsr4ir.ToyTask', data_preprocessor=dict(
-            mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0], pad_size_divisor=16, **order)))
+        cfg = toy_config(
+            task=dict(
+                type='mmsr4ir.ToyTask',
+                data_preprocessor=dict(
+                    mean=[1.0, 2.0, 3.0],
+                    std=[4.0, 5.0, 6.0],
+                    pad_size_divisor=16,
+                    **order,
+                ),
+            )
+        )
         model = MODELS.build(ConfigDict(cfg)).eval()
         model.lr_input = LRInput()
         batch = toy_data(((9, 7), (5, 8)))
@@ -123,14 +151,21 @@ def test_toy_networks_with_padding_and_another_channel_order():
             with torch.no_grad():
                 sr = model.sr(rgb[None] / 255)[0]
             assert torch.equal(
-                one.images['sr'], (sr.clamp(0, 1) * 255).round().to(torch.uint8))
+                one.images['sr'], (sr.clamp(0, 1) * 255).round().to(torch.uint8)
+            )
         # The task network saw the restored images as its preprocessor pads them.
         with torch.no_grad():
-            restored = [model.sr((p if 'rgb_to_bgr' in order else p.flip(0))[None]
-                                 / 255)[0] * 255 for p in batch['inputs']]
-        alone = model.task.test_step(dict(
-            inputs=[sr if 'rgb_to_bgr' in order else sr.flip(0) for sr in restored],
-            data_samples=toy_data(((9, 7), (5, 8)))['data_samples']))
+            restored = [
+                model.sr((p if 'rgb_to_bgr' in order else p.flip(0))[None] / 255)[0]
+                * 255
+                for p in batch['inputs']
+            ]
+        alone = model.task.test_step(
+            dict(
+                inputs=[sr if 'rgb_to_bgr' in order else sr.flip(0) for sr in restored],
+                data_samples=toy_data(((9, 7), (5, 8)))['data_samples'],
+            )
+        )
         for one, other in zip(found, alone, strict=True):
             torch.testing.assert_close(one.score, other.score)
 
@@ -142,10 +177,13 @@ def test_without_hr_images_there_is_nothing_else_to_test_on():
         model.test_step(toy_data())
 
 
-@pytest.mark.parametrize('settings, message', [
-    (dict(coordinates='hr'), "coordinates='hr': use one of"),
-    (dict(tile=8), 'tile=8 is too small for overlap=32'),
-])
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(coordinates='hr'), "coordinates='hr': use one of"),
+        (dict(tile=8), 'tile=8 is too small for overlap=32'),
+    ],
+)
 def test_settings_that_cannot_be(settings, message):
     with pytest.raises(ValueError, match=message):
         LRInput(**settings)
@@ -154,10 +192,17 @@ def test_settings_that_cannot_be(settings, message):
 def test_masks():
     cfg = tiny_config('det')
     head = cfg.model.task.roi_head
-    head.mask_roi_extractor = dict(head.bbox_roi_extractor, roi_layer=dict(
-        type='RoIAlign', output_size=14, sampling_ratio=1))
-    head.mask_head = dict(type='FCNMaskHead', num_convs=1, in_channels=32,
-                          conv_out_channels=8, num_classes=4)
+    head.mask_roi_extractor = dict(
+        head.bbox_roi_extractor,
+        roi_layer=dict(type='RoIAlign', output_size=14, sampling_ratio=1),
+    )
+    head.mask_head = dict(
+        type='FCNMaskHead',
+        num_convs=1,
+        in_channels=32,
+        conv_out_channels=8,
+        num_classes=4,
+    )
     cfg.model.task.test_cfg.rcnn.mask_thr_binary = 0.5
     model = tiny_model('det', cfg)
     model.lr_input = LRInput()

@@ -1,4 +1,5 @@
 """LR images from files: the same as computed ones, flipped with the HR image."""
+
 import cv2
 import numpy as np
 import pytest
@@ -31,17 +32,26 @@ def write_pairs(root, sizes) -> dict:
     names, images, _ = folder_images(Config(dict(degradation=BICUBIC)), root / 'hr')
     for name, image in zip(names, images, strict=True):
         write_png(root / 'lr' / name, image)
-    return dict(type='mmsr4ir.PairedLR', hr_root=str(root / 'hr'),
-                lr_root=str(root / 'lr'), scale=SCALE)
+    return dict(
+        type='mmsr4ir.PairedLR',
+        hr_root=str(root / 'hr'),
+        lr_root=str(root / 'lr'),
+        scale=SCALE,
+    )
 
 
 def load(root, sizes, flips) -> dict:
     """A batch as a dataloader gives it, with the images flipped."""
     data = toy_data(sizes)
     for i, (sample, flip) in enumerate(zip(data['data_samples'], flips, strict=True)):
-        sample.set_metainfo(dict(
-            img_path=str(root / f'hr/part/{i}.png'), ori_shape=sizes[i],
-            flip=flip is not None, flip_direction=flip))
+        sample.set_metainfo(
+            dict(
+                img_path=str(root / f'hr/part/{i}.png'),
+                ori_shape=sizes[i],
+                flip=flip is not None,
+                flip_direction=flip,
+            )
+        )
         data['inputs'][i] = data['inputs'][i].flip(EDGES.get(flip, []))
     return data
 
@@ -49,23 +59,34 @@ def load(root, sizes, flips) -> dict:
 def train_once(degradation: dict, data: dict):
     """The LR images, and the losses, of one iteration."""
     torch.manual_seed(1)
-    model = MODELS.build(toy_config(
-        degradation=degradation, sr=dict(type='mmsr4ir.ToySR', scale=SCALE)))
-    wrappers = PerNetworkOptimWrapperConstructor(dict(
-        sr=dict(optimizer=dict(type='SGD', lr=0.1)),
-        task=dict(optimizer=dict(type='SGD', lr=0.1))))(model)
+    model = MODELS.build(
+        toy_config(degradation=degradation, sr=dict(type='mmsr4ir.ToySR', scale=SCALE))
+    )
+    wrappers = PerNetworkOptimWrapperConstructor(
+        dict(
+            sr=dict(optimizer=dict(type='SGD', lr=0.1)),
+            task=dict(optimizer=dict(type='SGD', lr=0.1)),
+        )
+    )(model)
     ready = model.data_preprocessor(data, True)
     lr = model.prepare(ready['inputs'], ready['data_samples']).lr
     return lr, model.train().train_step(data, wrappers)
 
 
-@pytest.mark.parametrize('computed, sizes, flips', [
-    (BICUBIC, ((18, 18), (18, 18)), (None, None)),
-    (BICUBIC, ((18, 24), (18, 24)), ('horizontal', None)),
-    (BICUBIC, ((18, 16), ), ('vertical', )),  # the scale divides the flipped edge
-    (ONE_BY_ONE, ((18, 18), (13, 20)), (None, None)),  # padded; the scale divides not
-    (ONE_BY_ONE, ((18, 24), (12, 18)), ('vertical', 'diagonal')),
-])
+@pytest.mark.parametrize(
+    'computed, sizes, flips',
+    [
+        (BICUBIC, ((18, 18), (18, 18)), (None, None)),
+        (BICUBIC, ((18, 24), (18, 24)), ('horizontal', None)),
+        (BICUBIC, ((18, 16),), ('vertical',)),  # the scale divides the flipped edge
+        (
+            ONE_BY_ONE,
+            ((18, 18), (13, 20)),
+            (None, None),
+        ),  # padded; the scale divides not
+        (ONE_BY_ONE, ((18, 24), (12, 18)), ('vertical', 'diagonal')),
+    ],
+)
 def test_files_give_the_same_as_computed_images(computed, sizes, flips, tmp_path):
     paired = write_pairs(tmp_path, sizes)
     want, want_logs = train_once(computed, load(tmp_path, sizes, flips))
@@ -86,9 +107,9 @@ def test_padding_changes_no_image(tmp_path):
 
 
 def test_a_flip_that_is_not_told_gives_other_images(tmp_path):
-    sizes = ((18, 18), )
+    sizes = ((18, 18),)
     paired = write_pairs(tmp_path, sizes)
-    data = load(tmp_path, sizes, ('horizontal', ))
+    data = load(tmp_path, sizes, ('horizontal',))
     want, _ = train_once(BICUBIC, data)
     data['data_samples'][0].set_metainfo(dict(flip=False))
     assert torch.equal(train_once(paired, data)[0], want.flip(-1))
@@ -96,9 +117,13 @@ def test_a_flip_that_is_not_told_gives_other_images(tmp_path):
 
 def test_predictions_are_made_on_the_files(tmp_path):
     sizes = ((18, 18), (13, 20))
-    model = MODELS.build(toy_config(
-        degradation=write_pairs(tmp_path, sizes), test_on='lr',
-        sr=dict(type='mmsr4ir.ToySR', scale=SCALE))).eval()
+    model = MODELS.build(
+        toy_config(
+            degradation=write_pairs(tmp_path, sizes),
+            test_on='lr',
+            sr=dict(type='mmsr4ir.ToySR', scale=SCALE),
+        )
+    ).eval()
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     write_png(tmp_path / 'lr/part/1.png', pixels)  # what no degradation would make
     found = model.val_step(load(tmp_path, sizes, (None, None)))
@@ -134,6 +159,7 @@ def test_any_kind_of_file_becomes_rgb(kind, tmp_path):
 
 # Bad input
 
+
 @pytest.fixture
 def pairs(tmp_path) -> PairedLR:
     for name in ('one', 'two', 'small', 'cut', 'none'):
@@ -141,22 +167,31 @@ def pairs(tmp_path) -> PairedLR:
     cv2.imwrite(str(tmp_path / 'lr/two.jpg'), np.zeros((4, 6, 3), np.uint8))
     write_png(tmp_path / 'lr/small.png', np.zeros((3, 6, 3), np.uint8))
     whole = (tmp_path / 'lr/cut.png').read_bytes()
-    (tmp_path / 'lr/cut.png').write_bytes(whole[:len(whole) // 2])
+    (tmp_path / 'lr/cut.png').write_bytes(whole[: len(whole) // 2])
     (tmp_path / 'lr/none.png').write_bytes(b'')
     (tmp_path / 'lr/text.txt').write_text('one')
     return PairedLR(str(tmp_path / 'hr'), str(tmp_path / 'lr'), 2)
 
 
-@pytest.mark.parametrize('name, message', [
-    ('hr/absent.png', r'absent.png has no LR image .*lr/absent\.\*'),
-    ('hr/text.png', 'text.png has no LR image'),
-    ('hr/sub/one.png', 'has no LR image .*lr/sub/one'),
-    ('hr/two.png', r'has 2 LR images \(.*two.jpg, .*two.png\): keep one'),
-    ('hr/small.png', 'small.png has 6 x 3 pixels, but .* has 12 x 7, a 2th .* 6 x 4'),
-    ('hr/cut.png', 'lr/cut.png is truncated'),
-    ('hr/none.png', 'lr/none.png is empty'),
-    ('other/one.png', r'other/one.png is not in model.degradation.hr_root=.*hr.: set'),
-])
+@pytest.mark.parametrize(
+    'name, message',
+    [
+        ('hr/absent.png', r'absent.png has no LR image .*lr/absent\.\*'),
+        ('hr/text.png', 'text.png has no LR image'),
+        ('hr/sub/one.png', 'has no LR image .*lr/sub/one'),
+        ('hr/two.png', r'has 2 LR images \(.*two.jpg, .*two.png\): keep one'),
+        (
+            'hr/small.png',
+            'small.png has 6 x 3 pixels, but .* has 12 x 7, a 2th .* 6 x 4',
+        ),
+        ('hr/cut.png', 'lr/cut.png is truncated'),
+        ('hr/none.png', 'lr/none.png is empty'),
+        (
+            'other/one.png',
+            r'other/one.png is not in model.degradation.hr_root=.*hr.: set',
+        ),
+    ],
+)
 def test_a_file_that_cannot_be_used_is_named(name, message, pairs, tmp_path):
     assert pairs.read(str(tmp_path / 'hr/one.tif'), (7, 12)).shape == (3, 4, 6)
     with pytest.raises(DataError, match=message):
@@ -171,13 +206,19 @@ def test_an_edge_that_the_scale_does_not_divide_is_not_flipped(pairs, tmp_path):
             pairs.read(path, (7, 12), flip)
 
 
-@pytest.mark.parametrize('meta, message', [
-    (dict(img_shape=(8, 12)), 'needs img_path and img_shape'),
-    (dict(img_path='hr/one.png'), 'needs img_path and img_shape'),
-    (dict(img_path='hr/one.png', img_shape=(8, 12), ori_shape=(16, 24)),
-     'one.png was changed from 24 x 16 to 12 x 8 pixels, but its LR image was not'),
-    (None, 'needs img_path and img_shape'),
-])
+@pytest.mark.parametrize(
+    'meta, message',
+    [
+        (dict(img_shape=(8, 12)), 'needs img_path and img_shape'),
+        (dict(img_path='hr/one.png'), 'needs img_path and img_shape'),
+        (
+            dict(img_path='hr/one.png', img_shape=(8, 12), ori_shape=(16, 24)),
+            'one.png was changed from 24 x 16 to 12 x 8 pixels, but its LR image was '
+            'not',
+        ),
+        (None, 'needs img_path and img_shape'),
+    ],
+)
 def test_a_sample_whose_lr_image_is_not_known(meta, message, pairs):
     samples = [BaseDataElement(metainfo=meta)] if meta else ()
     with pytest.raises(DataError, match=message):

@@ -1,4 +1,5 @@
 """RoIAlign as sums of table rows: torchvision's numbers in both directions."""
+
 import re
 import sys
 
@@ -22,7 +23,8 @@ def boxes(count, images, width, height, seed):
     extent = uniform(count, 2) ** 3
     extent[:2] = 0
     pixels = torch.cat([start, start + extent], 1) * torch.tensor(
-        [width, height, width, height], dtype=torch.float64)
+        [width, height, width, height], dtype=torch.float64
+    )
     index = torch.randint(images, (count, 1), generator=draw)
     return torch.cat([index, pixels], 1)
 
@@ -46,9 +48,12 @@ def test_the_numbers_are_those_of_torchvision(data):
     torch.manual_seed(seed)
     features = torch.rand(images, 3, height, width, dtype=torch.float64)
     towards = torch.rand(count, 3, *size, dtype=torch.float64)
-    how = dict(output_size=size, spatial_scale=1 / stride,
-               sampling_ratio=integers(st.integers(-1, 4)),
-               aligned=integers(st.booleans()))
+    how = dict(
+        output_size=size,
+        spatial_scale=1 / stride,
+        sampling_ratio=integers(st.integers(-1, 4)),
+        aligned=integers(st.booleans()),
+    )
     want, want_grad = both_ways(roi_align, features, rois, towards, **how)
     out, grad = both_ways(sparse_roi_align, features, rois, towards, **how)
     assert out.shape == want.shape and out.is_contiguous()
@@ -58,7 +63,7 @@ def test_the_numbers_are_those_of_torchvision(data):
 
 def test_boxes_outside_of_the_image_are_zero():
     features = torch.rand(1, 2, 4, 4)
-    outside = torch.tensor([[0, 50., 50, 60, 60], [0, -60, 1, -50, 3]])
+    outside = torch.tensor([[0, 50.0, 50, 60, 60], [0, -60, 1, -50, 3]])
     assert not sparse_roi_align(features, outside, (2, 2), 1.0, 0, True).any()
 
 
@@ -66,7 +71,7 @@ def test_cells_between_the_samples_do_not_count():
     features = torch.rand(1, 1, 30, 30)
     features[..., 13, 13] = float('nan')
     how = dict(output_size=(1, 1), spatial_scale=1.0, sampling_ratio=2, aligned=True)
-    rois = torch.tensor([[0, 0., 0, 28, 28]])
+    rois = torch.tensor([[0, 0.0, 0, 28, 28]])
     out = sparse_roi_align(features, rois, **how)
     torch.testing.assert_close(out, roi_align(features, rois, **how))
     assert out.isfinite().all()
@@ -75,7 +80,7 @@ def test_cells_between_the_samples_do_not_count():
 def test_boxes_of_a_diverged_training_end_nothing():
     features = torch.rand(1, 2, 9, 9)
     nan, inf = float('nan'), float('inf')
-    rois = torch.tensor([[0, 2., 2, 6, 6], [0, nan, nan, nan, nan], [0, 1, 1, inf, 3]])
+    rois = torch.tensor([[0, 2.0, 2, 6, 6], [0, nan, nan, nan, nan], [0, 1, 1, inf, 3]])
     out = sparse_roi_align(features, rois, **HOW)
     assert torch.equal(out[:1], sparse_roi_align(features, rois[:1], **HOW))
     assert not out[1].any() and out.isfinite().all()
@@ -90,8 +95,7 @@ def test_half_precision_is_added_in_float32(dtype):
     rois = boxes(20, 2, 56, 72, seed=0).float()
     towards = torch.rand(20, 3, 7, 7).to(dtype)
     out, grad = both_ways(sparse_roi_align, features, rois, towards, **HOW)
-    want, want_grad = both_ways(
-        roi_align, features.float(), rois, towards, **HOW)
+    want, want_grad = both_ways(roi_align, features.float(), rois, towards, **HOW)
     assert out.dtype == grad.dtype == dtype
     # One rounding, at the end.
     eps = torch.finfo(dtype).eps
@@ -103,14 +107,24 @@ def test_memory_format_does_not_matter():
     features = torch.rand(2, 3, 9, 7)
     rois = boxes(20, 2, 56, 72, seed=1).float()
     last = features.to(memory_format=torch.channels_last)
-    assert torch.equal(sparse_roi_align(last, rois, **HOW),
-                       sparse_roi_align(features, rois, **HOW))
+    assert torch.equal(
+        sparse_roi_align(last, rois, **HOW), sparse_roi_align(features, rois, **HOW)
+    )
 
 
 def test_the_benchmark_times_both(run_tool):
     text = run_tool(
-        sys.executable, 'tools/analysis_tools/benchmark_roi_align.py', '--boxes', 4,
-        '--channels', 3, '--seconds', 0.001, '--device', 'cpu').stdout
+        sys.executable,
+        'tools/analysis_tools/benchmark_roi_align.py',
+        '--boxes',
+        4,
+        '--channels',
+        3,
+        '--seconds',
+        0.001,
+        '--device',
+        'cpu',
+    ).stdout
     assert '4 boxes, 3 channels on cpu' in text
     rows = re.findall(r'^ +((?:sparse_)?roi_align)(?: +\| +[\d.]+){3}', text, re.M)
     assert rows == ['roi_align', 'sparse_roi_align']

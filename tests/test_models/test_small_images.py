@@ -1,4 +1,5 @@
 """Images with fewer pixels than the scale or the SR network's window."""
+
 import pytest
 import torch
 from mmengine.registry import MODELS
@@ -22,7 +23,8 @@ class WindowSR(nn.Module):
 def test_images_smaller_than_the_scale_or_the_window_are_restored(size):
     cfg = toy_config(
         sr=dict(type='mmsr4ir.ToySR', scale=4),
-        degradation=dict(type='mmsr4ir.BicubicDownsample', scale=4))
+        degradation=dict(type='mmsr4ir.BicubicDownsample', scale=4),
+    )
     model = MODELS.build(cfg).eval()
     model.sr = WindowSR()
     image = torch.full((1, 3, *size), 64 / 255)

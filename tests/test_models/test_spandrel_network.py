@@ -1,4 +1,5 @@
 """SR networks of spandrel: their values, their files, and in a training."""
+
 import copy
 import importlib
 
@@ -20,8 +21,14 @@ SETTINGS = dict(
     ESRGAN=dict(num_filters=8, num_blocks=1, scale=2),
     RCAN=dict(scale=2, n_resgroups=1, n_resblocks=1, n_feats=16),
     SAFMN=dict(dim=8, n_blocks=1, upscaling_factor=2),
-    SwinIR=dict(embed_dim=8, depths=[2], num_heads=[2], window_size=8, upscale=2,
-                upsampler='pixelshuffle'),
+    SwinIR=dict(
+        embed_dim=8,
+        depths=[2],
+        num_heads=[2],
+        window_size=8,
+        upscale=2,
+        upsampler='pixelshuffle',
+    ),
     UpCunet2x=dict(),
 )
 
@@ -31,7 +38,7 @@ RAN = []
 
 class Attack:
     def __reduce__(self):
-        return eval, ('RAN.append(1)', )
+        return eval, ('RAN.append(1)',)
 
 
 def build(arch: str) -> Spandrel:
@@ -83,20 +90,33 @@ def test_what_is_saved_is_a_file_for_everyone(file, tmp_path):
 
 
 def test_it_is_trained_and_its_checkpoint_stands_in_for_the_file(file, tmp_path):
-    model = MODELS.build(ConfigDict(toy_config(
-        sr=dict(type='mmsr4ir.Spandrel', checkpoint=str(file))))).train()
+    model = MODELS.build(
+        ConfigDict(toy_config(sr=dict(type='mmsr4ir.Spandrel', checkpoint=str(file))))
+    ).train()
     model.init_weights()
     before = copy.deepcopy(model.state_dict())
     shared = build('Compact').state_dict()
-    assert all(torch.equal(before[f'sr.{name}'], value)
-               for name, value in shared.items())
-    logs = model.train_step(toy_data(), OptimWrapperDict(**{
-        name: OptimWrapper(torch.optim.SGD(getattr(model, name).parameters(), lr=0.1))
-        for name in ('sr', 'task')}))
+    assert all(
+        torch.equal(before[f'sr.{name}'], value) for name, value in shared.items()
+    )
+    logs = model.train_step(
+        toy_data(),
+        OptimWrapperDict(
+            **{
+                name: OptimWrapper(
+                    torch.optim.SGD(getattr(model, name).parameters(), lr=0.1)
+                )
+                for name in ('sr', 'task')
+            }
+        ),
+    )
     assert all(value.isfinite() for value in logs.values())
     trained = model.state_dict()
-    assert not any(torch.equal(before[f'sr.{name}'], trained[f'sr.{name}'])
-                   for name in shared if name.endswith('weight'))
+    assert not any(
+        torch.equal(before[f'sr.{name}'], trained[f'sr.{name}'])
+        for name in shared
+        if name.endswith('weight')
+    )
     torch.save(dict(state_dict=trained), tmp_path / 'epoch_1.pth')
     file.unlink()
     sr = Spandrel(checkpoint=str(tmp_path / 'epoch_1.pth'))
@@ -115,17 +135,26 @@ def test_tiles_start_at_whole_windows():
         torch.testing.assert_close(tiled, network(lr[None])[0])
 
 
-@pytest.mark.parametrize('given, message', [
-    (dict(), 'takes a file, or an architecture'),
-    (dict(arch='HAT', checkpoint='a.pth'), 'takes a file, or an architecture'),
-    (dict(checkpoint='a.pth', upscale=4), 'takes a file, or an architecture'),
-    (dict(arch='HATT'), "arch='HATT': use one of ATD, .*HAT, "),
-    (dict(arch='Compact', scale=2), r"Compact has no \['scale'\]; it has act_type, "),
-    (dict(arch='DnCNN', in_nc=3, out_nc=3), 'DnCNN is for Restoration, x1, with 3 ch'),
-    (dict(arch='Compact', num_in_ch=1, num_out_ch=1), '1 channels in and 1 out'),
-    (dict(arch='SAFMN'), "SAFMN with {}: .*missing .*'dim'"),
-    (dict(arch='Compact', act_type='relu'), "Compact with .*'relu'.*state_dict"),
-])
+@pytest.mark.parametrize(
+    'given, message',
+    [
+        (dict(), 'takes a file, or an architecture'),
+        (dict(arch='HAT', checkpoint='a.pth'), 'takes a file, or an architecture'),
+        (dict(checkpoint='a.pth', upscale=4), 'takes a file, or an architecture'),
+        (dict(arch='HATT'), "arch='HATT': use one of ATD, .*HAT, "),
+        (
+            dict(arch='Compact', scale=2),
+            r"Compact has no \['scale'\]; it has act_type, ",
+        ),
+        (
+            dict(arch='DnCNN', in_nc=3, out_nc=3),
+            'DnCNN is for Restoration, x1, with 3 ch',
+        ),
+        (dict(arch='Compact', num_in_ch=1, num_out_ch=1), '1 channels in and 1 out'),
+        (dict(arch='SAFMN'), "SAFMN with {}: .*missing .*'dim'"),
+        (dict(arch='Compact', act_type='relu'), "Compact with .*'relu'.*state_dict"),
+    ],
+)
 def test_settings_that_cannot_be_are_named(given, message):
     with pytest.raises(ValueError, match=message):
         Spandrel(**given)
@@ -147,8 +176,15 @@ def test_files_that_cannot_be_are_named(tmp_path, monkeypatch):
         Spandrel(checkpoint=str(path))
     broken = build('Compact').state_dict()
     broken['body.0.weight'] = broken['body.0.weight'][:4]
-    for content in (dict(params=Attack()), broken, torch.zeros(2), [1], {0: 1},
-                    dict(state_dict=None), dict(state_dict=torch.zeros(2))):
+    for content in (
+        dict(params=Attack()),
+        broken,
+        torch.zeros(2),
+        [1],
+        {0: 1},
+        dict(state_dict=None),
+        dict(state_dict=torch.zeros(2)),
+    ):
         torch.save(content, path)
         with pytest.raises(WeightsError, match=r'model\.sr\.checkpoint .*a\.pth: '):
             Spandrel(checkpoint=str(path))
@@ -166,8 +202,9 @@ def test_files_that_cannot_be_are_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize('settings, told', [(dict(), True), (dict(rgb_range=1), False)])
 def test_settings_that_a_file_does_not_tell_are_warned_of(monkeypatch, settings, told):
     lines = []
-    monkeypatch.setattr(spandrel_network, 'print_log',
-                        lambda text, *args: lines.append(text))
+    monkeypatch.setattr(
+        spandrel_network, 'print_log', lambda text, *args: lines.append(text)
+    )
     network = Spandrel(arch='RCAN', **SETTINGS['RCAN'], **settings)
     assert network.network.training
     assert [text[:10] for text in lines] == ([] if told else ['RCAN with '])

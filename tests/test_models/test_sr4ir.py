@@ -1,4 +1,5 @@
 """The train step on toy networks: what moves, what must not, and the values."""
+
 import pytest
 import torch
 from mmengine.config import ConfigDict
@@ -8,15 +9,7 @@ from torch.nn import functional as F
 from mmsr4ir.models import networks
 from mmsr4ir.models.features import FeatureTap, frozen
 from mmsr4ir.registry import MODELS
-from toys import (
-    RECIPES,
-    SR4IR_RECIPE,
-    ToyTask,
-    changed,
-    snapshot,
-    toy_config,
-    toy_data,
-)
+from toys import RECIPES, SR4IR_RECIPE, ToyTask, changed, snapshot, toy_config, toy_data
 
 
 def build(**changes):
@@ -24,11 +17,15 @@ def build(**changes):
 
 
 def optimizers(model, lr=0.1, **settings):
-    return OptimWrapperDict(**{
-        name: OptimWrapper(torch.optim.SGD(
-            getattr(model, name).parameters(), lr=lr), **settings)
-        for name in ('sr', 'task') if list(getattr(model, name).parameters())
-    })
+    return OptimWrapperDict(
+        **{
+            name: OptimWrapper(
+                torch.optim.SGD(getattr(model, name).parameters(), lr=lr), **settings
+            )
+            for name in ('sr', 'task')
+            if list(getattr(model, name).parameters())
+        }
+    )
 
 
 class Watch:
@@ -41,18 +38,26 @@ class Watch:
         network = getattr(model, name)
 
         class Watching(OptimWrapper):
-
             def optim_context(inner, module):  # noqa: N805
                 self.before = snapshot(self.other)
                 return super().optim_context(module)
 
             def step(inner, **kwargs):  # noqa: N805
-                self.seen.append(dict(
-                    other_changed=changed(self.before, self.other),
-                    other_grads=[p.grad for p in self.other.parameters()
-                                 if p.grad is not None],
-                    own_grads=[p.grad is not None for p in network.parameters()
-                               if p.requires_grad]))
+                self.seen.append(
+                    dict(
+                        other_changed=changed(self.before, self.other),
+                        other_grads=[
+                            p.grad
+                            for p in self.other.parameters()
+                            if p.grad is not None
+                        ],
+                        own_grads=[
+                            p.grad is not None
+                            for p in network.parameters()
+                            if p.requires_grad
+                        ],
+                    )
+                )
                 super().step(**kwargs)
 
         self.wrapper = Watching(torch.optim.SGD(network.parameters(), lr=0.1))
@@ -80,8 +85,7 @@ def test_each_phase_leaves_the_other_network_alone():
 @pytest.mark.parametrize('keeps', [False, True])
 def test_the_mode_of_an_s_that_is_not_updated(keeps):
     """Eval mode by default; train mode, without an update, as published."""
-    recipe = dict(SR4IR_RECIPE, task=dict(
-        SR4IR_RECIPE['task'], sr_in_train_mode=keeps))
+    recipe = dict(SR4IR_RECIPE, task=dict(SR4IR_RECIPE['task'], sr_in_train_mode=keeps))
     model = build(recipe=recipe).train()
     modes, values = [], []
 
@@ -108,8 +112,9 @@ def test_losses_against_a_plain_computation():
 
     s, t = reference.sr, reference.task
     hr = torch.stack(data['inputs']).flip(1).float()  # BGR -> RGB, 0 to 255
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1)
-                 for v in ([123.0, 116, 103], [58.0, 57, 56]))
+    mean, std = (
+        torch.tensor(v).view(1, 3, 1, 1) for v in ([123.0, 116, 103], [58.0, 57, 56])
+    )
 
     def normalise(image):
         return (image * 255 - mean) / std
@@ -120,8 +125,12 @@ def test_losses_against_a_plain_computation():
     sr = s(lr)
     pixel = (sr - hr).abs().mean()
     t.eval()
-    tdp = sum(0.5 * (a - b.detach()).abs().mean() for a, b in zip(
-        t.backbone(normalise(sr)), t.backbone(normalise(hr)), strict=True))
+    tdp = sum(
+        0.5 * (a - b.detach()).abs().mean()
+        for a, b in zip(
+            t.backbone(normalise(sr)), t.backbone(normalise(hr)), strict=True
+        )
+    )
     t.train()
     assert logs['sr/loss_pixel'].item() == pytest.approx(pixel.item(), rel=1e-5)
     assert logs['sr/loss_tdp'].item() == pytest.approx(tdp.item(), rel=1e-5)
@@ -135,8 +144,7 @@ def test_losses_against_a_plain_computation():
         sr = s(lr)
     cells = F.interpolate(torch.eye(4)[None, None], size=(16, 16))
     labels = torch.tensor([0, 1])
-    for name, image in dict(
-            sr=sr, hr=hr, mix=sr * cells + hr * (1 - cells)).items():
+    for name, image in dict(sr=sr, hr=hr, mix=sr * cells + hr * (1 - cells)).items():
         logits = t.head(t.extract_feat(normalise(image)).mean((2, 3)))
         want = 0.34 * F.cross_entropy(logits, labels)
         got = logs[f'task/{name}/loss_cls'].item()
@@ -153,19 +161,24 @@ def test_tdp_is_off_in_the_warmup():
     assert 'sr/loss_tdp' in model.train_step(toy_data(), optimizers(model))
 
 
-@pytest.mark.parametrize('method, stage, moves', [
-    ('H->T', 'main', {'task'}),
-    ('L->T', 'main', {'task'}),
-    ('S->T', 'warmup', {'sr'}),
-    ('S->T', 'main', {'task'}),
-    ('T->S', 'main', {'sr'}),
-    ('S+T', 'main', {'sr', 'task'}),
-    ('SR4IR', 'main', {'sr', 'task'}),
-])
+@pytest.mark.parametrize(
+    'method, stage, moves',
+    [
+        ('H->T', 'main', {'task'}),
+        ('L->T', 'main', {'task'}),
+        ('S->T', 'warmup', {'sr'}),
+        ('S->T', 'main', {'task'}),
+        ('T->S', 'main', {'sr'}),
+        ('S+T', 'main', {'sr', 'task'}),
+        ('SR4IR', 'main', {'sr', 'task'}),
+    ],
+)
 def test_what_each_method_updates(method, stage, moves):
     upsampler = dict(type='mmsr4ir.InterpolateUpsampler', scale=2)
-    model = build(recipe=RECIPES[method],
-                  **(dict(sr=upsampler) if method in ('H->T', 'L->T') else {}))
+    model = build(
+        recipe=RECIPES[method],
+        **(dict(sr=upsampler) if method in ('H->T', 'L->T') else {}),
+    )
     model.stage = stage
     before = snapshot(model)
     model.train_step(toy_data(), optimizers(model))
@@ -180,8 +193,10 @@ def test_networks_that_share_a_loss_step_as_one_optimizer_would():
     data = reference.data_preprocessor(toy_data(), True)
     batch = reference.prepare(data['inputs'], data['data_samples'])
     sr = reference.super_resolve_batch(batch)
-    loss = reference.pixel_loss(sr, batch.hr) + reference.task.loss(
-        reference.to_input(sr, batch), batch.samples)['loss_cls']
+    loss = (
+        reference.pixel_loss(sr, batch.hr)
+        + reference.task.loss(reference.to_input(sr, batch), batch.samples)['loss_cls']
+    )
     loss.backward()
     one.step()
     for name, value in model.state_dict().items():
@@ -231,7 +246,7 @@ def test_only_the_layer_of_tdp_runs():
     model.task.neck.register_forward_hook(lambda *_: calls.append('neck'))
     model.task.backbone.stage2.register_forward_hook(lambda *_: calls.append('stage2'))
     features = FeatureTap(model.task, 'backbone.stage1')
-    (output, ) = features(torch.zeros(1, 3, 8, 8))
+    (output,) = features(torch.zeros(1, 3, 8, 8))
     assert output.shape == (1, 4, 4, 4) and calls == []
 
 
@@ -260,8 +275,9 @@ def test_padding_enters_no_loss(pad_value):
     """Other pixels in the padding leave the SR phase's losses and gradients alone."""
 
     def run(value):
-        model = build(recipe=dict(
-            sr=dict(update='sr', losses=dict(pixel=1.0, tdp=1.0))))
+        model = build(
+            recipe=dict(sr=dict(update='sr', losses=dict(pixel=1.0, tdp=1.0)))
+        )
         model.load_state_dict(state)
         # The task network's own view reaches into the padding, so its padding is the
         # same in both runs: only what the SR phase makes of it is compared.
@@ -315,11 +331,13 @@ def test_predictions_are_made_on_the_image_asked_for(image):
     hr = torch.stack([s.images['hr'] for s in samples]) / 255
     lr = F.interpolate(hr, scale_factor=0.5, mode='bicubic')
     lr = ((lr * 255).round() / 255).clamp(0, 1)
-    want = dict(hr=hr, sr=model.sr(lr), lr=F.interpolate(
-        lr, scale_factor=2, mode='bilinear'))[image]
+    want = dict(
+        hr=hr, sr=model.sr(lr), lr=F.interpolate(lr, scale_factor=2, mode='bilinear')
+    )[image]
     logits = model.task._logits(model.image_space.to_input(want))
     torch.testing.assert_close(
-        torch.stack([s.score for s in samples]), logits, rtol=1e-4, atol=1e-5)
+        torch.stack([s.score for s in samples]), logits, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_tensor_mode_gives_the_sr_image():
@@ -331,8 +349,11 @@ def test_tensor_mode_gives_the_sr_image():
 
 
 def test_sr_range_255_is_the_same_function_for_a_linear_network():
-    model = build(sr_range=255.0, sr=dict(
-        type='mmsr4ir.InterpolateUpsampler', scale=2), recipe=RECIPES['L->T'])
+    model = build(
+        sr_range=255.0,
+        sr=dict(type='mmsr4ir.InterpolateUpsampler', scale=2),
+        recipe=RECIPES['L->T'],
+    )
     data = model.data_preprocessor(toy_data(), False)
     seen = []
     model.sr.register_forward_hook(lambda _, args, out: seen.append(args[0].max()))
@@ -344,31 +365,48 @@ def test_sr_range_255_is_the_same_function_for_a_linear_network():
 
 def test_num_classes_reaches_every_head():
     from mmsr4ir.models.networks import set_num_classes
+
     task = dict(head=dict(num_classes=80), aux=[dict(num_classes=80, x=1)])
     assert set_num_classes(task, 5) == dict(
-        head=dict(num_classes=5), aux=[dict(num_classes=5, x=1)])
+        head=dict(num_classes=5), aux=[dict(num_classes=5, x=1)]
+    )
     assert task['head']['num_classes'] == 80
     assert set_num_classes(task, None) == task
     boundaries = dict(num_classes=2, boundary_threshold=0.1)  # STDC's auxiliary head
     assert set_num_classes(dict(aux=boundaries), 5) == dict(aux=boundaries)
 
 
-@pytest.mark.parametrize('changes, error, message', [
-    (dict(degradation=dict(type='mmsr4ir.BicubicDownsample', scale=4)), ValueError,
-     r'a scale of 2, but model.degradation has scale 4'),
-    (dict(tdp=dict(type='mmsr4ir.TDPLoss', layer='neck', levels=(0, 3))), ValueError,
-     r"tdp.levels \[3\]: 'neck' of the task network has 1 outputs"),
-    (dict(tdp=dict(type='mmsr4ir.TDPLoss', layer='nek')), ValueError,
-     r"'nek': ToyTask has no such module; its parts are .*'backbone', 'neck'"),
-    (dict(tdp=None), ValueError, "'sr' has the loss 'tdp': give the model tdp="),
-    (dict(patch_mix=None), ValueError, "image 'mix'.*patch_mix"),
-    (dict(sr=dict(type='mmsr4ir.ToySRR')), KeyError, 'Did you mean ToySR'),
-    (dict(task=dict(type='mmsr4ir.Nothing')), KeyError, 'model.task.type'),
-    (dict(sr=dict(type='mmsr4ir.InterpolateUpsampler', scale=2)), ValueError,
-     r"phase 'sr' updates nothing: sr \(InterpolateUpsampler\)"),
-    (dict(test_on='xr'), ValueError, "'xr'"),
-    (dict(no_such_key=1), TypeError, 'no_such_key'),
-])
+@pytest.mark.parametrize(
+    'changes, error, message',
+    [
+        (
+            dict(degradation=dict(type='mmsr4ir.BicubicDownsample', scale=4)),
+            ValueError,
+            r'a scale of 2, but model.degradation has scale 4',
+        ),
+        (
+            dict(tdp=dict(type='mmsr4ir.TDPLoss', layer='neck', levels=(0, 3))),
+            ValueError,
+            r"tdp.levels \[3\]: 'neck' of the task network has 1 outputs",
+        ),
+        (
+            dict(tdp=dict(type='mmsr4ir.TDPLoss', layer='nek')),
+            ValueError,
+            r"'nek': ToyTask has no such module; its parts are .*'backbone', 'neck'",
+        ),
+        (dict(tdp=None), ValueError, "'sr' has the loss 'tdp': give the model tdp="),
+        (dict(patch_mix=None), ValueError, "image 'mix'.*patch_mix"),
+        (dict(sr=dict(type='mmsr4ir.ToySRR')), KeyError, 'Did you mean ToySR'),
+        (dict(task=dict(type='mmsr4ir.Nothing')), KeyError, 'model.task.type'),
+        (
+            dict(sr=dict(type='mmsr4ir.InterpolateUpsampler', scale=2)),
+            ValueError,
+            r"phase 'sr' updates nothing: sr \(InterpolateUpsampler\)",
+        ),
+        (dict(test_on='xr'), ValueError, "'xr'"),
+        (dict(no_such_key=1), TypeError, 'no_such_key'),
+    ],
+)
 def test_a_model_that_cannot_work_is_refused(changes, error, message):
     with pytest.raises(error, match=message):
         build(**changes)
@@ -379,7 +417,6 @@ def test_names_are_the_same_with_a_wrapper_around_each_network():
 
     @MODEL_WRAPPERS.register_module(force=True)
     class ToyWrapper(torch.nn.Module):
-
         def __init__(self, module):
             super().__init__()
             self.module = module

@@ -1,4 +1,5 @@
 """What makes a train step faster or smaller: which numbers change, and which do not."""
+
 import itertools
 import math
 from functools import partial
@@ -36,21 +37,34 @@ def build(seed=0, **changes):
 
 
 def optimizers(model, kind=OptimWrapper, **settings):
-    return OptimWrapperDict(**{
-        name: kind(optimizer=torch.optim.SGD(
-            getattr(model, name).parameters(), lr=0.1, momentum=0.9), **settings)
-        for name in ('sr', 'task')})
+    return OptimWrapperDict(
+        **{
+            name: kind(
+                optimizer=torch.optim.SGD(
+                    getattr(model, name).parameters(), lr=0.1, momentum=0.9
+                ),
+                **settings,
+            )
+            for name in ('sr', 'task')
+        }
+    )
 
 
 def train(model, steps=2, wrappers=None, double=False):
     """The losses of some steps, with the same cells in every run."""
     wrappers = wrappers or optimizers(model)
-    model.patch_mix.draw_mask = lambda sr, _: torch.eye(4).to(sr).expand(
-        len(sr), 1, 4, 4)
+    model.patch_mix.draw_mask = lambda sr, _: (
+        torch.eye(4).to(sr).expand(len(sr), 1, 4, 4)
+    )
     if double:
         model.double()
-    return [{k: v.item() for k, v in model.train_step(
-        toy_data(seed=step), wrappers).items()} for step in range(steps)]
+    return [
+        {
+            k: v.item()
+            for k, v in model.train_step(toy_data(seed=step), wrappers).items()
+        }
+        for step in range(steps)
+    ]
 
 
 def assert_close(found, want, rel):
@@ -64,28 +78,28 @@ def test_channels_last_starts_from_the_same_weights():
     for settings in ({}, dict(channels_last=True)):
         model = build(**settings)
         torch.manual_seed(3)
-        model.sr.init_weights = partial(
-            nn.init.kaiming_normal_, model.sr.conv.weight)
+        model.sr.init_weights = partial(nn.init.kaiming_normal_, model.sr.conv.weight)
         model._is_init = False
         model.init_weights()
         states.append(model.state_dict())
     for name, value in states[0].items():
         assert torch.equal(value, states[1][name]), name
-    assert states[1]['sr.conv.weight'].is_contiguous(
-        memory_format=torch.channels_last)
+    assert states[1]['sr.conv.weight'].is_contiguous(memory_format=torch.channels_last)
 
 
 def test_channels_last_changes_the_memory_and_not_the_numbers():
     plain, fast = build(), build(channels_last=True)
     layers = []
     fast.task.backbone.stage2.register_forward_hook(
-        lambda module, args, output: layers.append(args[0]))
+        lambda module, args, output: layers.append(args[0])
+    )
     assert_close(train(fast, double=True), train(plain, double=True), 1e-9)
     for name, parameter in fast.named_parameters():
         if parameter.dim() == 4:
             assert parameter.is_contiguous(memory_format=torch.channels_last), name
     assert layers and all(
-        x.is_contiguous(memory_format=torch.channels_last) for x in layers)
+        x.is_contiguous(memory_format=torch.channels_last) for x in layers
+    )
     for name, value in plain.state_dict().items():
         torch.testing.assert_close(fast.state_dict()[name], value)
 
@@ -96,38 +110,45 @@ def test_sr_images_are_reused():
     runs, images = [], []
     model.sr.register_forward_hook(lambda *_: runs.append(1))
     plain.sr.register_forward_hook(lambda *args: images.append(args[-1].detach()))
-    first, = train(model, 1)
-    want, = train(plain, 1)
+    (first,) = train(model, 1)
+    (want,) = train(plain, 1)
     assert len(runs) == 1 and len(images) == 2
     # Phase 1 is the same; phase 2 sees the images of S before its update.
     assert {k: v for k, v in first.items() if k.startswith('sr/')} == pytest.approx(
-        {k: v for k, v in want.items() if k.startswith('sr/')})
+        {k: v for k, v in want.items() if k.startswith('sr/')}
+    )
     assert first['task/hr/loss_cls'] == pytest.approx(want['task/hr/loss_cls'])
     task = build().task
     image = images[0]
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1)
-                 for v in ([123.0, 116, 103], [58.0, 57, 56]))
+    mean, std = (
+        torch.tensor(v).view(1, 3, 1, 1) for v in ([123.0, 116, 103], [58.0, 57, 56])
+    )
     logits = task((image * 255 - mean) / std)
     loss = 0.34 * F.cross_entropy(logits, torch.tensor([0, 1]))
     assert first['task/sr/loss_cls'] == pytest.approx(loss.item(), rel=1e-5)
     assert first['task/sr/loss_cls'] != pytest.approx(
-        want['task/sr/loss_cls'], rel=1e-5)
+        want['task/sr/loss_cls'], rel=1e-5
+    )
 
 
 def test_sr_images_are_reused_across_a_phase_that_needs_none():
-    model = build(recipe=dict(
-        a=dict(update='sr', losses=dict(pixel=1.0)),
-        b=dict(update='task', losses=dict(task_hr=1.0)),
-        c=dict(update='task', losses=dict(task_sr=1.0), reuse_sr=True)))
+    model = build(
+        recipe=dict(
+            a=dict(update='sr', losses=dict(pixel=1.0)),
+            b=dict(update='task', losses=dict(task_hr=1.0)),
+            c=dict(update='task', losses=dict(task_sr=1.0), reuse_sr=True),
+        )
+    )
     runs = []
     model.sr.register_forward_hook(lambda *args: runs.append(1))
-    logs, = train(model, 1)
+    (logs,) = train(model, 1)
     assert len(runs) == 1 and math.isfinite(logs['c/sr/loss_cls'])
 
 
 @pytest.fixture
 def joint(monkeypatch):
     """Train with one backward pass a phase, of the sum of its losses."""
+
     class Joint(PhaseUpdate):
         def __init__(self, *args):
             super().__init__(*args)
@@ -192,11 +213,14 @@ def test_a_nan_in_one_loss_of_several_takes_the_whole_phase_back(bad):
 
     def spoilt(*args):
         losses = plain(*args)
-        return losses | dict(loss_cls=losses['loss_cls'] * math.nan) if next(
-            calls) == bad else losses
+        return (
+            losses | dict(loss_cls=losses['loss_cls'] * math.nan)
+            if next(calls) == bad
+            else losses
+        )
 
     model.task.loss = spoilt
-    logs, = train(model, 1, wrappers)
+    (logs,) = train(model, 1, wrappers)
     assert math.isnan(logs['task/loss']) and math.isfinite(logs['sr/loss'])
     for parameter, gradient in zip(learning, gradients, strict=True):
         assert torch.equal(parameter.grad, gradient)
@@ -207,11 +231,12 @@ def test_a_nan_in_one_loss_of_several_takes_the_whole_phase_back(bad):
 def test_mixed_precision_beside_the_networks_is_for_each():
     """As OpenMMLab's tools set it for --amp."""
     optimizer = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))
-    wrappers = PerNetworkOptimWrapperConstructor(dict(
-        type='AmpOptimWrapper', loss_scale='dynamic', sr=optimizer, task=optimizer,
-    ))(build())
+    wrappers = PerNetworkOptimWrapperConstructor(
+        dict(type='AmpOptimWrapper', loss_scale='dynamic', sr=optimizer, task=optimizer)
+    )(build())
     assert {name: type(wrapper) for name, wrapper in wrappers.items()} == dict(
-        sr=AmpOptimWrapper, task=AmpOptimWrapper)
+        sr=AmpOptimWrapper, task=AmpOptimWrapper
+    )
 
 
 def test_a_scale_is_not_looked_for_in_a_checkpoint_without_one():
@@ -220,8 +245,9 @@ def test_a_scale_is_not_looked_for_in_a_checkpoint_without_one():
     state = wrapper.state_dict()
     wrapper.load_state_dict(state | dict(loss_scaler={}))
     assert wrapper.loss_scaler.get_scale() == 8.0
-    wrapper.load_state_dict(wrapper.state_dict() | dict(loss_scaler=dict(
-        state['loss_scaler'], scale=4.0)))
+    wrapper.load_state_dict(
+        wrapper.state_dict() | dict(loss_scaler=dict(state['loss_scaler'], scale=4.0))
+    )
     assert wrapper.loss_scaler.get_scale() == 4.0
 
 
@@ -239,14 +265,19 @@ def test_one_pass_for_three_images_is_their_mean():
 
 
 def test_one_pass_needs_a_network_without_batch_statistics():
-    with pytest.raises(ValueError, match=(
+    with pytest.raises(
+        ValueError,
+        match=(
             r"phase 'task', loss 'task_sr\+hr\+mix': ToyTask has batch statistics "
-            r'\(backbone.norm and 0 more\)')):
+            r'\(backbone.norm and 0 more\)'
+        ),
+    ):
         build(recipe=dict(SR4IR_RECIPE, task=BATCHED))
 
 
 def test_a_shared_loss_with_scales_of_their_own():
     """Each optimizer of S+T takes its own scale off, as if there were none."""
+
     def run(scales):
         model = build(recipe=RECIPES['S+T'])
         wrappers = optimizers(model, AmpOptimWrapper)
@@ -278,8 +309,10 @@ def test_an_overflow_skips_the_optimizer_that_it_is_in():
 
 def test_each_phase_accumulates_by_itself():
     """S over two half batches, T over one: S ends as after one whole batch."""
-    recipe = dict(sr=dict(update='sr', losses=dict(pixel=1.0)),
-                  task=dict(update='task', losses=dict(task_hr=1.0)))
+    recipe = dict(
+        sr=dict(update='sr', losses=dict(pixel=1.0)),
+        task=dict(update='task', losses=dict(task_hr=1.0)),
+    )
     ends, halves = [], [toy_data(seed=seed) for seed in range(2)]
     whole = {key: halves[0][key] + halves[1][key] for key in halves[0]}
     for batches, counts in [([whole], (1, 1)), (halves, (2, 1))]:
@@ -290,7 +323,8 @@ def test_each_phase_accumulates_by_itself():
         for (name, wrapper), count in zip(wrappers.items(), counts, strict=True):
             wrapper._accumulative_counts = count
             wrapper.optimizer.register_step_post_hook(
-                lambda *_, name=name, steps=steps: steps.append(name))
+                lambda *_, name=name, steps=steps: steps.append(name)
+            )
         for data in batches:
             model.train_step(data, wrappers)
         assert steps.count('sr') == 1 and steps.count('task') == len(batches)
@@ -308,12 +342,14 @@ def test_mixed_precision_on_a_cpu(dtype):
     wrappers = optimizers(model, AmpOptimWrapper, dtype=dtype)
     found, want = train(model, 2, wrappers), train(plain)
     assert set(seen) == {getattr(torch, dtype)}
-    assert all(w.loss_scaler.is_enabled() == (dtype == 'float16')
-               for w in wrappers.values())
+    assert all(
+        w.loss_scaler.is_enabled() == (dtype == 'float16') for w in wrappers.values()
+    )
     for a, b in zip(found, want, strict=True):
         losses = [k for k in b if 'loss' in k]
         assert {k: a[k] for k in losses} == pytest.approx(
-            {k: b[k] for k in losses}, rel=0.05)
+            {k: b[k] for k in losses}, rel=0.05
+        )
         assert any(a[k] != b[k] for k in losses)
     assert all(p.dtype == torch.float32 for p in model.parameters())
 
@@ -323,19 +359,26 @@ def test_bad_settings_of_mixed_precision():
         optimizers(build(), AmpOptimWrapper, dtype='int8')
     with pytest.raises(TypeError, match="must be 'dynamic', a number or .* 'dynamc'"):
         optimizers(build(), AmpOptimWrapper, loss_scale='dynamc')
-    off = optimizers(build(), AmpOptimWrapper, dtype='float16', loss_scale=dict(
-        enabled=False))
+    off = optimizers(
+        build(), AmpOptimWrapper, dtype='float16', loss_scale=dict(enabled=False)
+    )
     assert not off['sr'].loss_scaler.is_enabled()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='of a machine without a GPU')
-@pytest.mark.parametrize('loss_scale, after', [
-    (8, [8.0, 8.0]), ('dynamic', [65536.0, 65536.0]),
-    (dict(init_scale=4.0, growth_interval=1), [8.0, 16.0])])
+@pytest.mark.parametrize(
+    'loss_scale, after',
+    [
+        (8, [8.0, 8.0]),
+        ('dynamic', [65536.0, 65536.0]),
+        (dict(init_scale=4.0, growth_interval=1), [8.0, 16.0]),
+    ],
+)
 def test_loss_scales_in_float16_on_a_cpu(loss_scale, after):
     model = build()
     wrappers = optimizers(
-        model, AmpOptimWrapper, dtype='float16', loss_scale=loss_scale)
+        model, AmpOptimWrapper, dtype='float16', loss_scale=loss_scale
+    )
     for want in after:  # small images and weights: no gradient overflows
         train(model, 1, wrappers)
         assert [w.loss_scaler.get_scale() for w in wrappers.values()] == [want] * 2
@@ -345,8 +388,9 @@ def test_loss_scales_in_float16_on_a_cpu(loss_scale, after):
 def test_an_overflow_in_float16_lowers_one_scale_and_updates_nothing():
     """T's gradients have no room for its scale; S's phase goes on as ever."""
     model = build()
-    wrappers = optimizers(model, AmpOptimWrapper, dtype='float16', loss_scale=dict(
-        init_scale=2.0**10))
+    wrappers = optimizers(
+        model, AmpOptimWrapper, dtype='float16', loss_scale=dict(init_scale=2.0**10)
+    )
     wrappers['task'].loss_scaler = torch.amp.GradScaler('cpu', init_scale=2.0**60)
     before = snapshot(model)
     train(model, 1, wrappers)
@@ -358,7 +402,7 @@ def test_an_overflow_in_float16_lowers_one_scale_and_updates_nothing():
 
 
 def test_features_are_compared_in_single_precision():
-    tdp = MODELS.build(dict(type='mmsr4ir.TDPLoss', layer='x', levels=(0, )))
+    tdp = MODELS.build(dict(type='mmsr4ir.TDPLoss', layer='x', levels=(0,)))
     hr = torch.full((1, 2, 4, 4), 256.0)
     sr = hr + torch.arange(16.0).view(4, 4)
     half = [x.bfloat16() for x in (sr, hr)]

@@ -1,4 +1,5 @@
 """Tiles cover an image once, and make of it what S makes of the whole."""
+
 import numpy as np
 import pytest
 import torch
@@ -17,8 +18,13 @@ from mmsr4ir.registry import MODELS
 from toys import toy_config
 
 
-@given(length=st.integers(1, 300), scale=st.integers(1, 4), overlap=st.integers(0, 40),
-       more=st.integers(0, 60), multiple=st.sampled_from((1, 7, 8)))
+@given(
+    length=st.integers(1, 300),
+    scale=st.integers(1, 4),
+    overlap=st.integers(0, 40),
+    more=st.integers(0, 60),
+    multiple=st.sampled_from((1, 7, 8)),
+)
 @settings(deadline=None, max_examples=300)
 def test_spans(length, scale, overlap, more, multiple):
     tile = overlap + BLEND + -(-BLEND // multiple) * multiple + more
@@ -26,7 +32,7 @@ def test_spans(length, scale, overlap, more, multiple):
     total = np.zeros(length * scale)
     for span in found:
         assert 0 < span.stop - span.start <= tile and span.start % multiple == 0
-        total[span.low:span.high] += span.weights()
+        total[span.low : span.high] += span.weights()
         # What is used lies half an overlap away from every cut.
         halo = overlap * scale // 2
         assert span.start == 0 or span.low >= span.start * scale + halo
@@ -37,9 +43,11 @@ def test_spans(length, scale, overlap, more, multiple):
 def convolutions(scale: int) -> nn.Module:
     """Each LR pixel sees 3 more on each side."""
     return nn.Sequential(
-        nn.Conv2d(3, 6, 5, padding=2), nn.Tanh(), nn.Conv2d(6, 3 * scale**2, 3,
-                                                            padding=1),
-        nn.PixelShuffle(scale)).double()
+        nn.Conv2d(3, 6, 5, padding=2),
+        nn.Tanh(),
+        nn.Conv2d(6, 3 * scale**2, 3, padding=1),
+        nn.PixelShuffle(scale),
+    ).double()
 
 
 @pytest.mark.parametrize('size', [(70, 45), (22, 90), (5, 3), (23, 23)])
@@ -64,12 +72,15 @@ def test_too_small_an_overlap_is_another_result_without_jumps():
 
 
 def test_blocks_cover_each_pixel_once_in_reading_order():
-    blocks = list(super_resolve_blocks(
-        nn.Identity(), torch.rand(3, 50, 64), 1, tile=24, overlap=4))
+    blocks = list(
+        super_resolve_blocks(
+            nn.Identity(), torch.rand(3, 50, 64), 1, tile=24, overlap=4
+        )
+    )
     seen = torch.zeros(50, 64)
     for row, column, block in blocks:
         assert block.shape[0] == 3
-        seen[row:row + block.shape[1], column:column + block.shape[2]] += 1
+        seen[row : row + block.shape[1], column : column + block.shape[2]] += 1
     assert (seen == 1).all()
     assert [b[:2] for b in blocks] == sorted(b[:2] for b in blocks)
 
@@ -90,17 +101,22 @@ def test_windows_of_attention_keep_their_places():
     def network(x):
         mean = nn.functional.avg_pool2d(x, 8, ceil_mode=True)
         return mean.repeat_interleave(8, 2).repeat_interleave(8, 3)[
-            ..., :x.shape[2], :x.shape[3]]
+            ..., : x.shape[2], : x.shape[3]
+        ]
 
     lr = torch.rand(3, 77, 90, dtype=torch.float64)
     tiled = super_resolve_tiled(network, lr, 1, tile=45, overlap=16, multiple=8)
     torch.testing.assert_close(tiled, network(lr[None])[0], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize('tile, overlap, message', [
-    (40, 32, 'tile=40 is too small for overlap=32: take a tile of at least 48'),
-    (0, 0, 'tile=0 is too small'), (64, -1, 'overlap=-1 is negative'),
-])
+@pytest.mark.parametrize(
+    'tile, overlap, message',
+    [
+        (40, 32, 'tile=40 is too small for overlap=32: take a tile of at least 48'),
+        (0, 0, 'tile=0 is too small'),
+        (64, -1, 'overlap=-1 is negative'),
+    ],
+)
 def test_what_cannot_be(tile, overlap, message):
     with pytest.raises(ValueError, match=message):
         super_resolve_tiled(nn.Identity(), torch.rand(3, 9, 9), 1, tile, overlap)
@@ -108,9 +124,12 @@ def test_what_cannot_be(tile, overlap, message):
 
 def test_through_the_model():
     from mmsr4ir.models.prediction.lr_input import LRInput, super_resolve_all
+
     model = MODELS.build(ConfigDict(toy_config())).double().eval()
-    images = [torch.rand(3, *size, dtype=torch.float64)
-              for size in ((60, 40), (9, 9), (60, 40))]
+    images = [
+        torch.rand(3, *size, dtype=torch.float64)
+        for size in ((60, 40), (9, 9), (60, 40))
+    ]
     whole = super_resolve_all(model, images, LRInput())
     tiled = super_resolve_all(model, images, LRInput(tile=24, overlap=2))
     for image, one, other in zip(images, whole, tiled, strict=True):

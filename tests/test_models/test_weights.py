@@ -1,4 +1,5 @@
 """Weights of one network from a file of another run."""
+
 import pytest
 import torch
 from mmengine.registry import MODELS
@@ -12,7 +13,8 @@ from toys import snapshot, toy_config, toy_data
 
 WRAPPERS = dict(
     sr=dict(optimizer=dict(type='SGD', lr=0.1)),
-    task=dict(optimizer=dict(type='SGD', lr=0.1)))
+    task=dict(optimizer=dict(type='SGD', lr=0.1)),
+)
 
 
 @pytest.fixture
@@ -45,8 +47,11 @@ def test_a_part_of_another_run(part, run_file):
 
 
 def test_a_prefix_selects_a_part_of_a_foreign_file(run_file, tmp_path):
-    state = {f'generator.{k.removeprefix("sr.")}': v for k, v in run_file[1].items()
-             if k.startswith('sr.')} | {'step_counter': torch.zeros(1)}
+    state = {
+        f'generator.{k.removeprefix("sr.")}': v
+        for k, v in run_file[1].items()
+        if k.startswith('sr.')
+    } | {'step_counter': torch.zeros(1)}
     path = str(tmp_path / 'mmagic.pth')
     torch.save(dict(state_dict=state), path)
     with pytest.raises(WeightsError, match=r'init_cfg\.prefix.*generator\.'):
@@ -55,15 +60,19 @@ def test_a_prefix_selects_a_part_of_a_foreign_file(run_file, tmp_path):
     model.init_weights()
     assert torch.equal(model.sr.conv.weight, state['generator.conv.weight'])
     save_file({k: v.clone() for k, v in state.items()}, tmp_path / 'a.safetensors')
-    model = MODELS.build(with_init(
-        'sr', checkpoint=str(tmp_path / 'a.safetensors'), prefix='generator.'))
+    model = MODELS.build(
+        with_init('sr', checkpoint=str(tmp_path / 'a.safetensors'), prefix='generator.')
+    )
     model.init_weights()
     assert torch.equal(model.sr.conv.weight, state['generator.conv.weight'])
 
 
 def test_a_missing_file_is_named_with_its_source():
-    model = MODELS.build(with_init(
-        'sr', checkpoint='checkpoints/none.pth', source='Fetch it from there.'))
+    model = MODELS.build(
+        with_init(
+            'sr', checkpoint='checkpoints/none.pth', source='Fetch it from there.'
+        )
+    )
     with pytest.raises(WeightsError, match=r'none\.pth does not exist.*Fetch it from'):
         model.init_weights()
 
@@ -80,13 +89,19 @@ def test_another_network_is_refused(run_file):
 
 def test_what_fits_is_loaded_when_asked(run_file, tmp_path, monkeypatch):
     """As a detector with other classes: its last layer alone differs."""
-    task = {name.removeprefix('task.'): value for name, value in run_file[1].items()
-            if name.startswith('task.')}
+    task = {
+        name.removeprefix('task.'): value
+        for name, value in run_file[1].items()
+        if name.startswith('task.')
+    }
     task['head.weight'], task['head.bias'] = torch.rand(80, 4), torch.rand(80)
     path = str(tmp_path / 'coco.pth')
     torch.save(dict(state_dict=task), path)
-    with pytest.raises(WeightsError, match=r'head.weight \(80, 4\) instead of \(3, 4\)'
-                       '.*init_cfg.strict=False'):
+    with pytest.raises(
+        WeightsError,
+        match=r'head.weight \(80, 4\) instead of \(3, 4\)'
+        '.*init_cfg.strict=False',
+    ):
         MODELS.build(with_init('task', checkpoint=path)).init_weights()
     model = MODELS.build(with_init('task', checkpoint=path, strict=False))
     start, lines = snapshot(model.task), []
@@ -111,8 +126,9 @@ def test_an_unknown_key_is_an_error():
 
 def test_only_networks_that_the_recipe_updates_get_an_optimizer():
     recipe = dict(task=dict(update='task', losses=dict(task_hr=1.0)))
-    model = MODELS.build(toy_config(
-        recipe=recipe, sr=dict(type='mmsr4ir.InterpolateUpsampler', scale=2)))
+    model = MODELS.build(
+        toy_config(recipe=recipe, sr=dict(type='mmsr4ir.InterpolateUpsampler', scale=2))
+    )
     assert list(PerNetworkOptimWrapperConstructor(WRAPPERS)(model).keys()) == ['task']
 
 
@@ -122,9 +138,17 @@ def judged(tmp_path, **tdp) -> tuple:
     state = MODELS.build(toy_config()).state_dict()
     path = str(tmp_path / 'h2t.pth')
     torch.save(dict(state_dict=state), path)
-    model = MODELS.build(toy_config(tdp=dict(
-        type='mmsr4ir.TDPLoss', layer='backbone', levels=(0, 1),
-        teacher=dict(type='Pretrained', checkpoint=path), **tdp)))
+    model = MODELS.build(
+        toy_config(
+            tdp=dict(
+                type='mmsr4ir.TDPLoss',
+                layer='backbone',
+                levels=(0, 1),
+                teacher=dict(type='Pretrained', checkpoint=path),
+                **tdp,
+            )
+        )
+    )
     model.init_weights()
     return model.train(), state
 
@@ -137,10 +161,11 @@ def test_a_teacher_judges_and_never_moves(tmp_path):
     batch = model.prepare(*model.data_preprocessor(toy_data(), True).values())
     with torch.no_grad():
         batch.sr = sr = model.super_resolve_batch(batch)
-        found, = model.term_losses(LossTerm('tdp', 1.0), batch).values()
+        (found,) = model.term_losses(LossTerm('tdp', 1.0), batch).values()
         model.teacher.eval()
-        levels = [model.teacher.backbone(x) for x in (
-            model.to_input(sr, batch), batch.inputs)]
+        levels = [
+            model.teacher.backbone(x) for x in (model.to_input(sr, batch), batch.inputs)
+        ]
     want = sum(0.5 * (a - b).abs().mean() for a, b in zip(*levels, strict=True))
     torch.testing.assert_close(found, want)
     wrappers = PerNetworkOptimWrapperConstructor(WRAPPERS)(model)

@@ -1,4 +1,5 @@
 """Errors that a user can fix, and what the command lines make of them."""
+
 import ast
 import builtins
 import faulthandler
@@ -25,14 +26,21 @@ def test_every_error_is_one_of_ours_and_a_builtin_one():
             assert bases == ['Exception']
         else:
             ours, builtin = bases
-            assert ours == 'SR4IRError' and issubclass(getattr(builtins, builtin),
-                                                       Exception), name
+            assert ours == 'SR4IRError' and issubclass(
+                getattr(builtins, builtin), Exception
+            ), name
 
 
-@pytest.mark.parametrize('error, message', [
-    (ConfigError('recipe: add one'), 'error: recipe: add one'),
-    (FileNotFoundError(2, 'No such file', 'a.py'),
-     "error: [Errno 2] No such file: 'a.py'")])
+@pytest.mark.parametrize(
+    'error, message',
+    [
+        (ConfigError('recipe: add one'), 'error: recipe: add one'),
+        (
+            FileNotFoundError(2, 'No such file', 'a.py'),
+            "error: [Errno 2] No such file: 'a.py'",
+        ),
+    ],
+)
 def test_a_command_says_in_one_line_what_a_user_can_fix(error, message):
     @command
     def main(number: int) -> int:

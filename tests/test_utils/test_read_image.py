@@ -1,4 +1,5 @@
 """Every kind of image file as RGB of 8 bits, or the reason why not."""
+
 from io import BytesIO
 
 import cv2
@@ -61,25 +62,32 @@ def test_exif_rotation(kind):
 
 def test_the_first_picture_of_an_animation():
     frames = [Image.fromarray(RGB[..., 0] // (i + 1)) for i in range(3)]
-    found = read_image(encoded(
-        frames[0], 'gif', save_all=True, append_images=frames[1:]))
+    found = read_image(
+        encoded(frames[0], 'gif', save_all=True, append_images=frames[1:])
+    )
     assert found.shape == (30, 40, 3) and (found == RGB[..., :1]).all()
 
 
 def test_one_pixel_and_very_wide():
     assert read_image(encoded(Image.new('RGB', (1, 1), (1, 2, 3)))).tolist() == [
-        [[1, 2, 3]]]
+        [[1, 2, 3]]
+    ]
     assert read_image(encoded(Image.new('RGB', (30000, 4)))).shape == (4, 30000, 3)
 
 
-@pytest.mark.parametrize('content, message', [
-    (b'', r'is empty \(0 bytes\)'),
-    (b'hello, I am a text', 'is truncated or no image'),
-    (encoded(Image.fromarray(RGB))[:-700], 'is truncated or no image'),
-    (encoded(Image.fromarray(RGB), 'jpeg')[:-300], 'is truncated or no image'),
-    (encoded(Image.fromarray(RGB[..., 0].astype(np.float32)), 'tiff'),
-     'convert it to 8-bit PNG'),
-])
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (b'', r'is empty \(0 bytes\)'),
+        (b'hello, I am a text', 'is truncated or no image'),
+        (encoded(Image.fromarray(RGB))[:-700], 'is truncated or no image'),
+        (encoded(Image.fromarray(RGB), 'jpeg')[:-300], 'is truncated or no image'),
+        (
+            encoded(Image.fromarray(RGB[..., 0].astype(np.float32)), 'tiff'),
+            'convert it to 8-bit PNG',
+        ),
+    ],
+)
 def test_what_cannot_be_read(content, message):
     with pytest.raises(ImageError, match=message):
         read_image(content)

@@ -1,4 +1,5 @@
 """Time a test: both networks and the whole step."""
+
 from mmsr4ir.cli.benchmark_inference import main
 
 if __name__ == '__main__':

@@ -3,6 +3,7 @@
 Each is tried for any batch and size first and for one image of one size then; ONNX is
 compared with PyTorch through onnxruntime, torch.export directly.
 """
+
 import argparse
 import logging
 import sys
@@ -53,8 +54,12 @@ def attempt(group: str, task: str, layer: str, size: int, sr: dict) -> list[str]
     return ['one image of one size', *export(part, _FIXED, [(1, *_FIXED)], static=True)]
 
 
-def export(part: ExportPart, shape: tuple[int, int], shapes: list[tuple[int, int, int]],
-           static: bool = False) -> list[str]:
+def export(
+    part: ExportPart,
+    shape: tuple[int, int],
+    shapes: list[tuple[int, int, int]],
+    static: bool = False,
+) -> list[str]:
     """Export, and give the largest differences of ONNX and of torch.export.
 
     Raises:
@@ -78,13 +83,19 @@ def export(part: ExportPart, shape: tuple[int, int], shapes: list[tuple[int, int
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--only', default='', metavar='TEXT',
-                        help='try only what has this in its library or name')
+    parser.add_argument(
+        '--only',
+        default='',
+        metavar='TEXT',
+        help='try only what has this in its library or name',
+    )
     args = parser.parse_args()
     logging.getLogger('torch.onnx').setLevel(logging.ERROR)
     failed = 0
-    print('| from | network | exported for | ONNX | torch.export |\n'
-          '| --- | --- | --- | ---: | ---: |')
+    print(
+        '| from | network | exported for | ONNX | torch.export |\n'
+        '| --- | --- | --- | ---: | ---: |'
+    )
     for group, name, arguments in attempts():
         if args.only not in f'{group} {name}':
             continue

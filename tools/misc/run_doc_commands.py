@@ -10,6 +10,7 @@ A page is read in a simple way, so that a writer needs no marks:
   commands of README.md have made, and nothing of another page; a command that stands
   in README.md too has been run.
 """
+
 import argparse
 import os
 import re
@@ -67,8 +68,16 @@ SHORTER = {
 }
 # What does not belong to a checkout.
 _LEFT_OUT = shutil.ignore_patterns(
-    '.*', 'data', 'work_dirs', 'demo_output', 'build', 'dist', '*.egg-info',
-    '__pycache__', 'checkpoints')
+    '.*',
+    'data',
+    'work_dirs',
+    'demo_output',
+    'build',
+    'dist',
+    '*.egg-info',
+    '__pycache__',
+    'checkpoints',
+)
 
 
 @dataclass(frozen=True)
@@ -87,8 +96,14 @@ class Command:
     @property
     def reason(self) -> str | None:
         """Why it is not run; None if it is."""
-        return next((reason for pattern, reason in NOT_RUN.items()
-                     if fnmatchcase(self.text, pattern)), None)
+        return next(
+            (
+                reason
+                for pattern, reason in NOT_RUN.items()
+                if fnmatchcase(self.text, pattern)
+            ),
+            None,
+        )
 
     @property
     def shortened(self) -> str:
@@ -118,8 +133,12 @@ def list_pages() -> list[str]:
     linked = re.findall(r'\]\(([\w-]+\.md)\)', (ROOT / index).read_text())
     guides = [f'docs/en/{name}' for name in dict.fromkeys(linked)]
     reports = sorted((ROOT / 'docs/en/reports').glob('*.md'))
-    return ['README.md', index, *guides,
-            *(report.relative_to(ROOT).as_posix() for report in reports)]
+    return [
+        'README.md',
+        index,
+        *guides,
+        *(report.relative_to(ROOT).as_posix() for report in reports),
+    ]
 
 
 def read_page(page: str, text: str) -> Iterator[Command | File]:
@@ -153,8 +172,9 @@ def blocks(text: str) -> Iterator[tuple[str, int, list[str]]]:
             language = None
 
 
-def run_page(page: str, folder: Path, known: Collection[str] = ()
-             ) -> tuple[list[str], str | None]:
+def run_page(
+    page: str, folder: Path, known: Collection[str] = ()
+) -> tuple[list[str], str | None]:
     """Run a page's commands up to the first that fails.
 
     Args:
@@ -173,15 +193,24 @@ def run_page(page: str, folder: Path, known: Collection[str] = ()
         elif not part.reason and part.text not in known:
             start = time.time()
             process = subprocess.run(
-                ['bash', '-euo', 'pipefail', '-c', part.shortened], cwd=folder,
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT, text=True, env=environment(folder))
-            print(f'{time.time() - start:6.1f} s  {part.where}: {part.shortened}',
-                  flush=True)
+                ['bash', '-euo', 'pipefail', '-c', part.shortened],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env=environment(folder),
+            )
+            print(
+                f'{time.time() - start:6.1f} s  {part.where}: {part.shortened}',
+                flush=True,
+            )
             done.append(part.text)
             if process.returncode:
-                return done, (f'{process.stdout[-3000:]}\nerror: {part.where}: this '
-                              f'command failed: {part.shortened}')
+                return done, (
+                    f'{process.stdout[-3000:]}\nerror: {part.where}: this '
+                    f'command failed: {part.shortened}'
+                )
     return done, None
 
 
@@ -225,14 +254,20 @@ def parse_args() -> argparse.Namespace:
         'this folder, on a smaller data set: those of README.md first, then those of '
         'each page on top of what README.md has made. Exit code 1 with the output of '
         'what fails.',
-        epilog='What is not run, and why, is the list NOT_RUN in this file.')
+        epilog='What is not run, and why, is the list NOT_RUN in this file.',
+    )
     parser.add_argument(
-        '--list', action='store_true', help='only show what is run and what is not')
+        '--list', action='store_true', help='only show what is run and what is not'
+    )
     parser.add_argument(
-        '--pages', nargs='+', metavar='PAGE',
-        help='README.md and only these, as docs/en/configs.md (default: all)')
+        '--pages',
+        nargs='+',
+        metavar='PAGE',
+        help='README.md and only these, as docs/en/configs.md (default: all)',
+    )
     parser.add_argument(
-        '--jobs', type=int, default=2, metavar='N', help='pages at once (default: 2)')
+        '--jobs', type=int, default=2, metavar='N', help='pages at once (default: 2)'
+    )
     args = parser.parse_args()
     unknown = set(args.pages or ()) - set(list_pages())
     if unknown:
@@ -250,8 +285,10 @@ def main() -> None:
         for page in pages:
             for part in read_page(page, (ROOT / page).read_text()):
                 if isinstance(part, Command):
-                    print(f'{part.where}: {part.text}' + (
-                        f'  [not run: {part.reason}]' if part.reason else ''))
+                    print(
+                        f'{part.where}: {part.text}'
+                        + (f'  [not run: {part.reason}]' if part.reason else '')
+                    )
         return
     failed = run_pages(pages, args.jobs)
     if failed:

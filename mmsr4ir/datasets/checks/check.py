@@ -4,6 +4,7 @@ What is wrong with a data set shows, without this, as an error deep inside a wor
 process hours later, or not at all: mmdet ignores classes that the annotation file
 lacks, and OpenCV reads some truncated files as whole images.
 """
+
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -26,8 +27,9 @@ from .sets import Part, build_unread, check_counts, class_names, parts, samples_
 Progress = Callable[[str, int], Callable[[], None]]
 
 
-def check(cfg: Mapping, splits: Sequence[str] = ('train', 'val'), images: str = 'some'
-          ) -> list[Problem]:
+def check(
+    cfg: Mapping, splits: Sequence[str] = ('train', 'val'), images: str = 'some'
+) -> list[Problem]:
     """Look at all data that a run of a config will read.
 
     Args:
@@ -43,9 +45,13 @@ def check(cfg: Mapping, splits: Sequence[str] = ('train', 'val'), images: str = 
     return [one for report in reports(cfg, splits, images) for one in report.problems]
 
 
-def reports(cfg: Mapping, splits: Sequence[str], images: str = 'some',
-            workers: int | None = None, progress: Progress | None = None
-            ) -> Iterator[Report]:
+def reports(
+    cfg: Mapping,
+    splits: Sequence[str],
+    images: str = 'some',
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Report]:
     """Look at the data of a config, one data set after the other.
 
     Args:
@@ -62,9 +68,12 @@ def reports(cfg: Mapping, splits: Sequence[str], images: str = 'some',
     tell = progress or (lambda name, count: lambda: None)
     cfg = _with_counts(cfg)
     # Metrics read some of the files, too.
-    contents: dict[str, dict | None] = {os.path.normpath(metric['ann_file']): None
-                for part in parts(cfg, splits) for metric in part.metrics
-                if metric.get('ann_file')}
+    contents: dict[str, dict | None] = {
+        os.path.normpath(metric['ann_file']): None
+        for part in parts(cfg, splits)
+        for metric in part.metrics
+        if metric.get('ann_file')
+    }
     done = []
     for split in splits:
         found = [part for part in parts(cfg, splits) if part.split == split]
@@ -88,12 +97,20 @@ def _with_counts(cfg: Mapping) -> Mapping:
     if model.get('num_classes') is None:
         return cfg
     from mmsr4ir.models.networks import set_num_classes
-    return Config(dict(cfg, model=dict(
-        model, task=set_num_classes(model['task'], model['num_classes']))))
+
+    return Config(
+        dict(
+            cfg,
+            model=dict(
+                model, task=set_num_classes(model['task'], model['num_classes'])
+            ),
+        )
+    )
 
 
-def _look(part: Part, whole: bool, workers: int, tell: Progress, contents: dict
-          ) -> Report:
+def _look(
+    part: Part, whole: bool, workers: int, tell: Progress, contents: dict
+) -> Report:
     """Look at one data set; whatever cannot be read is an error of its report."""
     report = Report(part.name)
     check_parts(report, part)
@@ -121,8 +138,14 @@ def base_names(part: Part) -> set[str]:
     return {base.__name__ for base in part.kind.__mro__} if part.kind else set()
 
 
-def _look_at_coco(report: Report, part: Part, whole: bool, workers: int,
-                  tell: Progress, contents: dict) -> None:
+def _look_at_coco(
+    report: Report,
+    part: Part,
+    whole: bool,
+    workers: int,
+    tell: Progress,
+    contents: dict,
+) -> None:
     """Look at the file itself: mmdet leaves bad objects out without a word."""
     path = part.ann_path
     if path is None:
@@ -131,11 +154,14 @@ def _look_at_coco(report: Report, part: Part, whole: bool, workers: int,
         return
     kinds = base_names(part)
     rule = CocoRule(
-        part.loader, labels=part.compared,
-        masks=part.reads('with_mask') or any(
-            'segm' in metric.get('metric', ()) for metric in part.metrics),
-        panoptic='CocoPanopticDataset' in kinds, lvis='LVISV1Dataset' in kinds,
-        scale=part.scale)
+        part.loader,
+        labels=part.compared,
+        masks=part.reads('with_mask')
+        or any('segm' in metric.get('metric', ()) for metric in part.metrics),
+        panoptic='CocoPanopticDataset' in kinds,
+        lvis='LVISV1Dataset' in kinds,
+        scale=part.scale,
+    )
     content = read_coco(path, rule.labels)
     if os.path.normpath(path) in contents:
         contents[os.path.normpath(path)] = content
@@ -145,21 +171,42 @@ def _look_at_coco(report: Report, part: Part, whole: bool, workers: int,
         check_enlarged(report, part, (first['width'], first['height']))
 
 
-def _check_coco(report: Report, part: Part, path: str, content: dict, rule: CocoRule,
-                whole: bool, workers: int, tell: Progress) -> None:
-    check_coco(report, path, content, part.folder, rule, whole, workers,
-               tell(part.name, len(content['images'])))
+def _check_coco(
+    report: Report,
+    part: Part,
+    path: str,
+    content: dict,
+    rule: CocoRule,
+    whole: bool,
+    workers: int,
+    tell: Progress,
+) -> None:
+    check_coco(
+        report,
+        path,
+        content,
+        part.folder,
+        rule,
+        whole,
+        workers,
+        tell(part.name, len(content['images'])),
+    )
     check_counts(report, part, path)
     if not report.found('error'):
         check_occurrence(report, 'warning' if part.split == 'train' else 'note')
 
 
-def _look_at_samples(report: Report, part: Part, whole: bool, workers: int,
-                     tell: Progress) -> None:
+def _look_at_samples(
+    report: Report, part: Part, whole: bool, workers: int, tell: Progress
+) -> None:
     """Look at what the data set itself lists: maps, class numbers or boxes."""
     bases = base_names(part)
     if not whole and not bases & {
-            'BaseSegDataset', 'CustomDataset', 'CUB', 'StanfordCars'}:
+        'BaseSegDataset',
+        'CustomDataset',
+        'CUB',
+        'StanfordCars',
+    }:
         return  # too slow to list, or in memory
     built = build_unread(part)
     report.classes = built.metainfo.get('classes')
@@ -174,31 +221,56 @@ def _look_at_samples(report: Report, part: Part, whole: bool, workers: int,
     labelled, training = samples[0], part.split == 'train'
     if 'BaseSegDataset' in bases and (part.compared or part.reads()):
         if not labelled.get('seg_map_path'):
-            raise DataError(f'{part.loader} has no maps: set '
-                            'data_prefix=dict(seg_map_path=...)')
+            raise DataError(
+                f'{part.loader} has no maps: set data_prefix=dict(seg_map_path=...)'
+            )
         counted = check_maps(
-            report, [(one['img_path'], one['seg_map_path']) for one in samples],
-            map_rule(part, built, training), whole, workers, tick)
+            report,
+            [(one['img_path'], one['seg_map_path']) for one in samples],
+            map_rule(part, built, training),
+            whole,
+            workers,
+            tick,
+        )
         some = f' in the {counted} maps that were counted' * (counted < len(samples))
         check_occurrence(
-            report, 'note' if not training else 'warning' if some else 'error',
-            among=some)
+            report,
+            'note' if not training else 'warning' if some else 'error',
+            among=some,
+        )
     elif 'instances' in labelled:
         content = as_coco(samples, report.classes)
-        _check_coco(report, part, part.loader, content,
-                    CocoRule(part.loader, part.compared), whole, workers, tell)
+        _check_coco(
+            report,
+            part,
+            part.loader,
+            content,
+            CocoRule(part.loader, part.compared),
+            whole,
+            workers,
+            tell,
+        )
         return
     else:
-        check_labels(report, [(one.get('img_path'), one.get('gt_label'))
-                              for one in samples], whole, workers, tick)
+        check_labels(
+            report,
+            [(one.get('img_path'), one.get('gt_label')) for one in samples],
+            whole,
+            workers,
+            tick,
+        )
         if part.compared and 'gt_label' not in labelled:
             raise DataError(
                 f'{type_name(part.dataset)} of {part.loader} has no labels, maps or '
-                f'boxes that are known; it has {sorted(labelled)}')
+                f'boxes that are known; it has {sorted(labelled)}'
+            )
         if 'gt_label' in labelled:
             check_mixing(report, part)
-            check_occurrence(report, 'error' if training else 'note',
-                             built.img_prefix if folders else '')
+            check_occurrence(
+                report,
+                'error' if training else 'note',
+                built.img_prefix if folders else '',
+            )
     if report.classes:
         check_counts(report, part, f'metainfo of {part.loader}')
 
@@ -213,25 +285,42 @@ def as_coco(samples: Sequence[Mapping], classes: Sequence[str]) -> dict:
     images = []
     annotations: list[dict] = []
     for i, sample in enumerate(samples):
-        size = ((sample['width'], sample['height']) if 'width' in sample else
-                scan_image(sample['img_path'], whole=False).size or (0, 0))
-        images.append(dict(id=i, file_name=sample['img_path'], width=size[0],
-                           height=size[1]))
+        size = (
+            (sample['width'], sample['height'])
+            if 'width' in sample
+            else scan_image(sample['img_path'], whole=False).size or (0, 0)
+        )
+        images.append(
+            dict(id=i, file_name=sample['img_path'], width=size[0], height=size[1])
+        )
         for one in sample['instances']:
             x1, y1, x2, y2 = map(float, one['bbox'])
             box = [x1, y1, x2 - x1, y2 - y1]
-            annotations.append(dict(
-                id=len(annotations), image_id=i, category_id=int(one['bbox_label']),
-                bbox=box, area=box[2] * box[3], iscrowd=one.get('ignore_flag', 0)))
-    return dict(images=images, annotations=annotations, categories=[
-        dict(id=i, name=name) for i, name in enumerate(classes)])
+            annotations.append(
+                dict(
+                    id=len(annotations),
+                    image_id=i,
+                    category_id=int(one['bbox_label']),
+                    bbox=box,
+                    area=box[2] * box[3],
+                    iscrowd=one.get('ignore_flag', 0),
+                )
+            )
+    return dict(
+        images=images,
+        annotations=annotations,
+        categories=[dict(id=i, name=name) for i, name in enumerate(classes)],
+    )
 
 
 def _compare(done: Sequence[Report]) -> Report:
     """Check that all splits have the same classes; note images that are in two."""
     found = Report('all splits')
-    paths = {report.name: {path for some in report.kinds.values() for path in some}
-             - {'in memory'} for report in done}
+    paths = {
+        report.name: {path for some in report.kinds.values() for path in some}
+        - {'in memory'}
+        for report in done
+    }
     for train in (name for name in paths if name.startswith('train')):
         for name in (name for name in paths if not name.startswith('train')):
             for path in sorted(paths[name] & paths[train]):
@@ -239,6 +328,9 @@ def _compare(done: Sequence[Report]) -> Report:
     named = [report for report in done if report.classes]
     for report in named[1:]:
         if list(report.classes or ()) != list(named[0].classes or ()):
-            found.error(report.name, f'has other classes than {named[0].name}, or in '
-                        'another order', 'set metainfo=dict(classes=...) in both')
+            found.error(
+                report.name,
+                f'has other classes than {named[0].name}, or in another order',
+                'set metainfo=dict(classes=...) in both',
+            )
     return found

@@ -3,6 +3,7 @@
 mmdet leaves objects out without a word where their box is empty, smaller than a pixel
 or outside the image, their area is 0 or their category is unknown; NaN passes.
 """
+
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -37,6 +38,7 @@ class CocoRule:
         lvis: Whether it names images as LVIS does, by ``coco_url``.
         scale: How many times as large as its images the annotated sizes are.
     """
+
     loader: str = ''
     labels: bool = True
     masks: bool = False
@@ -62,25 +64,35 @@ def read_coco(path: str, labels: bool = True) -> dict:
     except ValueError as error:
         raise DataError(
             f'annotation file {error}: convert it to COCO JSON, '
-            'for VOC with tools/dataset_converters/voc2coco.py') from error
+            'for VOC with tools/dataset_converters/voc2coco.py'
+        ) from error
     parts = ('images', 'annotations', 'categories')
     if isinstance(content, dict) and not labels:
         content.setdefault('annotations', [])
     absent = [
-        part for part in parts
+        part
+        for part in parts
         if not isinstance(content, dict) or not isinstance(content.get(part), list)
     ]
     if absent:
         raise DataError(
-            f'annotation file {path} has no list {absent}: a COCO file has {parts}')
+            f'annotation file {path} has no list {absent}: a COCO file has {parts}'
+        )
     if not content['images']:
         raise DataError(f'annotation file {path} lists no image: {fix}')
     return content
 
 
-def check_coco(report: Report, path: str, content: dict, folder: str, rule: CocoRule,
-               whole: bool, workers: int,
-               progress: Callable[[], None] = lambda: None) -> dict:
+def check_coco(
+    report: Report,
+    path: str,
+    content: dict,
+    folder: str,
+    rule: CocoRule,
+    whole: bool,
+    workers: int,
+    progress: Callable[[], None] = lambda: None,
+) -> dict:
     """Look at the images and objects of a COCO dict.
 
     Args:
@@ -109,28 +121,39 @@ def check_coco(report: Report, path: str, content: dict, folder: str, rule: Coco
     counted = [one for one in good if not (one.get('iscrowd') or one.get('ignore'))]
     if rule.labels and not objects:
         report.error(
-            where, 'has no annotation, so there is nothing to learn from or to compare '
+            where,
+            'has no annotation, so there is nothing to learn from or to compare '
             f'with in {rule.loader}',
-            'set ann_file to one with ground truth')
+            'set ann_file to one with ground truth',
+        )
     elif rule.labels and good and not counted:
         report.error(
-            where, f'has no object that counts: all {len(good)} are crowds or ignored',
-            'write "iscrowd": 0 where an object is a single one')
+            where,
+            f'has no object that counts: all {len(good)} are crowds or ignored',
+            'write "iscrowd": 0 where an object is a single one',
+        )
     if report.found('error') and not whole:
         return content
     of_image: dict[int | str, list] = {key: [] for key in images}
     for one in good:
         of_image[one['image_id']].append(one)
     usable = _check_files(
-        report, images, of_image, names, folder, rule, whole, workers, progress)
+        report, images, of_image, names, folder, rule, whole, workers, progress
+    )
     return dict(
-        content, images=[image for key, image in images.items() if key in usable],
-        annotations=[one if 'iscrowd' in one else dict(one, iscrowd=0)
-                     for one in good if one['image_id'] in usable])
+        content,
+        images=[image for key, image in images.items() if key in usable],
+        annotations=[
+            one if 'iscrowd' in one else dict(one, iscrowd=0)
+            for one in good
+            if one['image_id'] in usable
+        ],
+    )
 
 
-def _check_categories(report: Report, path: str, entries: list, rule: CocoRule
-                      ) -> dict[int | str, str]:
+def _check_categories(
+    report: Report, path: str, entries: list, rule: CocoRule
+) -> dict[int | str, str]:
     """Compare the categories with the classes; return their names by their ids.
 
     Raises:
@@ -144,76 +167,123 @@ def _check_categories(report: Report, path: str, entries: list, rule: CocoRule
     names, ids = [one['name'] for one in known], [one['id'] for one in known]
     where = f'annotation file {path}'
     if min(len(set(names)), len(set(ids))) < len(known):
-        raise DataError(f'{where} has a category twice: {str(names)[:200]}. Give each '
-                        'an id and a name of its own')
+        raise DataError(
+            f'{where} has a category twice: {str(names)[:200]}. Give each '
+            'an id and a name of its own'
+        )
     if report.classes is None:
         report.classes = names
     classes = list(report.classes)
     if set(classes) != set(names):
         report.error(
-            '', f'the config has {len(classes)} classes and {path} has {len(names)}: '
+            '',
+            f'the config has {len(classes)} classes and {path} has {len(names)}: '
             f'{some(set(classes) - set(names))} only in the config, '
             f'{some(set(names) - set(classes))} only in the file',
-            'set metainfo=dict(classes=...) of the data set to those of the file')
+            'set metainfo=dict(classes=...) of the data set to those of the file',
+        )
     elif classes != names:
         report.error(
-            where, f'has the categories in another order than the config the classes '
+            where,
+            f'has the categories in another order than the config the classes '
             f'{classes}, and mmdet numbers them by the file',
             f'set metainfo=dict(classes={tuple(names)}) of the data set; if the files '
-            'of two splits differ, write one as the other')
+            'of two splits differ, write one as the other',
+        )
     return dict(zip(ids, names, strict=True))
 
 
-def _check_image_entries(report: Report, path: str, entries: list, rule: CocoRule
-                         ) -> dict[int | str, dict]:
+def _check_image_entries(
+    report: Report, path: str, entries: list, rule: CocoRule
+) -> dict[int | str, dict]:
     """Return the complete entries of images, by their ids."""
     images: dict[int | str, dict] = {}
     name = 'coco_url' if rule.lvis else 'file_name'
-    for image in _check_keys(report, path, 'images', entries, {
-            'id': _ID, name: _TEXT, 'width': _SIZE, 'height': _SIZE}):
+    for image in _check_keys(
+        report,
+        path,
+        'images',
+        entries,
+        {'id': _ID, name: _TEXT, 'width': _SIZE, 'height': _SIZE},
+    ):
         first = images.setdefault(image['id'], image)
         if first is not image:
             report.error(
-                path, f'stands there twice, for {first[name]} and {image[name]}: the '
+                path,
+                f'stands there twice, for {first[name]} and {image[name]}: the '
                 'boxes of one would be taken for those of the other',
-                'give each image an id of its own', f'image id {image["id"]}')
+                'give each image an id of its own',
+                f'image id {image["id"]}',
+            )
     return images
 
 
 def _segments(report: Report, path: str, entries: list) -> list[dict]:
     """Return the segments of panoptic annotations, as objects of their images."""
-    return [dict(segment, image_id=entry['image_id'])
-            if isinstance(segment, dict) else segment
-            for entry in _check_keys(report, path, 'annotations', entries, dict(
-                image_id=_ID, segments_info=_LIST))
-            for segment in entry['segments_info']]
+    return [
+        dict(segment, image_id=entry['image_id'])
+        if isinstance(segment, dict)
+        else segment
+        for entry in _check_keys(
+            report,
+            path,
+            'annotations',
+            entries,
+            dict(image_id=_ID, segments_info=_LIST),
+        )
+        for segment in entry['segments_info']
+    ]
 
 
-def _check_objects(report: Report, path: str, entries: list, images: dict,
-                   names: dict, rule: CocoRule) -> list[dict]:
+def _check_objects(
+    report: Report, path: str, entries: list, images: dict, names: dict, rule: CocoRule
+) -> list[dict]:
     """Return the objects that can be used."""
-    known = _check_keys(report, path, 'annotations', entries, dict(
-        id=_ID, image_id=_ID, category_id=_ID, bbox=_BOX, area=_NUMBER))
+    known = _check_keys(
+        report,
+        path,
+        'annotations',
+        entries,
+        dict(id=_ID, image_id=_ID, category_id=_ID, bbox=_BOX, area=_NUMBER),
+    )
     if not rule.panoptic:  # where ids are those of one image
-        repeated = [key for key, count in Counter(
-            one['id'] for one in known).items() if count > 1]
+        repeated = [
+            key
+            for key, count in Counter(one['id'] for one in known).items()
+            if count > 1
+        ]
         if repeated:
-            report.error(f'annotation file {path}', 'has annotation ids more than once '
-                         f'({some(repeated)}), which mmdet refuses',
-                         'number them anew, as prepare_coco.py --skip-broken does')
+            report.error(
+                f'annotation file {path}',
+                'has annotation ids more than once '
+                f'({some(repeated)}), which mmdet refuses',
+                'number them anew, as prepare_coco.py --skip-broken does',
+            )
     if known and not any(one['image_id'] in images for one in known):
-        report.error(f'annotation file {path}: no annotation', 'has the image_id of '
-                     'one of its images', 'write the file again')
+        report.error(
+            f'annotation file {path}: no annotation',
+            'has the image_id of one of its images',
+            'write the file again',
+        )
         return []
     good = []
     for one in known:
         image, entry = images.get(one['image_id']), f'annotation {one["id"]}'
         if one['category_id'] not in names:
-            report.error(path, f'has the category_id {one["category_id"]}, which is '
-                         'not in its categories', _REMOVE, entry)
+            report.error(
+                path,
+                f'has the category_id {one["category_id"]}, which is '
+                'not in its categories',
+                _REMOVE,
+                entry,
+            )
         elif image is None:
-            report.warn(path, f'is for image {one["image_id"]}, which is not listed',
-                        _REMOVE, entry)
+            report.warn(
+                path,
+                f'is for image {one["image_id"]}, which is not listed',
+                _REMOVE,
+                entry,
+            )
         elif rule.masks and (reason := mask_problem(one, image)):
             report.error(path, reason, _REMOVE, entry)
         elif reason := _left_out(one, image):
@@ -238,8 +308,12 @@ def box_problem(box: Sequence[float], size: tuple[float, float]) -> str | None:
         return 'is empty'
     if width < 1 or height < 1:
         return 'is less than a pixel wide or high: mmdet leaves it out'
-    if not (x >= -_BOX_TOLERANCE and x + width <= size[0] + _BOX_TOLERANCE
-            and y >= -_BOX_TOLERANCE and y + height <= size[1] + _BOX_TOLERANCE):
+    if not (
+        x >= -_BOX_TOLERANCE
+        and x + width <= size[0] + _BOX_TOLERANCE
+        and y >= -_BOX_TOLERANCE
+        and y + height <= size[1] + _BOX_TOLERANCE
+    ):
         return 'reaches out of the image of {} x {} pixels'.format(*size)
     return None
 
@@ -251,25 +325,43 @@ def mask_problem(one: dict, image: dict) -> str | None:
         return 'has no mask (segmentation), which the config asks for'
     if isinstance(mask, dict):
         if not isinstance(mask.get('counts'), list | str) or mask.get('size') != [
-                image['height'], image['width']]:
-            return ('has a mask of run lengths without counts, or of another size than '
-                    'its image')
+            image['height'],
+            image['width'],
+        ]:
+            return (
+                'has a mask of run lengths without counts, or of another size than '
+                'its image'
+            )
     elif not (isinstance(mask, list) and _is_polygon(mask[0])):
         return 'has a mask whose polygon is not three or more points (x, y)'
     return None
 
 
 def _is_polygon(values: Any) -> bool:
-    return (isinstance(values, list) and len(values) >= 6 and len(values) % 2 == 0
-            and all(map(_is_number, values)))
+    return (
+        isinstance(values, list)
+        and len(values) >= 6
+        and len(values) % 2 == 0
+        and all(map(_is_number, values))
+    )
 
 
-def _check_files(report: Report, images: dict, objects: dict, names: dict, folder: str,
-                 rule: CocoRule, whole: bool, workers: int,
-                 progress: Callable[[], None]) -> set:
+def _check_files(
+    report: Report,
+    images: dict,
+    objects: dict,
+    names: dict,
+    folder: str,
+    rule: CocoRule,
+    whole: bool,
+    workers: int,
+    progress: Callable[[], None],
+) -> set:
     """Look at the images themselves; return the ids of those that can be used."""
-    paths = {key: os.path.join(folder, _file_name(image, rule))
-             for key, image in images.items()}
+    paths = {
+        key: os.path.join(folder, _file_name(image, rule))
+        for key, image in images.items()
+    }
     usable, contradicted = set(), set()
     seen: dict[str, Scan] = {}
     times = Counter(paths.values())
@@ -277,36 +369,53 @@ def _check_files(report: Report, images: dict, objects: dict, names: dict, folde
     for (key, path), scan in zip(paths.items(), scans, strict=True):
         report.add_scan(scan)
         said = images[key]['width'], images[key]['height']
-        if times[path] > 1 and not check_repeat(report, seen, path, {
-                f'{one["category_id"]} {one["bbox"]}' for one in objects[key]}):
+        if times[path] > 1 and not check_repeat(
+            report,
+            seen,
+            path,
+            {f'{one["category_id"]} {one["bbox"]}' for one in objects[key]},
+        ):
             contradicted.add(path)
         if scan.size and not same_size(scan.size, said, rule.scale):
             report.error(
-                path, f'is annotated as {said[0]} x {said[1]} pixels, but is loaded as '
+                path,
+                f'is annotated as {said[0]} x {said[1]} pixels, but is loaded as '
                 f'{scan.size[0]} x {scan.size[1]}'
-                + ' (turned by its EXIF orientation)' * scan.turned,
-                'annotate it in the size that is loaded')
+                + ' (turned by its EXIF orientation)'
+                * scan.turned,
+                'annotate it in the size that is loaded',
+            )
         elif not scan.problem:
             usable.add(key)
         if scan.ambiguous:
-            report.warn(path, 'is turned by its EXIF orientation when it is loaded; '
-                        'its boxes must be on what it then shows',
-                        'write the image without EXIF orientation')
+            report.warn(
+                path,
+                'is turned by its EXIF orientation when it is loaded; '
+                'its boxes must be on what it then shows',
+                'write the image without EXIF orientation',
+            )
         if not objects[key]:
             report.note(path, 'has no object')
         crowds = [bool(one.get('iscrowd') or one.get('ignore')) for one in objects[key]]
         if any(crowds):
             report.note(path, 'has crowds, which no training counts')
-        report.count(Counter(
-            names[one['category_id']]
-            for one, crowd in zip(objects[key], crowds, strict=True) if not crowd))
+        report.count(
+            Counter(
+                names[one['category_id']]
+                for one, crowd in zip(objects[key], crowds, strict=True)
+                if not crowd
+            )
+        )
         progress()
     return {key for key in usable if paths[key] not in contradicted}
 
 
 def _file_name(image: dict, rule: CocoRule) -> str:
-    return (image['coco_url'].replace(_LVIS_ADDRESS, '') if rule.lvis
-            else image['file_name'])
+    return (
+        image['coco_url'].replace(_LVIS_ADDRESS, '')
+        if rule.lvis
+        else image['file_name']
+    )
 
 
 def _is_number(value: Any) -> bool:
@@ -327,8 +436,13 @@ _SIZE = (lambda value: _is_number(value) and value > 0, 'a number above 0')
 _BOX = (_is_box, 'four finite numbers')
 
 
-def _check_keys(report: Report, path: str, part: str, entries: list,
-                wanted: dict[str, tuple[Callable[[Any], bool], str]]) -> list[dict]:
+def _check_keys(
+    report: Report,
+    path: str,
+    part: str,
+    entries: list,
+    wanted: dict[str, tuple[Callable[[Any], bool], str]],
+) -> list[dict]:
     """Return the entries of a list that have all keys, with values as they must be."""
     bad = {}
     for i, entry in enumerate(entries):
@@ -348,18 +462,22 @@ def _check_keys(report: Report, path: str, part: str, entries: list,
 
 def check_crowd_keys(report: Report, path: str, annotations: list) -> None:
     """Check that each annotation has ``iscrowd``, which COCO's evaluation reads."""
-    without = [one for one in annotations
-               if isinstance(one, dict) and 'iscrowd' not in one]
+    without = [
+        one for one in annotations if isinstance(one, dict) and 'iscrowd' not in one
+    ]
     if without:
         report.error(
-            path, f'and {len(without) - 1} others have no iscrowd, which COCO\'s '
+            path,
+            f"and {len(without) - 1} others have no iscrowd, which COCO's "
             'evaluation reads',
             'write "iscrowd": 0 into each, as prepare_coco.py --skip-broken does',
-            f'annotation {without[0].get("id")}')
+            f'annotation {without[0].get("id")}',
+        )
 
 
-def coco_settings(files: Sequence[Path], images: Path,
-                  classes: Sequence[str] | None) -> str:
+def coco_settings(
+    files: Sequence[Path], images: Path, classes: Sequence[str] | None
+) -> str:
     """Return what a config needs, named as in configs/sr4ir/faster-rcnn_edsr_custom.py.
 
     Args:
@@ -369,8 +487,12 @@ def coco_settings(files: Sequence[Path], images: Path,
         classes: Their classes in order.
     """
     train, *_, val = [*files, *files]
-    return '\n'.join([
-        'For the config (configs/sr4ir/faster-rcnn_edsr_custom.py):', "data_root = ''",
-        f"train_ann, train_images = '{train}', '{images}/'",
-        f"val_ann, val_images = '{val}', '{images}/'",
-        f'classes = {tuple(classes or ())}'])
+    return '\n'.join(
+        [
+            'For the config (configs/sr4ir/faster-rcnn_edsr_custom.py):',
+            "data_root = ''",
+            f"train_ann, train_images = '{train}', '{images}/'",
+            f"val_ann, val_images = '{val}', '{images}/'",
+            f'classes = {tuple(classes or ())}',
+        ]
+    )

@@ -1,4 +1,5 @@
 """What is wrong with the metrics of a split."""
+
 import os
 from collections.abc import Mapping
 
@@ -10,8 +11,13 @@ from .problem import Report
 from .sets import Part
 
 
-def check_evaluator(report: Report, cfg: Mapping, split: str, found: list[Part],
-                    contents: dict[str, dict | None]) -> None:
+def check_evaluator(
+    report: Report,
+    cfg: Mapping,
+    split: str,
+    found: list[Part],
+    contents: dict[str, dict | None],
+) -> None:
     """Check that a split's metrics are about its data.
 
     It is an error if ``CocoMetric`` reads an annotation file with other images or
@@ -32,36 +38,54 @@ def check_evaluator(report: Report, cfg: Mapping, split: str, found: list[Part],
         where = f'{split}_evaluator', f'entry {number}'
         if isinstance(metric, list | tuple):
             report.error(
-                where[0], 'has a list in its list: that of _base_ is a list already',
+                where[0],
+                'has a list in its list: that of _base_ is a list already',
                 f'write {split}_evaluator = [*_base_.val_evaluator, '
-                '_base_.sr4ir_metric]', where[1])
+                '_base_.sr4ir_metric]',
+                where[1],
+            )
             continue
         ann_file = metric.get('ann_file')
         if type_name(metric) == 'CocoMetric' and ann_file and '://' not in ann_file:
             path, labels = os.path.normpath(ann_file), not metric.get('format_only')
             try:
                 content = contents.get(path) or read_coco(path, labels)
-                other = (len(paths) == len(found) == 1 and paths[0] != path and
-                         _about(read_coco(paths[0], False)) != _about(content))
+                other = (
+                    len(paths) == len(found) == 1
+                    and paths[0] != path
+                    and _about(read_coco(paths[0], False)) != _about(content)
+                )
             except DataError as error:
                 report.error('', str(error))
                 continue
             if other:
                 report.error(
-                    where[0], f'compares with {ann_file}, whose images or categories '
+                    where[0],
+                    f'compares with {ann_file}, whose images or categories '
                     f'are others than those of {paths[0]} in {split}_dataloader',
-                    'set ann_file of both to one file', where[1])
+                    'set ann_file of both to one file',
+                    where[1],
+                )
             if labels:
                 check_crowd_keys(report, ann_file, content['annotations'])
         most = max(as_list(metric.get('topk', 1)))
         count = head.get('num_classes')
         if type_name(metric) == 'Accuracy' and isinstance(count, int) and most > count:
-            report.error(where[0], f'counts the best {most} classes, and there are '
-                         f'{count}', 'set topk=(1, )', where[1])
+            report.error(
+                where[0],
+                f'counts the best {most} classes, and there are {count}',
+                'set topk=(1, )',
+                where[1],
+            )
 
 
 def _about(content: dict) -> tuple:
     """Return images and categories of an annotation file, which results refer to."""
-    return ({str(one.get('id')) for one in content['images'] if isinstance(one, dict)},
-            [(one.get('id'), one.get('name')) for one in content['categories']
-             if isinstance(one, dict)])
+    return (
+        {str(one.get('id')) for one in content['images'] if isinstance(one, dict)},
+        [
+            (one.get('id'), one.get('name'))
+            for one in content['categories']
+            if isinstance(one, dict)
+        ],
+    )

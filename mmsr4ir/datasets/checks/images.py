@@ -9,6 +9,7 @@ be read.
 A file that is cut off cannot be read; bytes changed within a JPEG's scan pass both
 OpenCV and PIL.
 """
+
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,8 @@ from mmsr4ir.utils.images import BROKEN, COMMON_FORMATS, EXIF_ORIENTATION
 # A complete file ends near its end marker; this much is read to find it.
 _TAIL_BYTES = 65536
 _TIFF_BITS = 258
+
+
 @dataclass(frozen=True)
 class Scan:
     """What was found in one file.
@@ -39,6 +42,7 @@ class Scan:
         ambiguous: Whether it has one and keeps its size when it is turned, so that
             nobody can tell which pixels its labels are about.
     """
+
     path: str
     size: tuple[int, int] | None = None
     kind: str = ''
@@ -80,8 +84,11 @@ def scan_image(path: str, whole: bool = True) -> Scan:
             size, mode, deep = image.size, image.mode, _is_16_bit(image, path)
             # Pillow would decode a PNG to look for EXIF behind the pixels.
             look = whole or image.format != 'PNG' or 'exif' in image.info
-            turned = (b'eXIf' in tail if not look else
-                      image.getexif().get(EXIF_ORIENTATION, 1) != 1)
+            turned = (
+                b'eXIf' in tail
+                if not look
+                else image.getexif().get(EXIF_ORIENTATION, 1) != 1
+            )
             transparent = image.has_transparency_data
             common = image.format in COMMON_FORMATS
     except Image.DecompressionBombError as error:
@@ -97,16 +104,26 @@ def scan_image(path: str, whole: bool = True) -> Scan:
             return Scan(path, problem=_not_opencv(path, mode))
         size = decoded
         if turned:
-            notes.append('is turned by its EXIF orientation when loaded' if common else
-                         'has an EXIF orientation, which may be ignored when loaded')
+            notes.append(
+                'is turned by its EXIF orientation when loaded'
+                if common
+                else 'has an EXIF orientation, which may be ignored when loaded'
+            )
     if deep:
         notes.append('has 16 bits a channel, which become 8 when loaded')
     if transparent:
         notes.append('has transparency, which the loader drops: colours beneath show')
     if mode == 'CMYK':
         notes.append('is CMYK, which the loader makes RGB without its profile')
-    return Scan(path, size, f'{mode} 16 bits' if deep else mode, None, tuple(notes),
-                turned=turned, ambiguous=turned and stored == size)
+    return Scan(
+        path,
+        size,
+        f'{mode} 16 bits' if deep else mode,
+        None,
+        tuple(notes),
+        turned=turned,
+        ambiguous=turned and stored == size,
+    )
 
 
 def loaded_size(path: str) -> tuple[int, int]:
@@ -145,19 +162,32 @@ def scan_mask(path: str, whole: bool = True) -> Scan:
     if mode == 'F':
         return _with(found, 'has fractions, not class numbers: write it as 8-bit PNG')
     if values.size and (values.min() < 0 or values.max() > 255):
-        return _with(found, f'has values from {values.min()} to {values.max()}, which '
-                     'mmseg casts to 8 bits: write it as 8-bit PNG')
+        return _with(
+            found,
+            f'has values from {values.min()} to {values.max()}, which '
+            'mmseg casts to 8 bits: write it as 8-bit PNG',
+        )
     counts = np.bincount(values.astype(np.uint8).ravel(), minlength=256)
-    return Scan(path, found.size, mode, counts={
-        int(value): int(counts[value]) for value in np.nonzero(counts)[0]})
+    return Scan(
+        path,
+        found.size,
+        mode,
+        counts={int(value): int(counts[value]) for value in np.nonzero(counts)[0]},
+    )
 
 
 def bands_problem(labels: Image.Image) -> str | None:
     """Say why an image is no map of class numbers, if it has not just one channel."""
     bands = len(labels.getbands())
-    return None if bands == 1 else (
-        f'has {bands} channels ({labels.mode}), not one of class numbers: convert the '
-        'colours to class numbers')
+    return (
+        None
+        if bands == 1
+        else (
+            f'has {bands} channels ({labels.mode}), not one of class numbers: '
+            'convert the '
+            'colours to class numbers'
+        )
+    )
 
 
 def _with(scan: Scan, problem: str | None) -> Scan:
@@ -165,8 +195,10 @@ def _with(scan: Scan, problem: str | None) -> Scan:
 
 
 def _not_opencv(path: str, mode: str) -> str:
-    return (f'cannot be read by OpenCV, the loader ({mode}, '
-            f'{os.path.splitext(path)[1]}): convert it to 8-bit PNG')
+    return (
+        f'cannot be read by OpenCV, the loader ({mode}, '
+        f'{os.path.splitext(path)[1]}): convert it to 8-bit PNG'
+    )
 
 
 def _no_file(path: str) -> str | None:

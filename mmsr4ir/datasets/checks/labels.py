@@ -1,4 +1,5 @@
 """What is wrong with images that have class numbers, from folders or lists."""
+
 import os
 from collections.abc import Callable, Iterable, Sequence
 
@@ -11,8 +12,13 @@ from .problem import Problem, Report
 from .sets import Part
 
 
-def check_labels(report: Report, samples: Sequence[tuple], whole: bool, workers: int,
-                 progress: Callable[[], None] = lambda: None) -> None:
+def check_labels(
+    report: Report,
+    samples: Sequence[tuple],
+    whole: bool,
+    workers: int,
+    progress: Callable[[], None] = lambda: None,
+) -> None:
     """Look at images with class numbers.
 
     Args:
@@ -23,6 +29,7 @@ def check_labels(report: Report, samples: Sequence[tuple], whole: bool, workers:
         workers: Number of threads.
         progress: Called after each image.
     """
+
     def look(path: str | None) -> Scan:
         if path is None or '://' in path:
             return Scan(path or 'in memory', kind='elsewhere' if path else 'in memory')
@@ -30,19 +37,24 @@ def check_labels(report: Report, samples: Sequence[tuple], whole: bool, workers:
 
     seen: dict[str, int] = {}
     for scan, (path, label) in zip(
-            scan_all(look, [path for path, _ in samples], workers), samples,
-            strict=True):
+        scan_all(look, [path for path, _ in samples], workers), samples, strict=True
+    ):
         report.add_scan(scan)
         labels = set(np.ravel([] if label is None else label).tolist())
         if path:
             check_repeat(report, seen, path, labels)
-        bad = {one for one in labels
-               if one < 0 or (report.classes and one >= len(report.classes))}
+        bad = {
+            one
+            for one in labels
+            if one < 0 or (report.classes and one >= len(report.classes))
+        }
         for one in sorted(bad):
             classes = len(report.classes) - 1 if report.classes else '...'
             report.error(
-                scan.path, f'has the label {one}, but the classes are 0 to {classes}',
-                'correct the label, or set classes and num_classes')
+                scan.path,
+                f'has the label {one}, but the classes are 0 to {classes}',
+                'correct the label, or set classes and num_classes',
+            )
         report.count({report.name_of(one): 1 for one in labels - bad})
         progress()
 
@@ -55,37 +67,51 @@ def check_folders(report: Report, built) -> None:
         built: A ``CustomDataset`` of mmpretrain, whose folders give the labels.
     """
     from mmpretrain.datasets.custom import find_folders
+
     folders, _ = find_folders(built.img_prefix)
     names = list(report.classes or folders)
     fix = f'set metainfo=dict(classes={tuple(folders)}) of the data set'
     if len(folders) != len(names):
         report.error(
-            built.img_prefix, f'has {len(folders)} class folders, but the config '
+            built.img_prefix,
+            f'has {len(folders)} class folders, but the config '
             f'{len(names)} classes: {some(set(names) - set(folders))} only in the '
-            f'config, {some(set(folders) - set(names))} only there', fix)
+            f'config, {some(set(folders) - set(names))} only there',
+            fix,
+        )
     elif sorted(folders) == sorted(names) and folders != names:
         report.error(
-            built.img_prefix, f'has the class folders {folders} in this order, which '
-            f'the labels go by, but the config has the classes {names}', fix)
+            built.img_prefix,
+            f'has the class folders {folders} in this order, which '
+            f'the labels go by, but the config has the classes {names}',
+            fix,
+        )
 
 
 def check_mixing(report: Report, part: Part) -> None:
     """Check that labels mixed as by Mixup have the classes of the head."""
-    preprocessor = (part.task.get('data_preprocessor')
-                    or part.cfg.get('data_preprocessor') or {})
-    augments = as_list((preprocessor.get('batch_augments')
-                        or part.task.get('train_cfg') or {}).get('augments'))
+    preprocessor = (
+        part.task.get('data_preprocessor') or part.cfg.get('data_preprocessor') or {}
+    )
+    augments = as_list(
+        (preprocessor.get('batch_augments') or part.task.get('train_cfg') or {}).get(
+            'augments'
+        )
+    )
     names = [type_name(one) for one in augments if isinstance(one, dict)]
     count = len(report.classes or ())
     if names and count and preprocessor.get('num_classes') not in (None, count):
         report.error(
-            'data_preprocessor', f'has num_classes={preprocessor["num_classes"]}, but '
+            'data_preprocessor',
+            f'has num_classes={preprocessor["num_classes"]}, but '
             f'{names} mixes labels of {count} classes',
-            f'set data_preprocessor=dict(num_classes={count})')
+            f'set data_preprocessor=dict(num_classes={count})',
+        )
 
 
-def check_occurrence(report: Report, severity: str = 'note', folder: str = '',
-                     among: str = '') -> None:
+def check_occurrence(
+    report: Report, severity: str = 'note', folder: str = '', among: str = ''
+) -> None:
     """Check that each class occurs.
 
     Args:
@@ -99,20 +125,29 @@ def check_occurrence(report: Report, severity: str = 'note', folder: str = '',
             continue
         where = os.path.join(folder, name)
         if folder and os.path.isdir(where):
-            report.error(where, 'is a class folder without an image',
-                         'add some, or remove the folder')
+            report.error(
+                where,
+                'is a class folder without an image',
+                'add some, or remove the folder',
+            )
         else:
-            report.problems.append(Problem(
-                report.name, f'has no {report.unit} of class {name!r}{among}',
-                'add some, or take it out of the classes', severity=severity))
+            report.problems.append(
+                Problem(
+                    report.name,
+                    f'has no {report.unit} of class {name!r}{among}',
+                    'add some, or take it out of the classes',
+                    severity=severity,
+                )
+            )
 
 
 def check_repeat(report: Report, seen: dict, path: str, content: set) -> bool:
     """Report an image that came before; return whether it is annotated as then."""
     same = seen.setdefault(path, content) == content
     if not same:
-        report.warn(path, 'is listed twice, with different annotations',
-                    'keep the right one')
+        report.warn(
+            path, 'is listed twice, with different annotations', 'keep the right one'
+        )
     elif seen[path] is not content:
         report.note(path, 'is listed more than once')
     return same

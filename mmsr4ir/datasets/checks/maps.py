@@ -4,6 +4,7 @@ A label beyond the class count ends, without this, in an index error of the loss
 names no file (on a GPU in an assertion that kills the process), and a map of another
 size than its image in a wrong crop or a shape error.
 """
+
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ class MapRule:
             none may be ignored.
         scale: How many times as large as its image a map is.
     """
+
     ignored: int = 255
     reduce_zero_label: bool = False
     label_map: Mapping[int, int] | None = None
@@ -47,22 +49,45 @@ class MapRule:
 def map_rule(part: Part, built, training: bool) -> MapRule:
     """Return how a config reads its maps."""
     heads = as_list(part.task.get('decode_head'))
-    ignored = (heads[-1].get('ignore_index', 255) if heads else
-               getattr(built, 'ignore_index', 255))
+    ignored = (
+        heads[-1].get('ignore_index', 255)
+        if heads
+        else getattr(built, 'ignore_index', 255)
+    )
     count = heads[-1].get('num_classes') if heads else None
-    losses = [loss for head in heads + as_list(part.task.get('auxiliary_head'))
-              for loss in as_list(head.get('loss_decode'))]
-    weighted = training and count and not 0 <= ignored < count and any(
-        loss.get('class_weight') and not loss.get('use_sigmoid')
-        and str(loss.get('type', 'CrossEntropyLoss')).endswith('CrossEntropyLoss')
-        for loss in losses)
-    return MapRule(ignored, bool(built.reduce_zero_label), built.label_map,
-                   bool(weighted), part.scale)
+    losses = [
+        loss
+        for head in heads + as_list(part.task.get('auxiliary_head'))
+        for loss in as_list(head.get('loss_decode'))
+    ]
+    weighted = (
+        training
+        and count
+        and not 0 <= ignored < count
+        and any(
+            loss.get('class_weight')
+            and not loss.get('use_sigmoid')
+            and str(loss.get('type', 'CrossEntropyLoss')).endswith('CrossEntropyLoss')
+            for loss in losses
+        )
+    )
+    return MapRule(
+        ignored,
+        bool(built.reduce_zero_label),
+        built.label_map,
+        bool(weighted),
+        part.scale,
+    )
 
 
-def check_maps(report: Report, samples: Sequence[tuple[str, str]], rule: MapRule,
-               whole: bool, workers: int,
-               progress: Callable[[], None] = lambda: None) -> int:
+def check_maps(
+    report: Report,
+    samples: Sequence[tuple[str, str]],
+    rule: MapRule,
+    whole: bool,
+    workers: int,
+    progress: Callable[[], None] = lambda: None,
+) -> int:
     """Look at images with a map of class numbers each.
 
     Args:
@@ -95,12 +120,18 @@ def check_maps(report: Report, samples: Sequence[tuple[str, str]], rule: MapRule
         elif image.size and not same_size(image.size, mask.size, rule.scale):
             at = f' at 1/{rule.scale}' if rule.scale > 1 else ''
             report.error(
-                mask.path, 'has {} x {} pixels, its image {} x {}'.format(
-                    *mask.size, *image.size) + at, 'write it in the size of its image')
+                mask.path,
+                'has {} x {} pixels, its image {} x {}'.format(*mask.size, *image.size)
+                + at,
+                'write it in the size of its image',
+            )
         elif image.ambiguous:
             report.warn(
-                image.path, 'is turned by its EXIF orientation when it is loaded, and '
-                'its map is not', 'write the image without EXIF orientation')
+                image.path,
+                'is turned by its EXIF orientation when it is loaded, and '
+                'its map is not',
+                'write the image without EXIF orientation',
+            )
         if mask.counts:
             counted += 1
             values.update(mask.counts)
@@ -109,9 +140,11 @@ def check_maps(report: Report, samples: Sequence[tuple[str, str]], rule: MapRule
     left = {rule.label(value) for value in values} - {rule.ignored}
     if set(values) == {0, 255} and len(report.classes or ()) > 1 and left == {0}:
         report.error(
-            samples[0][1], 'and all other maps have only the values 0 and 255, and 255 '
+            samples[0][1],
+            'and all other maps have only the values 0 and 255, and 255 '
             f'is ignored: the one class left is {report.name_of(0)!r}',
-            'write 1 instead of 255 into the maps')
+            'write 1 instead of 255 into the maps',
+        )
     return counted
 
 
@@ -124,19 +157,23 @@ def _count_values(report: Report, mask: Scan, rule: MapRule) -> None:
         if label == rule.ignored:
             if rule.weighted:
                 report.error(
-                    mask.path, f'has pixels to be ignored ({rule.ignored}), with which '
-                    'class_weight of mmseg\'s CrossEntropyLoss ends in an index error',
-                    'set class_weight=None in loss_decode of both heads')
+                    mask.path,
+                    f'has pixels to be ignored ({rule.ignored}), with which '
+                    "class_weight of mmseg's CrossEntropyLoss ends in an index error",
+                    'set class_weight=None in loss_decode of both heads',
+                )
         elif report.classes and label >= len(report.classes):
             bad.append(f'{value} ({pixels} pixels)')
         else:
             amounts[report.name_of(label)] += pixels
     if bad:
         report.error(
-            mask.path, f'has the labels {", ".join(bad[:5])}, but the classes are 0 to '
+            mask.path,
+            f'has the labels {", ".join(bad[:5])}, but the classes are 0 to '
             f'{len(report.classes or ()) - 1} and {rule.ignored} is ignored'
             + (' (0 too, and 1 is the first class)' if rule.reduce_zero_label else ''),
-            'correct the map, or set num_classes and ignore_index to what it holds')
+            'correct the map, or set num_classes and ignore_index to what it holds',
+        )
     elif not amounts:
         report.note(mask.path, 'has no class at all')
     report.count(amounts)
@@ -144,5 +181,7 @@ def _count_values(report: Report, mask: Scan, rule: MapRule) -> None:
 
 def same_size(size: tuple[int, int], labelled: tuple[float, float], scale: int) -> bool:
     """Whether a labelled size is that of an image times a scale, but for a rounding."""
-    return all(abs(one * scale - other) < scale
-               for one, other in zip(size, labelled, strict=True))
+    return all(
+        abs(one * scale - other) < scale
+        for one, other in zip(size, labelled, strict=True)
+    )

@@ -3,6 +3,7 @@
 A transform that moves the pixels of the HR image, but not those of its LR image, would
 otherwise train S to move them back, without any error.
 """
+
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,16 +17,41 @@ from .problem import Report
 from .sets import build_unread, datasets_of, parts, samples_of
 
 _COLOURS = (
-    'AdjustGamma', 'AutoContrast', 'Brightness', 'CLAHE', 'Color', 'ColorJitter',
-    'ColorTransform', 'Contrast', 'Equalize', 'GaussianBlur', 'Invert', 'Lighting',
-    'PhotoMetricDistortion', 'Posterize', 'RandomGrayscale', 'Sharpness', 'Solarize',
-    'SolarizeAdd', 'YOLOXHSVRandomAug')
+    'AdjustGamma',
+    'AutoContrast',
+    'Brightness',
+    'CLAHE',
+    'Color',
+    'ColorJitter',
+    'ColorTransform',
+    'Contrast',
+    'Equalize',
+    'GaussianBlur',
+    'Invert',
+    'Lighting',
+    'PhotoMetricDistortion',
+    'Posterize',
+    'RandomGrayscale',
+    'Sharpness',
+    'Solarize',
+    'SolarizeAdd',
+    'YOLOXHSVRandomAug',
+)
 #: Transforms that leave every pixel where it is, but for the flip, which is followed.
 ALLOWED = (
-    'LoadImageFromFile', 'LoadAnnotations',
-    'LoadPanopticAnnotations', 'FilterAnnotations', 'GenerateEdge', 'RandomFlip',
-    'PackInputs', 'PackDetInputs', 'PackSegInputs', 'NoteTaskSize', 'PackTaskSize',
-    *_COLOURS)
+    'LoadImageFromFile',
+    'LoadAnnotations',
+    'LoadPanopticAnnotations',
+    'FilterAnnotations',
+    'GenerateEdge',
+    'RandomFlip',
+    'PackInputs',
+    'PackDetInputs',
+    'PackSegInputs',
+    'NoteTaskSize',
+    'PackTaskSize',
+    *_COLOURS,
+)
 
 
 def check_pairs(report: Report, cfg: Mapping, split: str) -> None:
@@ -42,8 +68,9 @@ def check_pairs(report: Report, cfg: Mapping, split: str) -> None:
     model = cfg.get('model') or {}
     degradation = model.get('degradation') or {}
     if type_name(degradation) != 'PairedLR' or (
-            # The images of such a test are LR; there are no pairs.
-            split == 'test' and type_name(cfg.get('test_cfg') or {}) == 'LRTestLoop'):
+        # The images of such a test are LR; there are no pairs.
+        split == 'test' and type_name(cfg.get('test_cfg') or {}) == 'LRTestLoop'
+    ):
         return
     try:
         pairs = MODELS.build(degradation)
@@ -53,18 +80,22 @@ def check_pairs(report: Report, cfg: Mapping, split: str) -> None:
         paths: set[str] = set()
         loader = cfg.get(f'{split}_dataloader') or {}
         for dataset, _ in datasets_of(loader.get('dataset')):
-            flips |= check_transforms(dataset.get('pipeline') or (), split,
-                                      bool(model.get('task_resize')))
+            flips |= check_transforms(
+                dataset.get('pipeline') or (), split, bool(model.get('task_resize'))
+            )
         for part in parts(cfg, [split]):
-            paths.update(sample.get('img_path') or '' for sample in samples_of(
-                build_unread(part), part))
+            paths.update(
+                sample.get('img_path') or ''
+                for sample in samples_of(build_unread(part), part)
+            )
         _check_files(report, pairs, sorted(paths), flips)
     except DataError as error:
         report.error('', str(error))
 
 
-def check_transforms(pipeline: Sequence[dict], split: str, resized: bool = False
-                     ) -> set[str]:
+def check_transforms(
+    pipeline: Sequence[dict], split: str, resized: bool = False
+) -> set[str]:
     """Check that LR images can follow a pipeline.
 
     Args:
@@ -80,33 +111,44 @@ def check_transforms(pipeline: Sequence[dict], split: str, resized: bool = False
     """
     where = f'the pipeline of {split}_dataloader'
     # mmdet's detectors cannot be validated without the scale factor that this tells.
-    same_size = [t for t in pipeline
-                 if type_name(t) == 'Resize' and t.get('scale_factor') == 1]
-    others = [type_name(t) for t in pipeline
-              if type_name(t) not in ALLOWED and t not in same_size]
+    same_size = [
+        t for t in pipeline if type_name(t) == 'Resize' and t.get('scale_factor') == 1
+    ]
+    others = [
+        type_name(t)
+        for t in pipeline
+        if type_name(t) not in ALLOWED and t not in same_size
+    ]
     if others:
         raise DataError(
             f'{where} has {others}, which LR images of mmsr4ir.PairedLR cannot follow: '
             'take them out, and resize or crop the files of both before. Known to keep '
-            f'the pixels in their places: {", ".join(ALLOWED)}')
-    if split != 'train' and not (same_size or resized) and 'PackDetInputs' in map(
-            type_name, pipeline):
+            f'the pixels in their places: {", ".join(ALLOWED)}'
+        )
+    if (
+        split != 'train'
+        and not (same_size or resized)
+        and 'PackDetInputs' in map(type_name, pipeline)
+    ):
         raise DataError(
             f"{where} needs dict(type='Resize', scale_factor=1.0), which leaves images "
-            'as they are, since mmdet asks each for its scale_factor')
+            'as they are, since mmdet asks each for its scale_factor'
+        )
     flips = [t for t in pipeline if type_name(t) == 'RandomFlip']
     if len(flips) > 1:
         raise DataError(
             f'{where} has RandomFlip {len(flips)} times, and only the last one is told '
             "to the LR images: put one with direction=['horizontal', 'vertical', "
-            "'diagonal']")
+            "'diagonal']"
+        )
     needed = {'img_path', 'img_shape', *(('flip', 'flip_direction') if flips else ())}
     for transform in pipeline:
         absent = needed - set(transform.get('meta_keys', needed))
         if absent:
             raise DataError(
                 f'{where}: put {sorted(absent)} into meta_keys of '
-                f'{type_name(transform)}; the LR image is found and flipped by them')
+                f'{type_name(transform)}; the LR image is found and flipped by them'
+            )
     return set().union(*(_directions(flip.get('direction')) for flip in flips))
 
 
@@ -124,21 +166,26 @@ def _check_batch_augments(cfg: Mapping) -> None:
     for augments in places:
         if isinstance(augments, dict):
             augments = as_list(augments.get('augments'))
-        moving = [name for name in map(type_name, augments or ())
-                  if name != 'BatchFixedSizePad']
+        moving = [
+            name
+            for name in map(type_name, augments or ())
+            if name != 'BatchFixedSizePad'
+        ]
         if moving:
             raise DataError(
                 f'batch_augments of the preprocessor, or augments in train_cfg of the '
                 f'task, has {moving}, which LR images of mmsr4ir.PairedLR cannot '
-                'follow: take them out')
+                'follow: take them out'
+            )
 
 
 def _check_files(report: Report, pairs, paths: list[str], flips: set[str]) -> None:
     """Check that each HR image has an LR image of its own that fits."""
+
     def look(path: str) -> str | None:
         try:
             width, height = loaded_size(path)
-            for flip in flips or (None, ):
+            for flip in flips or (None,):
                 pairs.read(path, (height, width), flip)
         except DataError as error:
             return str(error)

@@ -1,4 +1,5 @@
 """What is wrong with what a pipeline makes of images, before labels matter."""
+
 from importlib.util import find_spec
 
 import numpy as np
@@ -14,11 +15,18 @@ _ENLARGED = 1.1  # times the pixels; less is rounding
 _COLOUR = (None, 'color', 'color_ignore_orientation')
 # Packages that parts of mmdet import when they are used.
 _LVIS = ('lvis', 'pip install lvis')
-_PANOPTIC = ('panopticapi',
-             'pip install git+https://github.com/cocodataset/panopticapi.git')
-_PACKAGES = dict(LVISDataset=_LVIS, LVISV05Dataset=_LVIS, LVISV1Dataset=_LVIS,
-                 LVISMetric=_LVIS, LoadPanopticAnnotations=_PANOPTIC,
-                 CocoPanopticMetric=_PANOPTIC)
+_PANOPTIC = (
+    'panopticapi',
+    'pip install git+https://github.com/cocodataset/panopticapi.git',
+)
+_PACKAGES = dict(
+    LVISDataset=_LVIS,
+    LVISV05Dataset=_LVIS,
+    LVISV1Dataset=_LVIS,
+    LVISMetric=_LVIS,
+    LoadPanopticAnnotations=_PANOPTIC,
+    CocoPanopticMetric=_PANOPTIC,
+)
 
 
 def check_parts(report: Report, part: Part) -> None:
@@ -26,28 +34,42 @@ def check_parts(report: Report, part: Part) -> None:
     for one in (part.dataset, *part.pipeline, *part.metrics):
         package, command = _PACKAGES.get(type_name(one), (None, ''))
         if package and find_spec(package) is None:
-            report.error('', f'{type_name(one)} needs the package {package}, which is '
-                         'not installed', command)
+            report.error(
+                '',
+                f'{type_name(one)} needs the package {package}, which is not installed',
+                command,
+            )
     if part.kind is None:
-        report.error(part.loader, f'has the dataset type {part.dataset.get("type")!r}, '
-                     'which is not registered', 'correct it, or name the module that '
-                     'has it in custom_imports')
+        report.error(
+            part.loader,
+            f'has the dataset type {part.dataset.get("type")!r}, '
+            'which is not registered',
+            'correct it, or name the module that has it in custom_imports',
+        )
     elif issubclass(part.kind, IterableDataset):
-        report.error(part.loader, f'has {part.kind.__name__}, an IterableDataset, but '
-                     'the samplers need a length and indices',
-                     'write it as a data set with __len__ and __getitem__')
+        report.error(
+            part.loader,
+            f'has {part.kind.__name__}, an IterableDataset, but '
+            'the samplers need a length and indices',
+            'write it as a data set with __len__ and __getitem__',
+        )
 
 
 def check_padding(report: Report, part: Part) -> None:
     """Warn of a pipeline that pads: to all that comes after it that is image."""
-    padding = sorted({type_name(one) for one in part.pipeline
-                      if type_name(one).endswith('Pad')})
+    padding = sorted(
+        {type_name(one) for one in part.pipeline if type_name(one).endswith('Pad')}
+    )
     if padding and part.is_ours:
-        report.warn('', f'the pipeline of {part.loader} has {padding}: pixels that it '
-                    'adds count as image in the pixel and the TDP loss and in PSNR and '
-                    'SSIM', 'take it out and let the preprocessor pad '
-                    '(pad_size_divisor of model.task.data_preprocessor; in mmseg '
-                    'size_divisor)')
+        report.warn(
+            '',
+            f'the pipeline of {part.loader} has {padding}: pixels that it '
+            'adds count as image in the pixel and the TDP loss and in PSNR and '
+            'SSIM',
+            'take it out and let the preprocessor pad '
+            '(pad_size_divisor of model.task.data_preprocessor; in mmseg '
+            'size_divisor)',
+        )
 
 
 def check_enlarged(report: Report, part: Part, size: tuple[int, int]) -> None:
@@ -61,6 +83,7 @@ def check_enlarged(report: Report, part: Part, size: tuple[int, int]) -> None:
     # Not above: the models import this package.
     from mmsr4ir.models.batch import enlarged_text
     from mmsr4ir.models.task_resize import RESIZES, SizeRule
+
     resizes = [one for one in part.pipeline if type_name(one) in RESIZES]
     if not resizes or not part.is_ours:
         return
@@ -69,9 +92,14 @@ def check_enlarged(report: Report, part: Part, size: tuple[int, int]) -> None:
         after = SizeRule(resizes[-1]).size((height, width)).size
     times = after[0] * after[1] / (height * width)
     if times > _ENLARGED:
-        report.warn('', enlarged_text(
-            f'the pipeline of {part.loader} enlarges images (the first one from '
-            f'{width} x {height} to {after[1]} x {after[0]} pixels)', times))
+        report.warn(
+            '',
+            enlarged_text(
+                f'the pipeline of {part.loader} enlarges images (the first one from '
+                f'{width} x {height} to {after[1]} x {after[0]} pixels)',
+                times,
+            ),
+        )
 
 
 def check_loaded(report: Report, part: Part) -> None:
@@ -82,16 +110,25 @@ def check_loaded(report: Report, part: Part) -> None:
         part: The data set.
     """
     loader = part.pipeline[0] if part.pipeline else {}
-    plain = (loader.get('color_type') in _COLOUR
-             and loader.get('imdecode_backend') in (None, 'cv2', 'pillow', 'turbojpeg'))
+    plain = loader.get('color_type') in _COLOUR and loader.get('imdecode_backend') in (
+        None,
+        'cv2',
+        'pillow',
+        'turbojpeg',
+    )
     if type_name(loader) != 'LoadImageFromFile' or plain:
         return  # 8 bits in three channels of whatever stands in the file
-    fix = (f"set color_type='color' and no imdecode_backend in {type_name(loader)} of "
-           f'the pipeline of {part.loader}')
+    fix = (
+        f"set color_type='color' and no imdecode_backend in {type_name(loader)} of "
+        f'the pipeline of {part.loader}'
+    )
     with DefaultScope.overwrite_default_scope(part.scope):
         transform = TRANSFORMS.build(loader)
-    for path in (paths[0] for kind, paths in report.kinds.items()
-                 if kind not in ('unreadable', 'in memory', 'elsewhere')):
+    for path in (
+        paths[0]
+        for kind, paths in report.kinds.items()
+        if kind not in ('unreadable', 'in memory', 'elsewhere')
+    ):
         try:
             image = transform(dict(img_path=path))['img']
         except NOT_READ as error:
@@ -100,10 +137,14 @@ def check_loaded(report: Report, part: Part) -> None:
         channels = image.shape[2] if image.ndim == 3 else 1
         deep = image.dtype != np.uint8 and image.dtype.kind in 'iu'
         if part.is_ours and channels != 3:
-            report.error(path, f'is loaded with {channels} channels, and SR4IR needs 3',
-                         fix)
+            report.error(
+                path, f'is loaded with {channels} channels, and SR4IR needs 3', fix
+            )
         elif deep or not 0 <= image.min() <= image.max() <= 255:
             report.error(
-                path, f'is loaded with values from {image.min():g} to {image.max():g} '
-                f'({image.dtype}), and not 0 to 255 in 8 bits', f'{fix}: it keeps the '
-                'upper 8 of 16 bits. Convert files with fractions to 8-bit PNG')
+                path,
+                f'is loaded with values from {image.min():g} to {image.max():g} '
+                f'({image.dtype}), and not 0 to 255 in 8 bits',
+                f'{fix}: it keeps the '
+                'upper 8 of 16 bits. Convert files with fractions to 8-bit PNG',
+            )

@@ -1,4 +1,5 @@
 """What a check of data finds, and how it is told."""
+
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,6 +24,7 @@ class Problem:
             wrong; of a ``'warning'`` the libraries make something, silently; a
             ``'note'`` is harmless.
     """
+
     file: str
     cause: str
     fix: str = ''
@@ -52,6 +54,7 @@ class Report:
         amounts: Units of each class, by its name.
         problems: All that was found, notes as well.
     """
+
     name: str
     classes: Sequence[str] | None = None
     unit: str = 'images'
@@ -80,8 +83,11 @@ class Report:
         """Take in what was found in an image."""
         self.kinds.setdefault(scan.kind or 'unreadable', []).append(scan.path)
         if scan.problem:
-            self.error(scan.path, scan.problem,
-                       'fetch the file again, or take it out of the data set')
+            self.error(
+                scan.path,
+                scan.problem,
+                'fetch the file again, or take it out of the data set',
+            )
         for text in scan.notes:
             self.note(scan.path, text)
 
@@ -98,12 +104,16 @@ class Report:
         """Return the report as JSON has it; without names, classes are numbers."""
         names = self.classes or sorted(self.amounts, key=lambda n: (len(n), n))
         return dict(
-            images=sum(map(len, self.kinds.values())), unit=self.unit,
+            images=sum(map(len, self.kinds.values())),
+            unit=self.unit,
             kinds={kind: len(paths) for kind, paths in self.kinds.items()},
-            classes={name: {'images': self.images_of[name],
-                            self.unit: self.amounts[name]} for name in names},
+            classes={
+                name: {'images': self.images_of[name], self.unit: self.amounts[name]}
+                for name in names
+            },
             problems=list(map(asdict, self.found('error', 'warning'))),
-            notes=list(map(asdict, self.found('note'))))
+            notes=list(map(asdict, self.found('note'))),
+        )
 
     def lines(self) -> list[str]:
         """Return the counts, one class a line, and the notes, one text a line."""
@@ -111,14 +121,17 @@ class Report:
         width = max(map(len, [*classes, 'class']))
         units = dict.fromkeys(['images', self.unit])
         table = [''.join([f'{"class":{width}}', *(f'{unit:>12}' for unit in units)])]
-        table += [''.join([f'{name:{width}}', *(f'{row[unit]:12}' for unit in units)])
-                  for name, row in classes.items()]
+        table += [
+            ''.join([f'{name:{width}}', *(f'{row[unit]:12}' for unit in units)])
+            for name, row in classes.items()
+        ]
         notes: dict[str, list[str]] = {}
         for one in self.found('note'):
             notes.setdefault(one.cause, []).append(one.file)
         return table + [
             f'note: {first} {cause}' + f' (and {len(others)} more)' * bool(others)
-            for cause, (first, *others) in notes.items()]
+            for cause, (first, *others) in notes.items()
+        ]
 
 
 def summary(problems: Sequence[Problem]) -> str:
@@ -133,8 +146,10 @@ def summary(problems: Sequence[Problem]) -> str:
     alike = [one.what for one in problems if one.fix == first.fix][:_SHOWN]
     more = len(problems) - len(alike)
     rest = f' ... (tools/misc/verify_dataset.py lists {more} more)' if more else ''
-    return (f'{len(problems)} problems in the data: {"; ".join(alike)}{rest}. '
-            f'{first.fix[:1].upper()}{first.fix[1:]}')
+    return (
+        f'{len(problems)} problems in the data: {"; ".join(alike)}{rest}. '
+        f'{first.fix[:1].upper()}{first.fix[1:]}'
+    )
 
 
 def stop_on_errors(problems: Sequence[Problem]) -> None:

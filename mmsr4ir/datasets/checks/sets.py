@@ -1,4 +1,5 @@
 """The data sets of a config, and what the config asks of each."""
+
 import inspect
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,8 +18,18 @@ from .problem import Report
 #: Splits of a config.
 SPLITS = ('train', 'val', 'test')
 #: What the data sets of the three libraries raise when their files are not as expected.
-NOT_READ = (AssertionError, OSError, RuntimeError, ValueError, KeyError, TypeError,
-            IndexError, AttributeError, SyntaxError, ImportError)
+NOT_READ = (
+    AssertionError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    KeyError,
+    TypeError,
+    IndexError,
+    AttributeError,
+    SyntaxError,
+    ImportError,
+)
 # Metrics that look at images or write predictions, but compare with no label.
 _LABEL_FREE = ('SRQuality', 'DumpPredictions', 'DumpDetResults', 'DumpResults')
 
@@ -34,6 +45,7 @@ class Part:
         cfg: The whole config.
         same: The name of an earlier one that reads the same data.
     """
+
     name: str
     split: str
     dataset: Mapping
@@ -48,8 +60,9 @@ class Part:
     @property
     def scope(self) -> str:
         """The scope that its type is looked up in."""
-        return (self.dataset.get('_scope_') or self.cfg.get('default_scope')
-                or 'mmengine')
+        return (
+            self.dataset.get('_scope_') or self.cfg.get('default_scope') or 'mmengine'
+        )
 
     @property
     def kind(self) -> type | None:
@@ -75,8 +88,10 @@ class Part:
     @property
     def folder(self) -> str:
         """Where the file names of a COCO file start from."""
-        return os.path.join(self.dataset.get('data_root') or '',
-                            (self.dataset.get('data_prefix') or {}).get('img') or '')
+        return os.path.join(
+            self.dataset.get('data_root') or '',
+            (self.dataset.get('data_prefix') or {}).get('img') or '',
+        )
 
     @property
     def ann_path(self) -> str | None:
@@ -90,15 +105,23 @@ class Part:
     @property
     def metrics(self) -> list[Mapping]:
         """The configs of the metrics of its split."""
-        return [one for one in as_list(self.cfg.get(f'{self.split}_evaluator'))
-                if isinstance(one, Mapping)]
+        return [
+            one
+            for one in as_list(self.cfg.get(f'{self.split}_evaluator'))
+            if isinstance(one, Mapping)
+        ]
 
     @property
     def compared(self) -> bool:
         """Whether a loss or a metric compares with labels."""
-        return self.split == 'train' or not self.metrics or any(
-            not one.get('format_only') and type_name(one) not in _LABEL_FREE
-            for one in self.metrics)
+        return (
+            self.split == 'train'
+            or not self.metrics
+            or any(
+                not one.get('format_only') and type_name(one) not in _LABEL_FREE
+                for one in self.metrics
+            )
+        )
 
     @property
     def scale(self) -> int:
@@ -110,8 +133,12 @@ class Part:
 
     def reads(self, option: str = '') -> bool:
         """Whether the pipeline loads annotations (those that an option asks for)."""
-        return any(type_name(one).startswith('Load') and 'Annotations' in type_name(one)
-                   and (not option or one.get(option)) for one in self.pipeline)
+        return any(
+            type_name(one).startswith('Load')
+            and 'Annotations' in type_name(one)
+            and (not option or one.get(option))
+            for one in self.pipeline
+        )
 
 
 def parts(cfg: Mapping, splits: Sequence[str] = SPLITS) -> Iterator[Part]:
@@ -121,8 +148,11 @@ def parts(cfg: Mapping, splits: Sequence[str] = SPLITS) -> Iterator[Part]:
         loader = cfg.get(f'{split}_dataloader') or {}
         leaves = [one for one, leaf in datasets_of(loader.get('dataset')) if leaf]
         for i, dataset in enumerate(leaves):
-            bare = {key: value for key, value in dataset.items()
-                    if key not in ('pipeline', 'test_mode', 'filter_cfg')}
+            bare = {
+                key: value
+                for key, value in dataset.items()
+                if key not in ('pipeline', 'test_mode', 'filter_cfg')
+            }
             name = split + (f'[{i}]' if len(leaves) > 1 else '')
             same = next((other for other, one in seen if one == bare), None)
             seen.append((name, bare))
@@ -133,8 +163,9 @@ def datasets_of(dataset: Any) -> Iterator[tuple[Mapping, bool]]:
     """Yield a data set and those that it wraps, and whether each wraps none."""
     if not isinstance(dataset, Mapping):
         return
-    inner = dataset.get('datasets') or ([dataset['dataset']]
-                                        if 'dataset' in dataset else [])
+    inner = dataset.get('datasets') or (
+        [dataset['dataset']] if 'dataset' in dataset else []
+    )
     yield dataset, not inner
     for child in inner:
         yield from datasets_of(child)
@@ -152,16 +183,22 @@ def build_unread(part: Part) -> Any:
         DataError: If the data set is no one of MMEngine, or cannot be built.
     """
     if part.kind is None or not issubclass(part.kind, BaseDataset):
-        raise DataError(f'{type_name(part.dataset)} of {part.loader} is no data set of '
-                        'MMEngine, so that its samples cannot be listed')
-    options = {key: value for key, value in part.dataset.items()
-               if key not in ('pipeline', '_scope_')}
+        raise DataError(
+            f'{type_name(part.dataset)} of {part.loader} is no data set of '
+            'MMEngine, so that its samples cannot be listed'
+        )
+    options = {
+        key: value
+        for key, value in part.dataset.items()
+        if key not in ('pipeline', '_scope_')
+    }
     if 'download' in inspect.signature(part.kind).parameters:
         options['download'] = False
     try:
         with DefaultScope.overwrite_default_scope(part.scope):
             return DATASETS.build(
-                dict(options, type=part.kind, pipeline=[], lazy_init=True))
+                dict(options, type=part.kind, pipeline=[], lazy_init=True)
+            )
     except NOT_READ as error:
         raise _not_read(part, error) from error
 
@@ -177,15 +214,17 @@ def samples_of(built: Any, part: Part) -> list[dict]:
     except NOT_READ as error:
         raise _not_read(part, error) from error
     if not samples:
-        raise DataError(f'{part.loader} lists no image: set data_root, data_prefix and '
-                        'ann_file')
+        raise DataError(
+            f'{part.loader} lists no image: set data_root, data_prefix and ann_file'
+        )
     return samples
 
 
 def _not_read(part: Part, error: Exception) -> DataError:
     return DataError(
         f'the data set of {part.loader} cannot be read ({type(error).__name__}: '
-        f'{error}): set data_root, data_prefix and ann_file in the config')
+        f'{error}): set data_root, data_prefix and ann_file in the config'
+    )
 
 
 def class_names(report: Report, part: Part) -> list[str] | None:
@@ -201,8 +240,10 @@ def class_names(report: Report, part: Part) -> list[str] | None:
         if os.path.isfile(classes):
             return list_from_file(classes)
         report.error(
-            part.loader, f'has classes={classes!r}, a text, whose letters would be the '
-            'classes', f'write metainfo=dict(classes=({classes!r}, )), with the comma')
+            part.loader,
+            f'has classes={classes!r}, a text, whose letters would be the classes',
+            f'write metainfo=dict(classes=({classes!r}, )), with the comma',
+        )
         return None
     return None if classes is None else list(classes)
 
@@ -216,22 +257,31 @@ def check_counts(report: Report, part: Part, source: str) -> None:
         source: What has the classes, for the message.
     """
     count = len(report.classes or ())
-    things = len((part.dataset.get('metainfo') or {}).get('thing_classes')
-                 or getattr(part.kind, 'METAINFO', {}).get('thing_classes') or ())
+    things = len(
+        (part.dataset.get('metainfo') or {}).get('thing_classes')
+        or getattr(part.kind, 'METAINFO', {}).get('thing_classes')
+        or ()
+    )
     for where, found in class_counts(part.task, 'model.task'):
         if found not in (count, things or count):
-            report.error('', f'{where}={found}, but {source} has {count} classes',
-                         f'set model.num_classes={count}')
+            report.error(
+                '',
+                f'{where}={found}, but {source} has {count} classes',
+                f'set model.num_classes={count}',
+            )
     for name in ('decode_head', 'auxiliary_head'):
         for head in as_list(part.task.get(name)):
             for loss in as_list(head.get('loss_decode')):
                 weights = loss.get('class_weight')
                 if isinstance(weights, list | tuple) and len(weights) != head.get(
-                        'num_classes', len(weights)):
+                    'num_classes', len(weights)
+                ):
                     report.error(
-                        '', f'model.task.{name}.loss_decode.class_weight has '
+                        '',
+                        f'model.task.{name}.loss_decode.class_weight has '
                         f'{len(weights)} weights for {head["num_classes"]} classes',
-                        'give as many, or None')
+                        'give as many, or None',
+                    )
 
 
 def class_counts(node: Any, where: str) -> Iterator[tuple[str, int]]:
@@ -246,7 +296,11 @@ def class_counts(node: Any, where: str) -> Iterator[tuple[str, int]]:
             if key == 'num_classes' and isinstance(value, int):
                 yield f'{where}.num_classes', value
             elif 'rpn' not in str(key) and key not in (
-                    'auxiliary_head', 'semantic_head', 'data_preprocessor', 'backbone'):
+                'auxiliary_head',
+                'semantic_head',
+                'data_preprocessor',
+                'backbone',
+            ):
                 yield from class_counts(value, f'{where}.{key}')
     elif isinstance(node, list | tuple):
         for i, value in enumerate(node):

@@ -1,4 +1,5 @@
 """Hooks of a training: stages, checks, pictures, records, faster forward passes."""
+
 from .alternate_training_hook import AlternateTrainingHook
 from .checkpoint_match_hook import CheckpointMatchHook
 from .forward_hooks import ActivationCheckpointHook, CompileHook, SparseRoIAlignHook
@@ -9,7 +10,14 @@ from .progress_bar_hook import ProgressBarHook
 from .run_record_hook import RunRecordHook
 
 __all__ = [
-    'ActivationCheckpointHook', 'AlternateTrainingHook', 'CheckpointMatchHook',
-    'CompileHook', 'NonFiniteLossHook', 'NothingFoundHook', 'PictureGridHook',
-    'ProgressBarHook', 'RunRecordHook', 'SparseRoIAlignHook'
+    'ActivationCheckpointHook',
+    'AlternateTrainingHook',
+    'CheckpointMatchHook',
+    'CompileHook',
+    'NonFiniteLossHook',
+    'NothingFoundHook',
+    'PictureGridHook',
+    'ProgressBarHook',
+    'RunRecordHook',
+    'SparseRoIAlignHook',
 ]

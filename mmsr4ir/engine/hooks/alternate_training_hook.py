@@ -1,4 +1,5 @@
 """Warm-up and the switch between the stages of a recipe."""
+
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapperDict
@@ -43,12 +44,16 @@ class AlternateTrainingHook(Hook):
                 has no optimizer, or if two optimizers that share a loss accumulate
                 differently.
         """
-        if self.warmup and self.by_epoch and isinstance(
-                runner.train_loop, IterBasedTrainLoop):
+        if (
+            self.warmup
+            and self.by_epoch
+            and isinstance(runner.train_loop, IterBasedTrainLoop)
+        ):
             raise ConfigError(
                 f'a warm-up of {self.warmup} epochs never ends in a training that '
                 'counts iterations: set default_hooks.alternate.by_epoch=False and '
-                'default_hooks.alternate.warmup to iterations')
+                'default_hooks.alternate.warmup to iterations'
+            )
         model: SR4IR = unwrap(runner.model)
         recipe = model.recipe
         length = runner.max_epochs if self.by_epoch else runner.max_iters
@@ -58,7 +63,8 @@ class AlternateTrainingHook(Hook):
             runner.logger.warning(
                 f'The warm-up of {self.warmup} is as long as the whole training '
                 f"({length}), so what the recipe has in stage 'main' never comes: "
-                'lower default_hooks.alternate.warmup')
+                'lower default_hooks.alternate.warmup'
+            )
         wrappers = runner.optim_wrapper
         names = set(wrappers.keys()) if isinstance(wrappers, OptimWrapperDict) else ()
         for phase in recipe:
@@ -67,24 +73,32 @@ class AlternateTrainingHook(Hook):
                 raise ConfigError(
                     f'recipe phase {phase.name!r} updates {sorted(missing)}, which has '
                     'no optimizer: give optim_wrapper=dict(constructor='
-                    "'mmsr4ir.PerNetworkOptimWrapperConstructor', sr=..., task=...)")
-            counts = {name: accumulative_counts(wrappers[name])
-                      for name in phase.update}
+                    "'mmsr4ir.PerNetworkOptimWrapperConstructor', sr=..., task=...)"
+                )
+            counts = {
+                name: accumulative_counts(wrappers[name]) for name in phase.update
+            }
             if len(set(counts.values())) > 1:  # one backward pass serves them all
                 raise ConfigError(
                     f'recipe phase {phase.name!r} updates both networks with one loss, '
                     f'but accumulative_counts is {counts} in optim_wrapper: set both '
-                    'to the same number')
+                    'to the same number'
+                )
             # A network that another phase trains alone counts on by itself meanwhile.
-            if len(phase.update) > 1 and max(counts.values()) > 1 and any(
-                    set(other.update) != set(phase.update) for other in recipe):
+            if (
+                len(phase.update) > 1
+                and max(counts.values()) > 1
+                and any(set(other.update) != set(phase.update) for other in recipe)
+            ):
                 raise ConfigError(
                     f'recipe phase {phase.name!r} updates both networks with one loss '
                     'and another phase updates one alone, so they would accumulate '
-                    'out of step: set accumulative_counts=1 in optim_wrapper')
+                    'out of step: set accumulative_counts=1 in optim_wrapper'
+                )
 
-    def before_train_iter(self, runner: Runner, batch_idx: int,
-                          data_batch: dict | None = None) -> None:
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
         """Set the stage, and log it where it changes."""
         done = runner.epoch if self.by_epoch else runner.iter
         stage = 'warmup' if done < self.warmup else 'main'

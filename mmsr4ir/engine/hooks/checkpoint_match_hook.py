@@ -1,4 +1,5 @@
 """Refuse a checkpoint of another architecture, or of another training."""
+
 from logging import WARNING
 
 from mmengine.hooks import Hook
@@ -38,8 +39,9 @@ class CheckpointMatchHook(Hook):
                 if a training cannot go on from the checkpoint.
         """
         if not isinstance(checkpoint, dict):
-            raise ConfigError(f'the file holds a {type(checkpoint).__name__} and is no '
-                              'checkpoint')
+            raise ConfigError(
+                f'the file holds a {type(checkpoint).__name__} and is no checkpoint'
+            )
         if is_resumed(runner):
             check_state(runner, checkpoint)
             keep_to_own_best(runner, checkpoint)
@@ -50,19 +52,25 @@ class CheckpointMatchHook(Hook):
                     'The config differs from that of the checkpoint to go on from: '
                     f'{"; ".join(changes[:8])}{more}. Optimizers with their learning '
                     'rates and schedules go on with the settings of the checkpoint, '
-                    'all else with those of the config', 'current', WARNING)
+                    'all else with those of the config',
+                    'current',
+                    WARNING,
+                )
         loaded = checkpoint.get('state_dict', checkpoint)
         loaded = {k.removeprefix('module.'): v for k, v in loaded.items()}
         own = unwrap(runner.model).state_dict()
         if not self.strict:
-            if not any(name in loaded and loaded[name].shape == value.shape
-                       for name, value in own.items()):
+            if not any(
+                name in loaded and loaded[name].shape == value.shape
+                for name, value in own.items()
+            ):
                 raise ConfigError(
                     'no tensor of the checkpoint fits the model, although '
                     'checkpoint_match.strict=False: its names begin with '
                     f'{sorted({name.split(".")[0] for name in loaded})[:5]}. The file '
                     'of one network belongs into model.sr.init_cfg or '
-                    'model.task.init_cfg')
+                    'model.task.init_cfg'
+                )
             return
         found = mismatch(own, loaded)
         if found:
@@ -70,4 +78,5 @@ class CheckpointMatchHook(Hook):
                 'the checkpoint holds another architecture than the config: tensors '
                 f'{found}. Use the config it was trained with; to load '
                 'only one network, set model.sr.init_cfg or model.task.init_cfg; to '
-                'load what fits, set default_hooks.checkpoint_match.strict=False.')
+                'load what fits, set default_hooks.checkpoint_match.strict=False.'
+            )

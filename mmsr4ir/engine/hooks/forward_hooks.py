@@ -3,6 +3,7 @@
 Only ``forward`` of a part is replaced, and only while the training lasts: the names in
 checkpoints, the parameters and the optimizers stay what they are.
 """
+
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -41,8 +42,9 @@ class _ForwardHook(Hook):
         Raises:
             ConfigError: If a module is unknown or cannot be replaced, or there is none.
         """
-        self.forwards = [(module, self.wrap(module))
-                         for module in self.find(unwrap(runner.model))]
+        self.forwards = [
+            (module, self.wrap(module)) for module in self.find(unwrap(runner.model))
+        ]
         self.after_val(runner)
 
     def before_val(self, runner: Runner) -> None:
@@ -72,7 +74,8 @@ class _NamedPartsHook(_ForwardHook):
         if isinstance(modules, str) or not modules:
             raise ConfigError(
                 f'{type(self).__name__}: modules must be a list of names, '
-                f"as ['sr', 'task.backbone'], got {modules!r}")
+                f"as ['sr', 'task.backbone'], got {modules!r}"
+            )
         self.names = tuple(modules)
 
     def find(self, model: SR4IR) -> list[nn.Module]:
@@ -82,8 +85,11 @@ class _NamedPartsHook(_ForwardHook):
             ConfigError: If the model has no such part, or the TDP loss takes its
                 features from inside of one.
         """
-        return [module for name in self.names
-                for module in self.parts(find_part(model, name))]
+        return [
+            module
+            for name in self.names
+            for module in self.parts(find_part(model, name))
+        ]
 
     def parts(self, module: nn.Module) -> list[nn.Module]:
         """List what a named module stands for: a ``ModuleList`` for its layers.
@@ -111,11 +117,15 @@ def find_part(model: SR4IR, name: str) -> nn.Module:
     except AttributeError as error:
         raise ConfigError(f'modules: the model has no {name!r}: {error}') from error
     inside = [module for module in part.modules() if module is not part]
-    if model.tdp and model.features and any(
-            module is model.features.module for module in inside):
+    if (
+        model.tdp
+        and model.features
+        and any(module is model.features.module for module in inside)
+    ):
         raise ConfigError(
             f'modules: {name!r} holds the layer of the TDP loss ({model.tdp.layer!r}), '
-            'at which its forward pass is cut off; name the parts beside that layer')
+            'at which its forward pass is cut off; name the parts beside that layer'
+        )
     return part
 
 
@@ -162,14 +172,21 @@ class ActivationCheckpointHook(_NamedPartsHook):
                 features from inside of one, or T is frozen for the TDP loss and thawed
                 before the part is run again.
         """
-        thawed = model.tdp and not model.tdp.teacher and any(
-            'task' in phase.update and term.name == 'tdp'
-            for phase in model.recipe for term in phase.losses)
+        thawed = (
+            model.tdp
+            and not model.tdp.teacher
+            and any(
+                'task' in phase.update and term.name == 'tdp'
+                for phase in model.recipe
+                for term in phase.losses
+            )
+        )
         for name in self.names:
             if thawed and name.startswith('task'):
                 raise ConfigError(
                     f'modules: {name!r} cannot be run again where a phase that updates '
-                    'T has the TDP loss; leave it out, or give tdp a teacher')
+                    'T has the TDP loss; leave it out, or give tdp a teacher'
+                )
         return super().find(model)
 
     def parts(self, module: nn.Module) -> list[nn.Module]:
@@ -181,9 +198,14 @@ class ActivationCheckpointHook(_NamedPartsHook):
     def wrap(self, module: nn.Module) -> Callable:
         """Run ``forward`` again for the backward pass."""
         # Inside of a part that is compiled, torch.compile takes no such contexts.
-        return torch.compiler.disable(partial(
-            checkpoint, module.forward, use_reentrant=False,
-            context_fn=lambda: (nullcontext(), _as_before(module))))
+        return torch.compiler.disable(
+            partial(
+                checkpoint,
+                module.forward,
+                use_reentrant=False,
+                context_fn=lambda: (nullcontext(), _as_before(module)),
+            )
+        )
 
 
 def _as_before(module: nn.Module) -> AbstractContextManager[None]:
@@ -191,8 +213,11 @@ def _as_before(module: nn.Module) -> AbstractContextManager[None]:
 
     Batch statistics would count a batch twice.
     """
-    before = [(owner, name, buffer.clone()) for owner in module.modules()
-              for name, buffer in owner.named_buffers(recurse=False)]
+    before = [
+        (owner, name, buffer.clone())
+        for owner in module.modules()
+        for name, buffer in owner.named_buffers(recurse=False)
+    ]
 
     @contextmanager
     def swapped() -> Iterator[None]:
@@ -226,22 +251,30 @@ class SparseRoIAlignHook(_ForwardHook):
                 maximum of its samples.
         """
         from mmcv.ops import RoIAlign  # all of mmcv.ops: not at the start of each tool
-        layers = [module for module in model.task.modules()
-                  if isinstance(module, RoIAlign)
-                  and type(module).forward is RoIAlign.forward]
+
+        layers = [
+            module
+            for module in model.task.modules()
+            if isinstance(module, RoIAlign) and type(module).forward is RoIAlign.forward
+        ]
         if not layers:
             raise ConfigError(
-                'SparseRoIAlignHook: task has no RoIAlign layer; leave the hook out')
+                'SparseRoIAlignHook: task has no RoIAlign layer; leave the hook out'
+            )
         for layer in layers:
             if layer.pool_mode != 'avg':
                 raise ConfigError(
                     f'SparseRoIAlignHook: RoIAlign with pool_mode={layer.pool_mode!r} '
-                    "is no weighted sum; leave the hook out, or set pool_mode='avg'")
+                    "is no weighted sum; leave the hook out, or set pool_mode='avg'"
+                )
         return layers
 
     def wrap(self, module: Any) -> Callable:
         """Make another ``forward`` with the settings of mmcv's ``RoIAlign``."""
         return partial(
-            sparse_roi_align, output_size=module.output_size,
-            spatial_scale=module.spatial_scale, sampling_ratio=module.sampling_ratio,
-            aligned=module.aligned)
+            sparse_roi_align,
+            output_size=module.output_size,
+            spatial_scale=module.spatial_scale,
+            sampling_ratio=module.sampling_ratio,
+            aligned=module.aligned,
+        )

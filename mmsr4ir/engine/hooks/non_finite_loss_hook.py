@@ -1,4 +1,5 @@
 """Stop a training whose loss is no number any more, or skip a few such batches."""
+
 import logging
 from collections.abc import Iterable
 
@@ -37,9 +38,13 @@ class NonFiniteLossHook(Hook):
         model: SR4IR = unwrap(runner.model)
         model.skip_non_finite = self.max_skipped > 0
 
-    def after_train_iter(self, runner: Runner, batch_idx: int,
-                         data_batch: dict | None = None,
-                         outputs: dict | None = None) -> None:
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
         """Look at every loss of the iteration.
 
         Raises:
@@ -49,32 +54,40 @@ class NonFiniteLossHook(Hook):
         """
         outputs = outputs or {}
         losses = {k: v for k, v in outputs.items() if 'loss' in k}
-        finite = not losses or torch.isfinite(
-            torch.stack([v.float() for v in losses.values()])).all()
+        finite = (
+            not losses
+            or torch.isfinite(torch.stack([v.float() for v in losses.values()])).all()
+        )
         # If one process has such a loss, all skip: the model reports NaN on each.
         if finite:
             return
         bad = {k: v.item() for k, v in losses.items() if not torch.isfinite(v)}
-        where = (f'iteration {runner.iter + 1} (epoch {runner.epoch + 1}): '
-                 f'{bad}')
+        where = f'iteration {runner.iter + 1} (epoch {runner.epoch + 1}): {bad}'
         # It is in the message hub to go with the checkpoints.
         skipped = runner.message_hub.runtime_info.get('skipped_batches', 0) + 1
         runner.message_hub.update_info('skipped_batches', skipped)
         if skipped <= self.max_skipped:
             leave_out_of_log(runner.message_hub, bad)
-            print_log(f'{where}. Skipped, {skipped} of at most {self.max_skipped}.',
-                      'current', logging.WARNING)
+            print_log(
+                f'{where}. Skipped, {skipped} of at most {self.max_skipped}.',
+                'current',
+                logging.WARNING,
+            )
             return
         last = find_latest_checkpoint(runner.work_dir)
         if last is None and is_resumed(runner):  # into another folder
             last = loaded_from(runner)
         raise FloatingPointError(
             f'{where}. Training stopped and this state was not saved. '
-            + (f'The last good checkpoint is {last}.' if last else
-               'No checkpoint was written before.')
+            + (
+                f'The last good checkpoint is {last}.'
+                if last
+                else 'No checkpoint was written before.'
+            )
             + ' Lower the learning rate or set clip_grad in optim_wrapper, and look at '
             'the images of this iteration. To skip a few such batches, set '
-            'default_hooks.non_finite_loss.max_skipped.')
+            'default_hooks.non_finite_loss.max_skipped.'
+        )
 
 
 def leave_out_of_log(hub: MessageHub, losses: Iterable[str]) -> None:

@@ -1,4 +1,5 @@
 """Go on after a validation in which the task network found nothing."""
+
 from collections.abc import Iterator
 
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
@@ -25,14 +26,18 @@ class NothingFoundHook(Hook):
 
     priority = 65  # after LoggerHook, before what watches metrics
 
-    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None
-                        ) -> None:
+    def after_val_epoch(
+        self, runner: Runner, metrics: dict[str, float] | None = None
+    ) -> None:
         """Complete ``metrics``, which the hooks after this one share."""
         all_metrics = runner.val_evaluator.metrics
         qualities = [each for each in all_metrics if isinstance(each, SRQuality)]
         prefixes = tuple(f'{each.prefix}/' for each in qualities)
-        if not metrics or len(qualities) == len(all_metrics) or not all(
-                name.startswith(prefixes) for name in metrics):
+        if (
+            not metrics
+            or len(qualities) == len(all_metrics)
+            or not all(name.startswith(prefixes) for name in metrics)
+        ):
             return
         watched = dict(_watched(runner))
         if 'auto' in watched:

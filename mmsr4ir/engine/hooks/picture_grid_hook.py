@@ -1,4 +1,5 @@
 """HR, LR, restored image, prediction and ground truth side by side."""
+
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -61,21 +62,31 @@ class PictureGridHook(Hook):
 
     priority = 'LOW'
 
-    def __init__(self, out_dir: str | None = None, max_images: int = 50,
-                 val_images: int | Sequence[str] | None = 4,
-                 panels: Sequence[str] = ('hr', 'lr', 'sr', 'prediction', 'truth'),
-                 score_thr: float = 0.3, min_size: int = 256) -> None:
+    def __init__(
+        self,
+        out_dir: str | None = None,
+        max_images: int = 50,
+        val_images: int | Sequence[str] | None = 4,
+        panels: Sequence[str] = ('hr', 'lr', 'sr', 'prediction', 'truth'),
+        score_thr: float = 0.3,
+        min_size: int = 256,
+    ) -> None:
         unknown = [panel for panel in panels if panel not in PANELS]
         if unknown or not panels:
             raise ConfigError(
                 f'picture_grid.panels={list(panels)}: name one or more of '
-                f'{list(PANELS)}')
+                f'{list(PANELS)}'
+            )
         val_images = [val_images] if isinstance(val_images, str) else val_images or 0
-        if (val_images < 0 if isinstance(val_images, int)
-                else not all(isinstance(name, str) for name in val_images)):
+        if (
+            val_images < 0
+            if isinstance(val_images, int)
+            else not all(isinstance(name, str) for name in val_images)
+        ):
             raise ConfigError(
                 f'picture_grid.val_images={val_images}: give a number of images or a '
-                'list of file names (with the suffix where they are all digits)')
+                'list of file names (with the suffix where they are all digits)'
+            )
         self.out_dir = out_dir
         self.max_images = max_images
         self.val_images = val_images
@@ -105,16 +116,21 @@ class PictureGridHook(Hook):
         if self.val_images:
             self._start(runner, runner.val_dataloader, self.val_images)
 
-    def after_val_iter(self, runner: Runner, batch_idx: int,
-                       data_batch: dict | None = None,
-                       outputs: Sequence | None = None) -> None:
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Sequence | None = None,
+    ) -> None:
         """Draw what is chosen of one validation batch."""
         if self.val_images:
             for index, picture in self._chosen(outputs):
                 self._pictures[index] = picture
 
-    def after_val_epoch(self, runner: Runner,
-                        metrics: dict[str, float] | None = None) -> None:
+    def after_val_epoch(
+        self, runner: Runner, metrics: dict[str, float] | None = None
+    ) -> None:
         """Send the pictures of all processes to the visual backends."""
         if not self.val_images:
             return
@@ -122,20 +138,28 @@ class PictureGridHook(Hook):
         for drawn in all_gather_object(self._pictures):
             pictures |= drawn
         loop = self._train_loop
-        step = 0 if loop is None else (
-            loop.iter if isinstance(loop, IterBasedTrainLoop) else loop.epoch)
+        step = (
+            0
+            if loop is None
+            else (loop.iter if isinstance(loop, IterBasedTrainLoop) else loop.epoch)
+        )
         for index in sorted(pictures):
             runner.visualizer.add_image(
-                f'val_{self._names[index]}', pictures[index], step)
+                f'val_{self._names[index]}', pictures[index], step
+            )
 
     def before_test_epoch(self, runner: Runner) -> None:
         """Choose the images."""
         if self.out_dir is not None:
             self._start(runner, runner.test_dataloader, self.max_images)
 
-    def after_test_iter(self, runner: Runner, batch_idx: int,
-                        data_batch: dict | None = None,
-                        outputs: Sequence | None = None) -> None:
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Sequence | None = None,
+    ) -> None:
         """Write the pictures of one test batch."""
         if self.out_dir is None:
             return
@@ -144,12 +168,14 @@ class PictureGridHook(Hook):
             # Two processes may have the same image, where they do not divide evenly.
             write_png(path, picture)
 
-    def _start(self, runner: Runner, loader: DataLoader, wanted: int | Sequence[str]
-               ) -> None:
+    def _start(
+        self, runner: Runner, loader: DataLoader, wanted: int | Sequence[str]
+    ) -> None:
         """Choose images and prepare to draw them."""
         metainfo = getattr(loader.dataset, 'metainfo', None)
         self._painter = Painter(
-            runner, metainfo, self.panels, self.score_thr, self.min_size)
+            runner, metainfo, self.panels, self.score_thr, self.min_size
+        )
         self._names = choose_images(loader.dataset, wanted)
         # The dataset's indices in the order in which this process gets the images.
         batches = loader.batch_sampler
@@ -194,10 +220,12 @@ def choose_images(dataset: Dataset, wanted: int | Sequence[str]) -> dict[int, st
     if missing:
         raise ConfigError(
             f'picture_grid.val_images: the validation set has no images {missing}; '
-            f'its {length} images have names as {paths[0].name}')
+            f'its {length} images have names as {paths[0].name}'
+        )
     return unique_names(chosen)
 
 
 def _ends_with(path: Path, end: Path) -> bool:
-    return any(p.parts[-len(end.parts):] == end.parts
-               for p in (path, path.with_suffix('')))
+    return any(
+        p.parts[-len(end.parts) :] == end.parts for p in (path, path.with_suffix(''))
+    )

@@ -1,4 +1,5 @@
 """A progress bar in the terminal."""
+
 import atexit
 import sys
 import time
@@ -59,10 +60,15 @@ class ProgressBarHook(Hook):
         # No thread that draws: a worker process that is forked while such a thread
         # writes would wait for it forever.
         progress = Progress(
-            TextColumn('{task.description}', markup=False), BarColumn(20),
-            MofNCompleteColumn(), TextColumn('{task.fields[text]}', markup=False),
-            console=console, auto_refresh=False, transient=True,
-            redirect_stderr=sys.stderr.isatty())
+            TextColumn('{task.description}', markup=False),
+            BarColumn(20),
+            MofNCompleteColumn(),
+            TextColumn('{task.fields[text]}', markup=False),
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stderr=sys.stderr.isatty(),
+        )
         progress.add_task('', text='')
         self._progress = progress
         terminal = sys.stdout
@@ -83,9 +89,13 @@ class ProgressBarHook(Hook):
         self._undo.close()
         self._progress = None
 
-    def after_train_iter(self, runner: Runner, batch_idx: int,
-                         data_batch: dict | None = None,
-                         outputs: dict | None = None) -> None:
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
         """Show the iteration and its losses."""
         total = len(runner.train_dataloader)
         title, done = f'epoch {runner.epoch + 1}/{runner.max_epochs}', batch_idx + 1
@@ -95,43 +105,61 @@ class ProgressBarHook(Hook):
             return
         model: SR4IR = unwrap(runner.model)
         window = runner.log_processor.window_size
-        losses = {key: runner.message_hub.get_scalar(f'train/{key}').mean(window)
-                  for key in outputs or {}}
+        losses = {
+            key: runner.message_hub.get_scalar(f'train/{key}').mean(window)
+            for key in outputs or {}
+        }
         facts = [stage_text(model.recipe, model.stage)]
         for phase in active_phases(model.recipe, model.stage):
             loss = sum(phase_losses(phase, model.stage, losses).values())
             facts.append(f'{phase.name} {number(loss)}')
         self._draw(runner, title, done, total, facts)
 
-    def after_val_iter(self, runner: Runner, batch_idx: int,
-                       data_batch: dict | None = None,
-                       outputs: Sequence | None = None) -> None:
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Sequence | None = None,
+    ) -> None:
         """Show the batch."""
         self._draw_batch(runner, 'validation', batch_idx, len(runner.val_dataloader))
 
-    def after_test_iter(self, runner: Runner, batch_idx: int,
-                        data_batch: dict | None = None,
-                        outputs: Sequence | None = None) -> None:
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Sequence | None = None,
+    ) -> None:
         """Show the batch."""
         self._draw_batch(runner, 'test', batch_idx, len(runner.test_dataloader))
 
-    def _draw_batch(self, runner: Runner, title: str, batch_idx: int, total: int
-                    ) -> None:
+    def _draw_batch(
+        self, runner: Runner, title: str, batch_idx: int, total: int
+    ) -> None:
         if self._is_due(batch_idx + 1, total):
             self._draw(runner, title, batch_idx + 1, total, [])
 
     def _is_due(self, done: int, total: int) -> bool:
         return self._progress is not None and (
-            done == total or time.monotonic() - self._drawn >= self.interval)
+            done == total or time.monotonic() - self._drawn >= self.interval
+        )
 
-    def _draw(self, runner: Runner, title: str, done: int, total: int,
-              facts: list[str]) -> None:
+    def _draw(
+        self, runner: Runner, title: str, done: int, total: int, facts: list[str]
+    ) -> None:
         self._drawn = time.monotonic()
         eta = runner.message_hub.runtime_info.get('eta')
         if eta is not None:  # it is there with IterTimerHook
             facts = [*facts, f'{timedelta(seconds=int(eta))} left']
         assert self._progress is not None  # _is_due
-        bar, = self._progress.task_ids
+        (bar,) = self._progress.task_ids
         self._progress.update(
-            bar, description=title, completed=done, total=total,
-            text=' | '.join(filter(None, facts)), refresh=True)
+            bar,
+            description=title,
+            completed=done,
+            total=total,
+            text=' | '.join(filter(None, facts)),
+            refresh=True,
+        )

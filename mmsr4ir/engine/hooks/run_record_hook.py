@@ -1,4 +1,5 @@
 """What a run did, measured: updates, data order, seconds per iteration."""
+
 import json
 import os
 import platform
@@ -63,9 +64,13 @@ class RunRecordHook(Hook):
         self._updates = counts.get('updates') or dict(sr=0, task=0)
         self._start = time.perf_counter()
 
-    def after_train_iter(self, runner: Runner, batch_idx: int,
-                         data_batch: dict | None = None,
-                         outputs: dict | None = None) -> None:
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
         """Count one iteration."""
         now = time.perf_counter()
         self._times.append(now - self._start)
@@ -80,8 +85,10 @@ class RunRecordHook(Hook):
             # Not in iterations that only accumulate.
             self._updates[name] += runner.optim_wrapper[name].should_update()
         # What the message hub holds goes with the checkpoints.
-        runner.message_hub.update_info('run_record', json.dumps(
-            dict(data_digest=self._digest, updates=self._updates)))
+        runner.message_hub.update_info(
+            'run_record',
+            json.dumps(dict(data_digest=self._digest, updates=self._updates)),
+        )
         if now - self._written > self.interval:
             self._written = now
             self._write(runner)
@@ -94,29 +101,44 @@ class RunRecordHook(Hook):
         """Write the whole record."""
         self._write(runner)
 
-    def after_test_iter(self, runner: Runner, batch_idx: int,
-                        data_batch: dict | None = None,
-                        outputs: Sequence | None = None) -> None:
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Sequence | None = None,
+    ) -> None:
         """Add the LR images of a test batch to the digest."""
         self._lr_digest = digest(
-            (sample.images['lr'] for sample in outputs or ()), self._lr_digest)
+            (sample.images['lr'] for sample in outputs or ()), self._lr_digest
+        )
 
-    def after_test_epoch(self, runner: Runner,
-                         metrics: dict[str, float] | None = None) -> None:
+    def after_test_epoch(
+        self, runner: Runner, metrics: dict[str, float] | None = None
+    ) -> None:
         """Write the digest of the LR images, if this process has seen them all."""
         if get_world_size() == 1:
-            write_json(Path(runner.work_dir) / 'record.json',
-                       dict(lr_digest=self._lr_digest))
+            write_json(
+                Path(runner.work_dir) / 'record.json', dict(lr_digest=self._lr_digest)
+            )
 
     def _write(self, runner: Runner) -> None:
         if not is_main_process():
             return
         times = self._times[_WARM_UP:]
-        write_json(Path(runner.work_dir) / 'record.json', dict(
-            epoch=runner.epoch, epochs=runner.max_epochs, iters=runner.max_iters,
-            iter=min(runner.iter + 1, runner.max_iters), updates=self._updates,
-            data_digest=self._digest,
-            iter_time=statistics.median(times) if times else None, machine=machine()))
+        write_json(
+            Path(runner.work_dir) / 'record.json',
+            dict(
+                epoch=runner.epoch,
+                epochs=runner.max_epochs,
+                iters=runner.max_iters,
+                iter=min(runner.iter + 1, runner.max_iters),
+                updates=self._updates,
+                data_digest=self._digest,
+                iter_time=statistics.median(times) if times else None,
+                machine=machine(),
+            ),
+        )
 
 
 def machine() -> str:

@@ -1,4 +1,5 @@
 """Make LR images: bicubic, in random steps, or read from files."""
+
 from .degradation import BicubicDownsample, Degradation
 from .paired_lr import PairedLR
 from .steps import (
@@ -11,6 +12,13 @@ from .steps import (
 )
 
 __all__ = [
-    'BicubicDownsample', 'Degradation', 'GaussianNoise', 'JPEGCompression', 'OneOf',
-    'PairedLR', 'PoissonNoise', 'RandomBlur', 'RandomResize'
+    'BicubicDownsample',
+    'Degradation',
+    'GaussianNoise',
+    'JPEGCompression',
+    'OneOf',
+    'PairedLR',
+    'PoissonNoise',
+    'RandomBlur',
+    'RandomResize',
 ]

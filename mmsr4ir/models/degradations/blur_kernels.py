@@ -2,17 +2,31 @@
 
 The formulas are those of Real-ESRGAN (Wang et al., ICCVW 2021, section 3.1 and 3.3).
 """
+
 import math
 
 import torch
 from torch import Tensor
 
-KINDS = ('iso', 'aniso', 'generalized_iso', 'generalized_aniso', 'plateau_iso',
-         'plateau_aniso', 'sinc')
+KINDS = (
+    'iso',
+    'aniso',
+    'generalized_iso',
+    'generalized_aniso',
+    'plateau_iso',
+    'plateau_aniso',
+    'sinc',
+)
 
 
-def gaussian_kernel(size: int, sigma_x: float, sigma_y: float, angle: float = 0.0,
-                    shape: str = 'gaussian', beta: float = 1.0) -> Tensor:
+def gaussian_kernel(
+    size: int,
+    sigma_x: float,
+    sigma_y: float,
+    angle: float = 0.0,
+    shape: str = 'gaussian',
+    beta: float = 1.0,
+) -> Tensor:
     """Make a kernel with elliptic contours.
 
     Args:
@@ -30,9 +44,10 @@ def gaussian_kernel(size: int, sigma_x: float, sigma_y: float, angle: float = 0.
     x, y = _grid(size)
     cos, sin = math.cos(angle), math.sin(angle)
     distance = ((cos * x + sin * y) / sigma_x) ** 2 + (
-        (cos * y - sin * x) / sigma_y) ** 2
+        (cos * y - sin * x) / sigma_y
+    ) ** 2
     if shape == 'plateau':
-        kernel = 1 / (1 + distance ** beta)
+        kernel = 1 / (1 + distance**beta)
     else:
         kernel = torch.exp(-0.5 * distance ** (1 if shape == 'gaussian' else beta))
     return kernel / kernel.sum()
@@ -52,7 +67,7 @@ def sinc_kernel(size: int, cutoff: float) -> Tensor:
     middle = size // 2
     radius[middle, middle] = 1  # its value is the limit, set below
     kernel = cutoff * torch.special.bessel_j1(cutoff * radius) / (2 * math.pi * radius)
-    kernel[middle, middle] = cutoff ** 2 / (4 * math.pi)
+    kernel[middle, middle] = cutoff**2 / (4 * math.pi)
     return kernel / kernel.sum()
 
 
@@ -76,7 +91,7 @@ def blur(image: Tensor, kernel: Tensor) -> Tensor:
     kernel = kernel.to(padded).flip(0, 1)
     spectrum = torch.fft.rfft2(padded) * torch.fft.rfft2(kernel, s=shape)
     blurred = torch.fft.irfft2(spectrum, s=shape)
-    return blurred[:, size - 1:, size - 1:].to(image.dtype)
+    return blurred[:, size - 1 :, size - 1 :].to(image.dtype)
 
 
 def _grid(size: int) -> tuple[Tensor, Tensor]:

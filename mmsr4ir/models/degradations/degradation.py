@@ -1,4 +1,5 @@
 """From high-resolution to low-resolution images."""
+
 import hashlib
 from collections.abc import Sequence
 
@@ -30,8 +31,9 @@ class BicubicDownsample(nn.Module):
         ValueError: If ``scale`` is not a positive integer.
     """
 
-    def __init__(self, scale: int = 4, antialias: bool = False,
-                 quantize: bool = True) -> None:
+    def __init__(
+        self, scale: int = 4, antialias: bool = False, quantize: bool = True
+    ) -> None:
         super().__init__()
         self.scale = parse_scale(scale)
         self.antialias = antialias
@@ -50,8 +52,9 @@ class BicubicDownsample(nn.Module):
             hr = F.pad(hr, [2 * self.scale] * 4, mode='replicate')
         # A size, since 49 * (1 / 49) is a float below 1.
         size = [length // self.scale for length in hr.shape[-2:]]
-        lr = F.interpolate(hr, size, mode='bicubic', align_corners=False,
-                           antialias=self.antialias)
+        lr = F.interpolate(
+            hr, size, mode='bicubic', align_corners=False, antialias=self.antialias
+        )
         if self.antialias:
             lr = lr[..., 2:-2, 2:-2]
         if self.quantize:
@@ -60,8 +63,9 @@ class BicubicDownsample(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the settings for ``repr``."""
-        return (f'scale={self.scale}, antialias={self.antialias}, '
-                f'quantize={self.quantize}')
+        return (
+            f'scale={self.scale}, antialias={self.antialias}, quantize={self.quantize}'
+        )
 
 
 class ImageByImage(nn.Module):
@@ -73,8 +77,9 @@ class ImageByImage(nn.Module):
     scale: int
 
     @torch.no_grad()
-    def forward(self, hr: Tensor, sizes: Sequence[tuple[int, int]] = (),
-                samples: Sequence = ()) -> Tensor:
+    def forward(
+        self, hr: Tensor, sizes: Sequence[tuple[int, int]] = (), samples: Sequence = ()
+    ) -> Tensor:
         """Degrade images.
 
         Args:
@@ -93,16 +98,20 @@ class ImageByImage(nn.Module):
         """
         full = lr_size(hr.shape[-2:], self.scale)
         if (full[0] * self.scale, full[1] * self.scale) != image_size(hr):
-            raise ValueError(f'images of {image_size(hr)} cannot be degraded by '
-                             f'{self.scale}: the scale must divide their size')
+            raise ValueError(
+                f'images of {image_size(hr)} cannot be degraded by '
+                f'{self.scale}: the scale must divide their size'
+            )
         inner = [lr_size(size, self.scale) for size in sizes] or [full] * len(hr)
         lr = hr.new_zeros(*hr.shape[:2], *full)
         images = hr.to(torch.promote_types(hr.dtype, torch.float32))
         with torch.autocast(hr.device.type, enabled=False):
-            for i, (image, (h, w), sample) in enumerate(zip(
-                    images, inner, samples or [None] * len(hr), strict=True)):
+            for i, (image, (h, w), sample) in enumerate(
+                zip(images, inner, samples or [None] * len(hr), strict=True)
+            ):
                 lr[i, :, :h, :w] = self.degrade(
-                    image[:, :h * self.scale, :w * self.scale], (h, w), sample)
+                    image[:, : h * self.scale, : w * self.scale], (h, w), sample
+                )
         return extend_edges(lr, inner)
 
     def degrade(self, image: Tensor, size: tuple[int, int], sample=None) -> Tensor:
@@ -143,8 +152,13 @@ class Degradation(ImageByImage):
         KeyError: If the ``type`` of a step is unknown.
     """
 
-    def __init__(self, scale: int = 4, steps: Sequence[dict] = (),
-                 kernel: str = 'bilinear', seed: int = 0) -> None:
+    def __init__(
+        self,
+        scale: int = 4,
+        steps: Sequence[dict] = (),
+        kernel: str = 'bilinear',
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         self.scale = parse_scale(scale)
         self.steps = build_steps(steps, 'degradation.steps')
@@ -164,8 +178,11 @@ class Degradation(ImageByImage):
         Returns:
             Tensor: ``(3, *size)``, RGB, [0, 1].
         """
-        draw = Draw(None if self.training else torch.Generator().manual_seed(
-            image_seed(image, self.seed)))
+        draw = Draw(
+            None
+            if self.training
+            else torch.Generator().manual_seed(image_seed(image, self.seed))
+        )
         image = run_steps(self.steps, image, size, draw)
         return to_uint8(resize(image, size, self.kernel)).to(image) / 255
 
@@ -200,6 +217,5 @@ def parse_scale(scale: int) -> int:
         ValueError: If ``scale`` is not a positive integer.
     """
     if not isinstance(scale, int) or scale < 1:
-        raise ValueError(
-            f'degradation.scale must be a positive integer, got {scale!r}')
+        raise ValueError(f'degradation.scale must be a positive integer, got {scale!r}')
     return scale

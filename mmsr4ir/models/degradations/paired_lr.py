@@ -1,4 +1,5 @@
 """LR images of a camera, or of any other origin: read from files, not computed."""
+
 import os
 from collections import defaultdict
 from functools import cached_property
@@ -15,7 +16,7 @@ from mmsr4ir.utils.images import ImageError, read_image
 from .degradation import ImageByImage, lr_size, parse_scale
 
 #: What a flip in a direction turns around in (3, H, W).
-_FLIPPED = dict(horizontal=(-1, ), vertical=(-2, ), diagonal=(-2, -1))
+_FLIPPED = dict(horizontal=(-1,), vertical=(-2,), diagonal=(-2, -1))
 
 
 @MODELS.register_module()
@@ -76,18 +77,21 @@ class PairedLR(ImageByImage):
         if not path.is_relative_to(root):
             raise DataError(
                 f'{img_path} is not in model.degradation.hr_root={self.hr_root!r}: set '
-                'that to the folder which all HR images are in')
+                'that to the folder which all HR images are in'
+            )
         name = str(path.relative_to(root).with_suffix(''))
         found = sorted(self.files.get(name, []))
         if len(found) != 1:
             raise DataError(
                 f'{img_path} has {len(found)} LR images ({", ".join(found)}): keep one'
-                if found else
-                f'{img_path} has no LR image {os.path.join(self.lr_root, name)}.*')
+                if found
+                else f'{img_path} has no LR image {os.path.join(self.lr_root, name)}.*'
+            )
         return found[0]
 
-    def read(self, img_path: str, size: tuple[int, int], flip: str | None = None
-             ) -> Tensor:
+    def read(
+        self, img_path: str, size: tuple[int, int], flip: str | None = None
+    ) -> Tensor:
         """Read the LR image of an HR image.
 
         Args:
@@ -114,13 +118,15 @@ class PairedLR(ImageByImage):
             raise DataError(
                 f'{path} has {lr.shape[2]} x {lr.shape[1]} pixels, but {img_path} has '
                 f'{size[1]} x {size[0]}, a {self.scale}th of which is {want[1]} x '
-                f'{want[0]}')
+                f'{want[0]}'
+            )
         edges = _FLIPPED[flip] if flip else ()
         if any(size[edge] % self.scale for edge in edges):
             raise DataError(
                 f'{img_path} has {size[1]} x {size[0]} pixels, which {self.scale} does '
                 f'not divide, so its LR image cannot be flipped with it ({flip}): crop '
-                'it, or take RandomFlip out of the pipeline')
+                'it, or take RandomFlip out of the pipeline'
+            )
         return lr.flip(edges)
 
     def degrade(self, image: Tensor, size: tuple[int, int], sample=None) -> Tensor:
@@ -142,18 +148,19 @@ class PairedLR(ImageByImage):
         if 'img_path' not in meta or 'img_shape' not in meta:
             raise DataError(
                 'mmsr4ir.PairedLR needs img_path and img_shape of each image: put them '
-                'into meta_keys of the last transform')
+                'into meta_keys of the last transform'
+            )
         shown = tuple(meta['img_shape'][:2])
         loaded = tuple(meta.get('ori_shape', shown)[:2])
         if shown != loaded:
             raise DataError(
                 f'{meta["img_path"]} was changed from {loaded[1]} x {loaded[0]} to '
                 f'{shown[1]} x {shown[0]} pixels, but its LR image was not: take what '
-                'resizes or crops out of the pipeline')
+                'resizes or crops out of the pipeline'
+            )
         flip = meta.get('flip_direction') if meta.get('flip') else None
         return self.read(meta['img_path'], shown, flip).to(image) / 255
 
     def extra_repr(self) -> str:
         """Return the settings for ``repr``."""
-        return (f'hr_root={self.hr_root!r}, lr_root={self.lr_root!r}, '
-                f'scale={self.scale}')
+        return f'hr_root={self.hr_root!r}, lr_root={self.lr_root!r}, scale={self.scale}'

@@ -12,6 +12,7 @@ here: they draw from the global state of numpy and random, so an image cannot ha
 seed of its own, and importing them imports albumentations, which asks a server for its
 latest version. The kernels are tested against mmagic's.
 """
+
 import math
 from collections.abc import Mapping, Sequence
 
@@ -48,8 +49,11 @@ class Draw:
 
     def choose(self, weights: Sequence[float]) -> int:
         """Draw the index of one of the weights, by its share of their sum."""
-        return int(torch.multinomial(
-            torch.tensor(weights, dtype=torch.float64), 1, generator=self.generator))
+        return int(
+            torch.multinomial(
+                torch.tensor(weights, dtype=torch.float64), 1, generator=self.generator
+            )
+        )
 
     def normal(self, like: Tensor) -> Tensor:
         """Draw normal numbers, mean 0 and variance 1, in the shape of ``like``."""
@@ -64,8 +68,9 @@ class Draw:
         return torch.poisson(here, self.generator).to(rates.device)
 
 
-def run_steps(steps: Sequence, image: Tensor, lr_size: tuple[int, int], draw: Draw
-              ) -> Tensor:
+def run_steps(
+    steps: Sequence, image: Tensor, lr_size: tuple[int, int], draw: Draw
+) -> Tensor:
     """Call steps one after the other; each result is cut off to [0, 1].
 
     Args:
@@ -94,8 +99,9 @@ def build_steps(steps: Sequence[dict], owner: str) -> list:
     return [MODELS.build(step) for step in steps]
 
 
-def parse_range(name: str, value: float | Sequence[float], low: float,
-                high: float = math.inf) -> tuple[float, float]:
+def parse_range(
+    name: str, value: float | Sequence[float], low: float, high: float = math.inf
+) -> tuple[float, float]:
     """Read a number, or the lowest and highest one to draw from, as a pair.
 
     Args:
@@ -109,11 +115,15 @@ def parse_range(name: str, value: float | Sequence[float], low: float,
             [low, high].
     """
     pair = tuple(value) if isinstance(value, list | tuple) else (value, value)
-    if (len(pair) != 2 or not all(isinstance(number, int | float) for number in pair)
-            or not low <= pair[0] <= pair[1] <= high):
+    if (
+        len(pair) != 2
+        or not all(isinstance(number, int | float) for number in pair)
+        or not low <= pair[0] <= pair[1] <= high
+    ):
         raise ValueError(
             f'{name} must be a number or (lowest, highest), from {low} to {high}, got '
-            f'{value!r}')
+            f'{value!r}'
+        )
     return pair
 
 
@@ -148,31 +158,43 @@ class RandomBlur:
         ValueError: If a setting is out of its range, or a kind is unknown.
     """
 
-    def __init__(self, kernel: int | Sequence[int] = 21,
-                 sigma: float | Sequence[float] = (0.2, 3.0),
-                 kinds: Mapping[str, float] | None = None,
-                 beta_generalized: float | Sequence[float] = (0.5, 4.0),
-                 beta_plateau: float | Sequence[float] = (1.0, 2.0),
-                 cutoff: float | Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        kernel: int | Sequence[int] = 21,
+        sigma: float | Sequence[float] = (0.2, 3.0),
+        kinds: Mapping[str, float] | None = None,
+        beta_generalized: float | Sequence[float] = (0.5, 4.0),
+        beta_plateau: float | Sequence[float] = (1.0, 2.0),
+        cutoff: float | Sequence[float] | None = None,
+    ) -> None:
         self.kernels = list(kernel) if isinstance(kernel, Sequence) else [kernel]
-        odd = [isinstance(size, int) and size > 0 and size % 2 == 1
-               for size in self.kernels]
+        odd = [
+            isinstance(size, int) and size > 0 and size % 2 == 1
+            for size in self.kernels
+        ]
         if not odd or not all(odd):
             raise ValueError(
-                f'RandomBlur.kernel must be odd numbers of pixels, got {kernel!r}')
+                f'RandomBlur.kernel must be odd numbers of pixels, got {kernel!r}'
+            )
         self.sigma = parse_range('RandomBlur.sigma', sigma, 0.01)
         self.kinds = dict(iso=1.0) if kinds is None else dict(kinds)
         if not set(self.kinds) <= set(KINDS):
             raise ValueError(
                 f'RandomBlur.kinds: unknown {sorted(set(self.kinds) - set(KINDS))}; '
-                f'there are {list(KINDS)}')
+                f'there are {list(KINDS)}'
+            )
         _check_weights('RandomBlur.kinds', list(self.kinds.values()))
         self.betas = dict(
             generalized=parse_range(
-                'RandomBlur.beta_generalized', beta_generalized, 0.01),
-            plateau=parse_range('RandomBlur.beta_plateau', beta_plateau, 0.01))
-        self.cutoff = None if cutoff is None else parse_range(
-            'RandomBlur.cutoff', cutoff, 0.01, 1)
+                'RandomBlur.beta_generalized', beta_generalized, 0.01
+            ),
+            plateau=parse_range('RandomBlur.beta_plateau', beta_plateau, 0.01),
+        )
+        self.cutoff = (
+            None
+            if cutoff is None
+            else parse_range('RandomBlur.cutoff', cutoff, 0.01, 1)
+        )
 
     def __call__(self, image: Tensor, lr_size: tuple[int, int], draw: Draw) -> Tensor:
         """Blur an image (3, H, W); its size stays."""
@@ -220,23 +242,33 @@ class RandomResize:
             ``divisor`` are given.
     """
 
-    def __init__(self, factor: float | Sequence[float] | None = None,
-                 divisor: float | Sequence[float] | None = None, of: str = 'image',
-                 kernels: Sequence[str] = ('bilinear', )) -> None:
+    def __init__(
+        self,
+        factor: float | Sequence[float] | None = None,
+        divisor: float | Sequence[float] | None = None,
+        of: str = 'image',
+        kernels: Sequence[str] = ('bilinear',),
+    ) -> None:
         if factor is not None and divisor is not None:
             raise ValueError('RandomResize: give `factor` or `divisor`, not both')
         self.factor = parse_range(
-            'RandomResize.factor', 1 if factor is None else factor, 0.001)
-        self.divisor = divisor if divisor is None else parse_range(
-            'RandomResize.divisor', divisor, 0.001)
+            'RandomResize.factor', 1 if factor is None else factor, 0.001
+        )
+        self.divisor = (
+            divisor
+            if divisor is None
+            else parse_range('RandomResize.divisor', divisor, 0.001)
+        )
         if of not in ('image', 'lr'):
             raise ValueError(f"RandomResize.of must be 'image' or 'lr', got {of!r}")
         self.of = of
         if not kernels or isinstance(kernels, str):
             raise ValueError(
-                f'RandomResize.kernels must be a list of names, got {kernels!r}')
+                f'RandomResize.kernels must be a list of names, got {kernels!r}'
+            )
         self.kernels = [
-            parse_kernel('RandomResize.kernels', kernel) for kernel in kernels]
+            parse_kernel('RandomResize.kernels', kernel) for kernel in kernels
+        ]
 
     def __call__(self, image: Tensor, lr_size: tuple[int, int], draw: Draw) -> Tensor:
         """Resize an image (3, H, W); no edge gets shorter than a pixel."""
@@ -281,8 +313,9 @@ class GaussianNoise:
         ValueError: If a setting is out of its range.
     """
 
-    def __init__(self, level: float | Sequence[float] = (0.0, 10.0), gray: float = 0.0
-                 ) -> None:
+    def __init__(
+        self, level: float | Sequence[float] = (0.0, 10.0), gray: float = 0.0
+    ) -> None:
         self.level = parse_range('GaussianNoise.level', level, 0, 255)
         self.gray = _probability('GaussianNoise.gray', gray)
 
@@ -309,8 +342,9 @@ class PoissonNoise:
         ValueError: If a setting is out of its range.
     """
 
-    def __init__(self, scale: float | Sequence[float] = (0.05, 3.0), gray: float = 0.0
-                 ) -> None:
+    def __init__(
+        self, scale: float | Sequence[float] = (0.05, 3.0), gray: float = 0.0
+    ) -> None:
         self.scale = parse_range('PoissonNoise.scale', scale, 0)
         self.gray = _probability('PoissonNoise.gray', gray)
 
@@ -341,7 +375,8 @@ class JPEGCompression:
         self.quality = parse_range('JPEGCompression.quality', quality, 1, 100)
         if not all(isinstance(number, int) for number in self.quality):
             raise ValueError(
-                f'JPEGCompression.quality must be whole numbers, got {quality!r}')
+                f'JPEGCompression.quality must be whole numbers, got {quality!r}'
+            )
 
     def __call__(self, image: Tensor, lr_size: tuple[int, int], draw: Draw) -> Tensor:
         """Compress an image (3, H, W)."""
@@ -363,14 +398,18 @@ class OneOf:
         ValueError: If there is no option, or there are not as many weights as options.
     """
 
-    def __init__(self, options: Sequence[Sequence[dict]],
-                 weights: Sequence[float] | None = None) -> None:
+    def __init__(
+        self, options: Sequence[Sequence[dict]], weights: Sequence[float] | None = None
+    ) -> None:
         self.options = [
-            build_steps(option, 'OneOf.options: each') for option in options]
+            build_steps(option, 'OneOf.options: each') for option in options
+        ]
         self.weights = [1.0] * len(self.options) if weights is None else list(weights)
         if len(self.weights) != len(self.options):
-            raise ValueError(f'OneOf has {len(self.options)} options, but '
-                             f'{len(self.weights)} weights')
+            raise ValueError(
+                f'OneOf has {len(self.options)} options, but '
+                f'{len(self.weights)} weights'
+            )
         _check_weights('OneOf.weights', self.weights)
 
     def __call__(self, image: Tensor, lr_size: tuple[int, int], draw: Draw) -> Tensor:
@@ -386,7 +425,13 @@ def _probability(name: str, value: float) -> float:
 
 
 def _check_weights(name: str, weights: Sequence[float]) -> None:
-    if not all(isinstance(weight, int | float) and 0 <= weight < math.inf
-               for weight in weights) or not sum(weights) > 0:
+    if (
+        not all(
+            isinstance(weight, int | float) and 0 <= weight < math.inf
+            for weight in weights
+        )
+        or not sum(weights) > 0
+    ):
         raise ValueError(
-            f'{name} must be shares from 0 on, not all of them 0, got {weights}')
+            f'{name} must be shares from 0 on, not all of them 0, got {weights}'
+        )

@@ -1,4 +1,5 @@
 """Predict on what becomes of HR images: degraded, restored, and recognised."""
+
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -23,21 +24,25 @@ def predict_hr(model, inputs: Tensor, samples: Sequence | None) -> list:
     """
     batch = model.prepare(inputs, samples)
     restored = tested_image(model, batch)
-    task_input = batch.inputs if model.test_on == 'hr' else model.to_input(
-        restored, batch)
+    task_input = (
+        batch.inputs if model.test_on == 'hr' else model.to_input(restored, batch)
+    )
     predictions = model.network('task')(task_input, batch.samples, mode='predict')
     if model.task_resize and samples:
         # Give them the meta information of the image in the file.
         predictions = [
             prediction.new(metainfo=sample.metainfo)
-            for prediction, sample in zip(predictions, samples, strict=True)]
+            for prediction, sample in zip(predictions, samples, strict=True)
+        ]
     for i, (prediction, (height, width)) in enumerate(
-            zip(predictions, batch.sizes, strict=True)):
+        zip(predictions, batch.sizes, strict=True)
+    ):
         h, w = lr_size((height, width), model.degradation.scale)
         prediction.images = dict(
             hr=to_uint8(batch.hr[i, :, :height, :width]),
             sr=to_uint8(restored[i, :, :height, :width]),
-            lr=to_uint8(batch.lr[i, :, :h, :w]))
+            lr=to_uint8(batch.lr[i, :, :h, :w]),
+        )
     return predictions
 
 
@@ -49,5 +54,6 @@ def tested_image(model, batch: Batch) -> Tensor:
         return model.super_resolve_batch(batch)
     height, width = batch.full
     enlarged = interpolate(
-        batch.lr, scale_factor=model.degradation.scale, mode='bilinear')
+        batch.lr, scale_factor=model.degradation.scale, mode='bilinear'
+    )
     return enlarged[..., :height, :width]

@@ -4,6 +4,7 @@ The task network gets the restored images through its own preprocessor, as if th
 files of that size. What it finds is in the coordinates of the image that was given, or
 of the restored one.
 """
+
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -43,7 +44,8 @@ class LRInput:
     def __post_init__(self) -> None:
         if self.coordinates not in COORDINATES:
             raise ValueError(
-                f'coordinates={self.coordinates!r}: use one of {COORDINATES}')
+                f'coordinates={self.coordinates!r}: use one of {COORDINATES}'
+            )
         if self.tile is not None:
             check_tiles(self.tile, self.overlap)
 
@@ -63,8 +65,10 @@ def predict_lr(model, inputs: Tensor, samples: Sequence, how: LRInput) -> list:
     """
     images = model.image_space.to_image(inputs)
     sizes = [shown_size(sample, image_size(images)) for sample in samples]
-    lr = [image[:, :height, :width]
-          for image, (height, width) in zip(images, sizes, strict=True)]
+    lr = [
+        image[:, :height, :width]
+        for image, (height, width) in zip(images, sizes, strict=True)
+    ]
     sr = super_resolve_all(model, lr, how)
     return recognise(model, lr, sr, samples, how.coordinates)
 
@@ -86,8 +90,13 @@ def super_resolve_all(model, lr: Sequence[Tensor], how: LRInput) -> list[Tensor]
         if how.tile is not None and max(image_size(lr[indices[0]])) > how.tile:
             for i in indices:
                 restored[i] = super_resolve_tiled(
-                    model.super_resolve, lr[i], model.degradation.scale, how.tile,
-                    how.overlap, model.window)
+                    model.super_resolve,
+                    lr[i],
+                    model.degradation.scale,
+                    how.tile,
+                    how.overlap,
+                    model.window,
+                )
         else:
             sr = model.super_resolve(torch.stack([lr[i] for i in indices]))
             restored |= zip(indices, sr, strict=True)
@@ -95,8 +104,13 @@ def super_resolve_all(model, lr: Sequence[Tensor], how: LRInput) -> list[Tensor]
 
 
 @torch.no_grad()
-def recognise(model, lr: Sequence[Tensor], sr: Sequence[Tensor], samples: Sequence,
-              coordinates: str) -> list:
+def recognise(
+    model,
+    lr: Sequence[Tensor],
+    sr: Sequence[Tensor],
+    samples: Sequence,
+    coordinates: str,
+) -> list:
     """Run the task network on restored images.
 
     Images of different sizes share a batch where the preprocessor pads, as mmdet's
@@ -123,26 +137,35 @@ def recognise(model, lr: Sequence[Tensor], sr: Sequence[Tensor], samples: Sequen
         raise ValueError(
             f'test_on={model.test_on!r} needs HR images, but the input is LR: set '
             "model.test_on='sr' (for interpolation instead of S, "
-            "model.sr=dict(type='mmsr4ir.InterpolateUpsampler'))")
+            "model.sr=dict(type='mmsr4ir.InterpolateUpsampler'))"
+        )
     pads = isinstance(model.data_preprocessor, ImgDataPreprocessor)
     inputs: Sequence[Tensor] = [model.image_space.to_loaded(image) for image in sr]
     enlarged_samples: Sequence = [
         enlarged(sample, image, model.degradation.scale, coordinates)
-        for sample, image in zip(samples, sr, strict=True)]
+        for sample, image in zip(samples, sr, strict=True)
+    ]
     if model.task_resize:
-        inputs, enlarged_samples = zip(*map(
-            model.task_resize.loaded, inputs, enlarged_samples), strict=True)
+        inputs, enlarged_samples = zip(
+            *map(model.task_resize.loaded, inputs, enlarged_samples), strict=True
+        )
     predictions = [None] * len(sr)
     for indices in [range(len(sr))] if pads else same_size(inputs):
-        batch = model.data_preprocessor(dict(
-            inputs=[inputs[i] for i in indices],
-            data_samples=[enlarged_samples[i] for i in indices]), False)
+        batch = model.data_preprocessor(
+            dict(
+                inputs=[inputs[i] for i in indices],
+                data_samples=[enlarged_samples[i] for i in indices],
+            ),
+            False,
+        )
         found = model.network('task')(
-            batch['inputs'], batch['data_samples'], mode='predict')
+            batch['inputs'], batch['data_samples'], mode='predict'
+        )
         for i, prediction in zip(indices, found, strict=True):
             size = prediction.metainfo['ori_shape']
             prediction = prediction.new(
-                metainfo=dict(samples[i].metainfo, ori_shape=size))
+                metainfo=dict(samples[i].metainfo, ori_shape=size)
+            )
             prediction.images = dict(lr=to_uint8(lr[i]), sr=to_uint8(sr[i]))
             predictions[i] = prediction
     return predictions
@@ -167,14 +190,21 @@ def enlarged(sample, sr: Tensor, scale: int, coordinates: str):
         factor = tuple(value * scale for value in factor)
     else:
         truth = sample.get('gt_sem_seg')
-        given = tuple(side * scale for side in given) if (
-            truth is None) else image_size(truth.data)
-    return sample.new(metainfo=dict(
-        meta, img_shape=size, pad_shape=size, ori_shape=given, scale_factor=factor))
+        given = (
+            tuple(side * scale for side in given)
+            if (truth is None)
+            else image_size(truth.data)
+        )
+    return sample.new(
+        metainfo=dict(
+            meta, img_shape=size, pad_shape=size, ori_shape=given, scale_factor=factor
+        )
+    )
 
 
 def same_size(images: Sequence[Tensor]) -> Iterator[list[int]]:
     """Yield the indices of the images (..., H, W) of each size."""
+
     def size(i: int) -> tuple[int, int]:
         return image_size(images[i])
 

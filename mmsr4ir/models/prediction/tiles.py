@@ -6,6 +6,7 @@ next pixels are faded linearly into those of the neighbour. So the result is tha
 whole image, up to rounding, for a convolutional S whose receptive field the overlap
 covers, and free of visible seams for any other.
 """
+
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -45,9 +46,9 @@ class Span:
         weights = np.ones(self.high - self.low)
         ramp = _ramp(max(self.fade_in, self.fade_out))
         if self.fade_in:
-            weights[:self.fade_in] = ramp
+            weights[: self.fade_in] = ramp
         if self.fade_out:
-            weights[-self.fade_out:] = 1 - ramp
+            weights[-self.fade_out :] = 1 - ramp
         return weights
 
 
@@ -68,11 +69,13 @@ def check_tiles(tile: int, overlap: int, multiple: int = 1) -> None:
     if tile < least:
         raise ValueError(
             f'tile={tile} is too small for overlap={overlap}: take a tile of at least '
-            f'{least} pixels, or a smaller overlap')
+            f'{least} pixels, or a smaller overlap'
+        )
 
 
-def spans(length: int, scale: int, tile: int, overlap: int, multiple: int = 1
-          ) -> list[Span]:
+def spans(
+    length: int, scale: int, tile: int, overlap: int, multiple: int = 1
+) -> list[Span]:
     """Divide one axis of an image.
 
     Args:
@@ -96,18 +99,30 @@ def spans(length: int, scale: int, tile: int, overlap: int, multiple: int = 1
     for i in range(count):
         start = i * shift
         last = i == count - 1
-        found.append(Span(
-            start, min(start + tile, length),
-            low=start * scale + margin if i else 0,
-            high=length * scale if last else (start + shift) * scale + margin + fade,
-            fade_in=fade if i else 0, fade_out=0 if last else fade))
+        found.append(
+            Span(
+                start,
+                min(start + tile, length),
+                low=start * scale + margin if i else 0,
+                high=length * scale
+                if last
+                else (start + shift) * scale + margin + fade,
+                fade_in=fade if i else 0,
+                fade_out=0 if last else fade,
+            )
+        )
     return found
 
 
 @torch.no_grad()
-def super_resolve_blocks(network: Callable[[Tensor], Tensor], lr: Tensor, scale: int,
-                         tile: int, overlap: int, multiple: int = 1
-                         ) -> Iterator[tuple[int, int, Tensor]]:
+def super_resolve_blocks(
+    network: Callable[[Tensor], Tensor],
+    lr: Tensor,
+    scale: int,
+    tile: int,
+    overlap: int,
+    multiple: int = 1,
+) -> Iterator[tuple[int, int, Tensor]]:
     """Restore an image and yield it in blocks, from the top left to the bottom right.
 
     Besides ``lr``, memory is needed for one tile and for one line of SR pixels as high
@@ -135,30 +150,38 @@ def super_resolve_blocks(network: Callable[[Tensor], Tensor], lr: Tensor, scale:
     for row in spans(height, scale, tile, overlap, multiple):
         side = bottom = None  # the faded out right of the tile before
         for column in columns:
-            part = lr[None, :, row.start:row.stop, column.start:column.stop]
-            sr = network(part)[0, :, row.low - row.start * scale:
-                               row.high - row.start * scale,
-                               column.low - column.start * scale:
-                               column.high - column.start * scale]
+            part = lr[None, :, row.start : row.stop, column.start : column.stop]
+            sr = network(part)[
+                0,
+                :,
+                row.low - row.start * scale : row.high - row.start * scale,
+                column.low - column.start * scale : column.high - column.start * scale,
+            ]
             sr = sr * sr.new_tensor(column.weights())
             if side is not None:
-                sr[..., :column.fade_in] += side
-            side = sr[..., sr.shape[-1] - column.fade_out:].clone()
-            sr = sr[..., :sr.shape[-1] - column.fade_out]
+                sr[..., : column.fade_in] += side
+            side = sr[..., sr.shape[-1] - column.fade_out :].clone()
+            sr = sr[..., : sr.shape[-1] - column.fade_out]
             sr = sr * sr.new_tensor(row.weights())[:, None]
             left, right = column.low, column.low + sr.shape[-1]
             if line is not None:
-                sr[:, :row.fade_in] += line[..., left:right]
+                sr[:, : row.fade_in] += line[..., left:right]
             if row.fade_out:
                 if bottom is None:
                     bottom = sr.new_empty(3, row.fade_out, width * scale)
-                bottom[..., left:right] = sr[:, -row.fade_out:]
-            yield row.low, left, sr[:, :sr.shape[1] - row.fade_out]
+                bottom[..., left:right] = sr[:, -row.fade_out :]
+            yield row.low, left, sr[:, : sr.shape[1] - row.fade_out]
         line = bottom
 
 
-def super_resolve_tiled(network: Callable[[Tensor], Tensor], lr: Tensor, scale: int,
-                        tile: int, overlap: int, multiple: int = 1) -> Tensor:
+def super_resolve_tiled(
+    network: Callable[[Tensor], Tensor],
+    lr: Tensor,
+    scale: int,
+    tile: int,
+    overlap: int,
+    multiple: int = 1,
+) -> Tensor:
     """Restore an image tile by tile.
 
     Args:
@@ -177,10 +200,11 @@ def super_resolve_tiled(network: Callable[[Tensor], Tensor], lr: Tensor, scale: 
     """
     sr: Tensor | None = None
     for row, column, block in super_resolve_blocks(
-            network, lr, scale, tile, overlap, multiple):
+        network, lr, scale, tile, overlap, multiple
+    ):
         if sr is None:
             sr = block.new_empty(3, lr.shape[-2] * scale, lr.shape[-1] * scale)
-        sr[:, row:row + block.shape[1], column:column + block.shape[2]] = block
+        sr[:, row : row + block.shape[1], column : column + block.shape[2]] = block
     assert sr is not None  # the smallest image has one block
     return sr
 
