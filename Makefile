@@ -51,7 +51,7 @@ help:
 	@echo 'make test-python  run what must hold on every Python (PYTHON=...)'
 	@echo 'make test-onedl   run it with the maintained forks of the OpenMMLab packages'
 	@echo 'make coverage  run the test suite and print which lines it covers'
-	@echo 'make lint   check the style, the docstrings and the spelling'
+	@echo 'make lint   check spelling, types, style, docstrings and layout'
 	@echo 'make spell  check only the spelling'
 	@echo 'make types  check the types of the package'
 	@echo 'make format  format all Python files'

@@ -16,25 +16,17 @@ model_wrapper_cfg = dict(type='mmsr4ir.SeparateDistributedDataParallel')
 sr4ir_model = dict(
     type='mmsr4ir.SR4IR',
     sr=dict(
-        type='mmagic.EDSRNet',
-        in_channels=3,
-        out_channels=3,
-        mid_channels=64,
-        num_blocks=16,
-        upscale_factor=4,
-    ),
+        type='mmagic.EDSRNet', in_channels=3, out_channels=3, mid_channels=64,
+        num_blocks=16, upscale_factor=4),
     degradation=dict(type='mmsr4ir.BicubicDownsample', scale=4),
-    pixel_loss=dict(type='mmsr4ir.PixelLoss', criterion='l1'),
-)
+    pixel_loss=dict(type='mmsr4ir.PixelLoss', criterion='l1'))
 
 # Published: AdamW for the SR network, without weight decay.
 sr4ir_optim = dict(
     constructor='mmsr4ir.PerNetworkOptimWrapperConstructor',
     sr=dict(
         type='OptimWrapper',
-        optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.0),
-    ),
-)
+        optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.0)))
 
 # Workers outlive an epoch: to start one took 0.13 s
 # (docs/en/reports/2026-11-performance.md). Batches wait in pinned memory, from which a
@@ -48,8 +40,7 @@ sr4ir_hooks = dict(
     nothing_found=dict(type='mmsr4ir.NothingFoundHook'),
     # Pictures of 4 validation images in the visual backends; --show-dir writes those of
     # a test.
-    picture_grid=dict(type='mmsr4ir.PictureGridHook', val_images=4),
-)
+    picture_grid=dict(type='mmsr4ir.PictureGridHook', val_images=4))
 
 # Losses by phase in one line; with
 #   default_hooks = dict(progress_bar=dict(type='mmsr4ir.ProgressBarHook'))

@@ -7,5 +7,4 @@ sr4ir_model = dict(
     task_resize='pipeline',
     # Published: two FPN levels with equal weights.
     tdp=dict(type='mmsr4ir.TDPLoss', layer=('neck', 'backbone')),
-    patch_mix=dict(type='mmsr4ir.CrossQualityPatchMix', grid=8, p=0.5),
-)
+    patch_mix=dict(type='mmsr4ir.CrossQualityPatchMix', grid=8, p=0.5))

@@ -21,59 +21,37 @@ test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=size, keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(
-        type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
-    ),
+    dict(type='PackDetInputs', meta_keys=(
+        'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
 metainfo = dict(classes=classes)
 train_dataloader = dict(
     batch_size=4,
     dataset=dict(
-        data_root=data_root,
-        ann_file='annotations/train.json',
-        data_prefix=dict(img=''),
-        metainfo=metainfo,
-        pipeline=train_pipeline,
-    ),
-)
+        data_root=data_root, ann_file='annotations/train.json',
+        data_prefix=dict(img=''), metainfo=metainfo, pipeline=train_pipeline))
 val_dataloader = dict(
     dataset=dict(
-        data_root=data_root,
-        ann_file='annotations/val.json',
-        data_prefix=dict(img=''),
-        metainfo=metainfo,
-        pipeline=test_pipeline,
-    )
-)
+        data_root=data_root, ann_file='annotations/val.json', data_prefix=dict(img=''),
+        metainfo=metainfo, pipeline=test_pipeline))
 test_dataloader = dict(
     dataset=dict(
-        data_root=data_root,
-        ann_file='annotations/test.json',
-        data_prefix=dict(img=''),
-        metainfo=metainfo,
-        pipeline=test_pipeline,
-    )
-)
+        data_root=data_root, ann_file='annotations/test.json',
+        data_prefix=dict(img=''), metainfo=metainfo, pipeline=test_pipeline))
 val_evaluator = [
-    dict(type='CocoMetric', ann_file=data_root + 'annotations/val.json', metric='bbox'),
+    dict(type='CocoMetric', ann_file=data_root + 'annotations/val.json',
+         metric='bbox'),
     _base_.sr4ir_metric,
 ]
 test_evaluator = [
-    dict(
-        type='CocoMetric', ann_file=data_root + 'annotations/test.json', metric='bbox'
-    ),
+    dict(type='CocoMetric', ann_file=data_root + 'annotations/test.json',
+         metric='bbox'),
     _base_.sr4ir_metric,
 ]
 
 train_cfg = dict(max_epochs=10, val_interval=5)
 cosine = dict(
-    type='CosineAnnealingLR',
-    begin=0,
-    end=10,
-    T_max=10,
-    eta_min=1e-5,
-    convert_to_iter_based=True,
-)
+    type='CosineAnnealingLR', begin=0, end=10, T_max=10, eta_min=1e-5,
+    convert_to_iter_based=True)
 param_scheduler = dict(sr=[cosine], task=[cosine])
 default_hooks = dict(checkpoint=dict(interval=5))

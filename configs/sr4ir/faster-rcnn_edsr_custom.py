@@ -12,20 +12,12 @@ classes = ('first', 'second')
 model = dict(num_classes=len(classes))
 train_dataloader = dict(
     dataset=dict(
-        data_root=data_root,
-        ann_file=train_ann,
-        data_prefix=dict(img=train_images),
-        metainfo=dict(classes=classes),
-    )
-)
+        data_root=data_root, ann_file=train_ann, data_prefix=dict(img=train_images),
+        metainfo=dict(classes=classes)))
 val_dataloader = dict(
     dataset=dict(
-        data_root=data_root,
-        ann_file=val_ann,
-        data_prefix=dict(img=val_images),
-        metainfo=dict(classes=classes),
-    )
-)
+        data_root=data_root, ann_file=val_ann, data_prefix=dict(img=val_images),
+        metainfo=dict(classes=classes)))
 test_dataloader = val_dataloader
 val_evaluator = [
     dict(type='CocoMetric', ann_file=data_root + val_ann, metric='bbox'),

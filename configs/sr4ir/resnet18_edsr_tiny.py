@@ -10,43 +10,32 @@ data_preprocessor = dict(num_classes=4)
 
 pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
 dataset = dict(
-    _delete_=True,
-    type='CustomDataset',
-    data_root=data_root,
-    metainfo=dict(classes=classes),
-    pipeline=pipeline,
-)
+    _delete_=True, type='CustomDataset', data_root=data_root,
+    metainfo=dict(classes=classes), pipeline=pipeline)
 train_dataloader = dict(
     batch_size=16,
     num_workers=1,
     pin_memory=False,  # there is no GPU
-    dataset=dict(data_prefix='train', **dataset),
-)
+    dataset=dict(data_prefix='train', **dataset))
 val_dataloader = dict(
-    batch_size=16, num_workers=1, dataset=dict(data_prefix='val', **dataset)
-)
+    batch_size=16,
+    num_workers=1,
+    dataset=dict(data_prefix='val', **dataset))
 test_dataloader = val_dataloader
-val_evaluator = [dict(type='Accuracy', topk=(1,)), _base_.sr4ir_metric]
+val_evaluator = [dict(type='Accuracy', topk=(1, )), _base_.sr4ir_metric]
 test_evaluator = val_evaluator
 
 # A short training from nothing: AdamW for both networks, the same shape of schedule.
 train_cfg = dict(max_epochs=20, val_interval=20)
 optim_wrapper = dict(
     sr=dict(optimizer=dict(lr=1e-3)),
-    task=dict(optimizer=dict(_delete_=True, **_base_.tiny_adamw)),
-)
+    task=dict(optimizer=dict(_delete_=True, **_base_.tiny_adamw)))
 cosine = dict(
-    type='CosineAnnealingLR',
-    begin=0,
-    end=20,
-    T_max=20,
-    eta_min=1e-5,
-    convert_to_iter_based=True,
-)
+    type='CosineAnnealingLR', begin=0, end=20, T_max=20, eta_min=1e-5,
+    convert_to_iter_based=True)
 param_scheduler = dict(sr=[cosine], task=[cosine])
 default_hooks = dict(
     alternate=dict(warmup=4),
     logger=dict(interval=5),
-    checkpoint=dict(interval=10, max_keep_ckpts=2),
-)
+    checkpoint=dict(interval=10, max_keep_ckpts=2))
 randomness = dict(seed=0)

@@ -7,8 +7,7 @@ _base_ = [
 ]
 custom_imports = dict(imports=['mmsr4ir'], allow_failed_imports=False)
 model = dict(
-    _delete_=True, task=_base_.model, recipe=_base_.recipe, **_base_.sr4ir_model
-)
+    _delete_=True, task=_base_.model, recipe=_base_.recipe, **_base_.sr4ir_model)
 train_dataloader = _base_.sr4ir_loader
 val_dataloader = dict(persistent_workers=True)
 test_dataloader = val_dataloader
@@ -18,17 +17,9 @@ warmup = _base_.train_cfg.max_epochs // 10
 param_scheduler = dict(
     _delete_=True,
     task=_base_.param_scheduler,
-    sr=[
-        dict(
-            type='CosineAnnealingLR',
-            begin=warmup,
-            end=_base_.train_cfg.max_epochs,
-            T_max=_base_.train_cfg.max_epochs - warmup,
-            eta_min=1e-6,
-            convert_to_iter_based=True,
-        )
-    ],
-)
+    sr=[dict(type='CosineAnnealingLR', begin=warmup, end=_base_.train_cfg.max_epochs,
+             T_max=_base_.train_cfg.max_epochs - warmup, eta_min=1e-6,
+             convert_to_iter_based=True)])
 default_hooks = dict(**_base_.sr4ir_hooks)
 default_hooks['alternate'].update(warmup=warmup)
 log_processor = _base_.sr4ir_log_processor

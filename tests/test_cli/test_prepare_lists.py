@@ -6,12 +6,12 @@ from collections import Counter
 from pathlib import Path
 
 import mmpretrain.datasets
-import mmpretrain.registry
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
 from scipy.io import savemat
 
@@ -118,7 +118,8 @@ def test_the_paper_reads_its_sets_as_they_are_unpacked(tmp_path):
         for split in ('train', 'test'):
             dataset = cfg[f'{split}_dataloader'].dataset
             dataset.update(data_root=str(root), pipeline=[])
-            found = mmpretrain.registry.DATASETS.build(dataset)
+            with DefaultScope.overwrite_default_scope('mmpretrain'):
+                found = DATASETS.build(dataset)
             assert [(Path(one['img_path']), one['gt_label']) for one in found] == [
                 (root / prefix.format(split) / path, label - 1)
                 for path, label in made.values()

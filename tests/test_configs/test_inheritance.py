@@ -187,6 +187,6 @@ def test_the_published_settings_of_detection_on_voc():
         task_sr=0.34, task_hr=0.34, task_mix=0.34
     )
     assert (cfg.model.patch_mix.grid, cfg.model.patch_mix.p) == (8, 0.5)
-    assert cfg.model.tdp.layer == 'neck' and tuple(cfg.model.tdp.weights) == (0.5, 0.5)
+    assert tuple(cfg.model.tdp.layer) == ('neck', 'backbone')
     assert [s.type for s in cfg.param_scheduler.sr] == ['LinearLR', 'CosineRestartLR']
     assert cfg.model.sr.num_blocks == 16 and cfg.model.sr.mid_channels == 64

@@ -3,9 +3,8 @@
 # ResNet-18, which starts from ImageNet.
 _base_ = ['./cls_training.py']
 model = dict(
-    type='mmsr4ir.TorchvisionClassifier',
-    arch='resnet18',
-    weights_backbone='torchvision://resnet18.imagenet1k_v1',
-)
-sr4ir_model = dict(tdp=dict(layer='network.layer4'))  # after its last ReLU
+    type='mmsr4ir.TorchvisionClassifier', arch='resnet18',
+    weights_backbone='torchvision://resnet18.imagenet1k_v1')
+sr4ir_model = dict(
+    tdp=dict(layer='network.layer4'))  # after its last ReLU
 published = dict()

@@ -19,21 +19,15 @@ test_pipeline = [
     dict(type='PackInputs'),
 ]
 train_dataloader = dict(
-    batch_size=128,
-    num_workers=4,
-    **_base_.sr4ir_loader,
+    batch_size=128, num_workers=4, **_base_.sr4ir_loader,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(split='train', pipeline=train_pipeline),
-)
+    dataset=dict(split='train', pipeline=train_pipeline))
 val_dataloader = dict(
-    batch_size=32,
-    num_workers=4,
-    persistent_workers=True,
+    batch_size=32, num_workers=4, persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(split='test', pipeline=test_pipeline),
-)
+    dataset=dict(split='test', pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = [dict(type='Accuracy', topk=(1,)), _base_.sr4ir_metric]
+val_evaluator = [dict(type='Accuracy', topk=(1, )), _base_.sr4ir_metric]
 test_evaluator = val_evaluator
 
 epochs, warmup, ramp = 200, 20, 0
@@ -43,27 +37,19 @@ test_cfg = dict()
 optim_wrapper = dict(
     task=dict(
         type='OptimWrapper',
-        optimizer=dict(type='SGD', lr=0.03, momentum=0.9, weight_decay=1e-4),
-    ),
-    **_base_.sr4ir_optim,
-)
+        optimizer=dict(type='SGD', lr=0.03, momentum=0.9, weight_decay=1e-4)),
+    **_base_.sr4ir_optim)
 default_hooks = dict(
-    logger=dict(interval=45),
-    checkpoint=dict(interval=10, max_keep_ckpts=3),
-    **dict(
-        _base_.sr4ir_hooks,
-        alternate=dict(type='mmsr4ir.AlternateTrainingHook', warmup=warmup),
-    ),
-)
+    logger=dict(interval=45), checkpoint=dict(interval=10, max_keep_ckpts=3),
+    **dict(_base_.sr4ir_hooks, alternate=dict(
+        type='mmsr4ir.AlternateTrainingHook', warmup=warmup)))
 log_processor = _base_.sr4ir_log_processor
 
 # The rates change with each iteration. SR4IR's cosine starts anew after the warm-up.
 schedule = dict(
-    type='mmsr4ir.RampCosineRestartLR', ramp=ramp, convert_to_iter_based=True
-)
+    type='mmsr4ir.RampCosineRestartLR', ramp=ramp, convert_to_iter_based=True)
 schedules = dict(
     plain=dict(periods=[epochs], **schedule),
-    restart=dict(periods=[warmup - ramp, epochs - warmup], **schedule),
-)
+    restart=dict(periods=[warmup - ramp, epochs - warmup], **schedule))
 
 randomness = dict(seed=200)

@@ -8,17 +8,12 @@ _base_ = ['./det_voc_training.py']
 # normalisation stays as it is, and so do its first seven parts. The detector enlarges
 # images to 800 pixels itself, after S.
 model = dict(
-    type='mmsr4ir.TorchvisionDetector',
-    arch='fasterrcnn_mobilenet_v3_large_fpn',
-    num_classes=20,
-    weights_backbone='torchvision://mobilenet_v3_large.imagenet1k_v1',
-    frozen_batch_norm=True,
-    frozen=[f'backbone.body.{i}' for i in range(7)],
-)
+    type='mmsr4ir.TorchvisionDetector', arch='fasterrcnn_mobilenet_v3_large_fpn',
+    num_classes=20, weights_backbone='torchvision://mobilenet_v3_large.imagenet1k_v1',
+    frozen_batch_norm=True, frozen=[f'backbone.body.{i}' for i in range(7)])
 sr4ir_model = dict(
     task_resize=None,
     # Two levels of its FPN.
-    tdp=dict(layer='network.backbone', levels=(0, 1), weights=(0.5, 0.5)),
-)
+    tdp=dict(layer='network.backbone', levels=(0, 1), weights=(0.5, 0.5)))
 # The mirrored edges of smaller images count in both losses.
 published = dict(count_padding=True)

@@ -4,11 +4,9 @@
 _base_ = ['./seg_voc_training.py']
 # torchvision's DeepLabV3, output stride 16, whose backbone starts from ImageNet.
 model = dict(
-    type='mmsr4ir.TorchvisionSegmentor',
-    arch='deeplabv3_mobilenet_v3_large',
-    num_classes=21,
-    aux_loss=True,
-    weights_backbone='torchvision://mobilenet_v3_large.imagenet1k_v1',
-)
-sr4ir_model = dict(tdp=dict(layer='network.backbone'))  # its last output, C5
+    type='mmsr4ir.TorchvisionSegmentor', arch='deeplabv3_mobilenet_v3_large',
+    num_classes=21, aux_loss=True,
+    weights_backbone='torchvision://mobilenet_v3_large.imagenet1k_v1')
+sr4ir_model = dict(
+    tdp=dict(layer='network.backbone'))  # its last output, C5
 published = dict()

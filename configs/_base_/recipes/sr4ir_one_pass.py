@@ -2,6 +2,6 @@
 # batch (its loss is the mean over all three), and phase `task` takes the SR images of
 # phase `sr`, made before S was updated. T must not have batch statistics.
 recipe = dict(
-    sr=dict(update=['sr'], losses=dict(pixel=1.0, tdp=dict(weight=1.0, during='main'))),
-    task=dict(update=['task'], reuse_sr=True, losses={'task_sr+hr+mix': 1.02}),
-)
+    sr=dict(
+        update=['sr'], losses=dict(pixel=1.0, tdp=dict(weight=1.0, during='main'))),
+    task=dict(update=['task'], reuse_sr=True, losses={'task_sr+hr+mix': 1.02}))

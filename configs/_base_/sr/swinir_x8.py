@@ -1,26 +1,13 @@
 # SwinIR-M for classical SR, from its authors' weights, on images in [0, 1].
 networks = dict(
     sr=dict(
-        type='mmagic.SwinIRNet',
-        upscale=8,
-        in_chans=3,
-        img_size=48,
-        window_size=8,
-        img_range=1.0,
-        depths=[6] * 6,
-        embed_dim=180,
-        num_heads=[6] * 6,
-        mlp_ratio=2.0,
-        upsampler='pixelshuffle',
-        resi_connection='1conv',
+        type='mmagic.SwinIRNet', upscale=8, in_chans=3, img_size=48, window_size=8,
+        img_range=1.0, depths=[6] * 6, embed_dim=180, num_heads=[6] * 6, mlp_ratio=2.0,
+        upsampler='pixelshuffle', resi_connection='1conv',
         init_cfg=dict(
-            type='Pretrained',
-            checkpoint='checkpoints/swinir-m_x8.pth',
+            type='Pretrained', checkpoint='checkpoints/swinir-m_x8.pth',
             source='Fetch 001_classicalSR_DIV2K_s48w8_SwinIR-M_x8.pth from '
             'https://github.com/JingyunLiang/SwinIR/releases and run python '
             'tools/model_converters/swinir2mmagic.py <it> '
-            'checkpoints/swinir-m_x8.pth',
-        ),
-    ),
-    degradation=dict(type='mmsr4ir.BicubicDownsample', scale=8),
-)
+            'checkpoints/swinir-m_x8.pth')),
+    degradation=dict(type='mmsr4ir.BicubicDownsample', scale=8))

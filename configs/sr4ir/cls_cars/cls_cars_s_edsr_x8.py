@@ -1,18 +1,11 @@
 # S alone x8 with EDSR: classification on Stanford Cars.
 _base_ = [
-    '../../_base_/paper/cls_cars.py',
-    '../../_base_/sr/edsr_x8.py',
+    '../../_base_/paper/cls_cars.py', '../../_base_/sr/edsr_x8.py',
     '../../_base_/recipes/s.py',
 ]
 model = dict(
-    type='mmsr4ir.SR4IR',
-    _delete_=True,
-    task=_base_.model,
-    recipe=_base_.recipe,
-    **_base_.networks,
-    **_base_.published,
-)
+    type='mmsr4ir.SR4IR', _delete_=True, task=_base_.model,
+    recipe=_base_.recipe, **_base_.networks, **_base_.published)
 param_scheduler = dict(
     sr=[dict(_base_.schedules.plain, eta_min=1e-6)],
-    task=[dict(_base_.schedules.plain, eta_min=1e-4)],
-)
+    task=[dict(_base_.schedules.plain, eta_min=1e-4)])

@@ -1,18 +1,11 @@
 # SR4IR x8 with SwinIR: classification on CUB-200-2011.
 _base_ = [
-    '../../_base_/paper/cls_cub.py',
-    '../../_base_/sr/swinir_x8.py',
+    '../../_base_/paper/cls_cub.py', '../../_base_/sr/swinir_x8.py',
     '../../_base_/recipes/sr4ir_published.py',
 ]
 model = dict(
-    _base_.sr4ir_model,
-    _delete_=True,
-    task=_base_.model,
-    recipe=_base_.recipe,
-    **_base_.networks,
-    **_base_.published,
-)
+    _base_.sr4ir_model, _delete_=True, task=_base_.model,
+    recipe=_base_.recipe, **_base_.networks, **_base_.published)
 param_scheduler = dict(
     sr=[dict(_base_.schedules.restart, eta_min=1e-6)],
-    task=[dict(_base_.schedules.restart, eta_min=1e-4)],
-)
+    task=[dict(_base_.schedules.restart, eta_min=1e-4)])

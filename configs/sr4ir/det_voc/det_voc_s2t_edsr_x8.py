@@ -1,25 +1,14 @@
 # S->T x8 with EDSR: detection on PASCAL VOC 2012.
 _base_ = [
-    '../../_base_/paper/det_voc.py',
-    '../../_base_/sr/edsr_x8.py',
+    '../../_base_/paper/det_voc.py', '../../_base_/sr/edsr_x8.py',
     '../../_base_/recipes/s2t.py',
 ]
 model = dict(
-    type='mmsr4ir.SR4IR',
-    _delete_=True,
-    task=_base_.model,
-    recipe=_base_.recipe,
-    **_base_.networks,
-    **_base_.published,
-)
+    type='mmsr4ir.SR4IR', _delete_=True, task=_base_.model,
+    recipe=_base_.recipe, **_base_.networks, **_base_.published)
 # From the run of det_voc_s_edsr_x8.py.
-model['sr'] = dict(
-    model['sr'],
-    init_cfg=dict(
-        type='Pretrained', checkpoint='work_dirs/det_voc_s_edsr_x8/epoch_30.pth'
-    ),
-)
+model['sr'] = dict(model['sr'], init_cfg=dict(
+    type='Pretrained', checkpoint='work_dirs/det_voc_s_edsr_x8/epoch_30.pth'))
 param_scheduler = dict(
     sr=[dict(_base_.schedules.plain, eta_min=1e-6)],
-    task=[dict(_base_.schedules.plain, eta_min=1e-4)],
-)
+    task=[dict(_base_.schedules.plain, eta_min=1e-4)])
