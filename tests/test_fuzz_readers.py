@@ -17,7 +17,7 @@ from mmsr4ir.datasets import voc
 from mmsr4ir.datasets.class_lists import prepare_lists
 from mmsr4ir.datasets.textured_shapes import write_dataset
 from mmsr4ir.deployment.convert import ConvertError, find_state_dict, read_checkpoint
-from mmsr4ir.deployment.convert import read_config as read_saved_config
+from mmsr4ir.deployment.convert import parse_config as read_saved_config
 from mmsr4ir.engine.build import find_run
 from mmsr4ir.engine.resume import ResumeError, resume_point
 from mmsr4ir.models.weights import WeightsError, load_weights

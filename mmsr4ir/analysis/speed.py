@@ -135,7 +135,7 @@ def tell_iteration(number: int) -> None:
     hub.update_info('epoch', 0)
 
 
-def summary(laps: Laps) -> dict[str, dict[str, float]]:
+def summarise_laps(laps: Laps) -> dict[str, dict[str, float]]:
     """Compute the seconds an iteration and the images a second of each part.
 
     Returns:
@@ -170,7 +170,7 @@ def quartiles(values: list[float]) -> list[float]:
     )
 
 
-def table(rows: dict[str, dict[str, float]], whole: str) -> str:
+def timing_table(rows: dict[str, dict[str, float]], whole: str) -> str:
     """Write a summary as a Markdown table, each part with its share of a whole one."""
     keys = ('median', 'q1', 'q3', 'min', 'max')
     return markdown_table(

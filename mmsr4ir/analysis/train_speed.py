@@ -213,13 +213,13 @@ def time_parts(steps: Steps, batches: Iterator[dict], iterations: int) -> Laps:
         Laps: ``iteration``, without waiting for data, and each part on the same batch.
     """
     laps = Laps()
-    run_parts(steps, next(batches), Laps())  # their warm-up
+    run_each_part(steps, next(batches), Laps())  # their warm-up
     for data in itertools.islice(batches, iterations):
         steps.hold()
         laps.start()
         steps.iterate(data)
         laps.lap('iteration')
-        run_parts(steps, data, laps)
+        run_each_part(steps, data, laps)
         laps.finish(len(data['inputs']))
     return laps
 
@@ -240,7 +240,7 @@ def ratios(laps: Laps, steps: Steps, waiting: float) -> list[float]:
     return [(whole + waiting) / (sum(parts) + needed) for whole, *parts in rounds]
 
 
-def run_parts(steps: Steps, data: dict, laps: Laps) -> None:
+def run_each_part(steps: Steps, data: dict, laps: Laps) -> None:
     """Run each part of an iteration alone.
 
     Networks are frozen and gradients dropped outside of the time of the parts. T's pass

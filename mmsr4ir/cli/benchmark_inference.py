@@ -9,7 +9,7 @@ from mmengine.runner import set_random_seed
 from mmsr4ir.analysis.speed import (
     describe_machine,
     peak_memory,
-    summary,
+    summarise_laps,
     time_inference,
 )
 from mmsr4ir.engine.build import build_loader, build_model
@@ -47,7 +47,7 @@ def main() -> None:
     model = build_model(cfg).to(machine['device'])
     loader = build_loader(cfg, 'test', args.batch_size, workers=True)
     laps = time_inference(model, loader, args.iterations, args.warmup)
-    rows, memory, batch = summary(laps), peak_memory(), max(laps.images)
+    rows, memory, batch = summarise_laps(laps), peak_memory(), max(laps.images)
     print(
         '{device} ({device_name}), torch {torch}, {} test steps after {} of warm-up, '
         'batches of {}\n'.format(args.iterations, args.warmup, batch, **machine)

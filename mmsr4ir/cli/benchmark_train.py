@@ -12,8 +12,8 @@ from mmsr4ir.analysis.speed import (
     describe_machine,
     peak_memory,
     quartiles,
-    summary,
-    table,
+    summarise_laps,
+    timing_table,
 )
 from mmsr4ir.analysis.train_speed import Steps, ratios, time_input, time_parts
 from mmsr4ir.analysis.train_variants import VARIANTS, measure_memory, time_variants
@@ -112,7 +112,7 @@ def time_one(cfg: Config, args: argparse.Namespace) -> dict:
         flops = count_flops(
             lambda: steps.model.train_step(next(batches), steps.runner.optim_wrapper)
         )
-    rows = summary(laps)
+    rows = summarise_laps(laps)
     share = quartiles(ratios(laps, steps, loading['waiting']))
     whole = rows['iteration']['median']
     speed = flops / whole / 1e12
@@ -120,7 +120,7 @@ def time_one(cfg: Config, args: argparse.Namespace) -> dict:
     workers = steps.loop.dataloader.num_workers
     print(
         f'\nstage {args.stage}, batches of {max(laps.images)}:\n\n'
-        f'{table(rows, "iteration")}\n\n'
+        f'{timing_table(rows, "iteration")}\n\n'
         f'iteration with waiting for data / sum of its parts: {share[1]:.3f} '
         f'(quartiles {share[0]:.3f}, {share[2]:.3f})\n'
         f'peak memory: {memory["mib"]:.0f} MiB ({memory["of"]})\n'
@@ -142,7 +142,7 @@ def time_one(cfg: Config, args: argparse.Namespace) -> dict:
     )
 
 
-def compare(cfg: Config, args: argparse.Namespace) -> dict:
+def compare_variants(cfg: Config, args: argparse.Namespace) -> dict:
     """Time several ways to train; print a Markdown table, and return the numbers."""
     laps, differences = time_variants(
         cfg, args.variants, args.iterations, args.warmup, args.stage
@@ -154,7 +154,7 @@ def compare(cfg: Config, args: argparse.Namespace) -> dict:
     )
     base = args.compare[0]
     rows: dict[str, dict] = {}
-    seconds = summary(laps)
+    seconds = summarise_laps(laps)
     for name in args.variants:
         q1, median, q3 = quartiles(
             [a / b for a, b in zip(laps.seconds[base], laps.seconds[name], strict=True)]
@@ -217,7 +217,7 @@ def main() -> None:
         '{} on {device} ({device_name}), torch {torch}, {} iterations after {} of '
         'warm-up'.format(args.config, args.iterations, args.warmup, **machine)
     )
-    result = compare(cfg, args) if args.compare else time_one(cfg, args)
+    result = compare_variants(cfg, args) if args.compare else time_one(cfg, args)
     if args.out:
         write_whole(
             args.out,

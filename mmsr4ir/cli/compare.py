@@ -91,7 +91,7 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def run(config: str, args: argparse.Namespace) -> bool:
+def run_comparison(config: str, args: argparse.Namespace) -> bool:
     """Run one config's benchmark; return whether all methods were finished."""
     cfg = read_config(config)
     merge_options(cfg, args.cfg_options)
@@ -110,9 +110,9 @@ def run(config: str, args: argparse.Namespace) -> bool:
         f'results.json, results.png, grids/*.png'
     )
     return all(
-        run['state'] == 'done'
+        run_comparison['state'] == 'done'
         for row in report['methods'].values()
-        for run in row['runs'].values()
+        for run_comparison in row['runs'].values()
     )
 
 
@@ -125,7 +125,7 @@ def main() -> None:
     complete = True
     try:
         for config in args.configs:
-            complete &= run(config, args)
+            complete &= run_comparison(config, args)
     except KeyboardInterrupt:
         sys.exit('\nstopped; the same command goes on from here')
     except OSError as error:

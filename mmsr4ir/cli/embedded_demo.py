@@ -35,7 +35,7 @@ INPUTS = dict(hr='HR', lr='LR x4, bilinear', sr='LR x4, restored (SR)')
 PROGRESS = re.compile(r' - INFO - ((?:Epoch|Iter|Val|Test) .*\S)')
 
 
-def run(name: str, out: Path, *command: str) -> None:
+def run_command(name: str, out: Path, *command: str) -> None:
     """Run a command; show its progress lines and keep all of its output in a file."""
     print(f'\n$ mmsr4ir {" ".join(command)}', flush=True)
     tail: list[str] = []
@@ -110,16 +110,16 @@ def main() -> None:
     marker.touch()
 
     start = time.time()
-    run('data', out, 'make-textured-shapes')
+    run_command('data', out, 'make-textured-shapes')
     trained = time.time()
-    run('train', out, 'train', config, '--work-dir', f'{out}/work', *options())
+    run_command('train', out, 'train', config, '--work-dir', f'{out}/work', *options())
     trained = time.time() - trained
     checkpoint = (out / 'work' / 'last_checkpoint').read_text()
     rows = []
     for test_on, title in INPUTS.items():
         work = out / f'test_{test_on}'
         show = ['--show-dir', f'{out}/pictures'] if test_on == 'sr' else []
-        run(
+        run_command(
             work.name,
             out,
             'test',

@@ -18,7 +18,7 @@ from torch import nn
 
 from mmsr4ir.compat.torch_parts import leave_group
 from mmsr4ir.datasets.checks.check import reports
-from mmsr4ir.datasets.checks.problem import stop_on_errors, summary
+from mmsr4ir.datasets.checks.problem import in_one_line, stop_on_errors
 from mmsr4ir.engine.runner import SR4IRRunner
 from mmsr4ir.utils.configs import type_name
 from mmsr4ir.utils.errors import ConfigError
@@ -135,4 +135,4 @@ def check_before_run(cfg: Config, splits: tuple[str, ...]) -> None:
         stop_on_errors(report.problems)
         warnings = report.found('warning')
         if warnings:
-            print_log(summary(warnings), 'current', logging.WARNING)
+            print_log(in_one_line(warnings), 'current', logging.WARNING)

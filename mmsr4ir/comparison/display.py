@@ -47,7 +47,7 @@ class Display:
     def __call__(self, works: Sequence[Progress]) -> None:
         """Show the progress of all parts."""
         if self.console.is_terminal:
-            self._live.update(table(works))
+            self._live.update(progress_table(works))
             return
         for work in works:
             state, when = self._told.get(id(work), ('waiting', 0.0))
@@ -79,7 +79,7 @@ def position(work: Progress) -> str:
     )
 
 
-def table(works: Sequence[Progress]) -> Table:
+def progress_table(works: Sequence[Progress]) -> Table:
     """Make a table with a row for each part."""
     table = Table(box=None)
     for name in ('method', 'seed', 'state', '', ''):

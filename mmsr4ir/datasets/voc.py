@@ -172,7 +172,7 @@ def find_image(
     )
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def listed_size(path: Path) -> tuple[int, int]:
     """Return width and height in pixels, as the image is loaded.
 
     Raises:
@@ -256,7 +256,7 @@ class Converter:
                     f'{owners[image]} and {path} are both for {image}: '
                     'remove one, or give --image-dir'
                 )
-            width, height = image_size(image)
+            width, height = listed_size(image)
             said = tuple(annotation.findtext(f'size/{k}') for k in ('width', 'height'))
             if said != (str(width), str(height)):
                 self._note('sizes taken from the image, not from the XML', path)

@@ -25,7 +25,7 @@ from .convert import (
     about,
     check_out,
     find_state_dict,
-    plain,
+    plain_values,
     read_checkpoint,
     rename,
     save_checkpoint,
@@ -58,7 +58,7 @@ def join_published(cfg: Config, sr: Path | None, task: Path, out: Path) -> list[
         check_networks(model, sr is not None)
         meta = dataset_meta(cfg)
     parts, report, kind = {}, [], type_name(tested_dataset(cfg))
-    for part, path, change in (('sr', sr, convert_sr), ('task', task, convert_task)):
+    for part, path, change in (('sr', sr, sr_weights), ('task', task, convert_task)):
         if path is not None:
             with about(f'--{part} {path}'):
                 parts[part] = change(model, read_tensors(path))
@@ -143,7 +143,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     }
 
 
-def convert_sr(model: SR4IR, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+def sr_weights(model: SR4IR, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     """Give the tensors of S the names that the model has for them.
 
     Args:
@@ -236,7 +236,7 @@ def dataset_meta(cfg: Config) -> dict:
     dataset = tested_dataset(cfg)
     kind = dataset_class(dataset, cfg.get('default_scope') or 'mmengine')
     own = getattr(kind, 'METAINFO', {})
-    return plain({**own, **(dataset.get('metainfo') or {})})
+    return plain_values({**own, **(dataset.get('metainfo') or {})})
 
 
 def number_classes(state_dict: dict[str, Tensor], classes: Sequence[str]) -> None:

@@ -153,7 +153,7 @@ def shape(
     return tuple(state_dict[name].shape)
 
 
-def count(state_dict: Mapping[str, Tensor], pattern: str) -> int:
+def count_names(state_dict: Mapping[str, Tensor], pattern: str) -> int:
     """Count the names that match a regular expression as a whole."""
     return sum(bool(re.fullmatch(pattern, name)) for name in state_dict)
 
@@ -182,7 +182,7 @@ def rename(
     return {name: state_dict[original_name(name)] for name in own}
 
 
-def read_config(text: str) -> dict:
+def parse_config(text: str) -> dict:
     """Read the config that a checkpoint holds, as data.
 
     Raises:
@@ -194,13 +194,17 @@ def read_config(text: str) -> dict:
         raise ConvertError(str(error)) from error
 
 
-def plain(value):
+def plain_values(value):
     """Turn NumPy's values into Python's, so that every safe loader takes the file."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     if isinstance(value, Mapping):
-        return {plain(k): plain(v) for k, v in value.items()}
-    return type(value)(map(plain, value)) if isinstance(value, list | tuple) else value
+        return {plain_values(k): plain_values(v) for k, v in value.items()}
+    return (
+        type(value)(map(plain_values, value))
+        if isinstance(value, list | tuple)
+        else value
+    )
 
 
 def check_out(out: Path, source: Path) -> None:

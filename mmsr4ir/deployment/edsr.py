@@ -5,7 +5,7 @@ import re
 import torch
 from torch import Tensor
 
-from .convert import ConvertError, count, shape
+from .convert import ConvertError, count_names, shape
 
 _MEAN_SHIFT = ('sub_mean.weight', 'sub_mean.bias', 'add_mean.weight', 'add_mean.bias')
 # The factor on the residual blocks is in no file; wide networks have 0.1.
@@ -26,8 +26,8 @@ def describe_edsr(state_dict: dict[str, Tensor]) -> tuple[dict, dict]:
     """
     features = shape(state_dict, 'head.0.weight')[0]
     shape(state_dict, 'body.0.body.0.weight')
-    blocks = count(state_dict, r'body\.\d+\.body\.0\.weight')
-    steps = count(state_dict, r'tail\.0\.\d+\.weight')
+    blocks = count_names(state_dict, r'body\.\d+\.body\.0\.weight')
+    steps = count_names(state_dict, r'tail\.0\.\d+\.weight')
     is_x3 = shape(state_dict, 'tail.0.0.weight')[0] == 9 * features
     mean, end = take_mean(state_dict)
     network = dict(

@@ -69,7 +69,7 @@ class ExportPart(nn.Module):
             return dict(sr=sr)
         if self.resize is not None:
             sr = self.resize.image(sr)
-        inputs = self.image_space.to_input(sr)
+        inputs = self.image_space.normalise(sr)
         if self.divisor == 1:
             return self.outputs(self.task, inputs)
         height, width = sr.shape[-2:]

@@ -72,12 +72,12 @@ def export_file(
         report = [
             f'{part}, traced and written in {time.time() - begin:.0f} s; '
             f'outputs: {", ".join(names)}',
-            *compare(traced, unfinished, shape, static, tolerance),
+            *compare_outputs(traced, unfinished, shape, static, tolerance),
         ]
     return [*report, f'{out}: {out.stat().st_size:,} bytes']
 
 
-def compare(
+def compare_outputs(
     part: ExportPart, path: Path, shape: tuple[int, int], static: bool, tolerance: float
 ) -> list[str]:
     """Compare a file with PyTorch on noise, at two batches and two sizes.

@@ -13,9 +13,9 @@ from mmsr4ir.utils.files import write_whole
 from .convert import (
     ConvertError,
     find_weights,
-    plain,
+    parse_config,
+    plain_values,
     read_checkpoint,
-    read_config,
     select,
 )
 
@@ -40,7 +40,7 @@ def publish(source: Path, out: Path, weights: str | None = None) -> list[str]:
     """
     checkpoint = read_checkpoint(source)
     ends = re.search(r'-([0-9a-f]{8})\.pth$', source.name)
-    if ends and digest(source.read_bytes()) == ends[1]:
+    if ends and file_digest(source.read_bytes()) == ends[1]:
         raise ConvertError('it is published already: its name ends with its hash')
     state_dict = select(find_weights(checkpoint, weights), '')
     kept = {'state_dict', 'meta', *state_dict}  # a file may hold the tensors alone
@@ -49,7 +49,7 @@ def publish(source: Path, out: Path, weights: str | None = None) -> list[str]:
     content = io.BytesIO()  # a file's name would be in it, and so in its hash
     torch.save(dict(meta=meta, state_dict=state_dict), content)
     data = content.getvalue()
-    out = out.with_name(f'{out.name.removesuffix(".pth")}-{digest(data)}.pth')
+    out = out.with_name(f'{out.name.removesuffix(".pth")}-{file_digest(data)}.pth')
     if out.exists():
         raise ConvertError(f'{out} exists already')
     write_whole(out, data)
@@ -76,13 +76,13 @@ def clean_meta(meta: dict) -> tuple[dict, list[str]]:
     warnings = []
     if meta.get('cfg'):
         try:
-            config = read_config(meta['cfg'])
+            config = parse_config(meta['cfg'])
         except ConvertError as error:
             warnings.append(f'warning: {error}; it is left out')
         else:
             config.pop('work_dir', None)
             kept['cfg'] = Config(without_folders(config)).pretty_text
-    return without_folders(plain(kept)), warnings
+    return without_folders(plain_values(kept)), warnings
 
 
 def without_folders(value):
@@ -97,6 +97,6 @@ def without_folders(value):
     return value
 
 
-def digest(data: bytes) -> str:
+def file_digest(data: bytes) -> str:
     """Return the first 8 hexadecimal digits of the SHA-256."""
     return hashlib.sha256(data).hexdigest()[:8]

@@ -14,9 +14,9 @@ from .convert import (
     as_text,
     check_out,
     find_weights,
-    plain,
+    parse_config,
+    plain_values,
     read_checkpoint,
-    read_config,
     save_checkpoint,
     select,
 )
@@ -109,7 +109,9 @@ def split(
             )
     elif config:
         text = Config(config_of_task(config)).pretty_text
-    meta = plain({k: v for k, v in meta.items() if k not in ('cfg', 'hook_msgs')})
+    meta = plain_values(
+        {k: v for k, v in meta.items() if k not in ('cfg', 'hook_msgs')}
+    )
     if sr:
         save_checkpoint(dict(meta=meta, state_dict=sr_weights), sr)
         report.append(f'{sr}: {len(sr_weights)} tensors of the SR network')
@@ -133,7 +135,7 @@ def find_config(meta: Mapping) -> dict:
         ConvertError: If the checkpoint has no config of an SR4IR, or one that holds
             more than values.
     """
-    config = read_config(meta.get('cfg') or '')
+    config = parse_config(meta.get('cfg') or '')
     model = config.get('model') or {}
     if 'sr' not in model or 'task' not in model:
         raise ConvertError('it holds no config of an SR4IR')

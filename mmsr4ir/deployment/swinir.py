@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor
 
-from .convert import ConvertError, count, shape
+from .convert import ConvertError, count_names, shape
 
 
 def describe_swinir(state_dict: dict[str, Tensor]) -> tuple[dict, dict]:
@@ -24,9 +24,13 @@ def describe_swinir(state_dict: dict[str, Tensor]) -> tuple[dict, dict]:
     first = block.format(0)
     hidden = shape(state_dict, f'{first}mlp.fc1.weight', 2)[0]
     window = math.isqrt(shape(state_dict, f'{first}attn.relative_position_index', 2)[0])
-    layers = count(state_dict, r'layers\.\d+\.residual_group\.blocks\.0\.norm1\.weight')
+    layers = count_names(
+        state_dict, r'layers\.\d+\.residual_group\.blocks\.0\.norm1\.weight'
+    )
     depths = [
-        count(state_dict, rf'layers\.{i}\.residual_group\.blocks\.\d+\.norm1\.weight')
+        count_names(
+            state_dict, rf'layers\.{i}\.residual_group\.blocks\.\d+\.norm1\.weight'
+        )
         for i in range(layers)
     ]
     table = 'attn.relative_position_bias_table'
@@ -73,7 +77,7 @@ def find_upsampler(state_dict: dict[str, Tensor], channels: int) -> tuple[str, i
         return 'pixelshuffledirect', math.isqrt(out // channels)
     if out == 9 * features:
         return 'pixelshuffle', 3
-    return 'pixelshuffle', 2 ** count(state_dict, r'upsample\.\d+\.weight')
+    return 'pixelshuffle', 2 ** count_names(state_dict, r'upsample\.\d+\.weight')
 
 
 def swinir_name(name: str) -> str:

@@ -69,7 +69,7 @@ class PhaseLogProcessor(LogProcessor):
             else (batch_idx + 1, self._get_dataloader_size(runner, mode))
         )
         head = 'Iter ' if by_iteration else f'{self._head(runner, mode)} ['
-        parts = [head + count(done, of) + ('' if by_iteration else ']')]
+        parts = [head + progress_text(done, of) + ('' if by_iteration else ']')]
         eta = runner.message_hub.runtime_info.get('eta')
         parts.append(
             ', '.join(
@@ -152,9 +152,9 @@ class PhaseLogProcessor(LogProcessor):
         if mode == 'val' and not is_training(runner):
             return 'Val'  # not within a training
         at = (
-            f'epoch {count(self._get_epoch(runner, mode), runner.max_epochs)}'
+            f'epoch {progress_text(self._get_epoch(runner, mode), runner.max_epochs)}'
             if self.by_epoch
-            else f'iter {count(runner.iter, runner.max_iters)}'
+            else f'iter {progress_text(runner.iter, runner.max_iters)}'
         )
         return at.capitalize() if mode == 'train' else f'Val {at}'
 
@@ -213,7 +213,7 @@ def number(value: object, digits: int = 4) -> str:
     return f'{value:#.{digits}g}'.rstrip('.')
 
 
-def count(done: int, of: int) -> str:
+def progress_text(done: int, of: int) -> str:
     """Write how much is done, as ``' 20/300'``: as wide as it will be at the end."""
     return f'{done:{len(str(of))}}/{of}'
 

@@ -49,7 +49,7 @@ class ImageSpace:
             self._checked = True
         return image if self.is_rgb else image.flip(1)
 
-    def to_input(self, image: Tensor) -> Tensor:
+    def normalise(self, image: Tensor) -> Tensor:
         """Turn images into normalised inputs.
 
         Args:
@@ -83,7 +83,7 @@ class ImageSpace:
         Returns:
             Tensor: (1, 3, H, W).
         """
-        return self.to_input(self.loaded_to_image(pixels)[None])
+        return self.normalise(self.loaded_to_image(pixels)[None])
 
     def loaded_to_image(self, pixels: Tensor) -> Tensor:
         """Undo :meth:`to_loaded`: return (3, H, W), RGB, [0, 1]."""

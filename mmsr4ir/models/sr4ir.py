@@ -359,7 +359,7 @@ class SR4IR(BaseModel):
             Tensor: (N, 3, H', W'), normalised, resized as ``task_resize`` says; its
             padding is that of the HR input.
         """
-        inputs = self.image_space.to_input(image)
+        inputs = self.image_space.normalise(image)
         if self.task_resize is not None:
             inputs = self.task_resize.images(inputs, batch, self.training)
         mask = batch.task_mask

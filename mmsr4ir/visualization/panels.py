@@ -53,7 +53,7 @@ def tdp_map(model: SR4IR, sr: Tensor, hr: Tensor) -> np.ndarray:
             image = model.task_resize.image(image)
         # Strides are powers of 2: whole positions lie over the pixels they come from.
         size, image = image.shape[-2:], extend_edges(image, multiple=32)
-        features.append(model.features(model.image_space.to_input(image)))
+        features.append(model.features(model.image_space.normalise(image)))
     values = model.tdp.position_map(*features, size=image_size(image))
     values = values[:, None, : size[0], : size[1]].float()
     if size != sr.shape[-2:]:  # back from the size that T sees

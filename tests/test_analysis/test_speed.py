@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 import toys
 from mmsr4ir.analysis import speed
-from mmsr4ir.analysis.speed import Laps, endless, summary, time_inference
+from mmsr4ir.analysis.speed import Laps, endless, summarise_laps, time_inference
 from mmsr4ir.engine.build import build_model
 from mmsr4ir.registry import MODELS
 
@@ -78,7 +78,7 @@ def test_a_network_that_runs_twice_in_a_step_counts_twice(clock):
 
 def test_summary_by_hand():
     rounds = [(9.0, 4), (1.0, 4), (2.0, 4), (3.0, 4), (4.0, 2), (5.0, 4)]
-    row = summary(rounds_of(rounds, warmup=1))['part']
+    row = summarise_laps(rounds_of(rounds, warmup=1))['part']
     assert row == dict(
         median=3.0,
         min=1.0,
@@ -87,9 +87,9 @@ def test_summary_by_hand():
         q3=4.0,
         images_per_second=pytest.approx(4 / 3),
     )
-    rows = summary(rounds_of([(2.0, 1)]))
+    rows = summarise_laps(rounds_of([(2.0, 1)]))
     assert rows['part']['q1'] == 2.0
-    assert speed.table(rows, 'part').splitlines() == [
+    assert speed.timing_table(rows, 'part').splitlines() == [
         '| seconds | median | q1 | q3 | min | max | share | images/s |',
         '| --- |' + ' ---: |' * 7,
         '| part | 2.0000 | 2.0000 | 2.0000 | 2.0000 | 2.0000 | 100% | 0.5 |',

@@ -169,7 +169,7 @@ def test_every_part_is_run_once(start, monkeypatch):
         )
     steps.iterate(next(steps.batches()))
     whole, passes[:] = sorted(passes), []
-    train_speed.run_parts(steps, next(steps.batches()), Laps())
+    train_speed.run_each_part(steps, next(steps.batches()), Laps())
     assert (
         sorted(passes)
         == whole
@@ -266,7 +266,7 @@ def test_what_cannot_be_timed_is_named(start):
         variant_config(run_config(), 'accumulate_2', VARIANTS['accumulate_2'])
     )
     with pytest.raises(ValueError, match='accumulative_counts=1'):
-        train_speed.run_parts(steps, next(steps.batches()), Laps())
+        train_speed.run_each_part(steps, next(steps.batches()), Laps())
 
 
 def test_variants_in_turns(clock, monkeypatch):

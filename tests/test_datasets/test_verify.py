@@ -11,7 +11,7 @@ from PIL import Image
 from mmsr4ir.datasets.checks.coco import CocoRule, box_problem, check_coco
 from mmsr4ir.datasets.checks.labels import check_labels, check_occurrence
 from mmsr4ir.datasets.checks.maps import MapRule, check_maps
-from mmsr4ir.datasets.checks.problem import Problem, Report, summary
+from mmsr4ir.datasets.checks.problem import Problem, Report, in_one_line
 from mmsr4ir.utils.errors import DataError
 
 
@@ -296,10 +296,10 @@ def test_bad_categories(categories, tmp_path):
 
 def test_problems_in_one_line():
     first = Problem('a.png', 'is missing', 'fetch it')
-    assert str(first) == summary([first]) == 'a.png is missing: fetch it'
+    assert str(first) == in_one_line([first]) == 'a.png is missing: fetch it'
     other = Problem('x.json', 'has no bbox', 'add one', 'annotation 7')
     assert other.what == 'x.json: annotation 7 has no bbox'
-    assert summary([first, other, first]) == (
+    assert in_one_line([first, other, first]) == (
         '3 problems in the data: a.png is missing; a.png is missing ... '
         '(tools/misc/verify_dataset.py lists 1 more). Fetch it'
     )

@@ -216,7 +216,7 @@ def test_turned_images_have_the_size_with_which_they_are_loaded(tmp_path, suffix
     exif = Image.Exif()
     exif[0x0112] = 6
     path = make_image(tmp_path / f'a.{suffix}', exif=exif)
-    assert voc.image_size(path) == (30, 40) == mmcv.imread(path).shape[1::-1]
+    assert voc.listed_size(path) == (30, 40) == mmcv.imread(path).shape[1::-1]
 
 
 def test_boxes_without_area_are_counted_and_left_out(tmp_path, convert):

@@ -170,7 +170,7 @@ def test_image_space(cfg):
     # Images are loaded as BGR, but for a preprocessor that turns RGB into BGR.
     rgb = loaded if cfg.get('rgb_to_bgr') else loaded.flip(1)
     torch.testing.assert_close(image, rgb / 255)
-    torch.testing.assert_close(space.to_input(image), inputs)
+    torch.testing.assert_close(space.normalise(image), inputs)
 
 
 def test_edges_are_repeated_into_the_padding():

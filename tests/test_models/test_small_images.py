@@ -28,7 +28,7 @@ def test_images_smaller_than_the_scale_or_the_window_are_restored(size):
     model = MODELS.build(cfg).eval()
     model.sr = WindowSR()
     image = torch.full((1, 3, *size), 64 / 255)
-    inputs = model.image_space.to_input(image)
+    inputs = model.image_space.normalise(image)
     sr = model(inputs, mode='tensor')
     assert sr.shape == (1, 3, *size)
     torch.testing.assert_close(sr, image, atol=1e-5, rtol=0)

@@ -334,7 +334,7 @@ def test_predictions_are_made_on_the_image_asked_for(image):
     want = dict(
         hr=hr, sr=model.sr(lr), lr=F.interpolate(lr, scale_factor=2, mode='bilinear')
     )[image]
-    logits = model.task._logits(model.image_space.to_input(want))
+    logits = model.task._logits(model.image_space.normalise(want))
     torch.testing.assert_close(
         torch.stack([s.score for s in samples]), logits, rtol=1e-4, atol=1e-5
     )

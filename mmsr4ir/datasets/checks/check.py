@@ -19,9 +19,9 @@ from .images import default_workers, scan_image
 from .labels import check_folders, check_labels, check_mixing, check_occurrence
 from .maps import check_maps, map_rule
 from .pairs import check_pairs
-from .pipelines import check_enlarged, check_loaded, check_padding, check_parts
+from .pipelines import check_buildable, check_enlarged, check_loaded, check_padding
 from .problem import Problem, Report
-from .sets import Part, build_unread, check_counts, class_names, parts, samples_of
+from .sets import DataPart, build_unread, check_counts, class_names, parts, samples_of
 
 #: Tells the name of a data set and its number of images; returns what counts one.
 Progress = Callable[[str, int], Callable[[], None]]
@@ -109,11 +109,11 @@ def _with_counts(cfg: Mapping) -> Mapping:
 
 
 def _look(
-    part: Part, whole: bool, workers: int, tell: Progress, contents: dict
+    part: DataPart, whole: bool, workers: int, tell: Progress, contents: dict
 ) -> Report:
     """Look at one data set; whatever cannot be read is an error of its report."""
     report = Report(part.name)
-    check_parts(report, part)
+    check_buildable(report, part)
     if report.found('error'):
         return report
     try:
@@ -133,14 +133,14 @@ def _look(
     return report
 
 
-def base_names(part: Part) -> set[str]:
+def base_names(part: DataPart) -> set[str]:
     """Return the names of a data set's class and of its bases."""
     return {base.__name__ for base in part.kind.__mro__} if part.kind else set()
 
 
 def _look_at_coco(
     report: Report,
-    part: Part,
+    part: DataPart,
     whole: bool,
     workers: int,
     tell: Progress,
@@ -173,7 +173,7 @@ def _look_at_coco(
 
 def _check_coco(
     report: Report,
-    part: Part,
+    part: DataPart,
     path: str,
     content: dict,
     rule: CocoRule,
@@ -197,7 +197,7 @@ def _check_coco(
 
 
 def _look_at_samples(
-    report: Report, part: Part, whole: bool, workers: int, tell: Progress
+    report: Report, part: DataPart, whole: bool, workers: int, tell: Progress
 ) -> None:
     """Look at what the data set itself lists: maps, class numbers or boxes."""
     bases = base_names(part)

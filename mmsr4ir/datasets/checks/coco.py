@@ -16,8 +16,8 @@ from mmsr4ir.utils.files import load_json
 
 from .images import Scan, scan_all, scan_image
 from .labels import check_repeat, some
-from .maps import same_size
-from .problem import Report, summary
+from .maps import is_size_of
+from .problem import Report, in_one_line
 
 # Boxes of real sets overshoot by a rounding; a whole pixel is a box counted from 1.
 _BOX_TOLERANCE = 0.5
@@ -163,7 +163,7 @@ def _check_categories(
     found = Report(path)
     known = _check_keys(found, path, 'categories', entries, wanted)
     if found.problems:
-        raise DataError(summary(found.problems))
+        raise DataError(in_one_line(found.problems))
     names, ids = [one['name'] for one in known], [one['id'] for one in known]
     where = f'annotation file {path}'
     if min(len(set(names)), len(set(ids))) < len(known):
@@ -376,7 +376,7 @@ def _check_files(
             {f'{one["category_id"]} {one["bbox"]}' for one in objects[key]},
         ):
             contradicted.add(path)
-        if scan.size and not same_size(scan.size, said, rule.scale):
+        if scan.size and not is_size_of(scan.size, said, rule.scale):
             report.error(
                 path,
                 f'is annotated as {said[0]} x {said[1]} pixels, but is loaded as '

@@ -8,14 +8,14 @@ from mmsr4ir.utils.errors import DataError
 
 from .coco import check_crowd_keys, read_coco
 from .problem import Report
-from .sets import Part
+from .sets import DataPart
 
 
 def check_evaluator(
     report: Report,
     cfg: Mapping,
     split: str,
-    found: list[Part],
+    found: list[DataPart],
     contents: dict[str, dict | None],
 ) -> None:
     """Check that a split's metrics are about its data.

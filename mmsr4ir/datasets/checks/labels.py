@@ -9,7 +9,7 @@ from mmsr4ir.utils.configs import as_list, type_name
 
 from .images import Scan, scan_all, scan_image
 from .problem import Problem, Report
-from .sets import Part
+from .sets import DataPart
 
 
 def check_labels(
@@ -88,7 +88,7 @@ def check_folders(report: Report, built) -> None:
         )
 
 
-def check_mixing(report: Report, part: Part) -> None:
+def check_mixing(report: Report, part: DataPart) -> None:
     """Check that labels mixed as by Mixup have the classes of the head."""
     preprocessor = (
         part.task.get('data_preprocessor') or part.cfg.get('data_preprocessor') or {}

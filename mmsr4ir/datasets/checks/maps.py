@@ -14,7 +14,7 @@ from mmsr4ir.utils.configs import as_list
 from .images import Scan, scan_all, scan_image, scan_mask
 from .labels import check_repeat
 from .problem import Report
-from .sets import Part
+from .sets import DataPart
 
 #: So many maps of a split are counted before a run; of the others, the head is read.
 COUNTED_MAPS = 500
@@ -46,7 +46,7 @@ class MapRule:
         return (self.label_map or {}).get(value, value)
 
 
-def map_rule(part: Part, built, training: bool) -> MapRule:
+def map_rule(part: DataPart, built, training: bool) -> MapRule:
     """Return how a config reads its maps."""
     heads = as_list(part.task.get('decode_head'))
     ignored = (
@@ -117,7 +117,7 @@ def check_maps(
         check_repeat(report, seen, image.path, {mask.path})
         if mask.problem:
             report.error(mask.path, mask.problem, 'write it again as 8-bit PNG')
-        elif image.size and not same_size(image.size, mask.size, rule.scale):
+        elif image.size and not is_size_of(image.size, mask.size, rule.scale):
             at = f' at 1/{rule.scale}' if rule.scale > 1 else ''
             report.error(
                 mask.path,
@@ -179,8 +179,10 @@ def _count_values(report: Report, mask: Scan, rule: MapRule) -> None:
     report.count(amounts)
 
 
-def same_size(size: tuple[int, int], labelled: tuple[float, float], scale: int) -> bool:
-    """Whether a labelled size is that of an image times a scale, but for a rounding."""
+def is_size_of(
+    size: tuple[int, int], labelled: tuple[float, float], scale: int
+) -> bool:
+    """Return whether a labelled size is an image's times a scale, up to rounding."""
     return all(
         abs(one * scale - other) < scale
         for one, other in zip(size, labelled, strict=True)

@@ -9,7 +9,7 @@ from torch.utils.data import IterableDataset
 from mmsr4ir.utils.configs import type_name
 
 from .problem import Report
-from .sets import NOT_READ, Part
+from .sets import NOT_READ, DataPart
 
 _ENLARGED = 1.1  # times the pixels; less is rounding
 _COLOUR = (None, 'color', 'color_ignore_orientation')
@@ -29,7 +29,7 @@ _PACKAGES = dict(
 )
 
 
-def check_parts(report: Report, part: Part) -> None:
+def check_buildable(report: Report, part: DataPart) -> None:
     """Check that what a data set is made of can be built and be read from."""
     for one in (part.dataset, *part.pipeline, *part.metrics):
         package, command = _PACKAGES.get(type_name(one), (None, ''))
@@ -55,7 +55,7 @@ def check_parts(report: Report, part: Part) -> None:
         )
 
 
-def check_padding(report: Report, part: Part) -> None:
+def check_padding(report: Report, part: DataPart) -> None:
     """Warn of a pipeline that pads: to all that comes after it that is image."""
     padding = sorted(
         {type_name(one) for one in part.pipeline if type_name(one).endswith('Pad')}
@@ -72,7 +72,7 @@ def check_padding(report: Report, part: Part) -> None:
         )
 
 
-def check_enlarged(report: Report, part: Part, size: tuple[int, int]) -> None:
+def check_enlarged(report: Report, part: DataPart, size: tuple[int, int]) -> None:
     """Warn where a pipeline enlarges images before LR images are made of them.
 
     Args:
@@ -102,7 +102,7 @@ def check_enlarged(report: Report, part: Part, size: tuple[int, int]) -> None:
         )
 
 
-def check_loaded(report: Report, part: Part) -> None:
+def check_loaded(report: Report, part: DataPart) -> None:
     """Check that an image of each kind has 3 channels and values from 0 to 255.
 
     Args:

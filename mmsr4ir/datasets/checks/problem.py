@@ -134,7 +134,7 @@ class Report:
         ]
 
 
-def summary(problems: Sequence[Problem]) -> str:
+def in_one_line(problems: Sequence[Problem]) -> str:
     """Say in one line what some problems are.
 
     Args:
@@ -160,4 +160,4 @@ def stop_on_errors(problems: Sequence[Problem]) -> None:
     """
     errors = [one for one in problems if one.severity == 'error']
     if errors:
-        raise DataError(summary(errors))
+        raise DataError(in_one_line(errors))

@@ -35,7 +35,7 @@ _LABEL_FREE = ('SRQuality', 'DumpPredictions', 'DumpDetResults', 'DumpResults')
 
 
 @dataclass(frozen=True)
-class Part:
+class DataPart:
     """One data set of a config, without wrappers.
 
     Args:
@@ -141,7 +141,7 @@ class Part:
         )
 
 
-def parts(cfg: Mapping, splits: Sequence[str] = SPLITS) -> Iterator[Part]:
+def parts(cfg: Mapping, splits: Sequence[str] = SPLITS) -> Iterator[DataPart]:
     """Yield the data sets of some splits."""
     seen: list[tuple] = []
     for split in splits:
@@ -156,7 +156,7 @@ def parts(cfg: Mapping, splits: Sequence[str] = SPLITS) -> Iterator[Part]:
             name = split + (f'[{i}]' if len(leaves) > 1 else '')
             same = next((other for other, one in seen if one == bare), None)
             seen.append((name, bare))
-            yield Part(name, split, dataset, cfg, same)
+            yield DataPart(name, split, dataset, cfg, same)
 
 
 def datasets_of(dataset: Any) -> Iterator[tuple[Mapping, bool]]:
@@ -176,7 +176,7 @@ def dataset_class(dataset: Mapping, scope: str) -> type | None:
     return registered_class(DATASETS, dataset, scope)
 
 
-def build_unread(part: Part) -> Any:
+def build_unread(part: DataPart) -> Any:
     """Build a data set that has no pipeline and has not read its annotations.
 
     Raises:
@@ -203,7 +203,7 @@ def build_unread(part: Part) -> Any:
         raise _not_read(part, error) from error
 
 
-def samples_of(built: Any, part: Part) -> list[dict]:
+def samples_of(built: Any, part: DataPart) -> list[dict]:
     """Return all samples of a data set from :func:`build_unread`, none filtered out.
 
     Raises:
@@ -220,14 +220,14 @@ def samples_of(built: Any, part: Part) -> list[dict]:
     return samples
 
 
-def _not_read(part: Part, error: Exception) -> DataError:
+def _not_read(part: DataPart, error: Exception) -> DataError:
     return DataError(
         f'the data set of {part.loader} cannot be read ({type(error).__name__}: '
         f'{error}): set data_root, data_prefix and ann_file in the config'
     )
 
 
-def class_names(report: Report, part: Part) -> list[str] | None:
+def class_names(report: Report, part: DataPart) -> list[str] | None:
     """Return the classes that a config names, or its data set's class has.
 
     A text is an error, if it is not the path of a list: MMEngine would take its letters
@@ -248,7 +248,7 @@ def class_names(report: Report, part: Part) -> list[str] | None:
     return None if classes is None else list(classes)
 
 
-def check_counts(report: Report, part: Part, source: str) -> None:
+def check_counts(report: Report, part: DataPart, source: str) -> None:
     """Check that the heads of the task network have as many classes as the data.
 
     Args:

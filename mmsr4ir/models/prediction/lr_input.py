@@ -86,7 +86,7 @@ def super_resolve_all(model, lr: Sequence[Tensor], how: LRInput) -> list[Tensor]
         list[Tensor]: (3, h * scale, w * scale), RGB, [0, 1] except for overshoots.
     """
     restored: dict[int, Tensor] = {}
-    for indices in same_size(lr):
+    for indices in indices_by_size(lr):
         if how.tile is not None and max(image_size(lr[indices[0]])) > how.tile:
             for i in indices:
                 restored[i] = super_resolve_tiled(
@@ -150,7 +150,7 @@ def recognise(
             *map(model.task_resize.loaded, inputs, enlarged_samples), strict=True
         )
     predictions = [None] * len(sr)
-    for indices in [range(len(sr))] if pads else same_size(inputs):
+    for indices in [range(len(sr))] if pads else indices_by_size(inputs):
         batch = model.data_preprocessor(
             dict(
                 inputs=[inputs[i] for i in indices],
@@ -202,7 +202,7 @@ def enlarged(sample, sr: Tensor, scale: int, coordinates: str):
     )
 
 
-def same_size(images: Sequence[Tensor]) -> Iterator[list[int]]:
+def indices_by_size(images: Sequence[Tensor]) -> Iterator[list[int]]:
     """Yield the indices of the images (..., H, W) of each size."""
 
     def size(i: int) -> tuple[int, int]:
