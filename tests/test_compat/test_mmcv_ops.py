@@ -14,7 +14,8 @@ from mmcv import ops
 from torch.autograd import gradcheck
 
 from mmsr4ir.compat import mmcv_ops
-from mmsr4ir.compat.torchvision_ext import SERVED, MissingOpError
+from mmsr4ir.compat.torchvision_ext import SERVED
+from mmsr4ir.compat.torchvision_kernels import MissingOpError
 
 # The maintained fork asks in a way that lasts.
 IS_FORK = 'onedl-mmengine' in packages_distributions()['mmengine']

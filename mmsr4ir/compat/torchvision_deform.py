@@ -1,0 +1,199 @@
+"""``mmcv._ext`` of deformable convolutions, versions 1 and 2."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .torchvision_kernels import at_least_single, kernels
+
+
+def _conv_args(
+    kW, kH, dW, dH, padW, padH, dilationW, dilationH, group, deformable_group
+) -> tuple:
+    return dH, dW, padH, padW, dilationH, dilationW, group, deformable_group
+
+
+def deform_conv_forward(
+    input, weight, offset, output, columns, ones, *, im2col_step, **shape
+) -> None:
+    """Compute a deformable convolution, version 1."""
+    output.copy_(
+        kernels.deform_conv2d(
+            input, weight, offset, *_no_mask(input, weight), *_conv_args(**shape), False
+        )
+    )
+
+
+def _moved_out(
+    offset: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    group: int,
+) -> Tensor:
+    """Move samples that lie at -1 to -2.
+
+    They have the value 0 at either place. At -1, a pixel before the image, mmcv gives
+    the offset no gradient and torchvision a one-sided one; at -2 neither does. Offsets
+    of 0, with which every deformable convolution starts, have such samples all along a
+    padded border.
+
+    Args:
+        offset: (N, group * kernel height * kernel width * 2, H, W), y before x.
+        kernel: (height, width) of the kernel, in pixels.
+        stride: (y, x), in pixels.
+        padding: (y, x), in pixels.
+        dilation: (y, x), in pixels.
+        group: Number of groups of offsets.
+    """
+    taps = torch.meshgrid(
+        *(
+            torch.arange(length, device=offset.device) * step
+            for length, step in zip(kernel, dilation, strict=True)
+        ),
+        indexing='ij',
+    )
+    pairs = offset.unflatten(1, (group, kernel[0] * kernel[1], 2)).clone()
+    for axis in (0, 1):  # a view of each, (N, group, taps, H, W)
+        part = pairs[:, :, :, axis]
+        start = torch.arange(part.shape[3 + axis], device=offset.device)
+        start = (start * stride[axis] - padding[axis]).unsqueeze(1 - axis)
+        part[taps[axis].reshape(-1, 1, 1) + start + part == -1] -= 1
+    return pairs.flatten(1, 3)
+
+
+def _no_mask(input: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    return input.new_zeros((len(input), 1)), input.new_zeros(len(weight))
+
+
+def deform_conv_backward_input(
+    input,
+    offset,
+    grad_output,
+    grad_input,
+    grad_offset,
+    weight,
+    columns,
+    *,
+    im2col_step,
+    **shape,
+) -> None:
+    """Compute the gradients of the input and the offset of version 1."""
+    offset = _moved_out(
+        offset,
+        (shape['kH'], shape['kW']),
+        (shape['dH'], shape['dW']),
+        (shape['padH'], shape['padW']),
+        (shape['dilationH'], shape['dilationW']),
+        shape['deformable_group'],
+    )
+    grads = kernels._deform_conv2d_backward(
+        *at_least_single(grad_output, input, weight, offset, *_no_mask(input, weight)),
+        *_conv_args(**shape),
+        False,
+    )
+    grad_input.copy_(grads[0])
+    grad_offset.copy_(grads[2])
+
+
+def deform_conv_backward_parameters(
+    input,
+    offset,
+    grad_output,
+    grad_weight,
+    columns,
+    ones,
+    *,
+    scale,
+    im2col_step,
+    **shape,
+) -> None:
+    """Add the gradient of the weight of version 1 to ``grad_weight``, by ``scale``."""
+    # The weight's values do not enter its own gradient.
+    weight = torch.zeros_like(grad_weight)
+    grads = kernels._deform_conv2d_backward(
+        *at_least_single(grad_output, input, weight, offset, *_no_mask(input, weight)),
+        *_conv_args(**shape),
+        False,
+    )
+    grad_weight.add_(grads[1], alpha=scale)
+
+
+def _modulated_args(
+    kernel_h,
+    kernel_w,
+    stride_h,
+    stride_w,
+    pad_h,
+    pad_w,
+    dilation_h,
+    dilation_w,
+    group,
+    deformable_group,
+) -> tuple:
+    return (
+        stride_h,
+        stride_w,
+        pad_h,
+        pad_w,
+        dilation_h,
+        dilation_w,
+        group,
+        deformable_group,
+    )
+
+
+def modulated_deform_conv_forward(
+    input, weight, bias, ones, offset, mask, output, columns, *, with_bias, **shape
+) -> None:
+    """Compute a deformable convolution, version 2, with a mask."""
+    bias = bias if with_bias else input.new_zeros(len(weight))
+    output.copy_(
+        kernels.deform_conv2d(
+            input, weight, offset, mask, bias, *_modulated_args(**shape), True
+        )
+    )
+
+
+def modulated_deform_conv_backward(
+    input,
+    weight,
+    bias,
+    ones,
+    offset,
+    mask,
+    columns,
+    grad_input,
+    grad_weight,
+    grad_bias,
+    grad_offset,
+    grad_mask,
+    grad_output,
+    *,
+    with_bias,
+    **shape,
+) -> None:
+    """Compute all gradients of version 2."""
+    kernel, stride, pad, dilation = (
+        (shape[f'{name}_h'], shape[f'{name}_w'])
+        for name in ('kernel', 'stride', 'pad', 'dilation')
+    )
+    offset = _moved_out(
+        offset, kernel, stride, pad, dilation, shape['deformable_group']
+    )
+    no_bias = input.new_zeros(len(weight))
+    grads = kernels._deform_conv2d_backward(
+        *at_least_single(
+            grad_output, input, weight, offset, mask, bias if with_bias else no_bias
+        ),
+        *_modulated_args(**shape),
+        True,
+    )
+    for target, grad in zip(
+        (grad_input, grad_weight, grad_offset, grad_mask), grads[:4], strict=True
+    ):
+        target.copy_(grad)
+    if with_bias:
+        grad_bias.copy_(grads[4])
