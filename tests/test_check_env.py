@@ -44,7 +44,7 @@ def test_tested_versions_are_those_of_the_constraints(minor):
 @pytest.mark.parametrize(
     'name', [name for name in GOOD if name not in ('mmcv-lite', 'mmagic', 'pillow')]
 )
-def test_each_missing_package_is_named_with_its_mend(name):
+def test_each_missing_package_is_named_with_its_fix(name):
     versions = {k: v for k, v in GOOD.items() if k != name}
     (problem,) = check_env.find_problems(versions)
     assert problem.startswith(f'{name} is missing: ')
@@ -62,7 +62,7 @@ def test_what_pip_cannot_install_as_a_dependency_is_one_command():
 
 
 @pytest.mark.parametrize(
-    'wrong, starts, mend',
+    'wrong, starts, fix',
     [
         (
             {'mmcv-lite': None},
@@ -94,11 +94,11 @@ def test_what_pip_cannot_install_as_a_dependency_is_one_command():
         ),
     ],
 )
-def test_each_wrong_version_is_named_with_its_mend(wrong, starts, mend):
+def test_each_wrong_version_is_named_with_its_fix(wrong, starts, fix):
     versions = {k: v for k, v in (GOOD | wrong).items() if v}
     (problem,) = check_env.find_problems(versions)
     assert problem.startswith(starts)
-    assert mend in problem
+    assert fix in problem
 
 
 def test_with_both_mmcvs_the_full_one_is_kept():
@@ -154,7 +154,7 @@ def test_a_fork_counts_as_its_origin(monkeypatch):
 
 
 @pytest.mark.parametrize('error', [ImportError, RuntimeError, AttributeError, OSError])
-def test_the_first_failing_import_is_named_with_its_mend(monkeypatch, error):
+def test_the_first_failing_import_is_named_with_its_fix(monkeypatch, error):
     tried = []
 
     def load(name):

@@ -161,7 +161,7 @@ def _check_reuse(phase: Phase, before: tuple[Phase, ...]) -> None:
     where = f'recipe phase {phase.name!r}, reuse_sr'
     if 'sr' in phase.update:
         raise ValueError(
-            f'{where}: it updates S, which learns from nothing but SR '
+            f'{where}: it updates S, which learns only from SR '
             'images of its own; take reuse_sr out'
         )
     for stage in STAGES if phase.during == 'all' else (phase.during,):

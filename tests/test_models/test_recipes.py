@@ -90,7 +90,7 @@ def test_less_work_is_part_of_a_recipe():
         ),
         (
             dict(a=dict(update='sr', losses=dict(pixel=1), reuse_sr=True)),
-            'updates S, which learns from nothing but SR images of its own',
+            'updates S, which learns only from SR images of its own',
         ),
         (
             dict(a=dict(update='sr', losses=dict(pixel=1), sr_in_train_mode=True)),
