@@ -15,7 +15,7 @@ from mmengine.registry import init_default_scope
 from mmsr4ir.analysis.complexity import complexity
 from mmsr4ir.comparison import METHODS, plan_parts, run_parts, write_report
 from mmsr4ir.comparison.display import Display
-from mmsr4ir.comparison.report import check_metric_group, main_metric
+from mmsr4ir.comparison.results import check_metric_group, main_metric
 from mmsr4ir.utils.configs import merge_options, read_config
 
 from .arguments import ConfigOptions

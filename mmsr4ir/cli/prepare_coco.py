@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.utils import ProgressBar
 
-from mmsr4ir.datasets.checks.coco import CocoRule, check_coco, coco_settings, read_coco
+from mmsr4ir.datasets.checks.coco import CocoRule, check_coco, read_coco
 from mmsr4ir.datasets.checks.labels import check_occurrence
 from mmsr4ir.datasets.checks.problem import Report
 from mmsr4ir.datasets.class_lists import describe, split_names
@@ -15,6 +15,7 @@ from mmsr4ir.utils.errors import DataError
 from mmsr4ir.utils.files import write_whole
 
 from .arguments import add_check_arguments, share
+from .coco_settings import coco_settings
 from .command import command
 
 

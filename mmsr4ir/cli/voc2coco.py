@@ -7,10 +7,10 @@ from pathlib import Path
 
 from mmengine.utils import ProgressBar
 
-from mmsr4ir.datasets.checks.coco import coco_settings
 from mmsr4ir.datasets.voc import Converter, VocError, find_splits, read_classes
 from mmsr4ir.utils.files import write_whole
 
+from .coco_settings import coco_settings
 from .command import command
 
 

@@ -4,7 +4,7 @@ import pytest
 from mmengine.config import Config
 
 from mmsr4ir.comparison.methods import METHODS, ComparisonError, plan_parts
-from mmsr4ir.comparison.report import check_metric_group, main_metric
+from mmsr4ir.comparison.results import check_metric_group, main_metric
 
 CONFIG = 'configs/sr4ir/resnet18_edsr_tiny.py'
 RECIPES = 'configs/_base_/recipes'

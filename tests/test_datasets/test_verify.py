@@ -8,7 +8,8 @@ from mmdet.structures.bbox import HorizontalBoxes
 from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 
-from mmsr4ir.datasets.checks.coco import CocoRule, box_problem, check_coco
+from mmsr4ir.datasets.checks.coco import CocoRule, check_coco
+from mmsr4ir.datasets.checks.coco_entries import box_problem
 from mmsr4ir.datasets.checks.labels import check_labels, check_occurrence
 from mmsr4ir.datasets.checks.maps import MapRule, check_maps
 from mmsr4ir.datasets.checks.problem import Problem, Report, in_one_line

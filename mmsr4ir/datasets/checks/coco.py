@@ -6,22 +6,29 @@ or outside the image, their area is 0 or their category is unknown; NaN passes.
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from mmsr4ir.utils.errors import DataError
 from mmsr4ir.utils.files import load_json
 
+from .coco_entries import (
+    BOX,
+    ID,
+    LIST,
+    NUMBER,
+    REMOVE,
+    SIZE,
+    TEXT,
+    check_keys,
+    left_out,
+    mask_problem,
+)
 from .images import Scan, scan_all, scan_image
 from .labels import check_repeat, some
 from .maps import is_size_of
 from .problem import Report, in_one_line
 
-# Boxes of real sets overshoot by a rounding; a whole pixel is a box counted from 1.
-_BOX_TOLERANCE = 0.5
-_REMOVE = 'take it out or correct it'
 # What LVIS's annotations have before the path of an image.
 _LVIS_ADDRESS = 'http://images.cocodataset.org/'
 
@@ -159,9 +166,9 @@ def _check_categories(
     Raises:
         DataError: If a category has no id or name, or another has the same.
     """
-    wanted = dict(id=_ID, name=_TEXT) | (dict(isthing=_ID) if rule.panoptic else {})
+    wanted = dict(id=ID, name=TEXT) | (dict(isthing=ID) if rule.panoptic else {})
     found = Report(path)
-    known = _check_keys(found, path, 'categories', entries, wanted)
+    known = check_keys(found, path, 'categories', entries, wanted)
     if found.problems:
         raise DataError(in_one_line(found.problems))
     names, ids = [one['name'] for one in known], [one['id'] for one in known]
@@ -199,12 +206,12 @@ def _check_image_entries(
     """Return the complete entries of images, by their ids."""
     images: dict[int | str, dict] = {}
     name = 'coco_url' if rule.lvis else 'file_name'
-    for image in _check_keys(
+    for image in check_keys(
         report,
         path,
         'images',
         entries,
-        {'id': _ID, name: _TEXT, 'width': _SIZE, 'height': _SIZE},
+        {'id': ID, name: TEXT, 'width': SIZE, 'height': SIZE},
     ):
         first = images.setdefault(image['id'], image)
         if first is not image:
@@ -224,12 +231,8 @@ def _segments(report: Report, path: str, entries: list) -> list[dict]:
         dict(segment, image_id=entry['image_id'])
         if isinstance(segment, dict)
         else segment
-        for entry in _check_keys(
-            report,
-            path,
-            'annotations',
-            entries,
-            dict(image_id=_ID, segments_info=_LIST),
+        for entry in check_keys(
+            report, path, 'annotations', entries, dict(image_id=ID, segments_info=LIST)
         )
         for segment in entry['segments_info']
     ]
@@ -239,12 +242,12 @@ def _check_objects(
     report: Report, path: str, entries: list, images: dict, names: dict, rule: CocoRule
 ) -> list[dict]:
     """Return the objects that can be used."""
-    known = _check_keys(
+    known = check_keys(
         report,
         path,
         'annotations',
         entries,
-        dict(id=_ID, image_id=_ID, category_id=_ID, bbox=_BOX, area=_NUMBER),
+        dict(id=ID, image_id=ID, category_id=ID, bbox=BOX, area=NUMBER),
     )
     if not rule.panoptic:  # where ids are those of one image
         repeated = [
@@ -274,76 +277,23 @@ def _check_objects(
                 path,
                 f'has the category_id {one["category_id"]}, which is '
                 'not in its categories',
-                _REMOVE,
+                REMOVE,
                 entry,
             )
         elif image is None:
             report.warn(
                 path,
                 f'is for image {one["image_id"]}, which is not listed',
-                _REMOVE,
+                REMOVE,
                 entry,
             )
         elif rule.masks and (reason := mask_problem(one, image)):
-            report.error(path, reason, _REMOVE, entry)
-        elif reason := _left_out(one, image):
-            report.warn(path, reason, _REMOVE, entry)
+            report.error(path, reason, REMOVE, entry)
+        elif reason := left_out(one, image):
+            report.warn(path, reason, REMOVE, entry)
         else:
             good.append(one)
     return good
-
-
-def _left_out(one: dict, image: dict) -> str | None:
-    """Say why mmdet leaves an object out, or clips it."""
-    if one['area'] <= 0:
-        return f'has the area {one["area"]}: mmdet leaves it out'
-    reason = box_problem(one['bbox'], (image['width'], image['height']))
-    return reason and f'has the box {one["bbox"]}, which {reason}'
-
-
-def box_problem(box: Sequence[float], size: tuple[float, float]) -> str | None:
-    """Say what is wrong with a box (x, y, width, height) in an image of a size."""
-    x, y, width, height = box
-    if width <= 0 or height <= 0:
-        return 'is empty'
-    if width < 1 or height < 1:
-        return 'is less than a pixel wide or high: mmdet leaves it out'
-    if not (
-        x >= -_BOX_TOLERANCE
-        and x + width <= size[0] + _BOX_TOLERANCE
-        and y >= -_BOX_TOLERANCE
-        and y + height <= size[1] + _BOX_TOLERANCE
-    ):
-        return 'reaches out of the image of {} x {} pixels'.format(*size)
-    return None
-
-
-def mask_problem(one: dict, image: dict) -> str | None:
-    """Say why an object has no usable mask: polygons, or run lengths."""
-    mask = one.get('segmentation')
-    if not mask:
-        return 'has no mask (segmentation), which the config asks for'
-    if isinstance(mask, dict):
-        if not isinstance(mask.get('counts'), list | str) or mask.get('size') != [
-            image['height'],
-            image['width'],
-        ]:
-            return (
-                'has a mask of run lengths without counts, or of another size than '
-                'its image'
-            )
-    elif not (isinstance(mask, list) and _is_polygon(mask[0])):
-        return 'has a mask whose polygon is not three or more points (x, y)'
-    return None
-
-
-def _is_polygon(values: Any) -> bool:
-    return (
-        isinstance(values, list)
-        and len(values) >= 6
-        and len(values) % 2 == 0
-        and all(map(_is_number, values))
-    )
 
 
 def _check_files(
@@ -415,84 +365,4 @@ def _file_name(image: dict, rule: CocoRule) -> str:
         image['coco_url'].replace(_LVIS_ADDRESS, '')
         if rule.lvis
         else image['file_name']
-    )
-
-
-def _is_number(value: Any) -> bool:
-    # False for NaN, for infinity and for integers that no float can hold.
-    return type(value) in (int, float) and abs(value) < 1e15
-
-
-def _is_box(value: Any) -> bool:
-    return type(value) is list and len(value) == 4 and all(map(_is_number, value))
-
-
-_ID = (lambda value: type(value) in (int, str), 'a whole number or a text')
-_TEXT = (lambda value: type(value) is str, 'a text')
-_LIST = (lambda value: type(value) is list, 'a list')
-_SINGULAR = dict(images='image', categories='category', annotations='annotation')
-_NUMBER = (_is_number, 'a finite number')
-_SIZE = (lambda value: _is_number(value) and value > 0, 'a number above 0')
-_BOX = (_is_box, 'four finite numbers')
-
-
-def _check_keys(
-    report: Report,
-    path: str,
-    part: str,
-    entries: list,
-    wanted: dict[str, tuple[Callable[[Any], bool], str]],
-) -> list[dict]:
-    """Return the entries of a list that have all keys, with values as they must be."""
-    bad = {}
-    for i, entry in enumerate(entries):
-        if not isinstance(entry, dict):
-            bad[i] = 'is no JSON object'
-    for key, (fits, what) in wanted.items():
-        for i, entry in enumerate(entries):
-            if i not in bad and not fits(entry.get(key)):
-                has = f'the {key} {entry[key]!r:.60}' if key in entry else f'no {key}'
-                bad[i] = f'has {has}, which must be {what}'
-    for i, cause in bad.items():
-        known = isinstance(entries[i], dict) and _ID[0](entries[i].get('id'))
-        name = f'{_SINGULAR[part]} {entries[i]["id"]}' if known else f'{part}[{i}]'
-        report.error(path, cause, _REMOVE, name)
-    return [entry for i, entry in enumerate(entries) if i not in bad]
-
-
-def check_crowd_keys(report: Report, path: str, annotations: list) -> None:
-    """Check that each annotation has ``iscrowd``, which COCO's evaluation reads."""
-    without = [
-        one for one in annotations if isinstance(one, dict) and 'iscrowd' not in one
-    ]
-    if without:
-        report.error(
-            path,
-            f"and {len(without) - 1} others have no iscrowd, which COCO's "
-            'evaluation reads',
-            'write "iscrowd": 0 into each, as prepare_coco.py --skip-broken does',
-            f'annotation {without[0].get("id")}',
-        )
-
-
-def coco_settings(
-    files: Sequence[Path], images: Path, classes: Sequence[str] | None
-) -> str:
-    """Return what a config needs, named as in configs/sr4ir/faster-rcnn_edsr_custom.py.
-
-    Args:
-        files: The annotation files: the first for the training, the last for the
-            validation.
-        images: What the file names in them start from.
-        classes: Their classes in order.
-    """
-    train, *_, val = [*files, *files]
-    return '\n'.join(
-        [
-            'For the config (configs/sr4ir/faster-rcnn_edsr_custom.py):',
-            "data_root = ''",
-            f"train_ann, train_images = '{train}', '{images}/'",
-            f"val_ann, val_images = '{val}', '{images}/'",
-            f'classes = {tuple(classes or ())}',
-        ]
     )

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from mmsr4ir.utils.configs import as_list, type_name
 from mmsr4ir.utils.errors import DataError
 
-from .coco import check_crowd_keys, read_coco
+from .coco import read_coco
+from .coco_entries import check_crowd_keys
 from .problem import Report
 from .sets import DataPart
 
