@@ -35,10 +35,10 @@ def browse(
 
     Args:
         cfg: The whole config.
-        split: ``'train'``, ``'val'`` or ``'test'``. Of the training the pipeline's
-            random changes are seen, and those of the preprocessor.
-        number: How many images, from the dataloader's first batch on, and from there
-            again where it ends; None for each image once.
+        split: ``'train'``, ``'val'`` or ``'test'``. For the training, the pictures show
+            the random changes of the pipeline and of the preprocessor.
+        number: How many images, from the dataloader's first batch on. The dataloader
+            starts again when it ends. None: each image once.
         checkpoint: File with the weights of S. Without one S is as before training.
         min_size: Images with a shorter edge than this are enlarged to about it.
 

@@ -79,9 +79,9 @@ def read_log(path: Path, name: str | None = None) -> Log:
     """Read the log of a run.
 
     Args:
-        path: A work dir, or one ``scalars.json`` (any name ending in ``.json``). Of a
-            work dir the newest run is read, with those that it was resumed from:
-            what a resumed run did again replaces what was there.
+        path: A work dir, or one ``scalars.json`` (any name ending in ``.json``). In a
+            work dir, the newest run and those that it was resumed from are read.
+            Iterations that a resumed run repeated replace the earlier ones.
         name: What to call it; the name of the work dir by default.
 
     Raises:

@@ -184,7 +184,7 @@ def num_classes_of(cfg: Config, results: Sequence[Mapping], dataset) -> int:
     """Return how many classes the data set names, or else the model has.
 
     Raises:
-        ValueError: If neither the data set nor the model says it.
+        ValueError: If neither the data set nor the model tells the number of classes.
     """
     classes = dataset.metainfo.get('classes')
     if classes:

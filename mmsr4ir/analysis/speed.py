@@ -127,8 +127,8 @@ def endless(loader: DataLoader) -> Iterator[dict]:
 def tell_iteration(number: int) -> None:
     """Publish the iteration, as MMEngine's Runner does in a training.
 
-    Of mmdet BatchSyncRandomResize (YOLOX) asks for the iteration, TOODHead for the
-    epoch.
+    mmdet's BatchSyncRandomResize (YOLOX) asks for the iteration, and its TOODHead for
+    the epoch.
     """
     hub = MessageHub.get_current_instance()
     hub.update_info('iter', number)
@@ -217,8 +217,9 @@ class PeakMemory(TypedDict):
 def peak_memory() -> PeakMemory:
     """Return the peak memory so far.
 
-    With a GPU: what torch allocated there since the end of the warm-up. Without: the
-    process as a whole since its start, so that what needs less is to be timed first.
+    With a GPU, this is what torch allocated there since the end of the warm-up. Without
+    a GPU, it is the peak of the whole process since its start, so a caller has to time
+    the part that needs less memory first.
     """
     if torch.cuda.is_available():
         return PeakMemory(mib=torch.cuda.max_memory_allocated() / 2**20, of='GPU')

@@ -129,7 +129,7 @@ class _Watch(Hook):
 
 
 def _only_train(cfg: Config, folder: Path, stage: str) -> None:
-    """Leave out of a config what is no part of an iteration."""
+    """Remove everything from a config that is not part of an iteration."""
     use_exact_loops(cfg)
     if not cfg.train_cfg.type.startswith('mmsr4ir.Exact'):
         raise ConfigError(
@@ -165,9 +165,10 @@ def time_input(
         warmup: Iterations before them.
 
     Returns:
-        dict: ``waiting`` for data and ``iteration`` without it, and ``alone``, what the
-        loader takes where nothing else is done: means in seconds a batch, as workers
-        deliver in bursts. ``images_per_second`` of the loader alone.
+        dict: ``waiting`` for data, ``iteration`` without the waiting, and ``alone``,
+        the time of the loader while nothing else runs. These are means in seconds a
+        batch, because workers deliver in bursts. ``images_per_second`` is that of the
+        loader alone.
     """
     beside, alone = Laps(warmup), Laps(_prefetched(steps))
     for _ in range(warmup + iterations):

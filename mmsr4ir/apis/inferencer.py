@@ -50,7 +50,7 @@ class Result:
     Attributes:
         name: Short and different for each image; files are called by it.
         origin: The file or address that it came from, or which array.
-        error: Why there is nothing else, if there is not.
+        error: Why the fields below are empty, if they are.
         prediction: See :func:`mmsr4ir.apis.predictions.plain`; ``coordinates`` says
             whose pixels they are, ``'lr'`` or ``'sr'``.
         sample: The task's data sample, if asked for.

@@ -88,9 +88,9 @@ class SideBySide:
 
         Args:
             image: (height, width, 3), RGB, uint8.
-            factor: Degrade the image by this before, as in training except for the
-                size; it loses what is beyond a multiple of the factor, to the right and
-                at the bottom. None: it is LR as it is.
+            factor: First degrade the image by this factor, as in training except for
+                the size. The image loses the pixels beyond a multiple of the factor, at
+                its right and bottom. None: the image is LR as it is.
 
         Raises:
             ImageError: If the image is too small to be degraded, or the networks refuse

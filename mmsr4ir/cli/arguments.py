@@ -239,7 +239,7 @@ class ConfigOptions(DictAction):
 def warn_of_unread(cfg: Config) -> None:
     """Warn of the model's settings at a config's top level, where nothing reads them.
 
-    A variable there that the model is given is no such thing.
+    A top-level variable whose value the model has under the same name is allowed.
     """
     for name in ('degradation', 'patch_mix', 'recipe', 'tdp'):
         if name in cfg and cfg[name] != cfg.get('model', {}).get(name):

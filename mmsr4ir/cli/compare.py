@@ -1,8 +1,8 @@
 """Compare the paper's methods on one's own data: is SR worth it here?
 
-Trains and tests H→T, L→T, S→T, T→S, S+T and SR4IR from one SR4IR config, and writes a
-table (Markdown, CSV, JSON), a bar chart and picture grids. Started again with the same
-command, it goes on where it stopped.
+The tool trains and tests H→T, L→T, S→T, T→S, S+T and SR4IR from one SR4IR config, and
+writes a table (Markdown, CSV, JSON), a bar chart and picture grids. If it is
+interrupted, run the same command again to continue.
 """
 
 import argparse

@@ -10,8 +10,8 @@ def parse_args() -> argparse.Namespace:
     """Read and check the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__ + ' Images are taken as low-resolution as they are.',
-        epilog='Exit code 1 if any input could not be used; the others are done all '
-        'the same, and what could not is listed at the end with its reason.',
+        epilog='The exit code is 1 if any input could not be used. The tool processes '
+        'all other inputs, and lists the unusable ones with the reason at the end.',
     )
     add_inference_arguments(parser)
     parser.add_argument(

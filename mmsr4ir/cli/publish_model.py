@@ -19,8 +19,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         'and the second set of weights of EMAHook go. The name gets the first 8 digits '
         "of the file's SHA-256, by which MMEngine checks what it fetches.",
         epilog='The config in the checkpoint stays, but every absolute path in it is '
-        "cut to its last part, since the folders of a machine are nobody else's "
-        'business. Nothing in the file is run. For the SR or the task network alone, '
+        'cut to its last part, because the names of your folders are private. '
+        'Nothing in the file is run. For the SR or the task network alone, '
         'run split_sr4ir.py first.',
     )
     parser.add_argument('checkpoint', type=Path, help='checkpoint of a training')

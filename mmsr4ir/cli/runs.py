@@ -34,11 +34,11 @@ def _end_with_launcher() -> None:
 def start_dist(cfg: Config) -> None:
     """Start distributed training; each network gets a wrapper of its own.
 
-    A process of torchrun ends, from here on, with torchrun (on Linux): one that was
-    killed ends no process itself, and they would train on unseen.
+    From here on, each process ends when torchrun ends (on Linux). A torchrun that is
+    killed does not end its processes, so they would continue to train unseen.
 
-    With a GPU, MMEngine's Runner does it. Without, the Runner would ask for a CUDA
-    device, so the processes are joined here, through gloo.
+    With a GPU, MMEngine's Runner joins the processes. Without a GPU, the Runner would
+    ask for a CUDA device, so this function joins them through gloo.
     """
     _end_with_launcher()
     if (
@@ -84,14 +84,14 @@ def build_runner(cfg: Config) -> Runner:
 def end_dist(model: nn.Module) -> None:
     """Leave the other processes in order; the model cannot be trained afterwards.
 
-    Gloo's threads would else run on while Python ends, which now and then aborts a
-    process that has done all its work, and with it the job. They end with the last
-    thing that holds their group, and the wrapper of each network holds it.
+    Otherwise gloo's threads would still run while Python exits, which sometimes aborts
+    a process that has done all its work, and with it the job. The threads end when
+    nothing holds their group any more, and the wrapper of each network holds the group.
     """
     if not torch.distributed.is_initialized():
         return
-    # torch 2.6 now and then waits for ever when a group goes while one of its threads
-    # still frees a tensor. After a barrier they have had the time to.
+    # torch 2.6 sometimes waits forever if a group is destroyed while one of its threads
+    # still frees a tensor. The barrier gives the threads the time to finish.
     torch.distributed.barrier()
     for wrapper in filter(is_model_wrapper, model.modules()):
         leave_group(wrapper)

@@ -88,8 +88,8 @@ def main() -> None:
         check_before_run(cfg, splits)
     start_dist(cfg)
     runner = build_runner(cfg)
-    # Packages and networks stay to the end. Loader workers share their pages; looking
-    # them through for garbage would write to them, and each process get its own copies.
+    # Packages and networks stay to the end. Loader workers share their memory pages. A
+    # garbage collection would write to the pages, so each process would copy them.
     gc.collect()
     gc.freeze()
     try:

@@ -31,8 +31,8 @@ def parse_args() -> argparse.Namespace:
         'labels and map values out of range; maps of another size than their image; '
         'classes that never occur; and the counts of each class. What the loader '
         'changes (16 bits, CMYK, transparency, EXIF) is noted.',
-        epilog='Exit code 0 if there is no problem (notes are none), 1 if there is one '
-        'or the data cannot be read, 2 for wrong options.',
+        epilog='The exit code is 0 if there is no problem (notes do not count), 1 if '
+        'there is a problem or the data cannot be read, 2 for wrong options.',
     )
     parser.add_argument(
         'target',

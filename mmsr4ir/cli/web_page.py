@@ -1,8 +1,8 @@
-"""A page in the browser: drop an image, see what S makes of it and what that is worth.
+"""Build a page that restores a dropped image and shows what the restoring is worth.
 
-What comes from outside is the bytes of an image and a choice among ours. Gradio limits
-the size of an upload and cleans its name; here it is read as bytes, and what is made of
-it is served under names of ours.
+Only the bytes of an image and a choice among ours come from outside. Gradio limits the
+size of an upload and cleans its name. This module reads the upload as bytes, and serves
+the results under names of ours.
 """
 
 import re
@@ -160,7 +160,7 @@ def serve(page: gr.Blocks, host: str, port: int, max_bytes: int = MAX_BYTES) -> 
     Raises:
         OSError: If the port is taken.
     """
-    # Mounted into an app of ours, Gradio has let a request name any file.
+    # Do not mount the page into our own app: Gradio then let a request name any file.
     page.queue(max_size=20, api_open=False).launch(
         server_name=host,
         server_port=port,

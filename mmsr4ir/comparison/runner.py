@@ -144,7 +144,7 @@ class Team:
         self.stopped = False
 
     def run(self, work: Progress) -> None:
-        """Do all that a part still lacks; never raises for what the part does wrong."""
+        """Do all that a part still lacks; record its failure and do not raise it."""
         try:
             needs = [self.by_part[id(part)] for part in work.part.needs.values()]
             for need in needs:
@@ -215,8 +215,8 @@ class Team:
     def check_metric(self, part: Part, metric: str) -> None:
         """Check that a test knows the metric, before all others have run.
 
-        One that gives nothing of the metric's kind says nothing about it, as
-        MMDetection's does where nothing is detected.
+        A test that gives no metric of this kind proves nothing: MMDetection's test
+        gives none if nothing is detected.
 
         Raises:
             ComparisonError: If the test has metrics of this kind, and not this one;
@@ -331,8 +331,8 @@ def write_settings(part: Part, parts: Sequence[Part]) -> None:
 def origins(part: Part) -> dict[str, str]:
     """Return the runs that a part's networks come from, by network.
 
-    A training has a name of its own, which a repeated one does not have again. Those
-    of early versions have none and are left out.
+    Each training has a unique name, and a repeated training gets another one. Runs of
+    early versions have no name and are left out.
     """
     found = {
         network: read_json(need.folder / 'trained.json').get('run')

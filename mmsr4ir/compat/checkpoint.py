@@ -259,9 +259,9 @@ class WholeFileBackend(LocalBackend):
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write bytes to ``<filepath>.unfinished``, then rename.
 
-        Raises an OSError with the name where that fails; what was there before stays.
-        That name is always the same, so that a resumed run writes over what a killed
-        one left, and large files do not pile up.
+        If this fails, raise an OSError with the name and keep the file that was there
+        before. ``<filepath>.unfinished`` is always the same name, so a resumed run
+        overwrites the file that a killed run left, and large files do not pile up.
         """
         unfinished = f'{filepath}.unfinished'
         try:
@@ -269,7 +269,7 @@ class WholeFileBackend(LocalBackend):
             with open(unfinished, 'rb') as file:
                 os.fsync(file.fileno())  # or a power cut may keep the name alone
             os.replace(unfinished, filepath)
-        except OSError as error:  # as a full disk, which half a file makes no emptier
+        except OSError as error:  # such as a full disk: do not keep half a file on it
             with suppress(FileNotFoundError):
                 os.remove(unfinished)
             taken = isinstance(error, FileNotFoundError) and os.path.isdir(
@@ -291,7 +291,7 @@ class WholeFileBackend(LocalBackend):
         """Write a text beside, under a name of this process's own, then rename.
 
         MMEngine's ``LoggerHook`` lets all processes of a test write the same metrics to
-        one file, and left a mixture there where they met.
+        one file, and simultaneous writes left a mixture in that file.
         """
         write_whole(filepath, obj.encode(encoding))
 

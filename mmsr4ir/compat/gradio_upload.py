@@ -1,7 +1,7 @@
-"""Uploads of a Gradio page that come from nowhere but the page.
+"""Accept only files that were uploaded on a Gradio page.
 
-Gradio 6 takes an address in the place of an uploaded file and fetches it, from this
-machine and without regard to any limit; it has no switch for that.
+Gradio 6 also accepts an address in the place of an uploaded file. It fetches the
+address from this machine, without regard to any limit, and has no switch for that.
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
 """Visualizers that draw in every process of a distributed run.
 
 MMEngine 0.10 decorates what a visualizer draws with ``master_only``, so that it returns
-None in all processes but the first. There is no switch; the function behind the
-decorator is the only way past it.
+None in all processes except the first. MMEngine has no switch for that, so this module
+calls the function behind the decorator.
 """
 
 import inspect

@@ -127,9 +127,9 @@ def prepare_lists(
 
 
 def holds_lists(folder: Path) -> bool:
-    """Whether `prepare_lists` has written into a folder, which is no class then.
+    """Return whether `prepare_lists` wrote into a folder, which then is not a class.
 
-    ``classes.txt`` alone tells nothing: tools that draw boxes put it beside images.
+    ``classes.txt`` alone proves nothing: tools that draw boxes put it beside images.
     """
     return all((folder / f'{name}.txt').is_file() for name in ('classes', 'train'))
 

@@ -11,11 +11,11 @@ from mmsr4ir.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class NoteTaskSize(BaseTransform):
-    """Note which size the task network is to see this version of an image in.
+    """Note the size in which the task network sees this version of an image.
 
-    In test-time augmentation the versions have several, and so have the branches of a
-    ``RandomChoice``; with ``model.task_resize`` the SR network gets each in its own
-    size, and the model brings it to the noted one.
+    The versions of test-time augmentation and the branches of a ``RandomChoice`` have
+    several sizes. With ``model.task_resize`` the SR network gets each version in its
+    own size, and the model resizes the version to the noted size.
 
     Required keys: img. Added keys: task_size, which :class:`PackTaskSize` keeps.
 

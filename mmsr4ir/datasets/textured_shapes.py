@@ -72,8 +72,8 @@ def render(
         centred: Whether to draw large objects in the middle, as a class crop needs.
 
     Returns:
-        Sample: The image; objects that others cover for the most part are left out,
-        the last one of `labels` never.
+        Sample: The image. Objects that others mostly cover are left out, except the
+        last one of `labels`.
 
     Raises:
         ValueError: If ``size`` is below 64 or a label is no class.

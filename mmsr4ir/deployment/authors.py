@@ -173,12 +173,12 @@ def sr_weights(model: SR4IR, state_dict: dict[str, Tensor]) -> dict[str, Tensor]
 
 
 def check_edsr(model: SR4IR, mean: list[float], end: int) -> None:
-    """Compare what is in no tensor of ``mmagic.EDSRNet`` with the file.
+    """Compare the settings of ``mmagic.EDSRNet`` that no tensor holds with the file.
 
     Args:
         model: Built from the config.
         mean: What the authors' network subtracts from its images.
-        end: These are in [0, end].
+        end: The images of the authors' network are in [0, end].
 
     Raises:
         ConvertError: If the config's network subtracts another mean, has images in

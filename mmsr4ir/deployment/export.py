@@ -300,8 +300,9 @@ def trace(
 def check_other_sizes(program: ExportedProgram, shape: tuple[int, int]) -> None:
     """Check that a graph holds for another batch and size than it was traced with.
 
-    A network that asks for its input's size (is it the one of the training? one pixel?)
-    is traced along one branch. The graph remembers which; an ONNX file does not.
+    If a network branches on the size of its input (is it that of the training? is it
+    one pixel?), torch traces one branch. The graph of torch.export records the
+    condition of that branch; an ONNX file does not.
 
     Raises:
         ExportError: If the graph refuses the other batch or size.

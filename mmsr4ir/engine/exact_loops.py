@@ -104,8 +104,8 @@ class _Exact(BaseLoop):
     """What both loops share, a base beside MMEngine's class and before it.
 
     Args:
-        max_unreadable: So many unreadable images are replaced by others, in each
-            process; one more is fatal. 0: the first is.
+        max_unreadable: How many unreadable images other images replace, in each
+            process. One more ends the training; with 0, the first one does.
         kwargs: Those of MMEngine's loop.
 
     Raises:
@@ -196,9 +196,9 @@ class _Exact(BaseLoop):
     def save_for_all(self, *args, **kwargs) -> None:
         """Save a checkpoint that all processes can go on from.
 
-        MMEngine calls this on each and saves what the first one has. What a process has
-        alone is handed to it first: the unreadable images that it met, by rank, and
-        gradients that were only accumulated, of which all get the mean.
+        MMEngine calls this method in each process and saves the state of the first one.
+        So the processes first exchange what each has alone: the unreadable images that
+        it met, by rank, and its accumulated gradients, of which all get the mean.
         """
         self.runner.message_hub.update_info(
             'unreadable_by_rank', all_gather_object(self.dataloader.dataset.unreadable)

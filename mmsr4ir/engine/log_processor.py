@@ -41,14 +41,13 @@ class PhaseLogProcessor(LogProcessor):
     changes, it differs for one window from the smoothed sum (``sr/loss``) in
     ``scalars.json``, in which iterations of both stages are mixed.
 
-    What a training logs is the mean over its processes, which are asked at each log
-    interval and not between; times are those of the first one. A window that reaches
-    back over a resumption is the first process's for the iterations before it.
+    A training logs the mean over its processes, which exchange their values only at
+    each log interval; times are those of the first process. If a window reaches back
+    over a resumption, its values from before the resumption are of the first process.
 
-    What the visual backends get stays as it is: every single loss and all the rest.
-    Whatever else is logged, as gradient norms or an entry of ``custom_cfg`` with a name
-    of its own, is at the end of the line; of the phases' values only the losses are in
-    it.
+    The visual backends still get every single loss and all other values. Other logged
+    values, such as gradient norms or an entry of ``custom_cfg`` with its own name, are
+    at the end of the line. Of the phases' values, the line has only the losses.
 
     Args:
         num_digits: Significant digits of losses and metrics.
@@ -113,8 +112,8 @@ class PhaseLogProcessor(LogProcessor):
     ) -> dict:
         """Collect scalars as MMEngine does; of a training, their mean over processes.
 
-        What only some of them log, as a hook may on the first one, stays as it is: a
-        mean would wait for the others for ever.
+        A value that only some processes log, such as that of a hook of the first one,
+        stays as it is, because a mean would wait forever for the other processes.
         """
         values = super()._collect_scalars(custom_cfg, runner, mode, reserve_prefix)
         if mode != 'train' or get_world_size() == 1:

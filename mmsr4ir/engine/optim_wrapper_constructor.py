@@ -16,9 +16,9 @@ class AccumulatingOptimWrappers(OptimWrapperDict):
     """MMEngine's ``OptimWrapperDict``, which also saves what is only accumulated yet.
 
     With ``accumulative_counts`` above 1, a checkpoint may be written between two
-    updates. Each state then has ``accumulated``: the gradients, and how many
-    iterations they are from (``count``), which no iteration number tells where a recipe
-    trains a network for a time only, or a batch was skipped.
+    updates. Each state then has ``accumulated``: the gradients, and the number of
+    iterations that they come from (``count``). The iteration number does not determine
+    this count if a recipe trains a network for a time only, or if a batch was skipped.
     """
 
     def state_dict(self) -> dict:
@@ -52,8 +52,8 @@ class AccumulatingOptimWrappers(OptimWrapperDict):
     def average_accumulated(self) -> None:
         """Give every process the mean of what the processes have accumulated.
 
-        MMEngine saves in the first process alone, and each has its own sum as long as
-        none is needed. The update takes the mean in the end, so it stays the same.
+        MMEngine saves only in the first process, and each process has its own sum until
+        the update. The update uses the mean in the end, so its result stays the same.
         """
         if get_world_size() == 1:
             return

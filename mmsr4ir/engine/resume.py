@@ -58,7 +58,7 @@ def resume_point(work_dir: str, wish: str) -> str | None:
 def last_folder(work_dir: Path) -> Path:
     """Return where a run's checkpoints are, which ``CheckpointHook.out_dir`` may set.
 
-    In a copy of a work dir the note names the original, which is another run by now.
+    In a copy of a work dir the note names the original, which is now of another run.
     """
     folder, name = os.path.split(last_checkpoint(work_dir))
     if os.path.isdir(folder) and not (name and os.path.isfile(work_dir / name)):

@@ -111,10 +111,10 @@ def _leaves(value: Any, name: str = '') -> Iterator[tuple[str, Any]]:
 def keep_to_own_best(runner: Runner, checkpoint: Mapping) -> None:
     """Leave the best checkpoint of another run alone.
 
-    MMEngine's ``CheckpointHook`` removes the best one so far, whose path comes with the
-    checkpoint, when there is a better one. In a run that goes on in another folder that
-    is the file of the run it came from. A copy in the run's own folder takes its place;
-    without one, the search for the best begins again.
+    When there is a better checkpoint, MMEngine's ``CheckpointHook`` removes the best
+    one so far, whose path is stored in the resumed checkpoint. If a run continues in
+    another folder, this path names a file of the original run. A copy in the run's own
+    folder takes its place; without a copy, the search for the best begins again.
     """
     info = checkpoint['message_hub'].get('runtime_info', {})
     hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]

@@ -42,8 +42,8 @@ class SR4IRRunner(Runner):
     ) -> DataLoader:
         """Build a dataloader as MMEngine does, also with ``num_workers=0``.
 
-        Torch refuses what is about worker processes where there are none; configs set
-        it in a base.
+        torch refuses settings of worker processes if there are no such processes, but
+        configs set them in a base.
         """
         if isinstance(dataloader, Mapping) and not dataloader.get('num_workers'):
             dataloader = copy.copy(dataloader)

@@ -19,7 +19,7 @@ from mmsr4ir.registry import MODEL_WRAPPERS
 
 @MODEL_WRAPPERS.register_module()
 class SeparateDistributedDataParallel(MMSeparateDistributedDataParallel):
-    """MMEngine's wrapper of each network for itself, with all that they hold equal.
+    """Wrap each network separately, as MMEngine does, and keep all processes equal.
 
     After each train step, the running statistics of BatchNorm become their means over
     the processes. The TDP loss and validations use them; a checkpoint holds those of

@@ -83,7 +83,7 @@ class PixelLoss(nn.Module):
         criterion: ``'l1'`` (the paper's) or ``'l2'`` (squared).
 
     Raises:
-        ValueError: If ``criterion`` is none of the two.
+        ValueError: If ``criterion`` is neither ``'l1'`` nor ``'l2'``.
     """
 
     def __init__(self, criterion: str = 'l1') -> None:

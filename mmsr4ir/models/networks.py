@@ -271,8 +271,8 @@ def check_tdp(
                 break
             except NotReachedError:
                 raise
-            # Smaller than a window of it, or it takes images of one size only. Of its
-            # other errors all sizes give the same.
+            # The image is smaller than a window of the network, or the network takes
+            # images of one size only. Any other error is the same for all sizes.
             except (AssertionError, ValueError, RuntimeError):
                 if size == sizes[-1]:
                     print_log(

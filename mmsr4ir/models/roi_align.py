@@ -41,7 +41,7 @@ def sparse_roi_align(
     images, channels, height, width = features.shape
     exact = torch.promote_types(features.dtype, torch.float32)
     with torch.no_grad():
-        # Where a training has gone to NaN, so have its boxes; its loss will say so.
+        # If a training has reached NaN, its boxes are NaN too, and its loss shows it.
         corners = rois[:, 1:].to(exact).nan_to_num(0, 0, 0)
         corners = corners * spatial_scale - (0.5 if aligned else 0.0)
         start, extent = corners[:, :2], corners[:, 2:] - corners[:, :2]

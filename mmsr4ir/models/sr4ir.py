@@ -386,11 +386,11 @@ class SR4IR(BaseModel):
             Tensor: (N, 3, h * scale, w * scale), RGB, [0, 1] except for overshoots.
         """
         height, width = (length * self.degradation.scale for length in lr.shape[-2:])
-        # SwinIR and its like mirror an image up to whole windows, which one that is
-        # smaller than a window does not have enough pixels for.
+        # SwinIR and similar networks mirror an image up to whole windows. An image that
+        # is smaller than a window does not have enough pixels for that.
         lr = extend_edges(lr, least=self.window)
         # Under mixed precision S ends in half precision, whose steps are wider than
-        # those of 8 bits; nothing after it shall add to that.
+        # those of 8 bits. Convert its output first, so that no later step adds to that.
         sr = self.network('sr')(lr * self.sr_range).to(lr.dtype) / self.sr_range
         return sr[..., :height, :width]
 
@@ -424,7 +424,7 @@ class SR4IR(BaseModel):
             on), (3, height, width), RGB, without padding.
 
         Raises:
-            ValueError: If ``mode`` is neither of the two.
+            ValueError: If ``mode`` is neither ``'predict'`` nor ``'tensor'``.
         """
         if mode == 'tensor':
             return self.super_resolve_batch(self.prepare(inputs, data_samples))

@@ -18,7 +18,7 @@ class InterpolateUpsampler(nn.Module):
             ``'nearest'``.
 
     Raises:
-        ValueError: If ``mode`` is none of the three.
+        ValueError: If ``mode`` is not ``'nearest'``, ``'bilinear'`` or ``'bicubic'``.
     """
 
     def __init__(

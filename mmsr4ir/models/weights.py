@@ -58,10 +58,11 @@ def load_weights(part: str, network: nn.Module, init_cfg: Mapping) -> None:
         network: The network.
         init_cfg: ``checkpoint`` is a file, or any address that MMEngine loads;
             ``prefix`` selects the names that start with it, as ``'generator.'`` in
-            mmagic's files. The checkpoint of a whole :class:`SR4IR` needs none: its
-            part of the same name is taken. ``source`` is told to a user who lacks the
-            file. With ``strict=False`` what fits by name and shape is loaded, and the
-            rest, as the layers for other classes, stays as it was initialised.
+            mmagic's files. The checkpoint of a whole :class:`SR4IR` needs no prefix:
+            its part of the same name is loaded. Error messages quote ``source`` to a
+            user who lacks the file. With ``strict=False`` the tensors that fit by name
+            and shape are loaded, and the others, such as the layers for other classes,
+            stay as initialised.
 
     Raises:
         WeightsError: If the file is missing, cannot be read or holds another network;

@@ -2,9 +2,9 @@
 
 Pixels are those that a training gets (OpenCV, in colour, see
 :mod:`mmsr4ir.datasets.checks.images`): 16 bits become 8, transparency is dropped, CMYK
-is converted, a picture with an EXIF orientation is turned. What OpenCV cannot read,
-Pillow does; of an animation that is the first picture. Pillow also tells what is cut
-off, which OpenCV would fill with grey.
+is converted, a picture with an EXIF orientation is turned. Pillow reads the files that
+OpenCV cannot read, and of an animation the first picture. Pillow also detects truncated
+files, which OpenCV would fill with grey.
 """
 
 import struct
@@ -109,7 +109,7 @@ def check_pixels(width: int, height: int, max_pixels: int) -> None:
     """Check that an image is not larger than is wanted.
 
     Raises:
-        ImageError: If the image has more pixels.
+        ImageError: If the image has more than ``max_pixels`` pixels.
     """
     if width * height > max_pixels:
         raise ImageError(

@@ -110,7 +110,7 @@ class Painter:
         """Check that each panel can be drawn.
 
         Raises:
-            ConfigError: If a panel cannot; the message says what it needs.
+            ConfigError: If a panel cannot be drawn; the message says what it needs.
         """
         visualizer = type(self.annotator.visualizer)
         original: type[Visualizer] = visualizer.__mro__[1]

@@ -1,8 +1,8 @@
 """Find what is wrong with data before a training does.
 
-What is wrong with a data set shows, without this, as an error deep inside a worker
-process hours later, or not at all: mmdet ignores classes that the annotation file
-lacks, and OpenCV reads some truncated files as whole images.
+Without this check, a faulty data set causes an error deep inside a worker process hours
+later, or none at all: mmdet ignores classes that the annotation file lacks, and OpenCV
+reads some truncated files as whole images.
 """
 
 import os
@@ -146,7 +146,7 @@ def _look_at_coco(
     tell: Progress,
     contents: dict,
 ) -> None:
-    """Look at the file itself: mmdet leaves bad objects out without a word."""
+    """Check the file itself, because mmdet leaves bad objects out without a message."""
     path = part.ann_path
     if path is None:
         if whole or not part.dataset.get('ann_file'):

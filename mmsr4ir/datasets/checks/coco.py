@@ -1,7 +1,7 @@
-"""What is wrong in a COCO-style set, and the set without it.
+"""Find the faults of a COCO-style set, and make the set without them.
 
-mmdet leaves objects out without a word where their box is empty, smaller than a pixel
-or outside the image, their area is 0 or their category is unknown; NaN passes.
+mmdet leaves an object out without a message if its box is empty, smaller than a pixel
+or outside the image, if its area is 0, or if its category is unknown. NaN passes.
 """
 
 import os

@@ -6,8 +6,8 @@ without loss; 16 bits become 8; transparency is dropped, and the colours
 beneath it show; CMYK is converted (the profile is not used); a picture with an EXIF
 orientation is turned (WebP only from OpenCV 5 on); TIFF with 32 bits a channel cannot
 be read.
-A file that is cut off cannot be read; bytes changed within a JPEG's scan pass both
-OpenCV and PIL.
+A truncated file cannot be read. Neither OpenCV nor PIL notices changed bytes within a
+JPEG's scan.
 """
 
 import os
@@ -177,7 +177,7 @@ def scan_mask(path: str, whole: bool = True) -> Scan:
 
 
 def bands_problem(labels: Image.Image) -> str | None:
-    """Say why an image is no map of class numbers, if it has not just one channel."""
+    """Say why an image is not a map of class numbers, unless it has one channel."""
     bands = len(labels.getbands())
     return (
         None

@@ -1,8 +1,8 @@
 """What is wrong with images that have a map of class numbers each.
 
-A label beyond the class count ends, without this, in an index error of the loss that
-names no file (on a GPU in an assertion that kills the process), and a map of another
-size than its image in a wrong crop or a shape error.
+Without these checks, a label beyond the class count ends in an index error of the loss
+that names no file (on a GPU in an assertion that kills the process), and a map whose
+size differs from that of its image ends in a wrong crop or a shape error.
 """
 
 from collections import Counter

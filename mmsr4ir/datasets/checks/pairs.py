@@ -37,7 +37,7 @@ _COLOURS = (
     'SolarizeAdd',
     'YOLOXHSVRandomAug',
 )
-#: Transforms that leave every pixel where it is, but for the flip, which is followed.
+#: Transforms that leave every pixel in its place, and the flip, which LR images follow.
 ALLOWED = (
     'LoadImageFromFile',
     'LoadAnnotations',
@@ -107,7 +107,7 @@ def check_transforms(
         set[str]: The directions in which it flips.
 
     Raises:
-        DataError: If they cannot.
+        DataError: If LR images cannot follow a transform of the pipeline.
     """
     where = f'the pipeline of {split}_dataloader'
     # mmdet's detectors cannot be validated without the scale factor that this tells.

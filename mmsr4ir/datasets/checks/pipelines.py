@@ -56,7 +56,7 @@ def check_buildable(report: Report, part: DataPart) -> None:
 
 
 def check_padding(report: Report, part: DataPart) -> None:
-    """Warn of a pipeline that pads: to all that comes after it that is image."""
+    """Warn of a pipeline that pads, because all later steps take padding for image."""
     padding = sorted(
         {type_name(one) for one in part.pipeline if type_name(one).endswith('Pad')}
     )

@@ -207,7 +207,7 @@ def samples_of(built: Any, part: DataPart) -> list[dict]:
     """Return all samples of a data set from :func:`build_unread`, none filtered out.
 
     Raises:
-        DataError: If there are none, or they cannot be read.
+        DataError: If the data set has no samples, or its samples cannot be read.
     """
     try:
         samples = built.load_data_list()
@@ -287,9 +287,9 @@ def check_counts(report: Report, part: DataPart, source: str) -> None:
 def class_counts(node: Any, where: str) -> Iterator[tuple[str, int]]:
     """Yield every ``num_classes`` of heads that are about the classes of the data.
 
-    Proposal networks have none of their own, auxiliary heads and semantic heads may
-    have others (STDC's has boundaries, HTC's the classes of stuff maps), and of a
-    preprocessor only mixed labels need it.
+    Some parts are left out. Proposal networks have no classes of the data. Auxiliary
+    and semantic heads may have other classes (STDC's head has boundaries, HTC's the
+    classes of stuff maps). A preprocessor needs the count only for mixed labels.
     """
     if isinstance(node, Mapping):
         for key, value in node.items():

@@ -155,9 +155,9 @@ class CompileHook(_NamedPartsHook):
 class ActivationCheckpointHook(_NamedPartsHook):
     """Keep only the inputs of parts of the networks, and compute the rest again.
 
-    Less memory for more time, and the same numbers: batch statistics count each batch
-    once. MMEngine's ``activation_checkpointing`` counts it twice, and finds no network
-    once it is distributed.
+    This needs less memory and more time, and gives the same numbers: batch statistics
+    count each batch once. MMEngine's ``activation_checkpointing`` counts each batch
+    twice, and does not find a network that is distributed.
 
     Args:
         modules: Dotted names, as ``['sr.body']``. A list of layers (``Sequential``,
@@ -209,9 +209,9 @@ class ActivationCheckpointHook(_NamedPartsHook):
 
 
 def _as_before(module: nn.Module) -> AbstractContextManager[None]:
-    """Run with the buffers that there are now, and leave those that there are then.
+    """Return a context in which a module has its present, not its later buffers.
 
-    Batch statistics would count a batch twice.
+    Otherwise batch statistics would count a batch twice.
     """
     before = [
         (owner, name, buffer.clone())

@@ -1,4 +1,4 @@
-"""Stop a training whose loss is no number any more, or skip a few such batches."""
+"""Stop a training whose loss is NaN or infinite, or skip a few such batches."""
 
 import logging
 from collections.abc import Iterable
@@ -22,10 +22,10 @@ class NonFiniteLossHook(Hook):
     The check waits for the device once an iteration, as MMEngine's own logging does.
 
     Args:
-        max_skipped: If given, a phase with such a loss updates nothing and leaves no
-            trace in the buffers, and the phases after it are left out of the iteration;
-            so often in a whole training, and one more is fatal. That costs one more
-            wait for the device a phase.
+        max_skipped: How many batches with such a loss a whole training may skip; one
+            more stops the training. A phase with such a loss updates nothing and leaves
+            the buffers as before, and the phases after it do not run in that iteration.
+            If the number is above 0, each phase waits for the device once more.
     """
 
     def __init__(self, max_skipped: int = 0) -> None:
@@ -93,8 +93,8 @@ class NonFiniteLossHook(Hook):
 def leave_out_of_log(hub: MessageHub, losses: Iterable[str]) -> None:
     """Take the last value of these losses out of what is smoothed for the log.
 
-    It would stand in every line until its window is over. The entry stays, with no
-    weight, so that all processes have as many.
+    Otherwise the value would affect every line until its window is over. The entry
+    stays, with the weight 0, so that all processes have equally many entries.
     """
     for name in losses:
         values, counts = hub.get_scalar(f'train/{name}').data

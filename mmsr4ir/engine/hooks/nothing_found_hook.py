@@ -14,14 +14,14 @@ class NothingFoundHook(Hook):
     """Give a metric that is missing because nothing was found the value 0.
 
     A detector that finds nothing, as early in a training from scratch, has no metrics:
-    mmdet's evaluation returns an empty dict, for which MMEngine's hooks leave out what
-    they do. :class:`SRQuality` reports all the same. Then ``save_best`` and
-    ``ReduceOnPlateauLR`` would end the training, since what they watch is missing, and
-    ``save_best='auto'`` would watch PSNR from then on.
+    mmdet's evaluation returns an empty dict, for which MMEngine's hooks do nothing. But
+    :class:`SRQuality` still reports its metrics. ``save_best`` and
+    ``ReduceOnPlateauLR`` would then end the training, because the metric that they
+    watch is missing, and ``save_best='auto'`` would watch PSNR from then on.
 
-    What they and early stopping watch gets 0 here, where more is better. With
-    ``save_best='auto'``, which knows no name yet, there are no metrics at all, as in
-    mmdet, and nothing is saved. The log has what was measured.
+    This hook gives the metric that these two and early stopping watch the value 0, if
+    more is better. If ``save_best='auto'`` knows no name yet, this hook removes all
+    metrics, as in mmdet, and nothing is saved. The log has what was measured.
     """
 
     priority = 65  # after LoggerHook, before what watches metrics

@@ -26,8 +26,9 @@ class PictureGridHook(Hook):
     into a folder, as ``<image>.png``, where one is given. The processes of a
     distributed run draw their own images.
 
-    An image is called by its file's name without suffix; by that of the folders too,
-    as ``<folder>_<image>``, where two of the drawn ones would have the same.
+    A picture has the name of its image's file without the suffix. If two of the drawn
+    images would have the same name, the names of their folders come before it, as in
+    ``<folder>_<image>``.
 
     ==============  =================================================================
     ``hr``          the image as the task network sees it in its own training

@@ -3,8 +3,8 @@
 A step is called as ``step(image, lr_size, draw)`` with an image (3, H, W), RGB,
 [0, 1], in float32 or float64, the (height, width) that the LR image will have, and a
 :class:`Draw`, from which it takes all of its random numbers. It returns an image
-(3, H', W'); values beyond [0, 1] are cut off afterwards. Everything runs on the
-image's device except JPEG, which is the real one.
+(3, H', W'); its values are clamped to [0, 1] afterwards. Everything runs on the
+image's device except JPEG, which libjpeg compresses on the CPU.
 
 mmagic's ``RandomBlur``, ``RandomResize``, ``RandomNoise`` and
 ``RandomJPEGCompression`` do the same to arrays in the dataloader. They cannot serve
@@ -71,7 +71,7 @@ class Draw:
 def run_steps(
     steps: Sequence, image: Tensor, lr_size: tuple[int, int], draw: Draw
 ) -> Tensor:
-    """Call steps one after the other; each result is cut off to [0, 1].
+    """Call steps one after the other, and clamp each result to [0, 1].
 
     Args:
         steps: As :func:`build_steps` makes them.
