@@ -11,7 +11,8 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
-from mmsr4ir.engine.build import NO_DATA, build_loader, build_model
+from mmsr4ir.datasets.checks.sets import NOT_READ
+from mmsr4ir.engine.build import build_loader, build_model
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.utils.errors import ConfigError
 
@@ -50,7 +51,7 @@ def sample_image(
     if shape is None:
         try:
             data = next(iter(build_loader(cfg, 'test', batch_size=1)))
-        except (*NO_DATA, StopIteration) as error:
+        except (*NOT_READ, StopIteration) as error:
             raise ConfigError(
                 'the first image of test_dataloader cannot be read, so give the size '
                 f'of the image (--shape HEIGHT WIDTH): {error}'

@@ -282,7 +282,8 @@ class _Parts:
     def run(self) -> None:
         with ExitStack() as stack:
             for name in set(NETWORKS) - set(self.phase.update):
-                stack.enter_context(frozen(getattr(self.model, name)))
+                keep_mode = name == 'sr' and self.phase.sr_in_train_mode
+                stack.enter_context(frozen(getattr(self.model, name), keep_mode))
             if set(self.losses) - {'task_hr'}:
                 sr = self.super_resolve()
                 if 'tdp' in self.losses:
@@ -333,7 +334,7 @@ class _Parts:
                 loss = model.tdp(
                     model.features(model.to_input(sr, batch)),
                     hr_features,
-                    batch.task_sizes or batch.sizes,
+                    () if model.count_padding else batch.task_sizes or batch.sizes,
                     batch.task_full,
                 )
             loss.backward()

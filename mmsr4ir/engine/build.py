@@ -5,20 +5,18 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner, load_checkpoint
+from mmengine.runner import load_checkpoint
 from torch.utils.data import DataLoader
 
 from mmsr4ir.compat.checkpoint import load_from_local
+from mmsr4ir.datasets.checks.sets import NOT_READ
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.registry import MODELS
-from mmsr4ir.utils.configs import config_values
+from mmsr4ir.utils.configs import config_values, read_config
 from mmsr4ir.utils.errors import ConfigError
 
 from .resume import last_checkpoint
-from .runner import move_resize
-
-# What the datasets of the task libraries raise when their files are not as expected.
-NO_DATA = (OSError, ValueError, KeyError, AssertionError, RuntimeError)
+from .runner import SR4IRRunner, move_resize
 
 
 def build_model(cfg: Config, checkpoint: str | None = None) -> SR4IR:
@@ -83,7 +81,7 @@ def find_run(
         ConfigError: If ``model`` is neither a config nor a folder that holds one.
     """
     if model.is_file():
-        return Config.fromfile(model), weights
+        return read_config(str(model)), weights
     configs = newest(model, '*.py')
     if not configs:
         raise ConfigError(
@@ -97,7 +95,7 @@ def find_run(
             if os.path.isfile(beside) or not os.path.isfile(named):
                 named = beside
         weights = next(iter(newest(model, 'best_*.pth')), named)
-    return saved_config(weights, configs[0]) or Config.fromfile(configs[0]), weights
+    return saved_config(weights, configs[0]) or read_config(str(configs[0])), weights
 
 
 def saved_config(weights: str | Path | None, name: Path) -> Config | None:
@@ -147,12 +145,11 @@ def build_loader(
     init_default_scope(cfg.get('default_scope') or 'mmengine')
     options = ConfigDict(options)
     if not workers:
-        options.update(num_workers=0, persistent_workers=False)
-        options.pop('prefetch_factor', None)
+        options.num_workers = 0
     if batch_size is not None:
         options.pop('batch_sampler', None)
         options.batch_size = batch_size
     try:
-        return Runner.build_dataloader(options, seed=0)
-    except NO_DATA as error:
+        return SR4IRRunner.build_dataloader(options, seed=0)
+    except NOT_READ as error:
         raise ConfigError(f'{split}_dataloader: {error}') from error

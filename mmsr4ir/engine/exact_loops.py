@@ -170,8 +170,7 @@ class _Exact(BaseLoop):
                 'it goes on at another place in the data'
                 if self.endless
                 else 'a schedule that counts iterations goes on with the old count, '
-                'and '
-                'so ends elsewhere'
+                'and so ends elsewhere'
             )
             print_log(
                 f'The epochs of the checkpoint had {before} batches, those of this run '

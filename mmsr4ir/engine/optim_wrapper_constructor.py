@@ -1,7 +1,7 @@
 """One optimizer for each network."""
 
 import torch
-from mmengine.dist import all_reduce, get_world_size
+from mmengine.dist import all_reduce, all_reduce_params, get_world_size
 from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
 from torch import nn
 
@@ -63,11 +63,13 @@ class AccumulatingOptimWrappers(OptimWrapperDict):
             present = torch.tensor([float(p.grad is not None) for p in parameters])
             present = present.to(parameters[0].device)
             all_reduce(present, 'max')
+            gradients = []
             for parameter, there in zip(parameters, present.tolist(), strict=True):
                 if there:
                     if parameter.grad is None:
                         parameter.grad = torch.zeros_like(parameter)
-                    all_reduce(parameter.grad, 'mean')
+                    gradients.append(parameter.grad)
+            all_reduce_params(gradients, bucket_size_mb=_BUCKET_MB, op='mean')
 
 
 def _parameters(wrapper: OptimWrapper) -> list[nn.Parameter]:
@@ -78,6 +80,8 @@ def _parameters(wrapper: OptimWrapper) -> list[nn.Parameter]:
     ]
 
 
+# What processes average at once, in MiB.
+_BUCKET_MB = 25
 # Settings of mixed precision.
 _SHARED = ('type', 'loss_scale', 'dtype')
 
@@ -109,16 +113,10 @@ class PerNetworkOptimWrapperConstructor:
                 f'the network that it is for ({list(optim_wrapper_cfg)})'
             )
         # OpenMMLab's tools set these beside the networks for --amp: they are for each.
-        shared = {
-            key: optim_wrapper_cfg[key] for key in _SHARED if key in optim_wrapper_cfg
-        }
-        if shared.get('type') == 'AmpOptimWrapper':
-            shared['type'] = 'mmsr4ir.AmpOptimWrapper'
-        self.cfg = {
-            name: dict(cfg, **shared)
-            for name, cfg in optim_wrapper_cfg.items()
-            if name not in _SHARED
-        }
+        self.cfg = dict(optim_wrapper_cfg)
+        self.shared = {key: self.cfg.pop(key) for key in _SHARED if key in self.cfg}
+        if self.shared.get('type') == 'AmpOptimWrapper':
+            self.shared['type'] = 'mmsr4ir.AmpOptimWrapper'
 
     def __call__(self, model: nn.Module) -> AccumulatingOptimWrappers:
         """Build the optimizers of a model, wrapped for distribution or not."""
@@ -135,7 +133,9 @@ class PerNetworkOptimWrapperConstructor:
         updated = {name for phase in bare.recipe for name in phase.update}
         wrappers = AccumulatingOptimWrappers(
             **{
-                name: build_optim_wrapper(unwrap(children[name]), cfg)
+                name: build_optim_wrapper(
+                    unwrap(children[name]), dict(cfg, **self.shared)
+                )
                 for name, cfg in self.cfg.items()
                 if name in updated
             }

@@ -67,6 +67,11 @@ class LossTerm:
         return tuple(self.name[5:].split('+')) if self.is_task else ('sr',)
 
     @property
+    def needs_sr(self) -> bool:
+        """Whether it looks at SR images."""
+        return self.images != ('hr',)
+
+    @property
     def teaches(self) -> set[str]:
         """The networks that its value depends on."""
         return (
@@ -166,7 +171,7 @@ def _check_reuse(phase: Phase, before: tuple[Phase, ...]) -> None:
         )
     for stage in STAGES if phase.during == 'all' else (phase.during,):
         if not any(
-            'sr' in term.images or 'mix' in term.images
+            term.needs_sr
             for other in active_phases(before, stage)
             for term in other.active_losses(stage)
         ):

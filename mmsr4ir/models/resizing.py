@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from .image_space import image_size
+
 #: The modes of ``interpolate`` that have ``align_corners``.
 CORNERS = ('bilinear', 'bicubic')
 
@@ -53,12 +55,14 @@ def resize_images(
             F.interpolate(image[None, :, :height, :width], size, mode=mode, **corners)
             for image, (height, width), size in zip(images, sizes, to, strict=True)
         ]
-    return torch.cat(
-        [
-            F.pad(part, (0, full[1] - part.shape[-1], 0, full[0] - part.shape[-2]))
-            for part in parts
-        ]
-    ).contiguous(
+    parts = [
+        part
+        if image_size(part) == full
+        else F.pad(part, (0, full[1] - part.shape[-1], 0, full[0] - part.shape[-2]))
+        for part in parts
+    ]
+    whole = parts[0] if len(parts) == 1 else torch.cat(parts)
+    return whole.contiguous(
         memory_format=torch.channels_last
         if images.is_contiguous(memory_format=torch.channels_last)
         else torch.contiguous_format

@@ -8,6 +8,7 @@ predictions, and only the images are exchanged. What is trained when is a recipe
 
 import copy
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from mmengine.model import BaseModel
@@ -233,8 +234,8 @@ class SR4IR(BaseModel):
             ) as update:
                 batch.sr = self.phase_sr(phase, batch)
                 for term in terms:
-                    with update.one_loss(is_last=term is terms[-1]):
-                        update.add(self.term_losses(term, batch), term.weight)
+                    losses = partial(self.term_losses, term, batch)
+                    update.add(losses, term.weight, is_last=term is terms[-1])
                 logs |= update.step()
             if update.skipped:
                 break
@@ -271,7 +272,7 @@ class SR4IR(BaseModel):
             Tensor | None: (N, 3, H, W), RGB, [0, 1] except for overshoots, with
             gradients if the phase updates S; ``batch.sr`` if no loss needs others.
         """
-        needed = any(term.images != ('hr',) for term in phase.active_losses(self.stage))
+        needed = any(term.needs_sr for term in phase.active_losses(self.stage))
         if phase.reuse_sr or not needed:
             return None if batch.sr is None else batch.sr.detach()
         with torch.set_grad_enabled('sr' in phase.update):

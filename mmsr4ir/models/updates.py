@@ -1,7 +1,7 @@
 """One phase's update: gradients of its losses, then one step of its optimizers."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 import torch
 from mmengine.dist import all_reduce
@@ -21,8 +21,7 @@ class PhaseUpdate:
 
         with PhaseUpdate(phase, networks, optim_wrapper) as update:
             for term in terms:
-                with update.one_loss(is_last=term is terms[-1]):
-                    update.add(losses, term.weight)
+                update.add(compute, term.weight, is_last=term is terms[-1])
             logs = update.step()
 
     If the phase updates the task network alone, :meth:`add` makes the backward pass of
@@ -57,15 +56,15 @@ class PhaseUpdate:
         self.skipped = False
         self.logs: dict[str, Tensor] = {}
         self._total: Tensor | None = None
-        self._is_last = True
         self._frozen, self._forward = ExitStack(), ExitStack()
 
     def __enter__(self) -> 'PhaseUpdate':
-        self._saved = (
-            [saved_state(network) for network in self.networks.values()]
-            if self.skip_non_finite
-            else []
-        )
+        # Only these can change before the loss is known to be finite.
+        names = [*self.phase.update, *['sr'] * self.phase.sr_in_train_mode]
+        self._saved = [
+            saved_state(self.networks[name], self.one_by_one)
+            for name in (names if self.skip_non_finite else ())
+        ]
         for name in set(NETWORKS) - set(self.phase.update):
             self._frozen.enter_context(
                 frozen(
@@ -81,42 +80,41 @@ class PhaseUpdate:
         self._forward.close()
         self._frozen.close()
 
-    @contextmanager
-    def one_loss(self, is_last: bool) -> Iterator[None]:
-        """Compute a loss of the phase: the forward pass and :meth:`add`.
-
-        Args:
-            is_last: Whether no loss of the phase comes after it. Processes average the
-                gradients of all losses together, with the last one.
-        """
-        self._is_last = is_last
-        with ExitStack() as local:
-            if self.one_by_one and not is_last:
-                for name in self.wrappers:
-                    network = self.networks[name]
-                    if isinstance(network, DistributedDataParallel):
-                        local.enter_context(network.no_sync())
-            yield
-
-    def add(self, losses: dict[str, Tensor], weight: float) -> None:
+    def add(
+        self, compute: Callable[[], dict[str, Tensor]], weight: float, is_last: bool
+    ) -> None:
         """Add one loss of the recipe.
 
         Args:
-            losses: Its parts, scalars, unweighted. A part without "loss" in its name,
-                such as an accuracy, is only logged.
+            compute: Runs the forward pass; returns the parts of the loss, scalars,
+                unweighted. A part without "loss" in its name, such as an accuracy, is
+                only logged.
             weight: The factor of the parts.
+            is_last: Whether no loss of the phase comes after it. Processes average the
+                gradients of all losses together, with the last one.
+
+        Raises:
+            ValueError: If no part has "loss" in its name.
         """
-        parts = []
-        for name, value in losses.items():
-            if 'loss' in name:
-                value = weight * value
-                parts.append(value)
-            self.logs[f'{self.phase.name}/{name}'] = value.detach()
-        total = sum(parts[1:], parts[0])
-        if self.one_by_one and not self._is_last:
-            for wrapper in self.wrappers.values():
-                accumulate(wrapper, total)
-            total = total.detach()
+        early, task = self.one_by_one and not is_last, self.networks['task']
+        with ExitStack() as local:
+            if early and isinstance(task, DistributedDataParallel):
+                local.enter_context(task.no_sync())
+            losses, parts = compute(), []
+            for name, value in losses.items():
+                if 'loss' in name:
+                    value = weight * value
+                    parts.append(value)
+                self.logs[f'{self.phase.name}/{name}'] = value.detach()
+            if not parts:
+                raise ValueError(
+                    f'recipe phase {self.phase.name!r}: no part of a loss has "loss" '
+                    f'in its name: {sorted(losses)}'
+                )
+            total = sum(parts[1:], parts[0])
+            if early:
+                accumulate(self.wrappers['task'], total)
+                total = total.detach()
         self._total = total if self._total is None else self._total + total
 
     def step(self) -> dict[str, Tensor]:
@@ -201,17 +199,22 @@ def loss_scale(wrapper: OptimWrapper) -> float:
     return scaler.get_scale() if scaler else 1.0
 
 
-def saved_state(network: nn.Module):
+def saved_state(network: nn.Module, with_gradients: bool) -> Callable[[], None]:
     """Copy what a forward and a backward pass change in a network.
 
+    Args:
+        network: The network.
+        with_gradients: Whether to copy gradients too, which hold those of earlier
+            iterations in accumulation.
+
     Returns:
-        Callable: A function that puts back the buffers (statistics of BatchNorm) and
-        the gradients, which hold those of earlier iterations in accumulation.
+        Callable: A function that restores the buffers (statistics of BatchNorm) and
+        the gradients.
     """
     buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
     gradients = [
         (parameter, None if parameter.grad is None else parameter.grad.clone())
-        for parameter in network.parameters()
+        for parameter in (network.parameters() if with_gradients else ())
     ]
 
     def restore() -> None:

@@ -15,6 +15,7 @@ from mmsr4ir.engine import AmpOptimWrapper, PerNetworkOptimWrapperConstructor
 from mmsr4ir.models import sr4ir
 from mmsr4ir.models.updates import PhaseUpdate
 from mmsr4ir.registry import MODELS
+from mmsr4ir.utils.errors import ConfigError
 from toys import RECIPES, SR4IR_RECIPE, ToyTask, snapshot, toy_config, toy_data
 
 
@@ -226,6 +227,15 @@ def test_a_nan_in_one_loss_of_several_takes_the_whole_phase_back(bad):
         assert torch.equal(parameter.grad, gradient)
     after = snapshot(model)
     assert all(torch.equal(after[k], before[k]) for k in before if 'task.' in k)
+
+
+@pytest.mark.parametrize('setting', [dict(accumulative_counts=4), dict(clip_grad=None)])
+def test_other_settings_beside_the_networks_are_named(setting):
+    optimizer = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))
+    with pytest.raises(ConfigError, match=f'optim_wrapper has .*{next(iter(setting))}'):
+        PerNetworkOptimWrapperConstructor(dict(setting, sr=optimizer, task=optimizer))(
+            build()
+        )
 
 
 def test_mixed_precision_beside_the_networks_is_for_each():

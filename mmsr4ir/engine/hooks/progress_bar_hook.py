@@ -111,6 +111,8 @@ class ProgressBarHook(Hook):
         }
         facts = [stage_text(model.recipe, model.stage)]
         for phase in active_phases(model.recipe, model.stage):
+            if f'{phase.name}/loss' not in losses:
+                continue  # a phase before it was skipped
             loss = sum(phase_losses(phase, model.stage, losses).values())
             facts.append(f'{phase.name} {number(loss)}')
         self._draw(runner, title, done, total, facts)
