@@ -224,7 +224,9 @@ def _from_text(text: str, max_pixels: int) -> list[tuple[str, str, Reader]]:
     elif os.path.exists(text) or not glob.has_magic(text):
         images, problem = [text], ''
     else:
-        images, problem = sorted(glob.glob(text, recursive=True)), 'matches no file'
+        matches = sorted(glob.glob(text, recursive=True))
+        images = [path for path in matches if not os.path.isdir(path)]
+        problem = 'matches no file'
     if not images:
         return [(text, text, partial(_one, _fail, problem))]
     return [

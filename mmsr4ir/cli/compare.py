@@ -16,6 +16,7 @@ from mmsr4ir.analysis.complexity import complexity
 from mmsr4ir.comparison import METHODS, plan_parts, run_parts, write_report
 from mmsr4ir.comparison.display import Display
 from mmsr4ir.comparison.results import check_metric_group, main_metric
+from mmsr4ir.datasets.checks.sets import SPLITS
 from mmsr4ir.utils.configs import merge_options, read_config
 
 from .arguments import ConfigOptions
@@ -98,7 +99,8 @@ def run_comparison(config: str, args: argparse.Namespace) -> bool:
     out = args.out / Path(config).stem
     parts = plan_parts(cfg, args.methods, args.seeds, out)
     metric = args.metric or main_metric(cfg)
-    check_before_run(cfg, ('train', 'test'))
+    # The trainings do not look at the data again.
+    check_before_run(cfg, [one for one in SPLITS if cfg.get(f'{one}_dataloader')])
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     check_metric_group(cfg, metric)
     sizes = complexity(cfg)
@@ -110,9 +112,9 @@ def run_comparison(config: str, args: argparse.Namespace) -> bool:
         f'results.json, results.png, grids/*.png'
     )
     return all(
-        run_comparison['state'] == 'done'
+        run['state'] == 'done'
         for row in report['methods'].values()
-        for run_comparison in row['runs'].values()
+        for run in row['runs'].values()
     )
 
 

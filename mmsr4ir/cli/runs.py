@@ -1,10 +1,12 @@
 """From a command line to a config that a Runner can take."""
 
+import copy
 import ctypes
 import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 
 import torch
@@ -19,7 +21,7 @@ from torch import nn
 from mmsr4ir.compat.torch_parts import leave_group
 from mmsr4ir.datasets.checks.check import reports
 from mmsr4ir.datasets.checks.problem import in_one_line, stop_on_errors
-from mmsr4ir.engine.runner import SR4IRRunner
+from mmsr4ir.engine.runner import SR4IRRunner, move_resize
 from mmsr4ir.utils.configs import type_name
 from mmsr4ir.utils.errors import ConfigError
 
@@ -123,15 +125,22 @@ def set_amp(cfg: Config, dtype: str | None) -> None:
         wrapper.setdefault('loss_scale', 'dynamic')
 
 
-def check_before_run(cfg: Config, splits: tuple[str, ...]) -> None:
+def is_first_process() -> bool:
+    """Return whether this process is the first, before the processes are joined."""
+    ranks = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+    return not int(next((os.environ[one] for one in ranks if one in os.environ), 0))
+
+
+def check_before_run(cfg: Config, splits: Sequence[str]) -> None:
     """Check the data once, in the first process; log what is doubtful.
 
     Raises:
         DataError: If a data set cannot be used.
     """
-    if int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))):
+    if not is_first_process():
         return
-    for report in reports(cfg, splits):
+    # The checks see the pipelines that the Runner will have.
+    for report in reports(move_resize(copy.deepcopy(cfg)), splits):
         stop_on_errors(report.problems)
         warnings = report.found('warning')
         if warnings:

@@ -51,16 +51,16 @@ def main() -> None:
     cfg.load_from = args.checkpoint
     cfg.resume = False
     if args.show_dir:
-        if 'picture_grid' not in cfg.default_hooks:
+        if 'picture_grid' not in (cfg.get('default_hooks') or {}):
             raise ConfigError(
                 '--show-dir needs the hook mmsr4ir.PictureGridHook as '
                 'default_hooks.picture_grid in the config'
             )
         cfg.default_hooks.picture_grid.out_dir = args.show_dir
-    if not args.no_data_check:
-        check_before_run(cfg, ('test',))
     if '://' not in args.checkpoint and not os.path.isfile(args.checkpoint):
         raise ConfigError(f'checkpoint {args.checkpoint} does not exist')
+    if not args.no_data_check:
+        check_before_run(cfg, ('test',))
     start_dist(cfg)
     if args.tta:
         use_tta(cfg)

@@ -2,7 +2,6 @@
 
 import argparse
 import gc
-import os
 
 from torch.distributed.elastic.multiprocessing.errors import record
 
@@ -12,7 +11,14 @@ from mmsr4ir.utils.errors import ConfigError
 
 from .arguments import add_run_arguments, load_config
 from .command import command
-from .runs import build_runner, check_before_run, end_dist, set_amp, start_dist
+from .runs import (
+    build_runner,
+    check_before_run,
+    end_dist,
+    is_first_process,
+    set_amp,
+    start_dist,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -78,7 +84,7 @@ def main() -> None:
         found = resume_point(cfg.work_dir, wish)
         cfg.resume = found is not None  # else load_from is where the training starts
         cfg.load_from = found or cfg.get('load_from')
-        if not found and os.environ.get('RANK', '0') == '0':
+        if not found and is_first_process():
             print(f'no checkpoint in {cfg.work_dir} to go on from: the training begins')
     if args.progress_bar:
         hooks = cfg.setdefault('default_hooks', {})

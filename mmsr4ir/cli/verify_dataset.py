@@ -1,7 +1,6 @@
 """Check all data of a config, a COCO JSON or class folders, and list what is wrong."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -13,11 +12,12 @@ from mmengine.utils import ProgressBar
 from mmsr4ir.datasets.checks.check import reports
 from mmsr4ir.datasets.checks.sets import SPLITS, parts
 from mmsr4ir.datasets.class_lists import holds_lists
+from mmsr4ir.engine.runner import move_resize
 from mmsr4ir.utils.configs import merge_options, read_config
 from mmsr4ir.utils.errors import DataError
-from mmsr4ir.utils.files import write_whole
+from mmsr4ir.utils.files import write_json
 
-from .arguments import ConfigOptions, add_workers
+from .arguments import ConfigOptions, add_workers, new_file
 from .command import command
 
 _SHOWN = 20
@@ -52,7 +52,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--out',
-        type=Path,
+        type=new_file,
         metavar='FILE.json',
         help='write counts, all problems and all notes to a file',
     )
@@ -134,16 +134,14 @@ def main() -> None:
     if args.target.endswith('.py'):
         cfg = read_config(args.target)
         merge_options(cfg, args.cfg_options)
+        move_resize(cfg)  # as the Runner does
     else:
         cfg = plain_config(args.target, args.images)
     found = list(
         reports(cfg, chosen_splits(cfg, args.split), 'all', args.workers, start_bar)
     )
     if args.out:
-        write_whole(
-            args.out,
-            json.dumps({report.name: report.as_dict() for report in found}, indent=1),
-        )
+        write_json(args.out, {report.name: report.as_dict() for report in found})
     for report in found:
         print(f'\n{report.name}', *report.lines(), sep='\n')
     problems = [

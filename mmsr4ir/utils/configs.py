@@ -28,6 +28,8 @@ _READ_FROM_CONFIG = (
     'find_unused_parameters',
     'model_wrapper_cfg',
     'sync_bn',
+    'tta_model',
+    'tta_pipeline',
 )
 
 

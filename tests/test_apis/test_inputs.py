@@ -72,6 +72,8 @@ def test_files_patterns_arrays_and_lists_of_them(folder):
         ('deep_b', 3),
         ('deep_c', 2),
     ]
+    found = [name for name, _ in read(f'{folder}/*')]
+    assert found and not any((folder / name).is_dir() for name in found)
     assert read([picture(7), folder / 'b.png', picture(9)[..., 0]]) == [
         ('image_000000', 7),
         ('b', 0),

@@ -17,7 +17,11 @@ from mmengine.config import Config
 
 from mmsr4ir.datasets.checks.check import check
 from mmsr4ir.datasets.checks.coco import read_coco
+from mmsr4ir.datasets.checks.evaluators import check_evaluator
 from mmsr4ir.datasets.checks.images import scan_image
+from mmsr4ir.datasets.checks.pipelines import check_enlarged
+from mmsr4ir.datasets.checks.problem import Report
+from mmsr4ir.datasets.checks.sets import DataPart, parts
 from mmsr4ir.engine import move_resize
 from mmsr4ir.utils.errors import DataError
 
@@ -262,3 +266,33 @@ def test_a_pipeline_that_pads_is_named(root):
     assert "the pipeline of train_dataloader has ['Pad']: pixels that" in said.what
     cfg.model.type = 'FasterRCNN'
     assert check(cfg, ('train',)) == []
+
+
+def test_a_valid_metric_and_a_valid_resize_are_no_problem():
+    """mmpretrain's MultiLabelMetric has no topk; mmdet resizes by Lanczos, too."""
+    report = Report('val')
+    cfg = dict(
+        model=dict(type='mmsr4ir.SR4IR', task=dict(head=dict(num_classes=3))),
+        val_evaluator=[dict(type='MultiLabelMetric', topk=None)],
+        default_scope='mmdet',
+    )
+    check_evaluator(report, cfg, 'val', [], {})
+    assert report.problems == []
+    resize = dict(type='Resize', scale=(64, 64), interpolation='lanczos')
+    part = DataPart('val', 'val', dict(type='CocoDataset', pipeline=[resize]), cfg)
+    check_enlarged(report, part, (32, 32))
+    assert 'from 32 x 32 to 64 x 64 pixels' in report.problems[0].cause
+
+
+def test_data_that_is_read_again_for_another_question_is_looked_at_again():
+    """A test whose metric compares with no label asks less of the same data."""
+    loader = dict(dataset=dict(type='CocoDataset', ann_file='a.json'))
+    cfg = dict(
+        val_dataloader=loader,
+        test_dataloader=loader,
+        val_evaluator=dict(type='SRQuality'),
+        test_evaluator=dict(type='CocoMetric'),
+    )
+    assert [part.same for part in parts(cfg)] == [None, None]
+    cfg['val_evaluator'] = cfg['test_evaluator']
+    assert [part.same for part in parts(cfg)] == [None, 'val']

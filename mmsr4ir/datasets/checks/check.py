@@ -94,7 +94,7 @@ def reports(
 def _with_counts(cfg: Mapping) -> Mapping:
     """Return a config whose task network has the classes of ``model.num_classes``."""
     model = cfg.get('model') or {}
-    if model.get('num_classes') is None:
+    if model.get('num_classes') is None or 'task' not in model:
         return cfg
     from mmsr4ir.models.networks import set_num_classes
 

@@ -69,9 +69,13 @@ def check_evaluator(
                 )
             if labels:
                 check_crowd_keys(report, ann_file, content['annotations'])
-        most = max(as_list(metric.get('topk', 1)))
         count = head.get('num_classes')
-        if type_name(metric) == 'Accuracy' and isinstance(count, int) and most > count:
+        most = (
+            max(as_list(metric.get('topk', 1)))
+            if type_name(metric) == 'Accuracy'
+            else 0
+        )
+        if isinstance(count, int) and most > count:
             report.error(
                 where[0],
                 f'counts the best {most} classes, and there are {count}',

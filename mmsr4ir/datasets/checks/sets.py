@@ -3,7 +3,7 @@
 import inspect
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mmengine.dataset import BaseDataset
@@ -154,9 +154,11 @@ def parts(cfg: Mapping, splits: Sequence[str] = SPLITS) -> Iterator[DataPart]:
                 if key not in ('pipeline', 'test_mode', 'filter_cfg')
             }
             name = split + (f'[{i}]' if len(leaves) > 1 else '')
-            same = next((other for other, one in seen if one == bare), None)
-            seen.append((name, bare))
-            yield DataPart(name, split, dataset, cfg, same)
+            part = DataPart(name, split, dataset, cfg)
+            asked = bare, part.scale, part.compared
+            same = next((other for other, one in seen if one == asked), None)
+            seen.append((name, asked))
+            yield replace(part, same=same)
 
 
 def datasets_of(dataset: Any) -> Iterator[tuple[Mapping, bool]]:
