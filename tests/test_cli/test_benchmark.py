@@ -127,7 +127,11 @@ def test_bad_settings_are_said_at_once(
     config, more, message, shapes, run_tool, tmp_path
 ):
     if more:  # the rest of the data is there
-        more = (*more, f'train_dataloader.dataset.data_root={shapes}/')
+        more = (
+            *more,
+            f'train_dataloader.dataset.data_root={shapes}/',
+            f'val_dataloader.dataset.data_root={shapes}/',
+        )
     process = run_tool(
         PYTHON, 'tools/compare.py', config, '--out', tmp_path, *more, ok=False
     )

@@ -62,7 +62,7 @@ def test_a_missing_lr_image_stops_the_start(config, coco_root, tiny_options, run
             sys.executable,
             'tools/test.py',
             config,
-            'none.pth',
+            config,  # as the checkpoint: a file that exists; it is not read
             *tiny_options(coco_root),
             ok=False,
         )
