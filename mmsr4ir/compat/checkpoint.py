@@ -173,7 +173,7 @@ def _load_safetensors(filename: str, map_location: Any) -> dict:
         ) from error
 
 
-def load_from_url(url: str, map_location: Any = None) -> dict:
+def load_from_http(url: str, map_location: Any = None) -> dict:
     """Fetch a checkpoint into torch's cache, once for each machine, and load it safely.
 
     MMEngine's own loader of URLs unpickles whatever it gets.
@@ -310,9 +310,9 @@ def install() -> None:
     register_backend('local', WholeFileBackend, force=True, prefixes='')
     CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
     CheckpointLoader.register_scheme(
-        prefixes=['http://', 'https://'], loader=load_from_url, force=True
+        prefixes=['http://', 'https://'], loader=load_from_http, force=True
     )
-    mmengine_checkpoint.load_from_http = load_from_url
+    mmengine_checkpoint.load_from_http = load_from_http
     # What onedl-mmengine's loaders of other addresses call, as s3://, which unpickles
     # a file that torch refuses. MMEngine's leave it refused.
     if hasattr(mmengine_checkpoint, '_safe_torch_load'):

@@ -148,11 +148,17 @@ def served(tmp_path, monkeypatch):
     server.shutdown()
 
 
-def test_a_url_is_fetched_once_and_loaded_safely(served):
+def test_a_url_is_fetched_once_and_loaded_safely(served, monkeypatch):
     folder, address = served
+    said = []
+    monkeypatch.setattr(
+        mmengine_checkpoint, 'print_log', lambda text, **_: said.append(text)
+    )
     torch.save(dict(a=torch.ones(2)), folder / 'good.pth')
     url = f'{address}/good.pth'
     assert torch.equal(CheckpointLoader.load_checkpoint(url)['a'], torch.ones(2))
+    # MMEngine names the backend by the name of the loader.
+    assert said[0].startswith('Loads checkpoint by http backend from path: http')
     (folder / 'good.pth').unlink()
     assert torch.equal(CheckpointLoader.load_checkpoint(url)['a'], torch.ones(2))
     (folder / 'other').mkdir()  # another file of that name is another file
