@@ -21,7 +21,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmsr4ir.analysis import lr_dataset
 from mmsr4ir.analysis.logs import LogError, read_log
-from mmsr4ir.apis import inputs
+from mmsr4ir.apis import videos
 from mmsr4ir.comparison.methods import ComparisonError
 from mmsr4ir.comparison.runner import read_json
 from mmsr4ir.compat.checkpoint import (
@@ -359,9 +359,9 @@ def test_a_config_with_a_base_by_address_is_refused(base, tmp_path, monkeypatch)
 def test_a_video_of_huge_frames_is_refused_before_one_is_decoded(monkeypatch):
     video = MagicMock(width=60_000, height=60_000, frame_cnt=9)
     video.__enter__.return_value = video
-    monkeypatch.setattr(inputs, 'open_video', lambda path: video)
+    monkeypatch.setattr(videos, 'open_video', lambda path: video)
     with pytest.raises(ImageError, match='60000 x 60000 pixels'):
-        next(inputs.read_video('bomb.mp4'))
+        next(videos.read_video('bomb.mp4'))
     assert video.__exit__.called and not video.__iter__.called
 
 

@@ -175,10 +175,11 @@ class SR4IRInferencer(BaseInferencer):
             return_datasamples,
             *self._dispatch_kwargs(**kwargs)[1:],
         )
+        counts = [source.count for source in sources]
         yield from track(
             results,
             'Inference',
-            sum(source.count for source in sources),
+            None if None in counts else sum(counts),
             disable=not self.show_progress,
         )
 

@@ -1,4 +1,4 @@
-"""What an inferencer takes: arrays, files, folders, globs, URLs, videos, lists of them.
+"""What an inferencer takes: files, folders, patterns, addresses, images in memory.
 
 Whatever cannot be read becomes a failure with its reason, in its place in the order.
 """
@@ -8,23 +8,26 @@ import http.client
 import os
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import mmcv
 import numpy as np
 from mmengine.logging import print_log
+from PIL import Image
+from torch import Tensor, uint8
 
 from mmsr4ir.utils.files import unique_names
 from mmsr4ir.utils.images import (
     MAX_PIXELS,
     ImageError,
     check_array,
-    check_pixels,
+    from_pillow,
     read_image,
 )
+
+from .videos import open_video, read_live, read_video
 
 IMAGE_SUFFIXES = (
     '.bmp',
@@ -67,14 +70,14 @@ class Source:
         name: Short and different for each source, without separators of folders.
         origin: The file or address, or which array, counted from 0.
         images: What they are read by.
-        count: How many images there should be.
+        count: How many images there should be; None: unknown.
         is_video: Whether the images are numbered.
     """
 
     name: str
     origin: str
     images: Reader
-    count: int = 1
+    count: int | None = 1
     is_video: bool = False
 
 
@@ -92,52 +95,54 @@ def find_sources(inputs, max_pixels: int = MAX_PIXELS) -> list[Source]:
     """List what is to be read; reading comes later, image by image.
 
     Args:
-        inputs: An array (height, width, 3), RGB, or (height, width), uint8; a path of a
-            file, of a video or of a folder, whose images are taken in the order of
-            their names; a pattern as ``'photos/**/*.jpg'``; an address ``http://`` or
-            ``https://`` of an image; or a list of any of these.
+        inputs: One of these, or a list of them, mixed:
+
+            - a path of a file, of a video or of a folder, whose images are taken in the
+              order of their names; a pattern as ``'photos/**/*.jpg'``; an address
+              ``http://`` or ``https://`` of an image;
+            - an array (height, width, 3), RGB, or (height, width), uint8. Reverse the
+              channels of an image that OpenCV reads: ``image[..., ::-1]``;
+            - a tensor (3, height, width), RGB, or (1, height, width), uint8, as
+              torchvision reads images;
+            - an image of Pillow, turned by its EXIF orientation as a file is;
+            - the bytes of a file;
+            - a :class:`Source`.
         max_pixels: See :func:`mmsr4ir.utils.images.read_image`.
 
     Raises:
-        TypeError: If an input is neither an array nor a text or a path.
+        TypeError: If an input is none of these.
     """
-    found: list[tuple[Path, str, Reader]] = []
+    found: list[Source] = []
     for one in inputs if isinstance(inputs, list | tuple) else [inputs]:
-        if isinstance(one, np.ndarray):
-            found.append(
-                (
-                    Path(f'image_{len(found):06d}'),
-                    f'array {len(found)}',
-                    partial(_one, check_array, one, max_pixels),
-                )
-            )
+        if isinstance(one, Source):
+            found.append(one)
         elif isinstance(one, str | os.PathLike):
-            found += [
-                (Path(name.replace('\\', '')), origin, read)
-                for name, origin, read in _from_text(os.fspath(one), max_pixels)
-            ]
+            found += _from_text(os.fspath(one), max_pixels)
         else:
-            raise TypeError(
-                f'an input is a {type(one).__name__}: give arrays, paths, '
-                'patterns or addresses'
-            )
+            found.append(_in_memory(one, len(found), max_pixels))
+    paths = (Path(source.name.replace('\\', '')) for source in found)
     names = unique_names(
-        {
-            i: path if path.name else Path('input')
-            for i, (path, _, _) in enumerate(found)
-        }
+        {i: path if path.name else Path('input') for i, path in enumerate(paths)}
     )
     names = {i: _short(name.replace('/', ''), i) for i, name in names.items()}
-    frames = [_frames(origin) for _, origin, _ in found]
-    for i, (_, is_video) in enumerate(frames):
-        while is_video and any(
+    for i, source in enumerate(found):
+        while source.is_video and any(
             _is_frame_of(names[i], names[j]) for j in names if j != i
         ):
             names[i] += '_video'
-    return [
-        Source(names[i], origin, read, *frames[i])
-        for i, (_, origin, read) in enumerate(found)
-    ]
+    return [replace(source, name=names[i]) for i, source in enumerate(found)]
+
+
+def live_source(address: str, max_pixels: int = MAX_PIXELS) -> Source:
+    """Return a camera or a stream as a source.
+
+    Args:
+        address: See :func:`mmsr4ir.apis.videos.open_live`.
+        max_pixels: A frame with more is refused.
+    """
+    return Source(
+        'live', address, partial(read_live, address, max_pixels), None, is_video=True
+    )
 
 
 def read_items(sources: list[Source]) -> Iterator[Item]:
@@ -167,46 +172,52 @@ def fetch(url: str, timeout: float = URL_TIMEOUT) -> bytes:
     return content
 
 
-def read_video(path: str, max_pixels: int = MAX_PIXELS) -> Iterator[np.ndarray]:
-    """Yield the frames of a video, (height, width, 3), RGB, uint8.
-
-    Raises:
-        ImageError: If the video cannot be opened, has larger frames than
-            ``max_pixels``, or ends before the length that it states.
-    """
-    count = 0
-    with open_video(path) as video:
-        check_pixels(video.width, video.height, max_pixels)
-        for frame in video:
-            count += 1
-            yield check_array(np.ascontiguousarray(frame[..., ::-1]), max_pixels)
-    if count < video.frame_cnt or not count:
-        raise ImageError(f'ends after {count} of {video.frame_cnt} frames')
-
-
-def open_video(path: str) -> mmcv.VideoReader:
-    """Open a video.
-
-    Raises:
-        ImageError: If the file is missing, truncated or no video.
-    """
-    if not os.path.isfile(path):
-        raise ImageError('is missing')
-    video = mmcv.VideoReader(path, cache_capacity=1)
-    if not video.opened:
-        raise ImageError('is truncated or no video')
-    return video
+def _in_memory(image, place: int, max_pixels: int) -> Source:
+    """Return an image that a program holds as a source."""
+    if isinstance(image, np.ndarray):
+        kind, read = 'array', check_array
+    elif isinstance(image, Tensor):
+        kind, read = 'tensor', _from_tensor
+    elif isinstance(image, Image.Image):
+        kind, read = 'Pillow image', from_pillow
+    elif isinstance(image, bytes | bytearray | memoryview):
+        kind, read = 'bytes', _from_bytes
+    else:
+        raise TypeError(
+            f'an input is a {type(image).__name__}: give paths, patterns, addresses, '
+            'arrays, tensors, images of Pillow or the bytes of files'
+        )
+    return Source(
+        f'image_{place:06d}', f'{kind} {place}', partial(_one, read, image, max_pixels)
+    )
 
 
-def _from_text(text: str, max_pixels: int) -> list[tuple[str, str, Reader]]:
-    """Return name, origin and reader of each thing that a string stands for."""
+def _from_bytes(content: bytes | bytearray | memoryview, max_pixels: int) -> np.ndarray:
+    return read_image(bytes(content), max_pixels)
+
+
+def _from_tensor(image: Tensor, max_pixels: int) -> np.ndarray:
+    """Return a tensor (3 or 1, height, width) as an array (height, width, 3)."""
+    if image.ndim != 3 or image.shape[0] not in (1, 3) or image.dtype != uint8:
+        raise ImageError(
+            f'is a tensor {tuple(image.shape)} of {image.dtype}: give (3, height, '
+            'width), RGB, or (1, height, width), of torch.uint8'
+            + ', such as (255 * image).round().byte()'
+            * image.is_floating_point()
+        )
+    pixels = image.detach().cpu().permute(1, 2, 0).numpy()
+    return check_array(pixels[..., 0] if len(image) == 1 else pixels, max_pixels)
+
+
+def _from_text(text: str, max_pixels: int) -> list[Source]:
+    """Return each thing that a string stands for."""
     if text.lower().startswith(('http://', 'https://')):
         try:
             where = urlsplit(text)
         except ValueError as error:
-            return [('address', text, partial(_one, _fail, f'is no address ({error})'))]
+            return [_failed('address', text, f'is no address ({error})')]
         return [
-            (
+            Source(
                 where.netloc + where.path,
                 text,
                 partial(_one, lambda: read_image(fetch(text), max_pixels)),
@@ -228,17 +239,17 @@ def _from_text(text: str, max_pixels: int) -> list[tuple[str, str, Reader]]:
         images = [path for path in matches if not os.path.isdir(path)]
         problem = 'matches no file'
     if not images:
-        return [(text, text, partial(_one, _fail, problem))]
+        return [_failed(text, text, problem)]
     return [
-        (
-            path,
-            path,
-            partial(read_video, path, max_pixels)
-            if _is_video(path)
-            else partial(_one, _read_file, path, max_pixels),
-        )
+        Source(path, path, partial(read_video, path, max_pixels), _frames(path), True)
+        if path.lower().endswith(VIDEO_SUFFIXES)
+        else Source(path, path, partial(_one, _read_file, path, max_pixels))
         for path in images
     ]
+
+
+def _failed(name: str, origin: str, problem: str) -> Source:
+    return Source(name, origin, partial(_one, _fail, problem))
 
 
 def _short(name: str, index: int) -> str:
@@ -284,16 +295,10 @@ def _read_file(path: str, max_pixels: int) -> np.ndarray:
     return read_image(content, max_pixels)
 
 
-def _is_video(path: str) -> bool:
-    return path.lower().endswith(VIDEO_SUFFIXES)
-
-
-def _frames(origin: str) -> tuple[int, bool]:
-    """Return how many images there should be, and whether they are a video's."""
-    if '://' in origin or not _is_video(origin):
-        return 1, False
+def _frames(path: str) -> int:
+    """Return how many frames a video states to have, at least 1."""
     try:
-        with open_video(origin) as video:
-            return max(1, video.frame_cnt), True
+        with open_video(path) as video:
+            return max(1, video.frame_cnt)
     except ImageError:
-        return 1, True
+        return 1

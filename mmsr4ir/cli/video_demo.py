@@ -1,14 +1,17 @@
 """Restore a video and draw into it what is recognised, at the same frame rate."""
 
 import argparse
+import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from threading import Event
 
 import cv2
 import numpy as np
 
-from mmsr4ir.apis.inputs import open_video
+from mmsr4ir.apis.inputs import live_source
+from mmsr4ir.apis.videos import frame_rate, is_live
 from mmsr4ir.utils.files import whole_file
 from mmsr4ir.utils.images import ImageError
 
@@ -23,11 +26,16 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__ + ' Frames are taken as low-resolution as they are; sound '
         'is not copied.',
-        epilog='Exit code 1 if the video ends before its stated length; what could be '
-        'read of it is written all the same.',
+        epilog='Exit code 1 if a file ends before its stated length; what could be '
+        'read of it is written all the same. Ctrl-C ends a camera or a stream, and the '
+        'frames until then are written.',
     )
     add_inference_arguments(parser)
-    parser.add_argument('video', help='video file')
+    parser.add_argument(
+        'video',
+        help='video file, number of a camera (0, 1, ...), or address of a stream '
+        '(rtsp://, http:// and others)',
+    )
     parser.add_argument(
         '--out',
         type=Path,
@@ -64,26 +72,39 @@ def write_video(path: Path, fps: float, frames: Iterable[np.ndarray]) -> int:
     return count
 
 
+def stop_at_ctrl_c() -> Event:
+    """Return an event that the first Ctrl-C sets; a second one interrupts as usual."""
+    stopped = Event()
+
+    def stop(*_) -> None:
+        stopped.set()
+        signal.signal(signal.SIGINT, usual)
+
+    usual = signal.signal(signal.SIGINT, stop)
+    return stopped
+
+
 @command
 def main() -> None:
     """Restore the video frame by frame."""
     args = parse_args()
     try:
-        with open_video(args.video) as video:
-            fps = video.fps
+        fps = frame_rate(args.video)
     except ImageError as error:
         sys.exit(f'error: {args.video} {error}')
-    if not fps > 0:
-        sys.exit(f'error: {args.video} states no frame rate')
     inferencer, options = start_inference(args)
-    failures = {}
+    video, stopped, failures = args.video, Event(), {}
+    if is_live(args.video):
+        video, stopped = live_source(args.video, args.max_pixels), stop_at_ctrl_c()
 
-    def frames():
-        for result in inferencer.stream(args.video, **options):
+    def frames() -> Iterator[np.ndarray]:
+        for result in inferencer.stream(video, **options):
             if result.error is None:
                 yield result.restored if result.picture is None else result.picture
             else:
                 failures[result.origin] = result.error
+            if stopped.is_set():
+                break
 
     with whole_file(args.out) as unfinished:
         count = write_video(unfinished, fps, frames())

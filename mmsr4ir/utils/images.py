@@ -81,6 +81,29 @@ def read_image(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         raise ImageError(f'is truncated or no image ({error})') from error
 
 
+def from_pillow(image: Image.Image, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Convert an image of Pillow as if it had been read from a file.
+
+    Args:
+        image: Of any mode with 8 bits a channel or less, such as RGB, L, RGBA and P.
+        max_pixels: Largest number of pixels allowed.
+
+    Returns:
+        np.ndarray: (height, width, 3), RGB, uint8.
+
+    Raises:
+        ImageError: If the image is too large, has more than 8 bits a channel, or its
+            file is truncated or closed.
+    """
+    check_pixels(*image.size, max_pixels)
+    try:
+        return _by_pillow(image)
+    except ImageError:
+        raise
+    except BROKEN as error:  # the pixels are only read now
+        raise ImageError(f'cannot be converted to RGB ({error})') from error
+
+
 def check_array(image: np.ndarray, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Check that an array is an image; return it as RGB.
 
@@ -91,6 +114,7 @@ def check_array(image: np.ndarray, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     Raises:
         ImageError: If the array is no image of this kind, or too large.
     """
+    is_float = np.issubdtype(image.dtype, np.floating)
     if (
         image.dtype != np.uint8
         or image.ndim not in (2, 3)
@@ -100,6 +124,7 @@ def check_array(image: np.ndarray, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         raise ImageError(
             f'is an array {image.shape} of {image.dtype}: give (height, width, 3), '
             'RGB, or (height, width), of uint8'
+            + (', such as (255 * image).round().astype("uint8")' * is_float)
         )
     check_pixels(image.shape[1], image.shape[0], max_pixels)
     return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
@@ -130,7 +155,7 @@ def _by_opencv(content: bytes) -> np.ndarray | None:
 def _by_pillow(image: Image.Image) -> np.ndarray:
     if image.mode in ('I', 'F') or image.mode.startswith('I;16'):
         raise ImageError(
-            f'has pixels of a kind that is not read ({image.format}, mode '
+            f'has pixels of a kind that is not read ({image.format or "Pillow"}, mode '
             f'{image.mode}): convert it to 8-bit PNG'
         )
     return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))

@@ -239,6 +239,17 @@ def test_data_samples(run):
         assert sample.pred_instances.bboxes.tolist() == found['bboxes']
 
 
+def test_predictions_are_those_of_the_file(run, tmp_path):
+    _, inferencer = run
+    write_png(tmp_path / 'a.png', A)
+    content = (tmp_path / 'a.png').read_bytes()
+    tensor = torch.from_numpy(A).permute(2, 0, 1)
+    given = [tmp_path / 'a.png', A, tensor, Image.fromarray(A), content]
+    found = inferencer(given, draw=False)
+    for prediction in found['predictions'][1:]:
+        np.testing.assert_equal(prediction, found['predictions'][0])
+
+
 def test_restore_only(run, tmp_path):
     _, inferencer = run
     result = inferencer([A, B], restore_only=True, tile=32, overlap=8)

@@ -4,15 +4,22 @@ import socket
 import threading
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
+from io import BytesIO
 
 import cv2
 import numpy as np
 import pytest
+import torch
+from PIL import Image
+from torchvision.io import decode_image
 
 from mmsr4ir.apis import inputs
 from mmsr4ir.apis.inputs import fetch, find_sources, read_items
 from mmsr4ir.utils.images import ImageError
 from mmsr4ir.visualization.drawing import write_png
+
+RNG = np.random.default_rng(0)
+PIXELS = RNG.integers(0, 256, (8, 10, 3), dtype=np.uint8)
 
 
 def picture(value: int) -> np.ndarray:
@@ -96,8 +103,8 @@ def test_bad_ones_keep_their_places(folder):
         ('b', 0),
         (
             'image_000003',
-            'is an array (8, 10, 3) of float64: give (height, width, 3), '
-            'RGB, or (height, width), of uint8',
+            'is an array (8, 10, 3) of float64: give (height, width, 3), RGB, or '
+            '(height, width), of uint8, such as (255 * image).round().astype("uint8")',
         ),
         ('*', 'matches no file'),
     ]
@@ -105,8 +112,87 @@ def test_bad_ones_keep_their_places(folder):
     assert read(folder / 'b.png', max_pixels=79)[0][1].startswith(
         'has 10 x 8 pixels, more than max_pixels=79'
     )
-    with pytest.raises(TypeError, match='an input is a int'):
+    with pytest.raises(TypeError, match='an input is a int: give paths, .*bytes'):
         find_sources([1])
+
+
+def encoded(image: Image.Image, **options) -> bytes:
+    file = BytesIO()
+    image.save(file, 'png', **options)
+    return file.getvalue()
+
+
+def test_images_in_memory_are_read_as_the_same_image_in_a_file(tmp_path):
+    """Each kind of object, alone and mixed, against OpenCV's view of the file."""
+    grey, rgb = RNG.integers(0, 256, (8, 10), np.uint8), PIXELS
+    rgba = np.dstack([rgb, RNG.integers(0, 256, (8, 10), np.uint8)])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    files = [
+        encoded(Image.fromarray(rgb)),
+        encoded(Image.fromarray(grey)),
+        encoded(Image.fromarray(rgba)),
+        encoded(Image.fromarray(rgb).convert('P'), transparency=0),
+        encoded(Image.fromarray(grey).convert('LA')),
+        encoded(Image.fromarray(rgb), exif=exif),
+    ]
+    # OpenCV's imdecode, in colour, is what a training reads.
+    wanted = [
+        cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+        for file in files
+    ]
+    assert wanted[5].shape == (10, 8, 3)  # turned
+    pillow = [Image.open(BytesIO(file)) for file in files]
+    torch_rgb = torch.from_numpy(rgb).permute(2, 0, 1)
+    (tmp_path / 'a.png').write_bytes(files[0])
+    mixed = [tmp_path / 'a.png', rgb, grey, torch_rgb, torch.from_numpy(grey)[None]]
+    given = pillow + files + [bytearray(files[0]), memoryview(files[1])] + mixed
+    wanted += [*wanted, wanted[0], wanted[1]]
+    wanted += [wanted[0], wanted[0], wanted[1], wanted[0], wanted[1]]
+    for alone, item, same in zip(
+        given, read_items(find_sources(given)), wanted, strict=True
+    ):
+        assert item.error is None and (item.image == same).all(), item
+        (single,) = read_items(find_sources(alone))
+        assert (single.image == same).all()
+    # By torchvision's own reader, whose order of channels is RGB.
+    (item,) = read_items(find_sources(decode_image(str(tmp_path / 'a.png'))))
+    assert (item.image == rgb).all()
+
+
+@pytest.mark.parametrize(
+    'image, message',
+    [
+        (
+            torch.rand(3, 8, 10),
+            'is a tensor (3, 8, 10) of torch.float32: give (3, height, width), RGB, or '
+            '(1, height, width), of torch.uint8, such as (255 * image).round().byte()',
+        ),
+        (
+            torch.zeros(8, 10, 3, dtype=torch.uint8),
+            'is a tensor (8, 10, 3) of torch.ui',
+        ),
+        (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), 'is a tensor (2, 3, 8, 8) of tor'),
+        (torch.zeros(3, 0, 8, dtype=torch.uint8), 'is an array (0, 8, 3) of uint8'),
+        (
+            Image.fromarray(np.full((8, 10), 300, np.uint16)),
+            'has pixels of a kind that is not read (Pillow, mode I;16): convert it to',
+        ),
+        (Image.new('RGB', (10, 9)), 'has 10 x 9 pixels, more than max_pixels=80'),
+        (torch.zeros(3, 9, 10, dtype=torch.uint8), 'has 10 x 9 pixels, more than max'),
+        (b'no image', 'is truncated or no image'),
+        (b'', 'is empty (0 bytes)'),
+    ],
+)
+def test_an_image_in_memory_that_cannot_be_used(image, message):
+    assert read([image, picture(3)], max_pixels=80)[1] == ('image_000001', 3)
+    assert read(image, max_pixels=80)[0][1].startswith(message)
+
+
+def test_an_image_of_pillow_whose_file_is_truncated(tmp_path):
+    content = encoded(Image.fromarray(PIXELS))
+    image = Image.open(BytesIO(content[: len(content) // 2]))
+    assert read(image)[0][1].startswith('cannot be converted to RGB (')
 
 
 def test_an_empty_folder(tmp_path):

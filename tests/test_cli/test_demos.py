@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import signal
 import sys
 
 import cv2
@@ -11,6 +12,7 @@ import pytest
 from lr_models import save_run
 from PIL import Image
 
+from mmsr4ir.apis import videos
 from mmsr4ir.visualization.drawing import write_png
 
 RNG = np.random.default_rng(0)
@@ -178,6 +180,73 @@ def test_the_frames_of_a_video_are_the_restored_ones(run, clip, tmp_path, demo):
         frame, restored = given.read()[1], made.read()[1]
         difference = frame.repeat(4, 0).repeat(4, 1).astype(int) - restored
         assert abs(difference).mean() < 12  # both went through JPEG
+
+
+def test_a_camera_until_ctrl_c_and_a_stream_until_its_end(
+    run, clip, tmp_path, demo, monkeypatch
+):
+    code, text = demo(
+        'video_demo',
+        run,
+        f'file://{clip}',
+        '--out',
+        tmp_path / 'b.avi',
+        '--restore-only',
+    )
+    assert code == 0 and '8 frames at 12.5 a second are in' in text
+    code, _ = demo(
+        'video_demo', run, clip, '--out', tmp_path / 'a.avi', '--restore-only'
+    )
+    assert (tmp_path / 'a.avi').read_bytes() == (tmp_path / 'b.avi').read_bytes()
+
+    class Camera:
+        """Gives frames without end; a user presses Ctrl-C at the third."""
+
+        def __init__(self, number):
+            assert number == 2
+            self.frames = 0
+
+        def isOpened(self):  # noqa: N802
+            return True
+
+        def read(self):
+            self.frames += 1
+            if self.frames == 3:
+                signal.raise_signal(signal.SIGINT)
+            return True, np.full((32, 40, 3), (250, 0, 0), np.uint8)
+
+        def get(self, what):
+            return 0.0
+
+        def release(self):
+            pass
+
+    usual = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(videos.cv2, 'VideoCapture', Camera)
+    code, text = demo(
+        'video_demo', run, '2', '--out', tmp_path / 'c.avi', '--restore-only'
+    )
+    assert code == 0 and '3 frames at 25 a second are in' in text
+    assert signal.getsignal(signal.SIGINT) == usual
+    monkeypatch.undo()
+    made = cv2.VideoCapture(str(tmp_path / 'c.avi')).read()[1].mean((0, 1))
+    assert made[0] > 200 and max(made[1:]) < 50  # blue, in OpenCV's order
+
+
+@pytest.mark.parametrize(
+    'video, message',
+    [
+        ('97', 'error: 97 is no camera that can be opened: check the number'),
+        (
+            'rtsp://127.0.0.1:9/a',
+            'error: rtsp://127.0.0.1:9/a does not answer, or sends no video',
+        ),
+    ],
+)
+def test_what_is_no_camera_or_stream(run, video, message, tmp_path, demo):
+    code, _ = demo('video_demo', run, video, '--out', tmp_path / 'b.avi')
+    assert code.startswith(message) and '\n' not in code
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_video_that_ends_within_a_frame(run, clip, tmp_path, demo):
