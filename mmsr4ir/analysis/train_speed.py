@@ -23,7 +23,7 @@ from mmsr4ir.engine.runner import SR4IRRunner
 from mmsr4ir.models.batch import Batch
 from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.models.features import frozen
-from mmsr4ir.models.recipes import NETWORKS, Phase
+from mmsr4ir.models.recipes import NETWORKS, LossTerm, Phase
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.utils.errors import ConfigError
 
@@ -276,7 +276,7 @@ class _Parts:
     def __init__(self, steps: Steps, phase: Phase, batch: Batch, laps: Laps) -> None:
         self.model, self.wrappers = steps.model, steps.runner.optim_wrapper
         self.phase, self.batch, self.laps = phase, batch, laps
-        self.losses = [term.name for term in phase.active_losses(self.model.stage)]
+        self.terms = phase.active_losses(self.model.stage)
         self.teaches_sr = 'sr' in phase.update
 
     def run(self) -> None:
@@ -284,13 +284,18 @@ class _Parts:
             for name in set(NETWORKS) - set(self.phase.update):
                 keep_mode = name == 'sr' and self.phase.sr_in_train_mode
                 stack.enter_context(frozen(getattr(self.model, name), keep_mode))
-            if set(self.losses) - {'task_hr'}:
+            names = {term.name for term in self.terms}
+            if names - {'task_hr'}:
                 sr = self.super_resolve()
-                if 'tdp' in self.losses:
+                if 'tdp' in names:
                     self.compare_features(sr)
-            for name in self.losses:
-                if name.startswith('task_'):
-                    for image in name.removeprefix('task_').split('+'):
+                if 'tdp_teacher' in names:
+                    self.compare_features_of_teacher(sr)
+            for term in self.terms:
+                if term.match or term.is_divided:
+                    self.learn_and_match(term)
+                elif term.is_task:
+                    for image in term.images:
                         self.learn(image)
             for name in self.phase.update:
                 self.laps.skip()
@@ -324,21 +329,46 @@ class _Parts:
             sr: (N, 3, H, W), RGB, [0, 1] except for overshoots.
         """
         model, batch = self.model, self.batch
-        assert model.tdp and model.features  # checked when the model was built
-        with frozen(model.features.task):
+        judges = model.judges
+        assert judges  # checked when the model was built
+        with frozen(judges.task.task):
             self.laps.skip()
             with self.precision(), torch.no_grad():
-                hr_features = model.features(batch.inputs)
+                hr_features = judges.task(batch.inputs)
             self.lap('TDP features of HR')
             with self.precision():
-                loss = model.tdp(
-                    model.features(model.to_input(sr, batch)),
-                    hr_features,
-                    () if model.count_padding else batch.task_sizes or batch.sizes,
-                    batch.task_full,
-                )
+                sr_features = judges.task(model.to_input(sr, batch))
+                loss = judges.compare(sr_features, hr_features, batch)
             loss.backward()
             self.lap('TDP features of SR, backward')
+
+    def compare_features_of_teacher(self, sr: Tensor) -> None:
+        """Compute the teacher's features of HR, and those of SR with their backward.
+
+        Args:
+            sr: (N, 3, H, W), RGB, [0, 1] except for overshoots.
+        """
+        model, batch = self.model, self.batch
+        assert model.judges  # checked when the model was built
+        with self.precision():
+            model.judges.teacher_hr(batch)
+            self.lap("teacher's features of HR")
+            loss = model.judges.ask_teacher(model.to_input(sr, batch), batch)
+        loss.backward()
+        self.lap("teacher's features of SR, backward")
+
+    def learn_and_match(self, term: LossTerm) -> None:
+        """Compute T's loss on a batch, with feature matching if the term has it."""
+        self.drop_gradients(self.model.task)
+        with self.precision():
+            if term.match:
+                assert self.model.judges  # checked when the model was built
+                self.model.judges.teacher_hr(self.batch)
+                self.lap("teacher's features of HR")
+            parts = self.model.task_losses(term, self.batch)
+            loss = torch.stack([v for name, v in parts.items() if 'loss' in name]).sum()
+        loss.backward()
+        self.lap(f'T on {term.name.removeprefix("task_")}, forward and backward')
 
     def learn(self, image: str) -> None:
         """Compute T's loss on an image, backward to the weights of T or to S."""

@@ -77,15 +77,16 @@ class PublishedSR4IR(SR4IR):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        if self.features:
-            self.features = WholeNetworkTap(self.features.task, self.features.layer)
+        if self.judges:
+            tap = self.judges.task
+            self.judges.task = WholeNetworkTap(tap.task, tap.layer)
         self.psnr = 0.0
 
     def prepare(self, inputs: Tensor, samples: Sequence | None) -> Batch:
         """Prepare a batch as the base class does; the features get the samples too."""
         batch = super().prepare(inputs, samples)
-        if self.features:
-            self.features.samples = batch.samples
+        if self.judges:
+            self.judges.task.samples = batch.samples
         return batch
 
     def train_step(

@@ -31,6 +31,7 @@ class Batch:
         task_sizes: (height, width) of each image in ``inputs``; None: ``sizes``.
         sr: (N, 3, H, W), what the SR network last made of ``lr``; with gradients only
             in a phase that updates that network.
+        teacher_hr: The teacher's features of ``inputs``, level by level, once computed.
     """
 
     inputs: Tensor
@@ -40,6 +41,7 @@ class Batch:
     lr: Tensor
     task_sizes: list[tuple[int, int]] | None = None
     sr: Tensor | None = None
+    teacher_hr: Sequence[Tensor] | None = None
 
     @property
     def full(self) -> tuple[int, int]:

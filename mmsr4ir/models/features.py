@@ -70,15 +70,44 @@ class FeatureTap:
         except _ReachedError as reached:
             output = reached.output
         else:
-            raise NotReachedError(
-                f'tdp.layer {self.layer!r} is not part of the feature extraction of '
-                f'{type(self.task).__name__}: name a module of its backbone or neck'
-            )
+            raise self.not_reached('feature extraction')
         finally:
             handle.remove()
-        if isinstance(output, Mapping):  # of torchvision
-            output = output.values()
-        return (output,) if isinstance(output, Tensor) else tuple(output)
+        return _levels(output)
+
+    def not_reached(self, where: str) -> NotReachedError:
+        """Make the error that a pass of the task network does not call the module."""
+        return NotReachedError(
+            f'tdp.layer {self.layer!r} is not part of the {where} of '
+            f'{type(self.task).__name__}: name a module of its backbone or neck'
+        )
+
+    @contextmanager
+    def watch(self) -> Iterator[list[tuple[Tensor, ...]]]:
+        """Keep the module's outputs of a pass that goes on, such as that of a loss.
+
+        Yields:
+            list: Empty; after a pass of the task network it holds the outputs, level by
+            level, with their gradients.
+        """
+        seen: list[tuple[Tensor, ...]] = []
+
+        def keep(module, args, output):
+            # Copies, since what comes next may work in place.
+            seen.append(tuple(level.clone() for level in _levels(output)))
+
+        handle = self.module.register_forward_hook(keep)
+        try:
+            yield seen
+        finally:
+            handle.remove()
+
+
+def _levels(output) -> tuple[Tensor, ...]:
+    """Return a module's outputs level by level, whatever holds them."""
+    if isinstance(output, Mapping):  # of torchvision
+        output = output.values()
+    return (output,) if isinstance(output, Tensor) else tuple(output)
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from mmsr4ir.registry import MODELS
 
 from .features import FeatureTap
-from .weights import take_init_cfg
 
 _DISTANCES = {'l1': lambda a, b: (a - b).abs(), 'l2': lambda a, b: (a - b).square()}
 
@@ -129,14 +128,10 @@ class TDPLoss(nn.Module):
             first, as LPIPS does (Zhang et al., CVPR 2018, section 3), so that neither
             strong positions nor a growing network make the loss larger. Off in the
             paper.
-        teacher: Weights of a second task network, frozen, whose features are compared
-            instead: ``dict(type='Pretrained', checkpoint=...)`` of a run on HR (H->T).
-            By default, as in the paper, the features are those of the task network in
-            training.
 
     Raises:
         ValueError: If ``levels`` is empty, ``weights`` does not have as many entries
-            as ``levels``, or ``criterion`` or ``teacher`` is none of the above.
+            as ``levels``, or ``criterion`` is none of the above.
     """
 
     def __init__(
@@ -146,7 +141,6 @@ class TDPLoss(nn.Module):
         weights: Sequence[float] | None = None,
         criterion: str = 'l1',
         normalize: bool = False,
-        teacher: dict | None = None,
     ) -> None:
         super().__init__()
         if levels is not None and not levels:
@@ -161,12 +155,6 @@ class TDPLoss(nn.Module):
             self.set_levels(levels)
         self.distance = _distance(criterion)
         self.normalize = normalize
-        self.teacher = take_init_cfg(dict(init_cfg=teacher))[1]
-        if teacher and not self.teacher:
-            raise ValueError(
-                f"tdp.teacher {teacher}: give dict(type='Pretrained', checkpoint=...), "
-                'the checkpoint of a run of H->T'
-            )
 
     def tap(self, task: BaseModel) -> FeatureTap:
         """Tap the first of the layers that a task network has, or else the last."""

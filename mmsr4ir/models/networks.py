@@ -2,31 +2,30 @@
 
 import copy
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
-from logging import ERROR
 
 import torch
-from mmengine.logging import print_log
-from mmengine.model import revert_sync_batchnorm
+from mmengine.model import ImgDataPreprocessor, revert_sync_batchnorm
+from mmengine.registry import DefaultScope
 from torch import nn
 
 from mmsr4ir.compat.mmagic_parts import registered_names
+from mmsr4ir.compat.mmengine_parts import set_statistics
 from mmsr4ir.compat.torch_parts import BatchNorm
 from mmsr4ir.registry import MODELS
+from mmsr4ir.utils.errors import ConfigError
 
-from .features import FeatureTap, NotReachedError, frozen
-from .losses import TDPLoss
+from .image_space import first_channels, image_channels
+from .judges import Judges, check_features
 from .recipes import Phase
-from .spandrel_network import Spandrel
+from .sr_checks import check_scale, check_whole
 
 #: Parts of task networks whose classes are not those of the data set's labels: the
 #: semantic heads of HTC and SCNet have those of the stuff maps.
 OTHER_CLASSES = ('semantic_head',)
+_NORMALISE = ('mean', 'std')
 _PACKAGES = ('mmagic', 'mmdet', 'mmpretrain', 'mmseg')
-# Divisible by the windows and strides that networks ask for. The smallest image that
-# a task network takes is the first of the sizes that it does not refuse.
-_PROBE_LR, _PROBE_HR = 16, [(size, size) for size in (64, 224, 384, 512)]
 
 
 def build_network(part: str, cfg: dict) -> nn.Module:
@@ -40,18 +39,72 @@ def build_network(part: str, cfg: dict) -> nn.Module:
     Raises:
         KeyError: If no network has the config's ``type``; close names are listed.
         ImportError: If the package of the ``type`` is not installed.
+        ConfigError: If an SR network has a scale that is no whole number, or the
+            channels of a task network and of its preprocessor differ.
     """
+    statistics = None
+    if part == 'sr':
+        check_whole(cfg)
+    else:
+        cfg, statistics = _take_statistics(cfg)
+    package = str(cfg.get('type')).partition('.')[0]
     try:
-        network = MODELS.build(cfg)
+        # Networks of mmagic build their parts by names without a package.
+        with DefaultScope.overwrite_default_scope(
+            package if package == 'mmagic' else None
+        ):
+            network = MODELS.build(cfg)
     except KeyError as error:
-        package = str(cfg.get('type')).partition('.')[0]
         if package in _PACKAGES and find_spec(package) is None:
             raise ImportError(
                 f'model.{part}.type {cfg["type"]!r}: {package} is not installed; '
                 '`python -m mmsr4ir.check_env` prints the command that installs it'
             ) from error
         raise KeyError(_explain_unknown(part, cfg, error)) from error
+    if part != 'sr':
+        if statistics:
+            set_statistics(network.data_preprocessor, *statistics)
+        _check_channels(part, network, cfg.get('data_preprocessor') or {})
     return network if torch.cuda.is_available() else revert_sync_batchnorm(network)
+
+
+def _take_statistics(cfg: dict) -> tuple[dict, tuple | None]:
+    """Take mean and std of a count of channels that MMEngine refuses from a config."""
+    preprocessor = cfg.get('data_preprocessor')
+    if not isinstance(preprocessor, Mapping):
+        return cfg, None
+    found = preprocessor.get('mean'), preprocessor.get('std')
+    if not all(isinstance(one, list | tuple) for one in found) or (
+        len(found[0]) in (1, 3)
+    ):
+        return cfg, None
+    if len(found[1]) not in (1, len(found[0])):
+        raise ConfigError(
+            f'model.task.data_preprocessor: {len(found[0])} values of mean and '
+            f'{len(found[1])} of std; give one of each for each channel'
+        )
+    rest = {key: value for key, value in preprocessor.items() if key not in _NORMALISE}
+    return dict(cfg, data_preprocessor=rest), found
+
+
+def _check_channels(part: str, task: nn.Module, cfg: Mapping) -> None:
+    """Check that a task network and its preprocessor are for the same images."""
+    preprocessor = getattr(task, 'data_preprocessor', None)
+    if preprocessor is None:
+        return
+    channels, taken = image_channels(preprocessor, task), first_channels(task)
+    if taken in (1, 3) and taken != channels:
+        raise ConfigError(
+            f'model.{part} takes {taken} channels ({type(task).__name__}), but its '
+            f'data_preprocessor has mean and std of {channels}: give as many, or set '
+            f'in_channels={channels} in its backbone'
+        )
+    turned = [key for key in ('bgr_to_rgb', 'rgb_to_bgr') if cfg.get(key)]
+    if channels != 3 and turned and isinstance(preprocessor, ImgDataPreprocessor):
+        raise ConfigError(
+            f'model.{part}.data_preprocessor.{turned[0]}=True is for 3 channels, and '
+            f'the images have {channels}: set it to False'
+        )
 
 
 def _explain_unknown(part: str, cfg: dict, error: KeyError) -> str:
@@ -137,8 +190,8 @@ def check_parts(
     task: nn.Module,
     scale: int,
     sr_range: float,
-    tdp: TDPLoss | None,
-    features: FeatureTap | None,
+    judges: Judges | None,
+    teacher: nn.Module | None,
 ) -> None:
     """Check that the parts of a model fit each other and its recipe.
 
@@ -148,16 +201,17 @@ def check_parts(
         task: The task network.
         scale: Of the degradation.
         sr_range: Factor on images before the SR network.
-        tdp: The TDP loss, if the model has one.
-        features: What computes the features for it.
+        judges: Who compares features, if the model has ``tdp``.
+        teacher: The teacher, if the model has one.
 
     Raises:
         ValueError: If one of the checks below finds that the parts do not fit.
     """
     check_updates(recipe, dict(sr=sr, task=task))
     check_batched(recipe, task)
-    check_scale(sr, scale, sr_range)
-    check_tdp(recipe, tdp, features)
+    channels = image_channels(task.data_preprocessor, task)
+    check_scale(sr, scale, sr_range, channels)
+    check_features(recipe, judges, teacher)
 
 
 def check_updates(recipe: tuple[Phase, ...], networks: dict[str, nn.Module]) -> None:
@@ -187,7 +241,7 @@ def check_batched(recipe: tuple[Phase, ...], task: nn.Module) -> None:
         (phase.name, term.name)
         for phase in recipe
         for term in phase.losses
-        if len(term.images) > 1
+        if len(term.images) > 1 and not term.is_divided  # as published for the latter
     ]
     if not wanted:
         return
@@ -205,94 +259,3 @@ def check_batched(recipe: tuple[Phase, ...], task: nn.Module) -> None:
             'those of the images together; fix them (norm_eval=True in its backbone), '
             'take a norm without any, or give the losses one by one'
         )
-
-
-@torch.no_grad()
-def check_scale(sr: nn.Module, scale: int, sr_range: float) -> None:
-    """Check that the SR network restores the size that the degradation takes away.
-
-    Args:
-        sr: The SR network.
-        scale: Of the degradation.
-        sr_range: Factor on images before the SR network.
-
-    Raises:
-        ValueError: If the network has another scale than the degradation, or if
-            ``sr_range`` is set for a network of spandrel, which multiplies its images
-            itself.
-    """
-    if isinstance(sr, Spandrel) and sr_range != 1:
-        raise ValueError(
-            f'model.sr_range={sr_range:g}: networks of mmsr4ir.Spandrel '
-            'take images in [0, 1]; leave model.sr_range out'
-        )
-    device = next((p.device for p in sr.parameters()), torch.device('cpu'))
-    lr = torch.zeros(1, 3, _PROBE_LR, _PROBE_LR, device=device)
-    with frozen(sr):
-        shape = tuple(sr(lr * sr_range).shape)
-    want = _PROBE_LR * scale
-    if shape != (1, 3, want, want):
-        raise ValueError(
-            f'model.sr makes {shape} of an LR image {tuple(lr.shape)}, a scale of '
-            f'{shape[-1] / _PROBE_LR:g}, but model.degradation has scale '
-            f'{scale}: set both to the same scale'
-        )
-
-
-@torch.no_grad()
-def check_tdp(
-    recipe: tuple[Phase, ...], tdp: TDPLoss | None, features: FeatureTap | None
-) -> None:
-    """Check that the task network has the features that the TDP loss compares.
-
-    Args:
-        recipe: The phases.
-        tdp: The TDP loss, if the model has one.
-        features: What computes the features for it; None where ``tdp`` is None.
-
-    Raises:
-        ValueError: If the recipe has the loss ``'tdp'`` and the model has none, or a
-            level of it does not exist.
-    """
-    if tdp is None or features is None:
-        for phase in recipe:
-            if any(term.name == 'tdp' for term in phase.losses):
-                raise ValueError(
-                    f"recipe phase {phase.name!r} has the loss 'tdp': give the model "
-                    "tdp=dict(type='mmsr4ir.TDPLoss', layer=..., levels=...)"
-                )
-        return
-    device = next(features.task.parameters()).device
-    sizes = [*_PROBE_HR, *_own_sizes(features.task)]
-    with frozen(features.task):
-        for size in sizes:
-            try:
-                outputs = features(torch.zeros(1, 3, *size, device=device))
-                break
-            except NotReachedError:
-                raise
-            # The image is smaller than a window of the network, or the network takes
-            # images of one size only. Any other error is the same for all sizes.
-            except (AssertionError, ValueError, RuntimeError):
-                if size == sizes[-1]:
-                    print_log(
-                        f'{type(features.task).__name__} takes no image of 3 channels '
-                        f'and {" or ".join(f"{h} x {w}" for h, w in sizes)} pixels for '
-                        'the features of model.tdp, for the reason below. Some '
-                        'networks cannot have model.channels_last',
-                        'current',
-                        ERROR,
-                    )
-                    raise
-    tdp.check_levels(outputs)
-
-
-def _own_sizes(task: nn.Module) -> list[tuple[int, int]]:
-    """Return (height, width), in pixels, that parts of a network are made for."""
-    found = (getattr(module, 'img_size', None) for module in task.modules())
-    sizes = {
-        (size, size) if isinstance(size, int) else tuple(size)
-        for size in found
-        if isinstance(size, int | list | tuple)
-    }
-    return sorted(size for size in sizes - {*_PROBE_HR} if len(size) == 2)

@@ -12,10 +12,24 @@ Names must sort as the phases run (``sr`` before ``task``), since MMEngine sorts
         task=dict(update=['task'],
                   losses=dict(task_sr=0.34, task_hr=0.34, task_mix=0.34)))
 
-The losses are ``pixel`` and ``tdp`` (SR against HR) and ``task_<image>``, the task
-network's own loss on the image ``hr``, ``sr`` or ``mix``. A phase and a loss may be
-limited to the stage ``'warmup'`` or ``'main'`` with ``during``;
+===================  =============================================  =================
+Loss                 What it compares                               What it teaches
+===================  =============================================  =================
+``pixel``            SR with HR                                     S
+``tdp``              T's features of SR with T's of HR              S
+``tdp_teacher``      the teacher's features of SR with those of HR  S
+``task_<image>``     T's predictions on the image with the labels   T; S, but on ``hr``
+===================  =============================================  =================
+
+The image is ``hr``, ``sr`` or ``mix``. A phase and a loss may be limited to the stage
+``'warmup'`` or ``'main'`` with ``during``;
 :class:`~mmsr4ir.engine.AlternateTrainingHook` switches from the one to the other.
+
+Feature matching belongs to a task loss: ``task_sr=dict(weight=1.0, match=0.5)`` adds
+0.5 times the distance of T's features in this pass from the teacher's features of HR.
+
+``task_sr|hr`` is the task loss on one batch, SR for its first half and HR for its
+second (of an odd number the larger half is SR): one pass instead of two.
 
 A phase that updates the task network alone makes the backward pass of each loss as soon
 as it is computed, so memory holds one pass of that network at a time. Two ways to do
@@ -38,7 +52,7 @@ STAGES = ('warmup', 'main')
 _ORDER = ('sr', 'hr', 'mix')  # that of the published trainer
 # What each loss, and T's own loss on each image, can teach: the networks that its value
 # depends on.
-_LOSSES = {'pixel': {'sr'}, 'tdp': {'sr'}}
+_LOSSES = {'pixel': {'sr'}, 'tdp': {'sr'}, 'tdp_teacher': {'sr'}}
 _IMAGES = {'hr': {'task'}, 'sr': {'sr', 'task'}, 'mix': {'sr', 'task'}}
 
 
@@ -47,14 +61,17 @@ class LossTerm:
     """One loss of a phase.
 
     Attributes:
-        name: ``'pixel'``, ``'tdp'``, ``'task_<image>'`` or ``'task_<image>+<image>'``.
+        name: ``'pixel'``, ``'tdp'``, ``'tdp_teacher'`` or ``'task_<image>'``, where
+            the images may be several, as ``'task_sr+hr'`` or ``'task_sr|hr'``.
         weight: Factor before it is added up.
         during: The stage in which it counts, or ``'all'``.
+        match: Factor of the distance of T's features from the teacher's of HR.
     """
 
     name: str
     weight: float
     during: str = 'all'
+    match: float = 0.0
 
     @property
     def is_task(self) -> bool:
@@ -64,7 +81,24 @@ class LossTerm:
     @property
     def images(self) -> tuple[str, ...]:
         """The images that the loss looks at: of ``'hr'``, ``'sr'`` and ``'mix'``."""
-        return tuple(self.name[5:].split('+')) if self.is_task else ('sr',)
+        if not self.is_task:
+            return ('sr',)
+        return tuple(self.name[5:].split('|' if self.is_divided else '+'))
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether the images share one batch, a part of it each."""
+        return '|' in self.name
+
+    @property
+    def compares_features(self) -> bool:
+        """Whether it needs the features that ``model.tdp`` names."""
+        return self.name.startswith('tdp') or bool(self.match)
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether it needs the teacher."""
+        return self.name == 'tdp_teacher' or bool(self.match)
 
     @property
     def needs_sr(self) -> bool:
@@ -248,15 +282,23 @@ def _parse_loss(
     images: tuple[str, ...],
 ) -> LossTerm:
     cfg = term if isinstance(term, Mapping) else dict(weight=term)
-    unknown = set(cfg) - {'weight', 'during'}
+    is_task = name.startswith('task_')
+    keys = ('weight', 'during', *['match'] * is_task)
+    unknown = set(cfg) - set(keys)
     if unknown:
         raise ValueError(
-            f"{where}: unknown keys {sorted(unknown)}; a loss has 'weight', 'during'"
+            f'{where}: unknown keys {sorted(unknown)}; this loss has {list(keys)}'
         )
-    loss = LossTerm(name, float(cfg.get('weight', 1.0)), _parse_during(where, cfg))
-    if not math.isfinite(loss.weight):
-        raise ValueError(f'{where} has the weight {loss.weight}: give a finite one')
-    if loss.is_task:
+    loss = LossTerm(
+        name,
+        float(cfg.get('weight', 1.0)),
+        _parse_during(where, cfg),
+        float(cfg.get('match', 0.0)),
+    )
+    for key in ('weight', 'match'):
+        if not math.isfinite(value := getattr(loss, key)):
+            raise ValueError(f'{where} has the {key} {value}: give a finite one')
+    if is_task:
         missing = [image for image in loss.images if image not in images]
         if missing:
             raise ValueError(

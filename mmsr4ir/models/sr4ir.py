@@ -8,6 +8,7 @@ predictions, and only the images are exchanged. What is trained when is a recipe
 
 import copy
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -19,13 +20,14 @@ from mmsr4ir.registry import MODELS
 
 from .batch import Batch, correct_sizes, make_batch
 from .distributed import drop_wrappers, unwrap, wrapped_if_it_learns
-from .features import frozen
 from .image_space import ImageSpace, extend_edges
+from .judges import Judges
 from .networks import build_network, check_parts, set_num_classes
 from .prediction.hr_input import predict_hr
 from .prediction.lr_input import LRInput, predict_lr
 from .recipes import LossTerm, Phase, active_phases, parse_recipe
 from .task_resize import TaskResize, task_rules
+from .teacher import build_teacher
 from .updates import PhaseUpdate, check_optimizers
 from .weights import load_weights, take_init_cfg
 
@@ -50,7 +52,10 @@ class SR4IR(BaseModel):
             :mod:`mmsr4ir.models.degradations`, or any that has a ``scale`` and turns
             (N, 3, H, W), RGB in [0, 1], into (N, 3, H / scale, W / scale).
         pixel_loss: Config of the ``pixel`` loss.
-        tdp: Config of the ``tdp`` loss (:class:`TDPLoss`), if the recipe has it.
+        tdp: Config of the distance of features (:class:`TDPLoss`), if the recipe
+            compares any.
+        teacher: The frozen network of ``tdp_teacher`` and ``match``, if the recipe has
+            them, see :func:`~mmsr4ir.models.teacher.build_teacher`.
         patch_mix: Config of :class:`CrossQualityPatchMix`; makes the image ``mix``.
         num_classes: Set as every ``num_classes`` in ``task``, if given.
         sr_range: Factor on images before the SR network, divided out after it: 255 for
@@ -76,7 +81,8 @@ class SR4IR(BaseModel):
 
     Raises:
         ValueError: If the scales of ``sr`` and ``degradation`` differ, the recipe
-            cannot work, or the task network lacks what ``tdp`` names.
+            cannot work, the task network lacks what ``tdp`` names, or the teacher does
+            not fit it.
         KeyError: If the ``type`` of a network is unknown.
     """
 
@@ -88,6 +94,7 @@ class SR4IR(BaseModel):
         degradation: dict | None = None,
         pixel_loss: dict | None = None,
         tdp: dict | None = None,
+        teacher: dict | None = None,
         patch_mix: dict | None = None,
         num_classes: int | None = None,
         sr_range: float = 1.0,
@@ -139,12 +146,14 @@ class SR4IR(BaseModel):
             if rules
             else None
         )
-        judge = network
-        if self.tdp and self.tdp.teacher:
-            self.teacher = judge = build_network('task', task).eval()
-            self.teacher.requires_grad_(False)
-            self.weights['teacher'] = self.tdp.teacher
-        self.features = self.tdp.tap(judge) if self.tdp else None
+        self.teacher = None
+        if teacher:
+            self.teacher, self.weights['teacher'] = build_teacher(
+                teacher, task, self.image_space
+            )
+        self.judges = (
+            Judges(self.tdp, network, self.teacher, count_padding) if self.tdp else None
+        )
         self.register_state_dict_post_hook(drop_wrappers)
         self.memory_format = torch.contiguous_format
         if channels_last:
@@ -156,8 +165,8 @@ class SR4IR(BaseModel):
             self.task,
             self.degradation.scale,
             sr_range,
-            self.tdp,
-            self.features,
+            self.judges,
+            self.teacher,
         )
 
     def __getattr__(self, name: str):
@@ -193,8 +202,14 @@ class SR4IR(BaseModel):
         self.to(memory_format=self.memory_format)
         for name, init_cfg in self.weights.items():
             if init_cfg:
-                part = 'task' if name == 'teacher' else name
-                load_weights(part, self._modules[name], init_cfg)
+                load_weights(name, self._modules[name], init_cfg)
+
+    def train(self, mode: bool = True) -> 'SR4IR':
+        """Set the mode of the networks; the teacher stays in eval mode."""
+        super().train(mode)
+        if self.teacher is not None:
+            self.teacher.eval()
+        return self
 
     def train_step(
         self, data: dict, optim_wrapper: OptimWrapperDict
@@ -235,7 +250,7 @@ class SR4IR(BaseModel):
                 batch.sr = self.phase_sr(phase, batch)
                 for term in terms:
                     losses = partial(self.term_losses, term, batch)
-                    update.add(losses, term.weight, is_last=term is terms[-1])
+                    update.add(losses, is_last=term is terms[-1])
                 logs |= update.step()
             if update.skipped:
                 break
@@ -287,21 +302,46 @@ class SR4IR(BaseModel):
                 at HR images alone.
 
         Returns:
-            dict[str, Tensor]: Its parts, scalars, unweighted, by their names in the
-            log. What has no "loss" in its name, such as an accuracy, is only logged.
+            dict[str, Tensor]: Its parts, scalars, weighted, by their names in the log.
+            What has no "loss" in its name, such as an accuracy, is only logged.
         """
+        if term.is_task:
+            return self.task_losses(term, batch)
         if term.name == 'pixel':
-            return dict(loss_pixel=self.compare_pixels(batch))
-        if term.name == 'tdp':
-            return dict(loss_tdp=self.compare_features(batch))
-        assert term.is_task, f'{term.name} is in recipes and not computed here'
-        inputs, samples = self.task_batch(term.images, batch)
-        losses = self.network('task')(inputs, samples, mode='loss')
-        return {
-            f'{"+".join(term.images)}/{part}': value
+            loss = self.compare_pixels(batch)
+        else:
+            assert self.judges and batch.sr is not None  # see check_features
+            inputs = self.to_input(batch.sr, batch)
+            teacher = term.name == 'tdp_teacher'
+            ask = self.judges.ask_teacher if teacher else self.judges.ask_task
+            loss = ask(inputs, batch)
+        return {f'loss_{term.name}': term.weight * loss}
+
+    def task_losses(self, term: LossTerm, batch: Batch) -> dict[str, Tensor]:
+        """Compute T's own loss on the images of a term, and their feature matching.
+
+        Args:
+            term: The loss.
+            batch: The batch.
+
+        Returns:
+            dict[str, Tensor]: As from :meth:`term_losses`; ``loss_match`` compares T's
+            features in this pass with the teacher's of HR.
+        """
+        inputs, samples = self.task_batch(term, batch)
+        assert self.judges or not term.match  # see check_features
+        watch = self.judges.watch() if self.judges and term.match else nullcontext([])
+        with watch as seen:
+            losses = self.network('task')(inputs, samples, mode='loss')
+        parts = {
+            part: term.weight * value if 'loss' in part else value
             for part, value in self.parse_losses(losses)[1].items()
-            if part != 'loss' or part in losses
-        }  # else it is the others' sum
+            if part != 'loss' or part in losses  # else it is the others' sum
+        }
+        if self.judges and term.match:
+            parts['loss_match'] = term.match * self.judges.match(seen, batch)
+        images = term.name.removeprefix('task_')
+        return {f'{images}/{part}': value for part, value in parts.items()}
 
     def compare_pixels(self, batch: Batch) -> Tensor:
         """Compute the pixel loss, a scalar, of SR and HR, (N, 3, H, W), RGB, [0, 1]."""
@@ -309,34 +349,28 @@ class SR4IR(BaseModel):
             batch.sr, batch.hr, None if self.count_padding else batch.mask
         )
 
-    def compare_features(self, batch: Batch) -> Tensor:
-        """Compute the TDP loss, a scalar (SR4IR, section 3.1).
-
-        The judge, the task network or its teacher, is frozen in eval mode and looks at
-        HR (without gradients) and at SR, (N, 3, H', W') each, in its normalisation.
-        """
-        assert self.tdp and self.features and batch.sr is not None  # see check_tdp
-        # Phase `sr` has frozen the task network already, but no teacher.
-        with frozen(self.features.task):
-            with torch.no_grad():
-                hr_features = self.features(batch.inputs)
-            sr_features = self.features(self.to_input(batch.sr, batch))
-        sizes = () if self.count_padding else batch.task_sizes or batch.sizes
-        return self.tdp(sr_features, hr_features, sizes, batch.task_full)
-
-    def task_batch(self, images: Sequence[str], batch: Batch) -> tuple[Tensor, list]:
-        """Collect the task network's inputs for several images, one after the other.
+    def task_batch(self, term: LossTerm, batch: Batch) -> tuple[Tensor, list]:
+        """Collect the task network's inputs for the images of a loss.
 
         Args:
-            images: Of ``'hr'``, ``'sr'`` and ``'mix'``, M names.
+            term: A task loss on M images.
             batch: The batch of N images.
 
         Returns:
-            tuple: Inputs (M * N, 3, H', W'), normalised, and their data samples.
+            tuple: Inputs (M * N, 3, H', W'), one image after the other, or (N, 3, H',
+            W'), an M-th of each, normalised; and their data samples.
         """
+        inputs = [self.task_inputs(image, batch) for image in term.images]
+        times = len(inputs)
+        if term.is_divided:
+            shares = [torch.tensor_split(image, times) for image in inputs]
+            inputs = [shares[number][number] for number in range(times)]
+            times = 1
         # Copies, since some task networks change their samples, and what those hold.
-        return torch.cat([self.task_inputs(image, batch) for image in images]), [
-            copy.deepcopy(sample) for _ in images for sample in batch.samples or ()
+        return torch.cat(inputs), [
+            copy.deepcopy(sample)
+            for _ in range(times)
+            for sample in batch.samples or ()
         ]
 
     def task_inputs(self, image: str, batch: Batch) -> Tensor:

@@ -21,7 +21,7 @@ class PhaseUpdate:
 
         with PhaseUpdate(phase, networks, optim_wrapper) as update:
             for term in terms:
-                update.add(compute, term.weight, is_last=term is terms[-1])
+                update.add(compute, is_last=term is terms[-1])
             logs = update.step()
 
     If the phase updates the task network alone, :meth:`add` makes the backward pass of
@@ -80,16 +80,13 @@ class PhaseUpdate:
         self._forward.close()
         self._frozen.close()
 
-    def add(
-        self, compute: Callable[[], dict[str, Tensor]], weight: float, is_last: bool
-    ) -> None:
+    def add(self, compute: Callable[[], dict[str, Tensor]], is_last: bool) -> None:
         """Add one loss of the recipe.
 
         Args:
             compute: Runs the forward pass; returns the parts of the loss, scalars,
-                unweighted. A part without "loss" in its name, such as an accuracy, is
+                weighted. A part without "loss" in its name, such as an accuracy, is
                 only logged.
-            weight: The factor of the parts.
             is_last: Whether no loss of the phase comes after it. Processes average the
                 gradients of all losses together, with the last one.
 
@@ -103,7 +100,6 @@ class PhaseUpdate:
             losses, parts = compute(), []
             for name, value in losses.items():
                 if 'loss' in name:
-                    value = weight * value
                     parts.append(value)
                 self.logs[f'{self.phase.name}/{name}'] = value.detach()
             if not parts:

@@ -53,16 +53,15 @@ def load_weights(part: str, network: nn.Module, init_cfg: Mapping) -> None:
     """Load all of a network's weights from a checkpoint.
 
     Args:
-        part: Its name in the config, ``'sr'`` or ``'task'`` (``'task'`` for a teacher
-            too, which has the task network's architecture).
+        part: Its name in the config: ``'sr'``, ``'task'`` or ``'teacher'``.
         network: The network.
         init_cfg: ``checkpoint`` is a file, or any address that MMEngine loads;
             ``prefix`` selects the names that start with it, as ``'generator.'`` in
             mmagic's files. The checkpoint of a whole :class:`SR4IR` needs no prefix:
-            its part of the same name is loaded. Error messages quote ``source`` to a
-            user who lacks the file. With ``strict=False`` the tensors that fit by name
-            and shape are loaded, and the others, such as the layers for other classes,
-            stay as initialised.
+            its part of the same name is loaded, its ``task`` for a teacher. Error
+            messages quote ``source`` to a user who lacks the file. With
+            ``strict=False`` the tensors that fit by name and shape are loaded, and the
+            others, such as the layers for other classes, stay as initialised.
 
     Raises:
         WeightsError: If the file is missing, cannot be read or holds another network;
@@ -90,7 +89,8 @@ def load_weights(part: str, network: nn.Module, init_cfg: Mapping) -> None:
     prefix = init_cfg.get('prefix')
     if prefix is None:
         starts = {name.split('.')[0] for name in state_dict}
-        prefix = f'{part}.' if starts <= {'sr', 'task', 'teacher'} else ''
+        own_name = 'task' if part == 'teacher' else part
+        prefix = f'{own_name}.' if starts <= {'sr', 'task', 'teacher'} else ''
     loaded = {
         name.removeprefix(prefix): value
         for name, value in state_dict.items()

@@ -45,7 +45,7 @@ def tdp_map(model: SR4IR, sr: Tensor, hr: Tensor) -> np.ndarray:
     Returns:
         np.ndarray: (H, W), see :meth:`~mmsr4ir.models.losses.TDPLoss.position_map`.
     """
-    assert model.features and model.tdp  # Painter.check_panels
+    assert model.judges  # Painter.check_panels
     features = []
     for image in (sr, hr):
         image = image[None].to(next(model.parameters())) / 255
@@ -53,8 +53,8 @@ def tdp_map(model: SR4IR, sr: Tensor, hr: Tensor) -> np.ndarray:
             image = model.task_resize.image(image)
         # Strides are powers of 2: whole positions lie over the pixels they come from.
         size, image = image.shape[-2:], extend_edges(image, multiple=32)
-        features.append(model.features(model.image_space.normalise(image)))
-    values = model.tdp.position_map(*features, size=image_size(image))
+        features.append(model.judges.task(model.image_space.normalise(image)))
+    values = model.judges.distance.position_map(*features, size=image_size(image))
     values = values[:, None, : size[0], : size[1]].float()
     if size != sr.shape[-2:]:  # back from the size that T sees
         values = nn.functional.interpolate(values, sr.shape[-2:], mode='area')
@@ -126,7 +126,7 @@ class Painter:
                 "dict(type='mmdet.DetLocalVisualizer'), or leave 'prediction' and "
                 "'truth' out of picture_grid.panels"
             )
-        if 'tdp' in self.panels and self.model.features is None:
+        if 'tdp' in self.panels and self.model.judges is None:
             raise ConfigError(
                 "picture_grid: the panel 'tdp' shows the features of the TDP loss, "
                 'which the model has not; leave it out of picture_grid.panels, or say '

@@ -75,6 +75,15 @@ class ToyTask(BaseModel):
         return self.head(self.extract_feat(inputs).mean((2, 3)))
 
 
+@MODELS.register_module()
+class NormlessTask(ToyTask):
+    """Without BatchNorm, so that images do not see each other."""
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.backbone.norm = nn.Identity()
+
+
 class ToyBackbone(nn.Module):
     """Two stages; the first one stays frozen, as with `frozen_stages=1`."""
 

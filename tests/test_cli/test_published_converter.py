@@ -138,7 +138,7 @@ def write_config(
     path.write_text(f"""
 _base_ = ['{bases}/sr4ir.py', '{bases}/recipes/{recipe}.py']
 custom_imports = dict(imports=['mmsr4ir'], allow_failed_imports=False)
-model = dict(_base_.sr4ir_model, recipe=_base_.recipe, **{model})
+model = dict(_base_.sr4ir_model, **(dict(recipe=_base_.recipe) | {model}))
 test_dataloader = dict(dataset={dataset or dict()})
 visualizer = dict(type='mmdet.DetLocalVisualizer')
 """)
@@ -463,12 +463,9 @@ def test_configs_of_other_models(tmp_path, files):
         tmp_path,
         BILINEAR,
         SHUFFLENET,
-        tdp=dict(
-            type='mmsr4ir.TDPLoss',
-            layer='network.conv5',
-            levels=(-1,),
-            teacher=dict(type='Pretrained', checkpoint='-'),
-        ),
+        tdp=dict(type='mmsr4ir.TDPLoss', layer='network.conv5', levels=(-1,)),
+        teacher=dict(init_cfg=dict(type='Pretrained', checkpoint='-')),
+        recipe=dict(task=dict(update='task', losses=dict(task_sr=dict(match=1.0)))),
     )
     fails(
         f'{config}: there is more in the model than S and T: 338 missing, such as '

@@ -6,7 +6,7 @@ from mmengine.config import ConfigDict
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch.nn import functional as F
 
-from mmsr4ir.models import networks
+from mmsr4ir.models import judges
 from mmsr4ir.models.features import FeatureTap, frozen
 from mmsr4ir.registry import MODELS
 from toys import RECIPES, SR4IR_RECIPE, ToyTask, changed, snapshot, toy_config, toy_data
@@ -232,7 +232,7 @@ def test_a_task_network_may_take_images_of_one_size(monkeypatch):
     MODELS.build(toy_config(task=task))
     lines = []
     monkeypatch.setattr(TaskOfOneSize, 'size', 100)
-    monkeypatch.setattr(networks, 'print_log', lambda text, *_: lines.append(text))
+    monkeypatch.setattr(judges, 'print_log', lambda text, *_: lines.append(text))
     with pytest.raises(RuntimeError, match='mat1 and mat2'):
         MODELS.build(toy_config(task=task))
     assert 'TaskOfOneSize takes no image of 3 channels and 64 x 64 or' in lines[0]
@@ -394,7 +394,11 @@ def test_num_classes_reaches_every_head():
             ValueError,
             r"'nek': ToyTask has no such module; its parts are .*'backbone', 'neck'",
         ),
-        (dict(tdp=None), ValueError, "'sr' has the loss 'tdp': give the model tdp="),
+        (
+            dict(tdp=None),
+            ValueError,
+            "loss 'tdp' compares features: give the model tdp=",
+        ),
         (dict(patch_mix=None), ValueError, "image 'mix'.*patch_mix"),
         (dict(sr=dict(type='mmsr4ir.ToySRR')), KeyError, 'Did you mean ToySR'),
         (dict(task=dict(type='mmsr4ir.Nothing')), KeyError, 'model.task.type'),

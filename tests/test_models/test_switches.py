@@ -16,17 +16,7 @@ from mmsr4ir.models import sr4ir
 from mmsr4ir.models.updates import PhaseUpdate
 from mmsr4ir.registry import MODELS
 from mmsr4ir.utils.errors import ConfigError
-from toys import RECIPES, SR4IR_RECIPE, ToyTask, snapshot, toy_config, toy_data
-
-
-@MODELS.register_module()
-class NormlessTask(ToyTask):
-    """Without BatchNorm, so that images do not see each other."""
-
-    def __init__(self, **kwargs) -> None:
-        super().__init__(**kwargs)
-        self.backbone.norm = nn.Identity()
-
+from toys import RECIPES, SR4IR_RECIPE, snapshot, toy_config, toy_data
 
 NORMLESS = dict(type='mmsr4ir.NormlessTask')
 BATCHED = dict(update='task', losses={'task_sr+hr+mix': 1.02})

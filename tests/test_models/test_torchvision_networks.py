@@ -27,6 +27,7 @@ from mmsr4ir.engine import PerNetworkOptimWrapperConstructor
 from mmsr4ir.engine.tta import use_tta
 from mmsr4ir.models.features import FeatureTap, NotReachedError, frozen
 from mmsr4ir.models.prediction.lr_input import LRInput
+from mmsr4ir.models.recipes import LossTerm
 from mmsr4ir.models.weights import WeightsError
 from mmsr4ir.registry import MODELS
 from toys import RECIPES, changed, snapshot, toy_config
@@ -156,7 +157,7 @@ def detection_data() -> tuple[dict, list[dict]]:
 def hr_losses(model, data: dict) -> dict[str, torch.Tensor]:
     data = model.data_preprocessor(copy.deepcopy(data), True)
     batch = model.prepare(data['inputs'], data['data_samples'])
-    return model.task(*model.task_batch(('hr',), batch), mode='loss')
+    return model.task(*model.task_batch(LossTerm('task_hr', 1.0), batch), mode='loss')
 
 
 def train_step(model, data: dict) -> dict[str, torch.Tensor]:
@@ -432,7 +433,7 @@ def test_features_on_the_way(faster):
         plain,
         tdp=dict(type='mmsr4ir.TDPLoss', layer='network.layer4'),
     )
-    near(plain.fc(model.features(image)[0].mean((2, 3))), plain(image))
+    near(plain.fc(model.judges.task(image)[0].mean((2, 3))), plain(image))
 
 
 def test_lr_images_are_restored_first(faster):

@@ -7,9 +7,8 @@ from safetensors.torch import save_file
 
 from mmsr4ir.engine import PerNetworkOptimWrapperConstructor
 from mmsr4ir.models import weights
-from mmsr4ir.models.recipes import LossTerm
 from mmsr4ir.models.weights import WeightsError, take_init_cfg
-from toys import snapshot, toy_config, toy_data
+from toys import snapshot, toy_config
 
 WRAPPERS = dict(
     sr=dict(optimizer=dict(type='SGD', lr=0.1)),
@@ -130,54 +129,6 @@ def test_only_networks_that_the_recipe_updates_get_an_optimizer():
         toy_config(recipe=recipe, sr=dict(type='mmsr4ir.InterpolateUpsampler', scale=2))
     )
     assert list(PerNetworkOptimWrapperConstructor(WRAPPERS)(model).keys()) == ['task']
-
-
-def judged(tmp_path, **tdp) -> tuple:
-    """One SR phase with a teacher that has the weights of another run."""
-    torch.manual_seed(1)
-    state = MODELS.build(toy_config()).state_dict()
-    path = str(tmp_path / 'h2t.pth')
-    torch.save(dict(state_dict=state), path)
-    model = MODELS.build(
-        toy_config(
-            tdp=dict(
-                type='mmsr4ir.TDPLoss',
-                layer='backbone',
-                levels=(0, 1),
-                teacher=dict(type='Pretrained', checkpoint=path),
-                **tdp,
-            )
-        )
-    )
-    model.init_weights()
-    return model.train(), state
-
-
-def test_a_teacher_judges_and_never_moves(tmp_path):
-    model, state = judged(tmp_path)
-    before = snapshot(model.teacher)
-    for name, value in before.items():
-        assert torch.equal(value, state[f'task.{name}'])
-    batch = model.prepare(*model.data_preprocessor(toy_data(), True).values())
-    with torch.no_grad():
-        batch.sr = sr = model.super_resolve_batch(batch)
-        (found,) = model.term_losses(LossTerm('tdp', 1.0), batch).values()
-        model.teacher.eval()
-        levels = [
-            model.teacher.backbone(x) for x in (model.to_input(sr, batch), batch.inputs)
-        ]
-    want = sum(0.5 * (a - b).abs().mean() for a, b in zip(*levels, strict=True))
-    torch.testing.assert_close(found, want)
-    wrappers = PerNetworkOptimWrapperConstructor(WRAPPERS)(model)
-    for seed in range(3):
-        model.train_step(toy_data(seed=seed), wrappers)
-    assert all(torch.equal(v, before[k]) for k, v in model.teacher.state_dict().items())
-    assert not torch.equal(model.task.head.weight, state['task.head.weight'])
-
-
-def test_a_teacher_needs_a_checkpoint():
-    with pytest.raises(ValueError, match='a run of H->T'):
-        MODELS.build(dict(type='mmsr4ir.TDPLoss', teacher=dict(type='Kaiming')))
 
 
 def test_normalised_features_forget_their_length():

@@ -117,14 +117,11 @@ def find_part(model: SR4IR, name: str) -> nn.Module:
     except AttributeError as error:
         raise ConfigError(f'modules: the model has no {name!r}: {error}') from error
     inside = [module for module in part.modules() if module is not part]
-    if (
-        model.tdp
-        and model.features
-        and any(module is model.features.module for module in inside)
-    ):
+    if model.judges and any(module is model.judges.task.module for module in inside):
         raise ConfigError(
-            f'modules: {name!r} holds the layer of the TDP loss ({model.tdp.layer!r}), '
-            'at which its forward pass is cut off; name the parts beside that layer'
+            f'modules: {name!r} holds the layer of the TDP loss '
+            f'({model.judges.task.layer!r}), at which its forward pass is cut off; name '
+            'the parts beside that layer'
         )
     return part
 
@@ -172,20 +169,16 @@ class ActivationCheckpointHook(_NamedPartsHook):
                 features from inside of one, or T is frozen for the TDP loss and thawed
                 before the part is run again.
         """
-        thawed = (
-            model.tdp
-            and not model.tdp.teacher
-            and any(
-                'task' in phase.update and term.name == 'tdp'
-                for phase in model.recipe
-                for term in phase.losses
-            )
+        thawed = any(
+            'task' in phase.update and term.name == 'tdp'
+            for phase in model.recipe
+            for term in phase.losses
         )
         for name in self.names:
             if thawed and name.startswith('task'):
                 raise ConfigError(
                     f'modules: {name!r} cannot be run again where a phase that updates '
-                    'T has the TDP loss; leave it out, or give tdp a teacher'
+                    'T has the loss tdp; leave it out, or use tdp_teacher'
                 )
         return super().find(model)
 
