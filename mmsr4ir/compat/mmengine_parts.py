@@ -6,7 +6,10 @@ which file, nor what a config's ``randomness`` or ``accumulative_counts`` became
 that the constructor sets works there.
 """
 
+from collections.abc import Sequence
+
 import torch
+from mmengine.model import BaseDataPreprocessor
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.runner import BaseLoop, Runner
 
@@ -68,3 +71,22 @@ def init_amp_on_cpu(
     wrapper.loss_scaler = scaler
     wrapper.cast_dtype = dtype
     wrapper._scale_update_param = fixed_scale
+
+
+def set_statistics(
+    preprocessor: BaseDataPreprocessor, mean: Sequence[float], std: Sequence[float]
+) -> None:
+    """Have a preprocessor normalise by any number of means, each for one channel.
+
+    ``ImgDataPreprocessor`` refuses other numbers than 1 and 3 in its constructor,
+    although nothing else in it depends on them.
+
+    Args:
+        preprocessor: Of one of the task libraries, built without mean and std.
+        mean: Of values from 0 to 255.
+        std: As many, or one for all channels.
+    """
+    for name, values in (('mean', mean), ('std', std)):
+        values = torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
+        preprocessor.register_buffer(name, values, persistent=False)
+    preprocessor._enable_normalize = True

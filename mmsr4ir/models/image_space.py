@@ -1,7 +1,9 @@
 """Between a task network's input and plain images.
 
 The task network keeps its own preprocessor, so its inputs are normalised in its own
-way. An SR network works on plain images: RGB, [0, 1].
+way. An SR network works on plain images: [0, 1], and RGB if they have three channels.
+Images with another number of channels C, such as those of thermal and multispectral
+cameras, keep the order in which they are loaded.
 """
 
 from collections.abc import Sequence
@@ -9,7 +11,9 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseDataPreprocessor
-from torch import Tensor
+from torch import Tensor, nn
+
+from .distributed import unwrap
 
 
 class ImageSpace:
@@ -32,10 +36,10 @@ class ImageSpace:
         """Turn normalised inputs into images.
 
         Args:
-            inputs: (N, 3, H, W), normalised as the task network expects.
+            inputs: (N, C, H, W), normalised as the task network expects.
 
         Returns:
-            Tensor: (N, 3, H, W), RGB, [0, 1].
+            Tensor: (N, C, H, W), [0, 1]; RGB if C is 3.
 
         Raises:
             ValueError: If the first inputs do not have the values of images, see
@@ -47,18 +51,18 @@ class ImageSpace:
         if not self._checked:
             check_range(image)
             self._checked = True
-        return image if self.is_rgb else image.flip(1)
+        return image if self.is_rgb else _turned(image)
 
     def normalise(self, image: Tensor) -> Tensor:
         """Turn images into normalised inputs.
 
         Args:
-            image: (N, 3, H, W), RGB, [0, 1].
+            image: (N, C, H, W), [0, 1]; RGB if C is 3.
 
         Returns:
-            Tensor: (N, 3, H, W), normalised as the task network expects.
+            Tensor: (N, C, H, W), normalised as the task network expects.
         """
-        inputs = (image if self.is_rgb else image.flip(1)) * 255
+        inputs = (image if self.is_rgb else _turned(image)) * 255
         if self._normalises:
             inputs = (inputs - self.preprocessor.mean) / self.preprocessor.std
         return inputs
@@ -67,31 +71,76 @@ class ImageSpace:
         """Turn an image into what the preprocessor takes.
 
         Args:
-            image: (3, H, W), RGB, [0, 1].
+            image: (C, H, W), [0, 1]; RGB if C is 3.
 
         Returns:
-            Tensor: (3, H, W), 0 to 255, in the order of the channels of a loaded image.
+            Tensor: (C, H, W), 0 to 255, in the order of the channels of a loaded image.
         """
-        return (image if self._loads_rgb else image.flip(0)) * 255
+        return (image if self._loads_rgb else _turned(image)) * 255
 
     def from_loaded(self, pixels: Tensor) -> Tensor:
         """Turn one loaded image into normalised inputs.
 
         Args:
-            pixels: (3, H, W), 0 to 255, in the order of the channels of a loaded image.
+            pixels: (C, H, W), 0 to 255, in the order of the channels of a loaded image.
 
         Returns:
-            Tensor: (1, 3, H, W).
+            Tensor: (1, C, H, W).
         """
         return self.normalise(self.loaded_to_image(pixels)[None])
 
     def loaded_to_image(self, pixels: Tensor) -> Tensor:
-        """Undo :meth:`to_loaded`: return (3, H, W), RGB, [0, 1]."""
-        return (pixels if self._loads_rgb else pixels.flip(0)) / 255
+        """Undo :meth:`to_loaded`: return (C, H, W), [0, 1]."""
+        return (pixels if self._loads_rgb else _turned(pixels)) / 255
 
     @property
     def _normalises(self) -> bool:
         return hasattr(self.preprocessor, 'mean')
+
+
+def image_channels(preprocessor: BaseDataPreprocessor, task: nn.Module) -> int:
+    """Return how many channels the images of a task network have.
+
+    Its preprocessor tells: n means are for n channels. One mean may be for all
+    channels, and there may be none; then the images are grey if the network's first
+    convolution takes one channel, and RGB if not.
+
+    Args:
+        preprocessor: The task network's.
+        task: The task network.
+    """
+    means = getattr(preprocessor, 'mean', None)
+    if means is not None and len(means) > 1:
+        return len(means)
+    return 1 if first_channels(task) == 1 else 3
+
+
+def first_channels(network: nn.Module) -> int | None:
+    """Return the channels that a network's first convolution takes, if it has one."""
+    layers = (one for one in unwrap(network).modules() if isinstance(one, nn.Conv2d))
+    first = next(layers, None)
+    return None if first is None else first.in_channels
+
+
+def picture(image: Tensor) -> Tensor:
+    """Return an image as it is drawn, in three channels.
+
+    Args:
+        image: (C, H, W), of any range.
+
+    Returns:
+        Tensor: (3, H, W): one or two channels become the grey of the first; of more
+        than three, the third, second and first become red, green and blue, because
+        loaders put blue first.
+    """
+    if len(image) < 3:
+        return image[:1].expand(3, *image.shape[1:])
+    return image if len(image) == 3 else image[:3].flip(0)
+
+
+def _turned(image: Tensor) -> Tensor:
+    """Turn RGB images (..., C, H, W) into BGR or back; others have no such order."""
+    return image.flip(-3) if image.shape[-3] == 3 else image
 
 
 def image_size(image: Tensor) -> tuple[int, int]:
@@ -107,7 +156,7 @@ def check_range(images: Tensor) -> None:
     three of the 256 values cannot be an image.
 
     Args:
-        images: (N, 3, H, W), which should be in [0, 1].
+        images: (N, C, H, W), which should be in [0, 1].
 
     Raises:
         ValueError: If the pipeline has normalised the images already, or divided them

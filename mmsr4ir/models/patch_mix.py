@@ -76,9 +76,9 @@ class CrossQualityPatchMix(BaseTransform):
         """Mix two batches.
 
         Args:
-            sr: (N, C, H, W), RGB, [0, 1]; every image of the batch gets cells of its
+            sr: (N, C, H, W), [0, 1]; every image of the batch gets cells of its
                 own.
-            hr: (N, C, H, W), RGB, [0, 1].
+            hr: (N, C, H, W), [0, 1].
             generator: Source of the random cells; torch's global one by default.
 
         Returns:

@@ -28,6 +28,20 @@ def fill_beside(image: Tensor, size: tuple[int, int], value: Tensor | float) -> 
     image[:, :, size[1] :] = value
 
 
+def fill_value(image: Tensor, values: Sequence[float]) -> Tensor:
+    """Return what to fill an image with.
+
+    Args:
+        image: (C, H, W).
+        values: One of each channel; or the first is that of all.
+
+    Returns:
+        Tensor: (C, 1, 1), on the device of the image.
+    """
+    values = values if len(values) == len(image) else [values[0]] * len(image)
+    return image.new_tensor(values)[:, None, None]
+
+
 def resize_images(
     images: Tensor,
     sizes: Sequence[tuple[int, int]],

@@ -24,7 +24,14 @@ from mmsr4ir.utils.configs import as_list
 
 from .batch import Batch
 from .image_space import ImageSpace, image_size
-from .resizing import CORNERS, fill_beside, nearest, resize_images, resize_instances
+from .resizing import (
+    CORNERS,
+    fill_beside,
+    fill_value,
+    nearest,
+    resize_images,
+    resize_instances,
+)
 
 #: Meta key of a sample with a :class:`TaskSize` of its own, as each version of an image
 #: in test-time augmentation has one.
@@ -55,13 +62,13 @@ class TaskSize:
     Attributes:
         size: (height, width) after the resize, in pixels.
         canvas: (height, width) with what a ``Pad`` adds at the right and below.
-        fill: The three values, 0 to 255, of what it adds, in the order of the channels
-            of a loaded image.
+        fill: The value of each channel, 0 to 255, of what it adds, in the order of the
+            channels of a loaded image; three equal ones may be for any channels.
     """
 
     size: tuple[int, int]
     canvas: tuple[int, int]
-    fill: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    fill: tuple[float, ...] = (0.0, 0.0, 0.0)
 
 
 class SizeRule:
@@ -120,15 +127,16 @@ class SizeRule:
         size = image
         for transform in self.transforms:
             if type(transform).__name__ == 'Pad':
-                results['img'] = np.zeros((*size, 3), np.uint8)
+                beside = getattr(transform, 'pad_val', {}).get('img')
+                channels = len(beside) if isinstance(beside, tuple) else 3
+                results['img'] = np.zeros((*size, channels), np.uint8)
             results = transform(results)
             if type(transform).__name__ != 'Pad':
                 size = results['img'].shape[:2]
         canvas = results['img'].shape[:2]
         if canvas == size:
             return TaskSize(size, size)
-        first, second, third = map(float, results['img'][-1, -1])
-        return TaskSize(size, canvas, (first, second, third))
+        return TaskSize(size, canvas, tuple(map(float, results['img'][-1, -1])))
 
 
 def task_rules(
@@ -249,12 +257,12 @@ class TaskResize:
         """Resize images of a batch as its HR images were.
 
         Args:
-            inputs: (N, 3, H, W), normalised.
+            inputs: (N, C, H, W), normalised.
             batch: The batch, after :meth:`__call__`.
             training: Whether the rule of the training holds.
 
         Returns:
-            Tensor: (N, 3, H', W'), of the size of ``batch.inputs``.
+            Tensor: (N, C, H', W'), of the size of ``batch.inputs``.
         """
         if batch.task_sizes is None:  # they had their size already
             return inputs
@@ -270,10 +278,10 @@ class TaskResize:
         """Resize images of one size for a test, in a graph, too.
 
         Args:
-            sr: (N, 3, H, W), RGB, [0, 1].
+            sr: (N, C, H, W), [0, 1]; RGB if C is 3.
 
         Returns:
-            Tensor: (N, 3, H', W'), RGB, [0, 1].
+            Tensor: (N, C, H', W'), [0, 1].
         """
         rule, (height, width) = self.rules[False], sr.shape[-2:]
         corners = dict(align_corners=False) if rule.mode in CORNERS else {}
@@ -291,7 +299,7 @@ class TaskResize:
         else:
             to = rule.size((height, width))
         sr = F.interpolate(sr, to.size, mode=rule.mode, **corners)
-        beside = self.image_space.loaded_to_image(sr.new_tensor(to.fill)[:, None, None])
+        beside = self.image_space.loaded_to_image(fill_value(sr[0], to.fill))
         pads = (0, to.canvas[1] - to.size[1], 0, to.canvas[0] - to.size[0])
         return beside[None] + F.pad(sr - beside[None], pads) if any(pads) else sr
 
@@ -315,7 +323,7 @@ class TaskResize:
         """Resize one image that the preprocessor has not seen, for a test.
 
         Args:
-            image: (3, H, W), 0 to 255, in the order of the channels of a loaded image.
+            image: (C, H, W), 0 to 255, in the order of the channels of a loaded image.
             sample: Its data sample.
 
         Returns:
@@ -326,7 +334,7 @@ class TaskResize:
         image = resize_images(
             image[None], [size], [to.size], to.canvas, self.rules[False].mode
         )[0]
-        fill_beside(image, to.size, image.new_tensor(to.fill)[:, None, None])
+        fill_beside(image, to.size, fill_value(image, to.fill))
         return image, self.sample(sample, size, to, to.canvas, labels=False)
 
     def sample(
@@ -401,8 +409,8 @@ class TaskResize:
         return sample
 
     def _fill(self, image: Tensor, one: TaskSize, value: float) -> None:
-        """Fill what stands beside an image (3, H, W), as without a task resize."""
-        fill = image.new_tensor(one.fill)[:, None, None]
+        """Fill what stands beside an image (C, H, W), as without a task resize."""
+        fill = fill_value(image, one.fill)
         fill_beside(image, one.size, self.image_space.from_loaded(fill)[0])
         fill_beside(image, one.canvas, value)
 

@@ -1,4 +1,4 @@
-"""From high-resolution to low-resolution images."""
+"""From high-resolution to low-resolution images, RGB or with any channels C."""
 
 import hashlib
 from collections.abc import Sequence
@@ -43,10 +43,10 @@ class BicubicDownsample(nn.Module):
         """Degrade images.
 
         Args:
-            hr: (N, 3, H, W), RGB, [0, 1]; the scale divides H and W.
+            hr: (N, C, H, W), [0, 1]; the scale divides H and W.
 
         Returns:
-            Tensor: lr (N, 3, H / scale, W / scale), RGB, [0, 1].
+            Tensor: lr (N, C, H / scale, W / scale), [0, 1].
         """
         if self.antialias:  # torch cuts its kernel off at the edge, but not at padding
             hr = F.pad(hr, [2 * self.scale] * 4, mode='replicate')
@@ -83,7 +83,7 @@ class ImageByImage(nn.Module):
         """Degrade images.
 
         Args:
-            hr: (N, 3, H, W), RGB, [0, 1]; the scale divides H and W.
+            hr: (N, C, H, W), [0, 1]; the scale divides H and W.
             sizes: (height, width) of each image before padding; none is padded by
                 default. Padding must hold the edge pixels: an image is degraded with
                 as much of it as makes the scale divide its size, and the rest of the
@@ -91,7 +91,7 @@ class ImageByImage(nn.Module):
             samples: The task's data sample of each image.
 
         Returns:
-            Tensor: lr (N, 3, H / scale, W / scale), RGB, [0, 1].
+            Tensor: lr (N, C, H / scale, W / scale), [0, 1].
 
         Raises:
             ValueError: If the scale does not divide H or W.
@@ -118,12 +118,12 @@ class ImageByImage(nn.Module):
         """Degrade one image.
 
         Args:
-            image: (3, H, W), RGB, [0, 1]; the scale divides H and W.
+            image: (C, H, W), [0, 1]; the scale divides H and W.
             size: (height, width) of the LR image, in pixels.
             sample: The task's data sample of the image.
 
         Returns:
-            Tensor: ``(3, *size)``, RGB, [0, 1].
+            Tensor: ``(C, *size)``, [0, 1].
         """
         raise NotImplementedError
 
@@ -171,12 +171,12 @@ class Degradation(ImageByImage):
         """Degrade one image.
 
         Args:
-            image: (3, H, W), RGB, [0, 1]; the scale divides H and W.
+            image: (C, H, W), [0, 1]; the scale divides H and W.
             size: (height, width) of the LR image, in pixels.
             sample: The task's data sample of the image.
 
         Returns:
-            Tensor: ``(3, *size)``, RGB, [0, 1].
+            Tensor: ``(C, *size)``, [0, 1].
         """
         draw = Draw(
             None
@@ -202,7 +202,7 @@ def image_seed(image: Tensor, seed: int) -> int:
     """Compute a seed from an image's size and its pixels, rounded to 8 bits.
 
     Args:
-        image: (3, H, W), [0, 1].
+        image: (C, H, W), [0, 1].
         seed: Another number that the result depends on.
     """
     digest = hashlib.blake2b(f'{seed} {tuple(image.shape)} '.encode(), digest_size=8)

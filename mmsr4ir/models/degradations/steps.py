@@ -1,9 +1,9 @@
 """Steps that a :class:`~mmsr4ir.models.degradations.Degradation` is made of.
 
-A step is called as ``step(image, lr_size, draw)`` with an image (3, H, W), RGB,
-[0, 1], in float32 or float64, the (height, width) that the LR image will have, and a
-:class:`Draw`, from which it takes all of its random numbers. It returns an image
-(3, H', W'); its values are clamped to [0, 1] afterwards. Everything runs on the
+A step is called as ``step(image, lr_size, draw)`` with an image (C, H, W), [0, 1],
+RGB if C is 3, in float32 or float64, the (height, width) that the LR image will have,
+and a :class:`Draw`, from which it takes all of its random numbers. It returns an image
+(C, H', W'); its values are clamped to [0, 1] afterwards. Everything runs on the
 image's device except JPEG, which libjpeg compresses on the CPU.
 
 mmagic's ``RandomBlur``, ``RandomResize``, ``RandomNoise`` and
@@ -75,12 +75,12 @@ def run_steps(
 
     Args:
         steps: As :func:`build_steps` makes them.
-        image: (3, H, W), RGB, [0, 1].
+        image: (C, H, W), RGB if C is 3, [0, 1].
         lr_size: (height, width) that the LR image will have, in pixels.
         draw: Source of their random numbers.
 
     Returns:
-        Tensor: (3, H', W'), RGB, [0, 1].
+        Tensor: (C, H', W'), [0, 1].
     """
     for step in steps:
         image = step(image, lr_size, draw).clamp(0, 1)
@@ -197,7 +197,7 @@ class RandomBlur:
         )
 
     def __call__(self, image: Tensor, lr_size: tuple[int, int], draw: Draw) -> Tensor:
-        """Blur an image (3, H, W); its size stays."""
+        """Blur an image (C, H, W); its size stays."""
         return blur(image, self.draw_kernel(draw))
 
     def draw_kernel(self, draw: Draw) -> Tensor:
@@ -271,7 +271,7 @@ class RandomResize:
         ]
 
     def __call__(self, image: Tensor, lr_size: tuple[int, int], draw: Draw) -> Tensor:
-        """Resize an image (3, H, W); no edge gets shorter than a pixel."""
+        """Resize an image (C, H, W); no edge gets shorter than a pixel."""
         old = lr_size if self.of == 'lr' else image.shape[-2:]
         if self.divisor is None:
             factor = draw.uniform(*self.factor)
@@ -287,12 +287,12 @@ def resize(image: Tensor, size: Sequence[int], kernel: str) -> Tensor:
     """Resize an image.
 
     Args:
-        image: (3, H, W), in any colours and range.
+        image: (C, H, W), in any colours and range.
         size: (height, width) of the result, in pixels.
         kernel: ``'area'``, ``'bilinear'`` or ``'bicubic'``.
 
     Returns:
-        Tensor: ``(3, *size)``; the image itself where it has the size.
+        Tensor: ``(C, *size)``; the image itself where it has the size.
     """
     size = tuple(size)
     if image_size(image) == size:
@@ -307,7 +307,7 @@ class GaussianNoise:
 
     Args:
         level: Standard deviation, in levels of 0 to 255.
-        gray: Probability that the three channels get the same noise.
+        gray: Probability that all channels get the same noise.
 
     Raises:
         ValueError: If a setting is out of its range.
@@ -320,7 +320,7 @@ class GaussianNoise:
         self.gray = _probability('GaussianNoise.gray', gray)
 
     def __call__(self, image: Tensor, lr_size: tuple[int, int], draw: Draw) -> Tensor:
-        """Add noise to an image (3, H, W)."""
+        """Add noise to an image (C, H, W)."""
         level = draw.uniform(*self.level) / 255
         is_gray = draw.uniform(0, 1) < self.gray
         return image + level * draw.normal(image[:1] if is_gray else image)
@@ -335,8 +335,8 @@ class PoissonNoise:
 
     Args:
         scale: As above.
-        gray: Probability that the three channels get the same noise, which is then
-            that of the gray image.
+        gray: Probability that all channels get the same noise, which is then
+            that of the gray image (of other images than RGB, the mean of the channels).
 
     Raises:
         ValueError: If a setting is out of its range.
@@ -349,11 +349,11 @@ class PoissonNoise:
         self.gray = _probability('PoissonNoise.gray', gray)
 
     def __call__(self, image: Tensor, lr_size: tuple[int, int], draw: Draw) -> Tensor:
-        """Add noise to an image (3, H, W)."""
+        """Add noise to an image (C, H, W)."""
         scale = draw.uniform(*self.scale)
         is_gray = draw.uniform(0, 1) < self.gray
         # Whole levels: else a rounding of one device could change all later draws.
-        levels = ((rgb_to_grayscale(image) if is_gray else image) * 255).round()
+        levels = ((_gray(image) if is_gray else image) * 255).round()
         return image + scale * (draw.poisson(levels) - levels) / 255
 
 
@@ -362,7 +362,8 @@ class JPEGCompression:
     """Compress and decompress by libjpeg, with its colour subsampling (4:2:0).
 
     This runs on the CPU wherever the image is. A GPU's decoder would need the bytes
-    there, too, and gives other pixels.
+    there, too, and gives other pixels. Each channel of an image that is not RGB is
+    compressed as a gray image.
 
     Args:
         quality: 1 to 100; whole numbers are drawn, both ends included.
@@ -379,11 +380,13 @@ class JPEGCompression:
             )
 
     def __call__(self, image: Tensor, lr_size: tuple[int, int], draw: Draw) -> Tensor:
-        """Compress an image (3, H, W)."""
+        """Compress an image (C, H, W)."""
         low, high = self.quality
         quality = math.floor(draw.uniform(low, high + 1))
-        encoded = encode_jpeg(to_uint8(image).cpu().contiguous(), quality)
-        return decode_jpeg(encoded).to(image) / 255
+        pixels = to_uint8(image).cpu().contiguous()
+        parts = [pixels] if len(pixels) == 3 else pixels.split(1)
+        found = torch.cat([decode_jpeg(encode_jpeg(one, quality)) for one in parts])
+        return found.to(image) / 255
 
 
 @MODELS.register_module()
@@ -413,9 +416,14 @@ class OneOf:
         _check_weights('OneOf.weights', self.weights)
 
     def __call__(self, image: Tensor, lr_size: tuple[int, int], draw: Draw) -> Tensor:
-        """Run the steps of one option on an image (3, H, W)."""
+        """Run the steps of one option on an image (C, H, W)."""
         option = self.options[draw.choose(self.weights)]
         return run_steps(option, image, lr_size, draw)
+
+
+def _gray(image: Tensor) -> Tensor:
+    """Turn an image (C, H, W) into gray, (1, H, W)."""
+    return rgb_to_grayscale(image) if len(image) == 3 else image.mean(0, keepdim=True)
 
 
 def _probability(name: str, value: float) -> float:

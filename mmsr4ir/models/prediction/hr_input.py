@@ -15,7 +15,7 @@ def predict_hr(model, inputs: Tensor, samples: Sequence | None) -> list:
 
     Args:
         model: A :class:`SR4IR`.
-        inputs: (N, 3, H, W), normalised HR images.
+        inputs: (N, C, H, W), normalised HR images.
         samples: The task's data samples; None for a task network that needs none.
 
     Returns:
@@ -47,7 +47,7 @@ def predict_hr(model, inputs: Tensor, samples: Sequence | None) -> list:
 
 
 def tested_image(model, batch: Batch) -> Tensor:
-    """Make the image (N, 3, H, W) that predictions are made on (``model.test_on``)."""
+    """Make the image (N, C, H, W) that predictions are made on (``model.test_on``)."""
     if model.test_on == 'hr':
         return batch.hr
     if model.test_on == 'sr':

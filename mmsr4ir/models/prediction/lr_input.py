@@ -56,7 +56,7 @@ def predict_lr(model, inputs: Tensor, samples: Sequence, how: LRInput) -> list:
 
     Args:
         model: A :class:`SR4IR`.
-        inputs: (N, 3, h, w), normalised by the task's preprocessor, perhaps padded.
+        inputs: (N, C, h, w), normalised by the task's preprocessor, perhaps padded.
         samples: The task's data samples.
         how: Coordinates and tiles.
 
@@ -79,11 +79,11 @@ def super_resolve_all(model, lr: Sequence[Tensor], how: LRInput) -> list[Tensor]
 
     Args:
         model: A :class:`SR4IR`.
-        lr: Images (3, h, w), RGB, [0, 1].
+        lr: Images (C, h, w), [0, 1], RGB if C is 3.
         how: Its tiles.
 
     Returns:
-        list[Tensor]: (3, h * scale, w * scale), RGB, [0, 1] except for overshoots.
+        list[Tensor]: (C, h * scale, w * scale), [0, 1] except for overshoots.
     """
     restored: dict[int, Tensor] = {}
     for indices in indices_by_size(lr):
@@ -118,15 +118,15 @@ def recognise(
 
     Args:
         model: A :class:`SR4IR`.
-        lr: (3, h, w), RGB, [0, 1].
-        sr: (3, h * scale, w * scale), RGB, [0, 1] except for overshoots.
+        lr: (C, h, w), [0, 1].
+        sr: (C, h * scale, w * scale), [0, 1] except for overshoots.
         samples: The task's data samples, with the meta information of the LR images.
         coordinates: One of :data:`COORDINATES`. With ``'sr'`` a map has the size of
             the true one, where there is one: HR need not be a multiple of LR.
 
     Returns:
         list: The data samples with predictions, and ``images``, a dict of uint8
-        tensors ``lr`` and ``sr`` (3, height, width), RGB. Their meta information is
+        tensors ``lr`` and ``sr`` (C, height, width). Their meta information is
         that of the LR image again, but ``ori_shape`` is the size, in pixels, that the
         predictions belong to.
 
@@ -179,7 +179,7 @@ def enlarged(sample, sr: Tensor, scale: int, coordinates: str):
 
     Args:
         sample: The data sample of the LR image.
-        sr: (3, h * scale, w * scale), the restored image.
+        sr: (C, h * scale, w * scale), the restored image.
         scale: Of the SR network.
         coordinates: One of :data:`COORDINATES`.
     """

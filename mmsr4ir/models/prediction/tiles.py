@@ -129,7 +129,7 @@ def super_resolve_blocks(
     as the fading, whatever the size of the image.
 
     Args:
-        network: Turns a part of ``lr``, (1, C, h, w), into (1, 3, h * scale,
+        network: Turns a part of ``lr``, (1, C, h, w), into (1, C, h * scale,
             w * scale), in float, on any device.
         lr: (C, height, width), of any type.
         scale: Of the network.
@@ -138,7 +138,7 @@ def super_resolve_blocks(
         multiple: See :func:`spans`.
 
     Yields:
-        tuple: Row and column of the block's first pixel, and (3, h, w), in float, on
+        tuple: Row and column of the block's first pixel, and (C, h, w), in float, on
         the network's device. The blocks cover each pixel of the SR image once.
 
     Raises:
@@ -168,7 +168,7 @@ def super_resolve_blocks(
                 sr[:, : row.fade_in] += line[..., left:right]
             if row.fade_out:
                 if bottom is None:
-                    bottom = sr.new_empty(3, row.fade_out, width * scale)
+                    bottom = sr.new_empty(len(sr), row.fade_out, width * scale)
                 bottom[..., left:right] = sr[:, -row.fade_out :]
             yield row.low, left, sr[:, : sr.shape[1] - row.fade_out]
         line = bottom
@@ -186,14 +186,14 @@ def super_resolve_tiled(
 
     Args:
         network: See :func:`super_resolve_blocks`.
-        lr: (3, height, width), RGB, [0, 1].
+        lr: (C, height, width), [0, 1].
         scale: Of the network.
         tile: Largest edge of a tile, in LR pixels.
         overlap: See :func:`spans`, in LR pixels.
         multiple: See :func:`spans`.
 
     Returns:
-        Tensor: (3, height * scale, width * scale), RGB, [0, 1] except for overshoots.
+        Tensor: (C, height * scale, width * scale), [0, 1] except for overshoots.
 
     Raises:
         ValueError: If :func:`check_tiles` refuses the tile.
@@ -203,7 +203,7 @@ def super_resolve_tiled(
         network, lr, scale, tile, overlap, multiple
     ):
         if sr is None:
-            sr = block.new_empty(3, lr.shape[-2] * scale, lr.shape[-1] * scale)
+            sr = block.new_empty(len(block), lr.shape[-2] * scale, lr.shape[-1] * scale)
         sr[:, row : row + block.shape[1], column : column + block.shape[2]] = block
     assert sr is not None  # the smallest image has one block
     return sr
