@@ -1,6 +1,7 @@
-"""``mmcv._ext`` of boxes: NMS, Soft-NMS, RoIAlign and RoIPool."""
+"""``mmcv._ext`` of boxes: NMS, its variants, and RoIAlign."""
 
 import torch
+import torchvision
 from torch import Tensor
 
 from .torchvision_kernels import MissingOpError, at_least_single, kernels
@@ -72,6 +73,28 @@ def softnms(
     return torch.stack(kept) if kept else left
 
 
+def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
+    """Group boxes by the better box that they overlap (PISA, Cao et al., CVPR 2020).
+
+    Args:
+        dets: (N, 5), left, top, right, bottom in pixels, and the score.
+        iou_threshold: A box joins a better one that it overlaps by this or more.
+
+    Returns:
+        list: One list for each group, of the indices of its boxes, the best first.
+    """
+    boxes, scores = at_least_single(dets[:, :4], dets[:, 4])
+    left = scores.argsort(descending=True, stable=True)
+    groups = []
+    while len(left):
+        overlap = torchvision.ops.box_iou(boxes[left[:1]], boxes[left])[0]
+        joins = overlap >= iou_threshold
+        joins[0] = True  # a box without an area overlaps nothing, itself included
+        groups.append(left[joins].tolist())
+        left = left[~joins]
+    return groups
+
+
 def roi_align_forward(
     input,
     rois,
@@ -133,52 +156,3 @@ def roi_align_backward(
             aligned,
         )
     )
-
-
-def roi_pool_forward(
-    input, rois, output, argmax, pooled_height, pooled_width, spatial_scale
-) -> None:
-    """Compute RoIPool by mmcv's rule: bins end at ``(x2 + 1) * scale``, not rounded.
-
-    torchvision's kernel rounds the box first and so gives other bins; the maximum is
-    taken here instead, over rows and columns one after the other.
-    """
-    height, width = input.shape[-2:]
-    for roi, out, index in zip(rois, output, argmax, strict=True):
-        x1, y1 = (roi[1:3] * spatial_scale).tolist()
-        x2, y2 = ((roi[3:5] + 1) * spatial_scale).tolist()
-        index.fill_(-1)
-        if x2 <= x1 or y2 <= y1:
-            continue
-        image = input[int(roi[0])]
-        columns = _bins(x1, x2, pooled_width, width)
-        for i, (top, bottom) in enumerate(_bins(y1, y2, pooled_height, height)):
-            if bottom <= top:
-                continue
-            best, row = image[:, top:bottom].max(1)  # (C, W)
-            for j, (left, right) in enumerate(columns):
-                if right <= left:
-                    continue
-                value, column = best[:, left:right].max(1)
-                out[:, i, j] = value
-                column = column + left
-                row_at = row.gather(1, column[:, None])[:, 0] + top
-                index[:, i, j] = row_at * width + column
-
-
-def _bins(start: float, end: float, count: int, limit: int) -> list[tuple[int, int]]:
-    edges = torch.arange(count + 1) * ((end - start) / count) + start
-    low = edges[:-1].floor().clamp(0, limit).long().tolist()
-    high = edges[1:].ceil().clamp(0, limit).long().tolist()
-    return list(zip(low, high, strict=True))
-
-
-def roi_pool_backward(
-    grad_output, rois, argmax, grad_input, pooled_height, pooled_width, spatial_scale
-) -> None:
-    """Add the gradient of :func:`roi_pool_forward` to ``grad_input``."""
-    flat = grad_input.flatten(2)  # a view: mmcv gives contiguous zeros
-    for roi, grad, index in zip(rois, grad_output, argmax, strict=True):
-        index, grad = index.flatten(1).long(), grad.flatten(1)
-        grad = torch.where(index >= 0, grad, 0)
-        flat[int(roi[0])].scatter_add_(1, index.clamp(min=0), grad)

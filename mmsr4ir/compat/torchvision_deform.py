@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .torchvision_kernels import at_least_single, kernels
 
@@ -145,10 +146,35 @@ def _modulated_args(
     )
 
 
+def _as_large_as(output: Tensor, *maps: Tensor) -> list[Tensor]:
+    """Return what mmcv reads of offsets and masks that are larger than the output.
+
+    mmcv's kernel reads each image's numbers one after the other, as if the map had the
+    output's size, and leaves the rest unread. DyHead gives it such maps: the offsets of
+    one level for the convolution of a coarser one.
+
+    Args:
+        output: (N, ..., H, W).
+        maps: (N, C, H or more, W or more).
+
+    Returns:
+        list: (N, C, H, W) of each. A map that has too few numbers stays as it is, and
+        torchvision refuses it.
+    """
+    size = output.shape[2:]
+    return [
+        x.flatten(1)[:, : x.shape[1] * size.numel()].unflatten(1, (x.shape[1], *size))
+        if x[0, 0].numel() >= size.numel()
+        else x
+        for x in maps
+    ]
+
+
 def modulated_deform_conv_forward(
     input, weight, bias, ones, offset, mask, output, columns, *, with_bias, **shape
 ) -> None:
     """Compute a deformable convolution, version 2, with a mask."""
+    offset, mask = _as_large_as(output, offset, mask)
     bias = bias if with_bias else input.new_zeros(len(weight))
     output.copy_(
         kernels.deform_conv2d(
@@ -176,6 +202,7 @@ def modulated_deform_conv_backward(
     **shape,
 ) -> None:
     """Compute all gradients of version 2."""
+    offset, mask = _as_large_as(grad_output, offset, mask)
     kernel, stride, pad, dilation = (
         (shape[f'{name}_h'], shape[f'{name}_w'])
         for name in ('kernel', 'stride', 'pad', 'dilation')
@@ -191,9 +218,10 @@ def modulated_deform_conv_backward(
         *_modulated_args(**shape),
         True,
     )
-    for target, grad in zip(
-        (grad_input, grad_weight, grad_offset, grad_mask), grads[:4], strict=True
-    ):
-        target.copy_(grad)
+    grad_input.copy_(grads[0])
+    grad_weight.copy_(grads[1])
+    for target, grad in ((grad_offset, grads[2]), (grad_mask, grads[3])):
+        unread = target[0].numel() - grad[0].numel()
+        target.copy_(F.pad(grad.flatten(1), (0, unread)).view_as(target))
     if with_bias:
         grad_bias.copy_(grads[4])

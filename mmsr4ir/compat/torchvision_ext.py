@@ -1,10 +1,10 @@
-"""The functions of ``mmcv._ext``, served by torchvision's kernels.
+"""The functions of ``mmcv._ext``, served by torchvision's kernels or pure PyTorch.
 
 Each has the signature that mmcv 2.x calls it with and, as there, writes its result
 into the tensors it is given; so mmcv's own autograd functions stay as they are. They
 run on the CPU and on CUDA devices, as torchvision's kernels do. What is not served can
-be imported and raises :class:`MissingOpError` when it is called. Boxes and deformable
-convolutions stand in modules of their own.
+be imported and raises :class:`MissingOpError` when it is called. Most kinds of ops
+stand in modules of their own.
 """
 
 import torch
@@ -12,12 +12,27 @@ import torchvision
 from torch import Tensor
 from torch.nn import functional as F
 
-from .torchvision_boxes import (
-    nms,
-    roi_align_backward,
-    roi_align_forward,
+from .torch_ops import (
+    carafe_backward,
+    carafe_forward,
+    carafe_naive_backward,
+    carafe_naive_forward,
+    masked_col2im_forward,
+    masked_im2col_forward,
+    psamask_backward,
+    psamask_forward,
+)
+from .torch_roi_pool import (
+    deform_roi_pool_backward,
+    deform_roi_pool_forward,
     roi_pool_backward,
     roi_pool_forward,
+)
+from .torchvision_boxes import (
+    nms,
+    nms_match,
+    roi_align_backward,
+    roi_align_forward,
     softnms,
 )
 from .torchvision_deform import (
@@ -109,15 +124,28 @@ def ms_deform_attn_backward(
         target.copy_(grad)
 
 
+def get_compiler_version() -> str:
+    """Return what stands in for the compiler's name in mmcv's ``collect_env``."""
+    return f'none (ops served by torchvision {torchvision.__version__})'
+
+
+def get_compiling_cuda_version() -> str:
+    """Return the CUDA version of torch and torchvision, as mmcv names its own."""
+    return torch.version.cuda or 'not available'
+
+
 SERVED = {
     function.__name__: function
     for function in (
         nms,
+        nms_match,
         softnms,
         roi_align_forward,
         roi_align_backward,
         roi_pool_forward,
         roi_pool_backward,
+        deform_roi_pool_forward,
+        deform_roi_pool_backward,
         deform_conv_forward,
         deform_conv_backward_input,
         deform_conv_backward_parameters,
@@ -127,5 +155,15 @@ SERVED = {
         sigmoid_focal_loss_backward,
         ms_deform_attn_forward,
         ms_deform_attn_backward,
+        carafe_naive_forward,
+        carafe_naive_backward,
+        carafe_forward,
+        carafe_backward,
+        psamask_forward,
+        psamask_backward,
+        masked_im2col_forward,
+        masked_col2im_forward,
+        get_compiler_version,
+        get_compiling_cuda_version,
     )
 }

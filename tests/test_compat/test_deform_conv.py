@@ -72,7 +72,7 @@ def test_deform_conv(device, version, groups, offset_groups):
 
     inputs = [v.to(device).requires_grad_() for v in inputs]
     torch.testing.assert_close(conv(*inputs).cpu(), plain)
-    assert gradcheck(conv, inputs)
+    assert gradcheck(conv, inputs, fast_mode=True)
 
 
 @on_devices
@@ -135,3 +135,37 @@ def test_deform_conv_v2_without_bias():
     torch.testing.assert_close(out, F.conv2d(x, layer.weight, padding=1))
     out.sum().backward()
     assert layer.weight.grad.abs().sum() > 0
+
+
+@on_devices
+def test_offsets_larger_than_the_output_are_read_one_after_the_other(device):
+    """As mmcv's kernel does, to which DyHead gives offsets of a finer level."""
+    generator = torch.Generator().manual_seed(3)
+
+    def draw(*shape):
+        return torch.rand(*shape, generator=generator, dtype=torch.float64)
+
+    x, weight, bias = draw(2, 2, 4, 5), draw(3, 2, 3, 3), draw(3)
+    # As in DyHead, the offsets are a slice of what a convolution gives.
+    offset, mask = draw(2, 27, 8, 9).split([18, 9], 1)
+    flat_offset = offset.reshape(2, -1)[:, : 18 * 20].reshape(2, 18, 4, 5)
+    flat_mask = mask.reshape(2, -1)[:, : 9 * 20].reshape(2, 9, 4, 5)
+    settings = (1, 1, 1, 1, 1)
+    inputs = [v.to(device).requires_grad_() for v in (offset, mask)]
+    flat = [v.clone().requires_grad_() for v in (flat_offset, flat_mask)]
+    parts = [v.to(device) for v in (x, weight, bias)]
+    got = ops.modulated_deform_conv2d(parts[0], *inputs, *parts[1:], *settings)
+    want = plain_deform_conv(x, flat[0], weight, flat[1], bias, *settings)
+    torch.testing.assert_close(got.cpu(), want)
+    grad = draw(*want.shape)
+    got.backward(grad.to(device))
+    want.backward(grad)
+    for part, plain in zip(inputs, flat, strict=True):
+        read = plain[0].numel()
+        found = part.grad.cpu().reshape(2, -1)
+        torch.testing.assert_close(found[:, :read], plain.grad.flatten(1))
+        assert (found[:, read:] == 0).all()
+    with pytest.raises(RuntimeError, match='offset'):  # fewer than the output has
+        ops.modulated_deform_conv2d(
+            parts[0], inputs[0][..., :2], inputs[1], *parts[1:], *settings
+        )

@@ -310,12 +310,6 @@ def test_multi_scale_deformable_attention(device):
     'call, name',
     [
         (lambda: ops.nms_rotated(torch.rand(2, 5), torch.rand(2), 0.5), 'nms_rotated'),
-        (
-            lambda: ops.carafe(
-                torch.rand(1, 4, 4, 4), torch.rand(1, 25, 8, 8), 5, 1, 2
-            ),
-            'carafe',
-        ),
         (lambda: ops.box_iou_rotated(*torch.rand(2, 2, 5)), 'box_iou_rotated'),
     ],
 )

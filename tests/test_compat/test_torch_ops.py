@@ -1,0 +1,222 @@
+"""Every op that pure PyTorch serves, against plain loops in NumPy and gradcheck."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from mmcv import ops
+from mmcv.ops.masked_conv import masked_conv2d
+from torch.autograd import gradcheck
+from torch.nn import functional as F
+
+DEVICES = ['cpu'] + (['cuda'] if torch.cuda.is_available() else [])
+on_devices = pytest.mark.parametrize('device', DEVICES)
+
+
+def draw(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(*shape, generator=generator, dtype=torch.float64)
+
+
+def plain_carafe(features, masks, kernel, groups, scale):
+    n, channels, height, width = features.shape
+    out = np.zeros((n, channels, height * scale, width * scale))
+    for b, c, y, x in np.ndindex(out.shape):
+        group = c // (channels // groups)
+        for i, j in np.ndindex(kernel, kernel):
+            yy, xx = y // scale + i - kernel // 2, x // scale + j - kernel // 2
+            if 0 <= yy < height and 0 <= xx < width:
+                tap = (group * kernel + i) * kernel + j
+                out[b, c, y, x] += features[b, c, yy, xx] * masks[b, tap, y, x]
+    return out
+
+
+@on_devices
+@pytest.mark.parametrize('name', ['carafe', 'carafe_naive'])
+def test_carafe(device, name):
+    settings = (3, 2, 2)  # kernel, groups, scale
+    features, masks = draw(2, 4, 2, 3), draw(2, 18, 4, 6, seed=1)
+
+    def reassemble(features, masks):
+        return getattr(ops, name)(features, masks, *settings)
+
+    want = plain_carafe(features.numpy(), masks.numpy(), *settings)
+    inputs = [x.to(device).requires_grad_() for x in (features, masks)]
+    np.testing.assert_allclose(reassemble(*inputs).detach().cpu(), want)
+    # mmcv itself refuses the way back of `carafe_naive` on a CPU.
+    if name == 'carafe' or device == 'cuda':
+        assert gradcheck(reassemble, inputs, fast_mode=True)
+
+
+def plain_psa_mask(masks, kind, size):
+    n, _, height, width = masks.shape
+    out = np.zeros((n, height * width, height, width))
+    for b, y, x in np.ndindex(n, height, width):
+        for i, j in np.ndindex(*size):
+            yy, xx = y + i - (size[0] - 1) // 2, x + j - (size[1] - 1) // 2
+            if 0 <= yy < height and 0 <= xx < width:
+                value = masks[b, i * size[1] + j, y, x]
+                if kind == 'collect':
+                    out[b, yy * width + xx, y, x] = value
+                else:
+                    out[b, y * width + x, yy, xx] = value
+    return out
+
+
+@on_devices
+@pytest.mark.parametrize('kind', ['collect', 'distribute'])
+@pytest.mark.parametrize('size', [(3, 5), (7, 9), (4, 2)])
+def test_psa_mask(device, kind, size):
+    masks = draw(2, size[0] * size[1], 4, 5)
+    spread = ops.PSAMask(kind, size)
+    got = spread(masks.to(device))
+    np.testing.assert_array_equal(got.cpu(), plain_psa_mask(masks.numpy(), kind, size))
+    assert gradcheck(spread, masks.to(device).requires_grad_(), fast_mode=True)
+
+
+@on_devices
+@pytest.mark.parametrize('padding', [(1, 2), (0, 0)])
+def test_masked_conv(device, padding):
+    x, weight, bias = draw(1, 3, 5, 6), draw(4, 3, 3, 5), draw(4)
+    dense = F.conv2d(x, weight, bias, padding=padding)
+    mask = torch.zeros(1, 5, 6)
+    mask[0, : dense.shape[2], : dense.shape[3]] = draw(*dense.shape[2:]) - 0.5
+    inputs = (part.to(device) for part in (x, mask, weight, bias))
+    got = masked_conv2d(*inputs, padding)
+    kept = mask[:, : dense.shape[2], : dense.shape[3]] > 0
+    assert kept.any() and not kept.all()
+    torch.testing.assert_close(got.cpu(), torch.where(kept, dense, 0))
+
+
+def plain_deform_roi_pool(x, rois, offset, size, scale, ratio, gamma, grad):
+    """The value and both gradients as mmcv's kernels compute them."""
+    rows, columns = size
+    height, width = x.shape[2:]
+    out = np.zeros((len(rois), x.shape[1], rows, columns))
+    grad_x, grad_offset = np.zeros_like(x), np.zeros_like(offset)
+    for k, i, j in np.ndindex(len(rois), rows, columns):
+        image = int(rois[k, 0])
+        x1, y1, x2, y2 = rois[k, 1:] * scale - 0.5
+        ny, nx = (
+            ratio or math.ceil(length / bins)
+            for length, bins in ((y2 - y1, rows), (x2 - x1, columns))
+        )
+        for a, b in np.ndindex(ny, nx):
+            sy = y1 + gamma * (y2 - y1) * offset[k, 1, i, j]
+            sx = x1 + gamma * (x2 - x1) * offset[k, 0, i, j]
+            sy += (y2 - y1) / rows * (i + (a + 0.5) / ny)
+            sx += (x2 - x1) / columns * (j + (b + 0.5) / nx)
+            if not (-1 <= sy <= height and -1 <= sx <= width):
+                continue
+            yy, xx = min(max(sy, 0), height - 1), min(max(sx, 0), width - 1)
+            top, left = int(yy), int(xx)
+            bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
+            share = grad[k, :, i, j] / (ny * nx)
+            for cy, wy, ry, dy in (
+                (top, 1 - (yy - top), bottom - sy, -1),
+                (bottom, yy - top, sy - top, 1),
+            ):
+                for cx, wx, rx, dx in (
+                    (left, 1 - (xx - left), right - sx, -1),
+                    (right, xx - left, sx - left, 1),
+                ):
+                    value = x[image, :, cy, cx]
+                    out[k, :, i, j] += wy * wx * value / (ny * nx)
+                    grad_x[image, :, cy, cx] += wy * wx * share
+                    total = gamma * (share * value).sum()
+                    grad_offset[k, 0, i, j] += total * (x2 - x1) * ry * dx
+                    grad_offset[k, 1, i, j] += total * (y2 - y1) * rx * dy
+    return out, grad_x, grad_offset
+
+
+@on_devices
+@pytest.mark.parametrize('ratio', [0, 2])
+@pytest.mark.parametrize('moved', [True, False])
+def test_deform_roi_pool(device, ratio, moved):
+    """One RoI reaches over each border, where mmcv has derivatives of its own."""
+    rois = torch.tensor(
+        [[0, 4.3, 3.1, 12.7, 11.2], [1, -5, -4, 6.5, 9.9], [1, 9.2, 8.1, 18, 19]],
+        dtype=torch.float64,
+    )
+    x, offset = draw(2, 2, 7, 8), (draw(3, 2, 3, 2, seed=1) - 0.5) * moved
+    settings = ((3, 2), 0.5, ratio, 0.3)
+    grad = draw(3, 2, 3, 2, seed=2)
+    want = plain_deform_roi_pool(
+        x.numpy(), rois.numpy(), offset.numpy(), *settings, grad.numpy()
+    )
+    inputs = [part.to(device).requires_grad_() for part in (x, offset)]
+    got = ops.deform_roi_pool(
+        inputs[0], rois.to(device), inputs[1] if moved else None, *settings
+    )
+    got.backward(grad.to(device))
+    for result, wanted in zip(
+        (got.detach(), inputs[0].grad, inputs[1].grad), want, strict=True
+    ):
+        if result is not None:  # without offsets they have no gradient
+            np.testing.assert_allclose(result.cpu(), wanted, atol=1e-12)
+
+    def pool(x, offset):
+        return ops.deform_roi_pool(x, rois[:1].to(device), offset, *settings)
+
+    if moved:  # inside the image, mmcv's derivatives are the true ones
+        inputs = [part[:1].detach().requires_grad_() for part in inputs]
+        assert gradcheck(pool, inputs, fast_mode=True)
+
+
+def test_deform_roi_pool_of_no_box():
+    pool = ops.DeformRoIPool((2, 2))
+    x = torch.rand(1, 3, 5, 5, requires_grad=True)
+    out = pool(x, torch.zeros(0, 5))
+    out.sum().backward()
+    assert out.shape == (0, 3, 2, 2) and x.grad.abs().sum() == 0
+
+
+def test_roi_pool_of_two_equal_maxima_takes_the_first():
+    """As mmcv does, which looks row by row."""
+    x = torch.zeros(1, 1, 3, 4, requires_grad=True)
+    rois = torch.tensor([[0.0, 1, 1, 3, 2], [0, 0, 0, 3, 2]])
+    ops.roi_pool(x, rois, 1).sum().backward()
+    assert x.grad.nonzero().tolist() == [[0, 0, 0, 0], [0, 0, 1, 1]]
+
+
+def plain_nms_match(dets, threshold):
+    left = sorted(range(len(dets)), key=lambda i: -dets[i][4])
+    groups = []
+    while left:
+        best = dets[left[0]]
+        group = [left[0]]
+        for i in left[1:]:
+            other = dets[i]
+            common = max(min(best[2], other[2]) - max(best[0], other[0]), 0)
+            common *= max(min(best[3], other[3]) - max(best[1], other[1]), 0)
+            areas = sum((b[2] - b[0]) * (b[3] - b[1]) for b in (best, other))
+            if common >= threshold * (areas - common) > 0:
+                group.append(i)
+        groups.append(group)
+        left = [i for i in left if i not in group]
+    return groups
+
+
+@on_devices
+def test_nms_match(device):
+    rng = np.random.default_rng(0)
+    corner, size = rng.uniform(0, 30, (40, 2)), rng.uniform(2, 30, (40, 2))
+    scores = rng.permutation(40)[:, None] / 40
+    dets = np.hstack([corner, corner + size, scores]).astype(np.float32)
+    dets[:2, :4] = [[0, 0, 8, 8], [0, 0, 4, 8]]  # an overlap of exactly a half joins
+    dets[2, :4] = 5  # no area
+    want = plain_nms_match(dets.tolist(), 0.5)
+    got = ops.nms_match(torch.from_numpy(dets).to(device), 0.5)
+    assert [group.tolist() for group in got] == want
+    assert any({0, 1} <= set(group) for group in want)
+    assert [group.tolist() for group in ops.nms_match(dets, 0.5)] == want
+    assert ops.nms_match(torch.zeros(0, 5), 0.5) == []
+
+
+def test_mmcv_collects_the_environment():
+    from mmcv.utils import collect_env
+
+    found = collect_env()
+    assert 'torchvision' in found['MMCV Compiler']
+    assert found['MMCV CUDA Compiler'] == (torch.version.cuda or 'not available')
