@@ -1,8 +1,8 @@
-"""Compare the paper's methods on one's own data: is SR worth it here?
+"""Compare methods with and without SR on one's own data: is SR worth it here?
 
-The tool trains and tests H→T, L→T, S→T, T→S, S+T and SR4IR from one SR4IR config, and
-writes a table (Markdown, CSV, JSON), a bar chart and picture grids. If it is
-interrupted, run the same command again to continue.
+The tool trains and tests the paper's methods, and those of later work, from one SR4IR
+config, and writes a verdict, a table (Markdown, CSV, JSON), charts and picture grids.
+If it is interrupted, run the same command again to continue.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from pathlib import Path
 from mmengine.registry import init_default_scope
 
 from mmsr4ir.analysis.complexity import complexity
-from mmsr4ir.comparison import METHODS, plan_parts, run_parts, write_report
+from mmsr4ir.comparison import METHODS, STARTS, plan_parts, run_parts, write_report
 from mmsr4ir.comparison.display import Display
 from mmsr4ir.comparison.results import check_metric_group, main_metric
 from mmsr4ir.datasets.checks.sets import SPLITS
@@ -41,6 +41,13 @@ def parse_args() -> argparse.Namespace:
         default=list(METHODS),
         metavar='METHOD',
         help=f'which to compare: {", ".join(METHODS)} (default: all)',
+    )
+    parser.add_argument(
+        '--start',
+        choices=STARTS,
+        default='config',
+        help='what each method starts from: what the config says, or the same trained '
+        'S (of a run on pixels) and T (of H→T) for all (default: %(default)s)',
     )
     parser.add_argument(
         '--seeds',
@@ -97,7 +104,7 @@ def run_comparison(config: str, args: argparse.Namespace) -> bool:
     cfg = read_config(config)
     merge_options(cfg, args.cfg_options)
     out = args.out / Path(config).stem
-    parts = plan_parts(cfg, args.methods, args.seeds, out)
+    parts = plan_parts(cfg, args.methods, args.seeds, out, args.start)
     metric = args.metric or main_metric(cfg)
     # The trainings do not look at the data again.
     check_before_run(cfg, [one for one in SPLITS if cfg.get(f'{one}_dataloader')])

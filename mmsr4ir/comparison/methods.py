@@ -1,4 +1,4 @@
-"""The six methods as changes of one SR4IR config, and which part needs which."""
+"""The methods as changes of one SR4IR config, and which part needs which."""
 
 import copy
 from collections.abc import Sequence
@@ -7,8 +7,12 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
+from mmsr4ir.models.recipes import parse_recipe
 from mmsr4ir.utils.configs import CONFIGS
 from mmsr4ir.utils.errors import SR4IRError
+
+# For a method that compares features, if the config has no layer for that.
+_TDP = dict(type='mmsr4ir.TDPLoss', layer=('neck', 'backbone'))
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,7 @@ class Method:
     """What a method changes in an SR4IR config.
 
     Attributes:
-        title: Its name in the paper.
+        title: Its name in tables.
         restores: Whether it has an SR network; else images are interpolated.
         test_on: The image that it is tested on.
         needs: Networks that come from another method's run, by that method's name.
@@ -31,13 +35,18 @@ class Method:
 METHODS = dict(
     h2t=Method('H→T', restores=False, test_on='hr'),
     l2t=Method('L→T', restores=False),
+    l2t_kd=Method('L→T+KD', restores=False, needs=dict(teacher='h2t')),
     s2t=Method('S→T', needs=dict(sr='s')),
+    s2t_kd=Method('S→T+KD', needs=dict(sr='s', teacher='h2t')),
     t2s=Method('T→S', needs=dict(task='h2t')),
+    frozen_t=Method('frozen T', needs=dict(task='h2t')),
     s_and_t=Method('S+T'),
     sr4ir=Method('SR4IR'),
+    hlf_fm=Method('HLF+FM', needs=dict(sr='s', task='h2t', teacher='h2t')),
 )
 # Trained because S→T needs it; it has no task network worth testing.
 PREPARATIONS = dict(s=Method('S'))
+STARTS = ('config', 'trained')
 
 
 class ComparisonError(SR4IRError, ValueError):
@@ -83,13 +92,40 @@ class Part:
         return (self.folder / 'trained.json').exists()
 
     @property
+    def sources(self) -> list['Part']:
+        """What it needs, and what that needs in turn, each once."""
+        found: dict[str, Part] = {}
+        for part in self.needs.values():
+            found |= {one.method: one for one in (*part.sources, part)}
+        return list(found.values())
+
+    @property
     def is_tested(self) -> bool:
         """Whether a test belongs to the training."""
         return self.method in METHODS
 
 
+def needed(method: str, start: str) -> dict[str, str]:
+    """Return the networks that come from another method's run, by that method's name.
+
+    Args:
+        method: Key of :data:`METHODS` or :data:`PREPARATIONS`.
+        start: ``'config'``: what the method itself wants; ``'trained'``: besides that,
+            every method on LR images starts from the S of ``s``, if it has one, and
+            the T of ``h2t``.
+    """
+    info = (METHODS | PREPARATIONS)[method]
+    if start == 'config' or method in ('h2t', *PREPARATIONS):
+        return info.needs
+    return dict(task='h2t') | (dict(sr='s') if info.restores else {}) | info.needs
+
+
 def plan_parts(
-    cfg: Config, methods: Sequence[str], seeds: Sequence[int], out: Path
+    cfg: Config,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    out: Path,
+    start: str = 'config',
 ) -> list[Part]:
     """List what is to be trained, a part after those that it needs.
 
@@ -98,6 +134,7 @@ def plan_parts(
         methods: Keys of :data:`METHODS`.
         seeds: Random seeds; each method is trained once with each.
         out: Folder of the benchmark.
+        start: One of :data:`STARTS`, see :func:`needed`.
 
     Raises:
         ComparisonError: If the config is no SR4IR config, or a method is unknown.
@@ -133,11 +170,11 @@ def plan_parts(
             if method not in made:
                 needs = {
                     network: add(other)
-                    for network, other in (METHODS | PREPARATIONS)[method].needs.items()
+                    for network, other in needed(method, start).items()
                 }
-                own = method_config(cfg, method, seed)
+                own = method_config(cfg, method, seed, start)
                 for network, part in needs.items():
-                    own.model[network].init_cfg = dict(
+                    own.model.setdefault(network, ConfigDict()).init_cfg = dict(
                         type='Pretrained', checkpoint=str(part.checkpoint)
                     )
                 made[method] = Part(
@@ -151,12 +188,14 @@ def plan_parts(
     return parts
 
 
-def method_config(cfg: Config, method: str, seed: int) -> Config:
+def method_config(cfg: Config, method: str, seed: int, start: str = 'config') -> Config:
     """Turn an SR4IR config into that of another method.
 
     Everything that the methods share stays: data, schedules, optimizers, networks.
-    SR4IR keeps its recipe; the others get theirs from ``configs/_base_/recipes``. What
-    ``benchmark=dict(<method>=dict(...))`` in the config holds is put on top.
+    SR4IR keeps its recipe; the others get theirs from ``configs/_base_/recipes``. With
+    ``start='trained'`` no method has a warm-up, since T's features mean something from
+    the first iteration on. What ``benchmark=dict(<method>=dict(...))`` in the config
+    holds is put on top.
     """
     info = (METHODS | PREPARATIONS)[method]
     cfg = copy.deepcopy(cfg)
@@ -164,7 +203,15 @@ def method_config(cfg: Config, method: str, seed: int) -> Config:
     if method != 'sr4ir':
         recipe = Config.fromfile(CONFIGS / '_base_' / 'recipes' / f'{method}.py')
         model.recipe = ConfigDict(recipe.recipe)
-        model.pop('tdp', None)
+        compares = any(
+            term.compares_features
+            for phase in parse_recipe(recipe.recipe)
+            for term in phase.losses
+        )
+        tdp = model.pop('tdp', None) or dict(_TDP)
+        if compares:
+            model.tdp = tdp
+        model.pop('teacher', None)
         model.pop('patch_mix', None)
     if not info.restores:
         scale = model.get('degradation', {}).get('scale', 4)
@@ -179,6 +226,8 @@ def method_config(cfg: Config, method: str, seed: int) -> Config:
         dict(type='mmsr4ir.RunRecordHook'),
     ]
     cfg.default_hooks.setdefault('picture_grid', dict(type='mmsr4ir.PictureGridHook'))
+    if start == 'trained' and 'alternate' in cfg.default_hooks:
+        cfg.default_hooks.alternate.warmup = 0
     if method == 's':
         # T is not trained: a validation would only cost time.
         cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None

@@ -1,5 +1,7 @@
 """What each method makes of one SR4IR config."""
 
+from pathlib import Path
+
 import pytest
 from mmengine.config import Config
 
@@ -20,22 +22,27 @@ def test_all_methods(cfg, tmp_path):
     assert [part.method for part in parts] == [
         'h2t',
         'l2t',
+        'l2t_kd',
         's',
         's2t',
+        's2t_kd',
         't2s',
+        'frozen_t',
         's_and_t',
         'sr4ir',
+        'hlf_fm',
     ]
     for part in parts:
         model = part.cfg.model
         recipe = Config.fromfile(f'{RECIPES}/{part.method}.py').recipe
         assert model.recipe == recipe
         assert model.test_on == ('hr' if part.method == 'h2t' else 'sr')
-        interpolated = part.method in ('h2t', 'l2t')
+        interpolated = part.method in ('h2t', 'l2t', 'l2t_kd')
         assert (model.sr.type == 'mmsr4ir.InterpolateUpsampler') == interpolated
-        assert ('tdp' in model, 'patch_mix' in model) == (
-            (True, True) if part.method == 'sr4ir' else (False, False)
-        )
+        taught = part.method in ('l2t_kd', 's2t_kd', 'hlf_fm')
+        assert ('teacher' in model) == taught
+        assert ('tdp' in model) == (taught or part.method == 'sr4ir')
+        assert ('patch_mix' in model) == (part.method == 'sr4ir')
         assert part.cfg.randomness.seed == 3
         assert part.folder == tmp_path / part.method / 'seed_3'
         for key in (
@@ -47,15 +54,47 @@ def test_all_methods(cfg, tmp_path):
         ):
             assert part.cfg[key] == cfg[key], (part.method, key)
     by_name = {part.method: part for part in parts}
-    assert by_name['s2t'].cfg.model.sr.init_cfg.checkpoint == str(
-        tmp_path / 's' / 'seed_3' / 'final.pth'
-    )
-    assert by_name['t2s'].cfg.model.task.init_cfg.checkpoint == str(
-        tmp_path / 'h2t' / 'seed_3' / 'final.pth'
+    assert {name: starts(part) for name, part in by_name.items() if part.needs} == dict(
+        l2t_kd=dict(teacher='h2t'),
+        s2t=dict(sr='s'),
+        s2t_kd=dict(sr='s', teacher='h2t'),
+        t2s=dict(task='h2t'),
+        frozen_t=dict(task='h2t'),
+        hlf_fm=dict(sr='s', task='h2t', teacher='h2t'),
     )
     assert by_name['s'].cfg.val_dataloader is None
     assert not by_name['s'].is_tested and by_name['h2t'].is_tested
     assert cfg.to_dict() == Config.fromfile(CONFIG).to_dict(), 'left as it was'
+
+
+def starts(part) -> dict[str, str]:
+    """Where each network of a config comes from, as the method of that run."""
+    files = {
+        network: part.cfg.model[network].get('init_cfg', {}).get('checkpoint')
+        for network in ('sr', 'task', 'teacher')
+        if network in part.cfg.model
+    }
+    found = {network: Path(file).parts[-3:] for network, file in files.items() if file}
+    assert all(one[1:] == (f'seed_{part.seed}', 'final.pth') for one in found.values())
+    return {network: one[0] for network, one in found.items()}
+
+
+def test_a_fair_start_for_all(cfg, tmp_path):
+    parts = plan_parts(cfg, list(METHODS), [0], tmp_path, 'trained')
+    for part in parts:
+        found = starts(part)
+        if part.method in ('h2t', 's'):
+            assert found == {}
+            continue
+        want = dict(task='h2t')
+        if METHODS[part.method].restores:
+            want['sr'] = 's'
+        if part.method in ('l2t_kd', 's2t_kd', 'hlf_fm'):
+            want['teacher'] = 'h2t'
+        assert found == want
+        assert part.cfg.default_hooks.alternate.warmup == 0
+        assert {one.method for one in part.sources} == set(want.values())
+    assert cfg.default_hooks.alternate.warmup == 4
 
 
 def test_only_what_is_needed_for_each_seed(cfg, tmp_path):
