@@ -2,7 +2,8 @@
 
 OpenMMLab's tools read ``custom_imports`` of a config after their own imports, some of
 which need what this package prepares (``mmcv.ops`` with mmcv-lite, for one). Here the
-package is imported first.
+package is imported first. Some tools read checkpoints by ``torch.load``, which refuses
+those of MMEngine: here it knows the few classes that MMEngine writes.
 """
 
 import argparse
@@ -10,6 +11,9 @@ import runpy
 import sys
 from pathlib import Path
 
+from torch.serialization import safe_globals
+
+from mmsr4ir.compat.checkpoint import allowed_globals
 from mmsr4ir.compat.config_packages import installed_path
 from mmsr4ir.utils.errors import ConfigError
 
@@ -64,4 +68,5 @@ def main() -> None:
     path = find_tool(args.tool)
     sys.argv = [str(path), *args.arguments]
     sys.path.insert(0, str(path.parent))
-    runpy.run_path(str(path), run_name='__main__')
+    with safe_globals(allowed_globals()):
+        runpy.run_path(str(path), run_name='__main__')

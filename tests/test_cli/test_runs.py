@@ -1,6 +1,7 @@
 """What the tools do with a config, and the end of a process among others."""
 
 import argparse
+import pickle
 import re
 import sys
 from datetime import timedelta
@@ -8,8 +9,9 @@ from datetime import timedelta
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
 
-from mmsr4ir.cli import runs
+from mmsr4ir.cli import run, runs
 from mmsr4ir.cli.arguments import ConfigOptions, warn_of_unread
 from mmsr4ir.cli.runs import start_dist
 from mmsr4ir.datasets.checks.problem import Report
@@ -148,6 +150,25 @@ def test_processes_without_a_launcher_are_refused(run_tool):
     )
     assert process.returncode == 1
     assert 'add --launcher pytorch' in process.stdout
+
+
+def test_a_tool_of_another_package_may_load_a_checkpoint(tmp_path, monkeypatch, capsys):
+    """As the libraries' publish_model.py do; torch refuses MMEngine's log."""
+    history = HistoryBuffer([1.0, 2.0], [1, 1])
+    torch.save(dict(log=history, w=torch.ones(2)), tmp_path / 'epoch_1.pth')
+    tool = tmp_path / 'tool.py'
+    tool.write_text(
+        'import sys, beside, torch\n'
+        'loaded = torch.load(sys.argv[1])\n'
+        "print(loaded['log'].current(), loaded['w'].sum().item())\n"
+    )
+    (tmp_path / 'beside.py').write_text('')
+    monkeypatch.setattr(sys, 'path', list(sys.path))
+    monkeypatch.setattr(sys, 'argv', ['run', str(tool), str(tmp_path / 'epoch_1.pth')])
+    with pytest.raises(pickle.UnpicklingError, match='HistoryBuffer'):
+        torch.load(tmp_path / 'epoch_1.pth')
+    run.main()
+    assert capsys.readouterr().out == '2.0 2.0\n'
 
 
 @pytest.mark.parametrize(
