@@ -10,7 +10,9 @@ import cv2
 import numpy as np
 from mmengine.config import Config
 from mmengine.registry import VISUALIZERS
+from mmengine.structures import BaseDataElement
 from mmengine.visualization import Visualizer
+from torch import Tensor
 
 from mmsr4ir.utils.errors import ConfigError
 from mmsr4ir.utils.files import write_whole
@@ -51,7 +53,7 @@ class Annotator:
         """
         self._draw(
             np.ascontiguousarray(image),
-            data_sample=sample,
+            data_sample=_with_whole_labels(sample),
             draw_gt=truth,
             draw_pred=not truth,
             **self._options,
@@ -67,6 +69,21 @@ class Annotator:
         if self.has_places:
             return enlarge(self.draw(image, sample, truth), zoom)
         return self.draw(enlarge(image, zoom), sample, truth)
+
+
+def _with_whole_labels(sample: BaseDataElement) -> BaseDataElement:
+    """Return a sample whose labels are whole numbers: CrowdDet predicts floats.
+
+    mmdet's visualizer looks colours up by them.
+    """
+    for name in ('gt_instances', 'pred_instances'):
+        labels = getattr(sample.get(name), 'labels', None)
+        if isinstance(labels, Tensor) and labels.is_floating_point():
+            instances = sample.get(name).clone()
+            instances.labels = labels.long()
+            sample = sample.clone()
+            setattr(sample, name, instances)
+    return sample
 
 
 def build_annotator(

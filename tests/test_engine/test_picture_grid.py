@@ -11,13 +11,21 @@ from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS, MODELS
 from mmengine.runner import Runner
-from mmengine.structures import BaseDataElement
+from mmengine.structures import BaseDataElement, InstanceData
+from mmengine.visualization import Visualizer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import Dataset
 
 from mmsr4ir.compat.checkpoint import load_from_local
 from mmsr4ir.engine.hooks.picture_grid_hook import PictureGridHook, choose_images
-from mmsr4ir.visualization.panels import colour_map, error_map, judged_image, tdp_map
+from mmsr4ir.visualization.drawing import Annotator
+from mmsr4ir.visualization.panels import (
+    Painter,
+    colour_map,
+    error_map,
+    judged_image,
+    tdp_map,
+)
 from toys import RECIPES, toy_config
 
 PLAIN = ('hr', 'lr', 'sr', 'error', 'tdp')
@@ -171,6 +179,38 @@ def test_the_error_panel_shows_the_difference_of_the_two_others(tmp_path):
         expected = cv2.applyColorMap(scaled, cv2.COLORMAP_INFERNO)
         # One step of the colours: what is exactly between two is rounded either way.
         assert np.abs(expected.astype(int) - error).max() <= 5
+
+
+def test_a_picture_that_cannot_be_drawn_is_a_warning(tmp_path, monkeypatch):
+    draw = Painter.draw
+
+    def fail(painter, sample):
+        if sample.img_path.endswith('2.png'):
+            raise TypeError('list indices must be integers')
+        return draw(painter, sample)
+
+    monkeypatch.setattr(Painter, 'draw', fail)
+    images = Images(('a/0', 'a/2', 'a/4'))
+    runner(tmp_path, dataset=images, log_level='WARNING').train()
+    assert {name[:5] for name in pictures(tmp_path)} == {'val_0', 'val_4'}
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    assert "no picture of '2', drawing it failed with TypeError: list" in log
+
+
+def test_labels_that_are_floats_are_drawn_as_whole_numbers():
+    """CrowdDet predicts such labels, and mmdet looks colours up by them."""
+
+    class Boxes(Visualizer):
+        def add_datasample(self, name, image, data_sample, draw_gt, draw_pred):
+            palette = [11, 22, 33]
+            labels = data_sample.pred_instances.labels.tolist()
+            self.set_image(image + np.uint8(sum(palette[label] for label in labels)))
+
+    sample = BaseDataElement()
+    sample.pred_instances = InstanceData(labels=torch.tensor([0.0, 2.0]))
+    drawn = Annotator(Boxes()).draw(np.zeros((4, 4, 3), np.uint8), sample, truth=False)
+    assert (drawn == 44).all()
+    assert sample.pred_instances.labels.is_floating_point()  # others get it as it is
 
 
 def test_off_draws_nothing_and_pictures_do_not_change_the_training(tmp_path):

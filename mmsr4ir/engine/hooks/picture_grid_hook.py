@@ -1,11 +1,13 @@
 """HR, LR, restored image, prediction and ground truth side by side."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader, Dataset
 
@@ -185,10 +187,25 @@ class PictureGridHook(Hook):
         self._pictures: dict[int, np.ndarray] = {}
 
     def _chosen(self, outputs: Sequence | None) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield the index and the picture of each chosen image of a batch."""
+        """Yield the index and the picture of each chosen image of a batch.
+
+        Visualizers of other packages may fail for any reason. The log then says which
+        picture is missing and why, and the run continues.
+        """
         for sample, index in zip(outputs or (), self._order):  # noqa: B905
-            if index in self._names:
-                yield index, self._painter.draw(sample)
+            if index not in self._names:
+                continue
+            try:
+                picture = self._painter.draw(sample)
+            except Exception as error:
+                print_log(
+                    f'picture_grid: no picture of {self._names[index]!r}, drawing it '
+                    f'failed with {type(error).__name__}: {error}',
+                    'current',
+                    logging.WARNING,
+                )
+            else:
+                yield index, picture
 
 
 def choose_images(dataset: Dataset, wanted: int | Sequence[str]) -> dict[int, str]:
