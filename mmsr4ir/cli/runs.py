@@ -22,6 +22,7 @@ from mmsr4ir.compat.torch_parts import leave_group
 from mmsr4ir.datasets.checks.check import reports
 from mmsr4ir.datasets.checks.problem import in_one_line, stop_on_errors
 from mmsr4ir.engine.runner import SR4IRRunner, move_resize
+from mmsr4ir.engine.zoo_checks import check_zoo
 from mmsr4ir.utils.configs import type_name
 from mmsr4ir.utils.errors import ConfigError
 
@@ -135,10 +136,13 @@ def check_before_run(cfg: Config, splits: Sequence[str]) -> None:
     """Check the data once, in the first process; log what is doubtful.
 
     Raises:
+        ConfigError: If a package is missing that the data or networks need, or the
+            task network takes no images with labels.
         DataError: If a data set cannot be used.
     """
     if not is_first_process():
         return
+    check_zoo(cfg)
     # The checks see the pipelines that the Runner will have.
     for report in reports(move_resize(copy.deepcopy(cfg)), splits):
         stop_on_errors(report.problems)

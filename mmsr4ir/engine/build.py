@@ -17,6 +17,7 @@ from mmsr4ir.utils.errors import ConfigError
 
 from .resume import last_checkpoint
 from .runner import SR4IRRunner, move_resize
+from .zoo_checks import check_zoo
 
 
 def build_model(cfg: Config, checkpoint: str | None = None) -> SR4IR:
@@ -33,8 +34,9 @@ def build_model(cfg: Config, checkpoint: str | None = None) -> SR4IR:
 
     Raises:
         ConfigError: If the model of the config is no SR4IR or cannot be built, or if
-            the checkpoint does not fit it.
+            the checkpoint does not fit it; or as :func:`~.zoo_checks.check_zoo`.
     """
+    check_zoo(cfg)
     move_resize(cfg)
     init_default_scope(cfg.get('default_scope') or 'mmengine')
     model_cfg = ConfigDict(cfg.get('model') or {})

@@ -14,6 +14,9 @@ from mmsr4ir.models.task_resize import RESIZES
 from mmsr4ir.registry import RUNNERS
 from mmsr4ir.utils.configs import as_list, type_name
 
+from .exact_loops import use_exact_loops
+from .zoo_checks import check_zoo
+
 # What works on the size that a resize before it gave: it belongs to the augmentation.
 _NEEDS_SIZE = re.compile(
     'Affine|CopyPaste|Crop|CutOut|Erasing|Expand|GridMask|MixUp|Mixup|Mosaic|'
@@ -23,7 +26,7 @@ _NEEDS_SIZE = re.compile(
 
 @RUNNERS.register_module()
 class SR4IRRunner(Runner):
-    """Run a config as MMEngine's Runner does, with ``model.task_resize='pipeline'``.
+    """Run a config with ``model.task_resize='pipeline'``, and resume it exactly.
 
     OpenMMLab's tools build it where a config has
     ``runner_type = 'mmsr4ir.SR4IRRunner'``.
@@ -31,7 +34,15 @@ class SR4IRRunner(Runner):
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> Runner:
-        """Build a Runner from a whole config; see :func:`move_resize`."""
+        """Build a Runner from a whole config.
+
+        See :func:`move_resize` and :func:`~.exact_loops.use_exact_loops`.
+
+        Raises:
+            ConfigError: If the config needs what :func:`check_zoo` does not find.
+        """
+        check_zoo(cfg)
+        use_exact_loops(cfg)
         return super().from_cfg(move_resize(cfg))
 
     @staticmethod

@@ -104,10 +104,16 @@ class FeatureTap:
 
 
 def _levels(output) -> tuple[Tensor, ...]:
-    """Return a module's outputs level by level, whatever holds them."""
+    """Return a module's outputs level by level, whatever holds them.
+
+    Conformer and SAN's CLIP have lists of features in each level; each counts as a
+    level of its own.
+    """
     if isinstance(output, Mapping):  # of torchvision
-        output = output.values()
-    return (output,) if isinstance(output, Tensor) else tuple(output)
+        output = tuple(output.values())
+    if not isinstance(output, list | tuple):
+        return (output,)
+    return tuple(level for part in output for level in _levels(part))
 
 
 @contextmanager

@@ -4,17 +4,22 @@ import copy
 
 import pytest
 import torch
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.structures import BaseDataElement
 from torch import nn
 
+from mmsr4ir.engine import zoo_checks
+from mmsr4ir.engine.build import build_model
+from mmsr4ir.engine.runner import SR4IRRunner
+from mmsr4ir.models.features import FeatureTap
 from mmsr4ir.models.image_space import check_range
 from mmsr4ir.models.losses import TDPLoss
 from mmsr4ir.models.networks import set_num_classes
 from mmsr4ir.registry import MODELS
+from mmsr4ir.utils.errors import ConfigError
 from toys import ToyTask, toy_config, toy_data
 
 
@@ -174,6 +179,49 @@ def test_the_default_layer_of_the_tdp_loss_fits_the_network(
     tdp.check_levels(tdp.tap(task)(torch.rand(1, 3, 4, 4)))
     assert (tdp.layer, tdp.levels) == (layer, levels)
     assert tdp.weights == (1 / len(levels),) * len(levels)
+
+
+def test_features_in_nested_lists_are_levels_of_their_own():
+    """Conformer's stages are [of convolutions, of tokens]; SAN's CLIP has a list."""
+    x = torch.rand(1, 3, 4, 4)
+    task = Plain()
+    task.backbone = nn.Module()
+    task.backbone.forward = lambda x: ([x, 2 * x], dict(last=[3 * x, (4 * x,)]))
+    task.extract_feat = task.backbone
+    levels = FeatureTap(task, 'backbone')(x)
+    assert [(level / x).mean().round().item() for level in levels] == [1, 2, 3, 4]
+    loss = TDPLoss('backbone')
+    torch.testing.assert_close(loss(levels, [0 * x] * 4), 4 * x.mean())
+
+
+def test_missing_packages_are_named_before_anything_is_built(monkeypatch):
+    cfg = Config(
+        dict(
+            model=dict(task=dict(bbox_head=dict(type='mmdet.PAAHead'))),
+            train_dataloader=dict(dataset=dict(pipeline=[dict(type='Albu')])),
+            val_evaluator=[dict(type='CocoMetric'), dict(type='CocoPanopticMetric')],
+        )
+    )
+    missing = {'sklearn', 'panopticapi'}
+    monkeypatch.setattr(zoo_checks, 'find_spec', lambda name: name not in missing)
+    command = (
+        r'^CocoPanopticMetric, PAAHead of the config: panopticapi, sklearn not '
+        r'installed; run: pip install git\+\S+panopticapi.git scikit-learn$'
+    )
+    for build in (SR4IRRunner.from_cfg, build_model):
+        with pytest.raises(ConfigError, match=command):
+            build(cfg)
+    missing.clear()
+    zoo_checks.check_zoo(cfg)
+
+
+def test_a_network_of_several_branches_is_refused_with_what_is_supported():
+    name = 'soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco.py'
+    cfg = get_config(f'mmdet::soft_teacher/{name}')
+    cfg.model = toy_config(task=cfg.model)
+    message = r"SoftTeacher is trained on branches .* supported .*set .* its 'detector'"
+    with pytest.raises(ConfigError, match=message):
+        build_model(cfg)
 
 
 @pytest.mark.parametrize(
