@@ -329,8 +329,12 @@ def test_lvis_annotations_and_the_package_that_they_need(root, monkeypatch):
             r'0.png is loaded with values from 0 to 65535 \(uint16\), and '
             r"not 0 to 255.*set color_type='color'",
         ),
-        ('unchanged', 4, r'0.png is loaded with 4 channels, and SR4IR needs 3'),
-        ('grayscale', 8, r'0.png is loaded with 1 channels, and SR4IR needs 3'),
+        ('unchanged', 4, r'0.png is loaded with 4 channels, and the networks take 3'),
+        (
+            'grayscale',
+            8,
+            r'train_dataloader loads images with 1 channel, and the networks take 3',
+        ),
         ('unchanged', 8, None),
         ('color', 16, None),
         ('color', 4, None),

@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from mmsr4ir.utils.configs import type_name
 from mmsr4ir.utils.errors import DataError
+from mmsr4ir.utils.loading import USUAL, Loading
 
 from .coco import CocoRule, check_coco, read_coco
 from .evaluators import check_evaluator
@@ -161,6 +162,7 @@ def _look_at_coco(
         panoptic='CocoPanopticDataset' in kinds,
         lvis='LVISV1Dataset' in kinds,
         scale=part.scale,
+        how=part.loading,
     )
     content = read_coco(path, rule.labels)
     if os.path.normpath(path) in contents:
@@ -239,13 +241,13 @@ def _look_at_samples(
             among=some,
         )
     elif 'instances' in labelled:
-        content = as_coco(samples, report.classes)
+        content = as_coco(samples, report.classes, part.loading)
         _check_coco(
             report,
             part,
             part.loader,
             content,
-            CocoRule(part.loader, part.compared),
+            CocoRule(part.loader, part.compared, how=part.loading),
             whole,
             workers,
             tell,
@@ -258,6 +260,7 @@ def _look_at_samples(
             whole,
             workers,
             tick,
+            part.loading,
         )
         if part.compared and 'gt_label' not in labelled:
             raise DataError(
@@ -275,12 +278,15 @@ def _look_at_samples(
         check_counts(report, part, f'metainfo of {part.loader}')
 
 
-def as_coco(samples: Sequence[Mapping], classes: Sequence[str]) -> dict:
+def as_coco(
+    samples: Sequence[Mapping], classes: Sequence[str], how: Loading = USUAL
+) -> dict:
     """Return the samples of mmdet's other data sets as a COCO dict.
 
     Args:
         samples: Each with ``img_path`` and ``instances``, whose boxes are corners.
         classes: Their classes in order.
+        how: How the pipeline loads images.
     """
     images = []
     annotations: list[dict] = []
@@ -288,7 +294,7 @@ def as_coco(samples: Sequence[Mapping], classes: Sequence[str]) -> dict:
         size = (
             (sample['width'], sample['height'])
             if 'width' in sample
-            else scan_image(sample['img_path'], whole=False).size or (0, 0)
+            else scan_image(sample['img_path'], whole=False, how=how).size or (0, 0)
         )
         images.append(
             dict(id=i, file_name=sample['img_path'], width=size[0], height=size[1])

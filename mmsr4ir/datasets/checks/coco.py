@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from mmsr4ir.utils.errors import DataError
 from mmsr4ir.utils.files import load_json
+from mmsr4ir.utils.loading import USUAL, Loading
 
 from .coco_entries import (
     BOX,
@@ -44,6 +45,7 @@ class CocoRule:
         panoptic: Whether its objects are segments of panoptic annotations.
         lvis: Whether it names images as LVIS does, by ``coco_url``.
         scale: How many times as large as its images the annotated sizes are.
+        how: How the pipeline loads images.
     """
 
     loader: str = ''
@@ -52,6 +54,7 @@ class CocoRule:
     panoptic: bool = False
     lvis: bool = False
     scale: int = 1
+    how: Loading = USUAL
 
 
 def read_coco(path: str, labels: bool = True) -> dict:
@@ -315,7 +318,9 @@ def _check_files(
     usable, contradicted = set(), set()
     seen: dict[str, Scan] = {}
     times = Counter(paths.values())
-    scans = scan_all(lambda path: scan_image(path, whole), paths.values(), workers)
+    scans = scan_all(
+        lambda path: scan_image(path, whole, rule.how), paths.values(), workers
+    )
     for (key, path), scan in zip(paths.items(), scans, strict=True):
         report.add_scan(scan)
         said = images[key]['width'], images[key]['height']

@@ -5,7 +5,7 @@ with OpenCV 5.0: grey, black-and-white and palette images become three channels
 without loss; 16 bits become 8; transparency is dropped, and the colours
 beneath it show; CMYK is converted (the profile is not used); a picture with an EXIF
 orientation is turned (WebP only from OpenCV 5 on); TIFF with 32 bits a channel cannot
-be read.
+be read. A pipeline may load in another way (:class:`~mmsr4ir.utils.loading.Loading`).
 A truncated file cannot be read. Neither OpenCV nor PIL notices changed bytes within a
 JPEG's scan.
 """
@@ -21,10 +21,12 @@ import numpy as np
 from PIL import Image
 
 from mmsr4ir.utils.images import BROKEN, COMMON_FORMATS, EXIF_ORIENTATION
+from mmsr4ir.utils.loading import USUAL, Loading
 
 # A complete file ends near its end marker; this much is read to find it.
 _TAIL_BYTES = 65536
 _TIFF_BITS = 258
+_STORED = 'color_ignore_orientation'
 
 
 @dataclass(frozen=True)
@@ -64,17 +66,20 @@ def scan_all(scan: Callable, items: Iterable, workers: int) -> Iterator:
         yield from pool.map(scan, items)
 
 
-def scan_image(path: str, whole: bool = True) -> Scan:
+def scan_image(path: str, whole: bool = True, how: Loading = USUAL) -> Scan:
     """Look at an image. Never raises for what is in the file.
 
     Args:
         path: The file.
         whole: Whether to decode all of it. If not, of a JPEG or PNG only the head and
             the end are read, and a file that stops early is found all the same.
+        how: How the pipeline loads it.
     """
     problem = _no_file(path)
     if problem:
         return Scan(path, problem=problem)
+    if how.backend == 'tifffile':
+        return _scan_tiff(path)
     try:
         with Image.open(path) as image:
             tail = b'' if whole else _tail(path)
@@ -99,10 +104,11 @@ def scan_image(path: str, whole: bool = True) -> Scan:
     # Pillow has turned a TIFF already when it gives the size, and OpenCV turns a WebP
     # from version 5 on: only the loader itself tells.
     if turned or not common:
-        decoded = _decoded_size(path)
+        decoded = _decoded_size(path, 'color' if how.turns else _STORED)
         if decoded is None:
             return Scan(path, problem=_not_opencv(path, mode))
         size = decoded
+        turned = turned and how.turns
         if turned:
             notes.append(
                 'is turned by its EXIF orientation when loaded'
@@ -111,7 +117,7 @@ def scan_image(path: str, whole: bool = True) -> Scan:
             )
     if deep:
         notes.append('has 16 bits a channel, which become 8 when loaded')
-    if transparent:
+    if transparent and how.color_type != 'unchanged':
         notes.append('has transparency, which the loader drops: colours beneath show')
     if mode == 'CMYK':
         notes.append('is CMYK, which the loader makes RGB without its profile')
@@ -126,13 +132,27 @@ def scan_image(path: str, whole: bool = True) -> Scan:
     )
 
 
-def loaded_size(path: str) -> tuple[int, int]:
+def _scan_tiff(path: str) -> Scan:
+    """Look at an image as MMCV's backend ``'tifffile'`` reads it, of any channels."""
+    try:
+        image = mmcv.imread(path, flag='unchanged', backend='tifffile')
+    except (ImportError, *BROKEN) as error:
+        return Scan(path, problem=f'cannot be read by tifffile ({error})')
+    channels = image.shape[2] if image.ndim == 3 else 1
+    return Scan(path, image.shape[1::-1], f'{channels} channels {image.dtype}')
+
+
+def loaded_size(path: str, how: Loading = USUAL) -> tuple[int, int]:
     """Return width and height as the loader gives them.
+
+    Args:
+        path: The file.
+        how: How the pipeline loads it.
 
     Raises:
         OSError: If the file is missing, damaged or unreadable for OpenCV.
     """
-    scan = scan_image(path, whole=False)
+    scan = scan_image(path, whole=False, how=how)
     if scan.problem or scan.size is None:
         raise OSError(scan.problem)
     return scan.size
@@ -235,12 +255,12 @@ def _is_16_bit(image: Image.Image, path: str) -> bool:
     return 16 in bits if isinstance(bits, tuple) else bits == 16
 
 
-def _decoded_size(path: str) -> tuple[int, int] | None:
+def _decoded_size(path: str, flag: str) -> tuple[int, int] | None:
     """Width and height of what MMCV's loader gives; None where it gives nothing."""
     with open(path, 'rb') as file:
         content = file.read()
     try:
-        image = mmcv.imfrombytes(content, flag='color', backend='cv2')
+        image = mmcv.imfrombytes(content, flag=flag, backend='cv2')
     except cv2.error:
         return None
     return None if image is None else image.shape[1::-1]

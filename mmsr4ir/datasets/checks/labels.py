@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from mmsr4ir.utils.configs import as_list, type_name
+from mmsr4ir.utils.loading import USUAL, Loading
 
 from .images import Scan, scan_all, scan_image
 from .problem import Problem, Report
@@ -18,6 +19,7 @@ def check_labels(
     whole: bool,
     workers: int,
     progress: Callable[[], None] = lambda: None,
+    how: Loading = USUAL,
 ) -> None:
     """Look at images with class numbers.
 
@@ -28,12 +30,13 @@ def check_labels(
         whole: Whether to decode all of each image.
         workers: Number of threads.
         progress: Called after each image.
+        how: How the pipeline loads images.
     """
 
     def look(path: str | None) -> Scan:
         if path is None or '://' in path:
             return Scan(path or 'in memory', kind='elsewhere' if path else 'in memory')
-        return scan_image(path, whole)
+        return scan_image(path, whole, how)
 
     seen: dict[str, int] = {}
     for scan, (path, label) in zip(

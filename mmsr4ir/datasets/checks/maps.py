@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mmsr4ir.utils.configs import as_list
+from mmsr4ir.utils.loading import USUAL, Loading
 
 from .images import Scan, scan_all, scan_image, scan_mask
 from .labels import check_repeat
@@ -31,6 +32,7 @@ class MapRule:
         weighted: Whether a loss looks up the weight of each pixel's class, so that
             none may be ignored.
         scale: How many times as large as its image a map is.
+        how: How the pipeline loads images.
     """
 
     ignored: int = 255
@@ -38,6 +40,7 @@ class MapRule:
     label_map: Mapping[int, int] | None = None
     weighted: bool = False
     scale: int = 1
+    how: Loading = USUAL
 
     def label(self, value: int) -> int:
         """Return what mmseg's ``LoadAnnotations`` makes of a value."""
@@ -77,6 +80,7 @@ def map_rule(part: DataPart, built, training: bool) -> MapRule:
         built.label_map,
         bool(weighted),
         part.scale,
+        part.loading,
     )
 
 
@@ -107,7 +111,7 @@ def check_maps(
 
     def look(item: tuple[int, tuple[str, str]]) -> tuple[Scan, Scan]:
         index, (image, labels) = item
-        return scan_image(image, whole), scan_mask(labels, index % every == 0)
+        return scan_image(image, whole, rule.how), scan_mask(labels, index % every == 0)
 
     seen: dict = {}
     values: Counter = Counter()

@@ -11,6 +11,7 @@ from mmsr4ir.registry import MODELS
 from mmsr4ir.utils.configs import as_list, type_name
 from mmsr4ir.utils.errors import DataError
 from mmsr4ir.utils.images import BROKEN
+from mmsr4ir.utils.loading import Loading
 
 from .images import loaded_size
 from .problem import Report
@@ -77,18 +78,16 @@ def check_pairs(report: Report, cfg: Mapping, split: str) -> None:
         if split == 'train':
             _check_batch_augments(cfg)
         flips: set = set()
-        paths: set[str] = set()
+        paths: dict[str, Loading] = {}
         loader = cfg.get(f'{split}_dataloader') or {}
         for dataset, _ in datasets_of(loader.get('dataset')):
             flips |= check_transforms(
                 dataset.get('pipeline') or (), split, bool(model.get('task_resize'))
             )
         for part in parts(cfg, [split]):
-            paths.update(
-                sample.get('img_path') or ''
-                for sample in samples_of(build_unread(part), part)
-            )
-        _check_files(report, pairs, sorted(paths), flips)
+            for sample in samples_of(build_unread(part), part):
+                paths[sample.get('img_path') or ''] = part.loading
+        _check_files(report, pairs, dict(sorted(paths.items())), flips)
     except DataError as error:
         report.error('', str(error))
 
@@ -179,12 +178,14 @@ def _check_batch_augments(cfg: Mapping) -> None:
             )
 
 
-def _check_files(report: Report, pairs, paths: list[str], flips: set[str]) -> None:
+def _check_files(
+    report: Report, pairs, paths: dict[str, Loading], flips: set[str]
+) -> None:
     """Check that each HR image has an LR image of its own that fits."""
 
     def look(path: str) -> str | None:
         try:
-            width, height = loaded_size(path)
+            width, height = loaded_size(path, paths[path])
             for flip in flips or (None,):
                 pairs.read(path, (height, width), flip)
         except DataError as error:

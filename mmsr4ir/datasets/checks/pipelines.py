@@ -1,5 +1,6 @@
 """What is wrong with what a pipeline makes of images, before labels matter."""
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 
 import numpy as np
@@ -12,14 +13,32 @@ from .problem import Report
 from .sets import NOT_READ, DataPart
 
 _ENLARGED = 1.1  # times the pixels; less is rounding
-_COLOUR = (None, 'color', 'color_ignore_orientation')
+# Transforms that work on colours, so on images of three channels.
+_COLOURS = (
+    'ColorJitter',
+    'Lighting',
+    'PhotoMetricDistortion',
+    'RGB2Gray',
+    'YOLOXHSVRandomAug',
+)
+# How the networks' configs call the number of channels that they take.
+_IN_CHANNELS = ('in_channels', 'in_chans')
 # Packages that parts of mmdet import when they are used.
 _LVIS = ('lvis', 'pip install lvis')
 _PANOPTIC = (
     'panopticapi',
     'pip install git+https://github.com/cocodataset/panopticapi.git',
 )
+# mmdet's Albu was written for this line: later ones drop transforms of its configs.
+# Without their dependencies, as these would bring a second OpenCV.
+_ALBUMENTATIONS = (
+    'albumentations',
+    'pip install scikit-learn scikit-image && pip install --no-deps '
+    'albumentations==1.3.1 qudida',
+)
 _PACKAGES = dict(
+    Albu=_ALBUMENTATIONS,
+    InstaBoost=('instaboostfast', 'pip install instaboostfast'),
     LVISDataset=_LVIS,
     LVISV05Dataset=_LVIS,
     LVISV1Dataset=_LVIS,
@@ -39,6 +58,8 @@ def check_buildable(report: Report, part: DataPart) -> None:
                 f'{type_name(one)} needs the package {package}, which is not installed',
                 command,
             )
+        elif type_name(one) == 'Albu':
+            _check_albu(report, part, one)
     if part.kind is None:
         report.error(
             part.loader,
@@ -52,6 +73,20 @@ def check_buildable(report: Report, part: DataPart) -> None:
             f'has {part.kind.__name__}, an IterableDataset, but '
             'the samplers need a length and indices',
             'write it as a data set with __len__ and __getitem__',
+        )
+
+
+def _check_albu(report: Report, part: DataPart, cfg: Mapping) -> None:
+    """Build mmdet's ``Albu``, since each version of albumentations has other parts."""
+    try:
+        with DefaultScope.overwrite_default_scope(part.scope):
+            TRANSFORMS.build(cfg)
+    except NOT_READ as error:
+        report.error(
+            '',
+            f'Albu in the pipeline of {part.loader} cannot be built ({error})',
+            'correct its transforms, or install the version that mmdet 3 was written '
+            f'for: {_ALBUMENTATIONS[1]}',
         )
 
 
@@ -104,26 +139,53 @@ def check_enlarged(report: Report, part: DataPart, size: tuple[int, int]) -> Non
         )
 
 
+def image_channels(cfg: Mapping) -> int:
+    """Return how many channels the networks of a whole config take.
+
+    As the built networks have it (:func:`mmsr4ir.models.image_space.image_channels`),
+    and before they are built: n means of the preprocessor are for n channels; with one
+    or none, the config of the SR network says it, else that of the task network.
+    """
+    model = cfg.get('model') or {}
+    task = model.get('task') or {}
+    preprocessor = next(
+        (
+            owner['data_preprocessor']
+            for owner in (task, model, cfg)
+            if owner.get('data_preprocessor')
+        ),
+        {},
+    )
+    means = preprocessor.get('mean')
+    if isinstance(means, list | tuple) and len(means) > 1:
+        return len(means)
+    for network in (model.get('sr') or {}, task.get('backbone') or {}):
+        for name in _IN_CHANNELS:
+            if isinstance(network.get(name), int):
+                return network[name]
+    return 1 if type_name(task.get('backbone') or {}) == 'LeNet5' else 3
+
+
 def check_loaded(report: Report, part: DataPart) -> None:
-    """Check that an image of each kind has 3 channels and values from 0 to 255.
+    """Check that images are loaded with the networks' channels, from 0 to 255.
 
     Args:
         report: Is filled; the images have been looked at.
         part: The data set.
     """
-    loader = part.pipeline[0] if part.pipeline else {}
-    plain = loader.get('color_type') in _COLOUR and loader.get('imdecode_backend') in (
-        None,
-        'cv2',
-        'pillow',
-        'turbojpeg',
-    )
-    if type_name(loader) != 'LoadImageFromFile' or plain:
-        return  # 8 bits in three channels of whatever stands in the file
-    fix = (
-        f"set color_type='color' and no imdecode_backend in {type_name(loader)} of "
-        f'the pipeline of {part.loader}'
-    )
+    how, want = part.loading, image_channels(part.cfg)
+    if not any(type_name(one) == 'LoadImageFromFile' for one in part.pipeline):
+        return
+    if part.is_ours and want != 3:
+        _check_colours(report, part, want)
+    if how.is_plain or how.is_gray:  # whatever stands in the files
+        channels = 1 if how.is_gray else 3
+        if part.is_ours and channels != want:
+            report.error(
+                part.loader, *_other_channels(part, 'loads images', channels, want)
+            )
+        return
+    loader = next(one for one in part.pipeline if type_name(one) == 'LoadImageFromFile')
     with DefaultScope.overwrite_default_scope(part.scope):
         transform = TRANSFORMS.build(loader)
     for path in (
@@ -134,19 +196,59 @@ def check_loaded(report: Report, part: DataPart) -> None:
         try:
             image = transform(dict(img_path=path))['img']
         except NOT_READ as error:
-            report.error(path, f'cannot be loaded as the pipeline does ({error})', fix)
+            report.error(
+                path,
+                f'cannot be loaded as the pipeline of {part.loader} does ({error})',
+                _color_type(part, want),
+            )
             continue
         channels = image.shape[2] if image.ndim == 3 else 1
         deep = image.dtype != np.uint8 and image.dtype.kind in 'iu'
-        if part.is_ours and channels != 3:
-            report.error(
-                path, f'is loaded with {channels} channels, and SR4IR needs 3', fix
-            )
+        if part.is_ours and channels != want:
+            report.error(path, *_other_channels(part, 'is loaded', channels, want))
         elif deep or not 0 <= image.min() <= image.max() <= 255:
             report.error(
                 path,
                 f'is loaded with values from {image.min():g} to {image.max():g} '
                 f'({image.dtype}), and not 0 to 255 in 8 bits',
-                f'{fix}: it keeps the '
-                'upper 8 of 16 bits. Convert files with fractions to 8-bit PNG',
+                f'{_color_type(part, want)}. Convert files with fractions to 8 bits',
             )
+
+
+def _check_colours(report: Report, part: DataPart, want: int) -> None:
+    """Find transforms of colours, where there are none."""
+    for one in part.pipeline:
+        if type_name(one) in _COLOURS:
+            report.error(
+                part.loader,
+                f'has {type_name(one)} in its pipeline, which is for 3 channels; the '
+                f'networks take {want}',
+                'take it out',
+            )
+
+
+def _other_channels(
+    part: DataPart, what: str, channels: int, want: int
+) -> tuple[str, str]:
+    """Return what is wrong with images of other channels, and what to do."""
+    return (
+        f'{what} with {channels} channel{"s" * (channels != 1)}, and the networks '
+        f'take {want}',
+        f'{_color_type(part, want)}; or set the channels of model.sr, of the backbone '
+        f'in model.task, and of mean and std of its data_preprocessor to {channels}',
+    )
+
+
+def _color_type(part: DataPart, want: int) -> str:
+    """Say how to load images of so many channels in 8 bits."""
+    kind = {1: 'grayscale', 3: 'color'}.get(want)
+    where = f'LoadImageFromFile of the pipeline of {part.loader}'
+    if kind is None:
+        return (
+            f"set color_type='unchanged' in {where}, and have files of {want} channels "
+            'of 8 bits'
+        )
+    return (
+        f'set color_type={kind!r} and no imdecode_backend in {where}: it keeps the '
+        'upper 8 of 16 bits'
+    )

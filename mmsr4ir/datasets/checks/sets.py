@@ -12,6 +12,7 @@ from mmengine.registry import DATASETS, DefaultScope
 
 from mmsr4ir.utils.configs import as_list, registered_class, type_name
 from mmsr4ir.utils.errors import DataError
+from mmsr4ir.utils.loading import Loading, loading_of
 
 from .problem import Report
 
@@ -84,6 +85,11 @@ class DataPart:
     def pipeline(self) -> list[Mapping]:
         """The configs of its transforms."""
         return list(self.dataset.get('pipeline') or ())
+
+    @property
+    def loading(self) -> Loading:
+        """How its pipeline decodes image files."""
+        return loading_of(self.pipeline)
 
     @property
     def folder(self) -> str:
