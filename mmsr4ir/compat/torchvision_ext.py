@@ -7,6 +7,8 @@ be imported and raises :class:`MissingOpError` when it is called. Most kinds of 
 stand in modules of their own.
 """
 
+from collections.abc import Callable
+
 import torch
 import torchvision
 from torch import Tensor
@@ -47,34 +49,68 @@ from .torchvision_kernels import missing_op
 __all__ = ['SERVED', 'missing_op']
 
 
-def _focal_terms(
-    input: Tensor, target: Tensor, weight: Tensor, gamma: float, alpha: float
-) -> Tensor:
-    # A target of `num_classes` is background: no class is positive.
-    positive = F.one_hot(target, input.shape[1] + 1)[:, :-1].to(input)
-    loss = torchvision.ops.sigmoid_focal_loss(input, positive, alpha, gamma)
-    return loss * weight[target][:, None] if weight.numel() else loss
+def _by_target(
+    output: Tensor,
+    term: Callable[[Tensor], Tensor],
+    factor: float,
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    alpha: float,
+) -> None:
+    """Fill ``output`` with each class's term: positive in one class of a row at most.
+
+    All classes are computed as negative ones, and then the positive ones anew, so that
+    there is no matrix of targets: of a RetinaNet, it is larger than the logits.
+
+    Args:
+        output: (N, C).
+        term: Of the logit of a negative class. A positive class has that of the
+            negated logit, times ``factor``.
+        factor: 1 for the loss, -1 for its derivative.
+        input: (N, C), logits.
+        target: (N, ), class numbers; one outside [0, C) means background.
+        weight: (C, ), by which the row of a target is multiplied, or empty.
+        alpha: Weight of positive classes; negative ones have 1 - alpha.
+    """
+    found = (target >= 0) & (target < input.shape[1])
+    at = torch.where(found, target, 0)[:, None]
+    positive = term(-input.gather(1, at)) * (alpha * factor)
+    torch.mul(term(input), 1 - alpha, out=output)
+    output.scatter_(1, at, torch.where(found[:, None], positive, output.gather(1, at)))
+    if weight.numel():
+        output.mul_(weight[target][:, None])
 
 
 def sigmoid_focal_loss_forward(input, target, weight, output, gamma, alpha) -> None:
     """Compute the focal loss of ``input`` (N, C) for class numbers ``target`` (N, )."""
-    output.copy_(_focal_terms(input, target, weight, gamma, alpha))
+
+    def term(x: Tensor) -> Tensor:  # -log(1 - p) * p ** gamma
+        return x.sigmoid().pow_(gamma).mul_(F.softplus(x))
+
+    _by_target(output, term, 1, input, target, weight, alpha)
 
 
 def sigmoid_focal_loss_backward(
     input, target, weight, grad_input, gamma, alpha
 ) -> None:
     """Compute the derivative of each term by its own input."""
-    with torch.enable_grad():
-        leaf = input.detach().requires_grad_()
-        total = _focal_terms(leaf, target, weight, gamma, alpha).sum()
-    grad_input.copy_(torch.autograd.grad(total, leaf)[0])
+
+    def term(x: Tensor) -> Tensor:  # p ** gamma * (p - gamma * (1 - p) * log(1 - p))
+        p = x.sigmoid()
+        inner = F.softplus(x).mul_(gamma)
+        return torch.lerp(inner, torch.ones_like(p[:1, :1]), p).mul_(p.pow_(gamma))
+
+    _by_target(grad_input, term, -1, input, target, weight, alpha)
 
 
 def _attention(value, shapes, locations, weights) -> Tensor:
     from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 
-    return multi_scale_deformable_attn_pytorch(value, shapes, locations, weights)
+    # As numbers, for which a GPU is waited for once; mmcv takes each from the tensor.
+    return multi_scale_deformable_attn_pytorch(
+        value, shapes.tolist(), locations, weights
+    )
 
 
 def ms_deform_attn_forward(
