@@ -23,6 +23,7 @@ sr4ir_model = dict(
 
 # Published: AdamW for the SR network, without weight decay.
 sr4ir_optim = dict(
+    type='OptimWrapper',  # which mmseg's train.py replaces for --amp, in both networks
     constructor='mmsr4ir.PerNetworkOptimWrapperConstructor',
     sr=dict(
         type='OptimWrapper',

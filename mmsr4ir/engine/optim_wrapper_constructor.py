@@ -94,7 +94,8 @@ class PerNetworkOptimWrapperConstructor:
     library's own config: with ``paramwise_cfg``, ``clip_grad`` and a ``constructor``
     of its own, such as layer-wise decay. A network that the model's recipe never
     updates gets no optimizer, so that one config serves every recipe. ``type``,
-    ``loss_scale`` and ``dtype`` beside the networks are for each of them.
+    ``loss_scale`` and ``dtype`` beside the networks are for each of them; the type
+    ``OptimWrapper`` there replaces none.
 
     Args:
         optim_wrapper_cfg: Config by the name of the network.
@@ -117,6 +118,8 @@ class PerNetworkOptimWrapperConstructor:
         self.shared = {key: self.cfg.pop(key) for key in _SHARED if key in self.cfg}
         if self.shared.get('type') == 'AmpOptimWrapper':
             self.shared['type'] = 'mmsr4ir.AmpOptimWrapper'
+        elif self.shared.get('type') == 'OptimWrapper':
+            del self.shared['type']  # the default; an entry may have another one
 
     def __call__(self, model: nn.Module) -> AccumulatingOptimWrappers:
         """Build the optimizers of a model, wrapped for distribution or not."""

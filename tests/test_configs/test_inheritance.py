@@ -102,6 +102,7 @@ def test_one_train_and_one_val_step(config):
     model = MODELS.build(config.model)
     wrapper_cfg = config.optim_wrapper.copy()
     wrapper_cfg.pop('constructor')
+    assert wrapper_cfg.type == 'OptimWrapper'  # mmseg's train.py asks for it (--amp)
     wrappers = PerNetworkOptimWrapperConstructor(wrapper_cfg)(model)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     has_masks = 'mask_head' in config.model.task.get('roi_head', {})

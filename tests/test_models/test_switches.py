@@ -237,6 +237,17 @@ def test_mixed_precision_beside_the_networks_is_for_each():
     assert {name: type(wrapper) for name, wrapper in wrappers.items()} == dict(
         sr=AmpOptimWrapper, task=AmpOptimWrapper
     )
+    # Without --amp, the type of an entry holds.
+    wrappers = PerNetworkOptimWrapperConstructor(
+        dict(
+            type='OptimWrapper',
+            sr=dict(optimizer, type='mmsr4ir.AmpOptimWrapper'),
+            task=optimizer,
+        )
+    )(build())
+    assert {name: type(wrapper) for name, wrapper in wrappers.items()} == dict(
+        sr=AmpOptimWrapper, task=OptimWrapper
+    )
 
 
 def test_a_scale_is_not_looked_for_in_a_checkpoint_without_one():
