@@ -7,6 +7,7 @@ has a wheel nor builds. :func:`install` adds a finder that offers
 real ``mmcv._ext`` is found before it: nothing is shadowed or replaced.
 """
 
+import copy
 import importlib
 import importlib.util
 import pkgutil
@@ -14,6 +15,8 @@ import sys
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+
+import torch
 
 NAME = 'mmcv._ext'
 _SERVED_BY = 'mmsr4ir.compat.torchvision_ext'
@@ -61,3 +64,29 @@ def backing() -> str:
     if spec is None:
         return 'none'
     return 'torchvision' if spec.origin == _SERVED_BY else 'mmcv (compiled)'
+
+
+def with_torch_sync_bn(cfg):
+    """Copy a network's config, with torch's SyncBatchNorm in the place of mmcv's.
+
+    mmcv's ``MMSyncBN`` is compiled, runs on CUDA only, and is for tensors without
+    elements, which torch's layer takes, too. Like ``MMSyncBN`` with ``stats_mode='N'``,
+    torch's layer weighs processes by their numbers of elements. The config stays as it
+    is where a compiled mmcv and a GPU are at hand.
+
+    Args:
+        cfg: A config, or any part of one.
+    """
+    if backing() == 'mmcv (compiled)' and torch.cuda.is_available():
+        return cfg
+    if isinstance(cfg, list | tuple):
+        return type(cfg)(map(with_torch_sync_bn, cfg))
+    if not isinstance(cfg, dict):
+        return cfg
+    cfg = copy.copy(cfg)
+    for key, value in list(cfg.items()):
+        cfg[key] = with_torch_sync_bn(value)
+    if str(cfg.get('type')).rpartition('.')[2] == 'MMSyncBN':
+        cfg['type'] = 'SyncBN'
+        cfg.pop('stats_mode', None)
+    return cfg

@@ -11,6 +11,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from mmsr4ir.compat.mmagic_parts import registered_names
+from mmsr4ir.compat.mmcv_ops import with_torch_sync_bn
 from mmsr4ir.compat.mmengine_parts import set_statistics
 from mmsr4ir.compat.torch_parts import BatchNorm
 from mmsr4ir.registry import MODELS
@@ -43,6 +44,7 @@ def build_network(part: str, cfg: dict) -> nn.Module:
             channels of a task network and of its preprocessor differ.
     """
     statistics = None
+    cfg = with_torch_sync_bn(cfg)
     if part == 'sr':
         check_whole(cfg)
     else:

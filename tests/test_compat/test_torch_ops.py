@@ -220,3 +220,23 @@ def test_mmcv_collects_the_environment():
     found = collect_env()
     assert 'torchvision' in found['MMCV Compiler']
     assert found['MMCV CUDA Compiler'] == (torch.version.cuda or 'not available')
+
+
+@pytest.mark.parametrize('prefix', ['', 'mmengine.'])
+def test_mmcvs_sync_batch_norm_becomes_torchs(prefix):
+    """mmcv's needs a group of processes when it is built, and a compiled op."""
+    from mmsr4ir.models.networks import build_network
+
+    norm = dict(type=f'{prefix}MMSyncBN', stats_mode='N', eps=1e-3, requires_grad=True)
+    layer = dict(
+        type='mmengine.ConvModule', in_channels=1, out_channels=2, kernel_size=1
+    )
+    cfg = dict(layer, norm_cfg=norm, act_cfg=None)
+    network = build_network('sr', cfg)
+    assert norm['type'].endswith('MMSyncBN') and norm['stats_mode'] == 'N'
+    assert isinstance(network.norm, torch.nn.modules.batchnorm._BatchNorm)
+    x = torch.rand(3, 1, 4, 4)
+    got = network(x).detach()
+    y = network.conv(x).detach()
+    mean, var = y.mean((0, 2, 3), keepdim=True), y.var((0, 2, 3), False, keepdim=True)
+    torch.testing.assert_close(got, (y - mean) / (var + 1e-3).sqrt())
