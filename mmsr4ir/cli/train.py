@@ -5,7 +5,7 @@ import gc
 
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from mmsr4ir.engine.exact_loops import use_exact_loops
+from mmsr4ir.engine.exact_loops import check_kept_checkpoints
 from mmsr4ir.engine.resume import resume_point
 from mmsr4ir.utils.errors import ConfigError
 
@@ -67,7 +67,7 @@ def main() -> None:
     """Train the networks."""
     args = parse_args()
     cfg = load_config(args)
-    use_exact_loops(cfg)
+    check_kept_checkpoints(cfg)
     if args.amp:
         set_amp(cfg, args.amp_dtype)
     if args.auto_scale_lr:

@@ -320,15 +320,28 @@ class ExactIterLoop(_Exact, IterBasedTrainLoop):
         return self.runner.model
 
 
-def use_exact_loops(cfg: Config) -> None:
-    """Put the loops that resume exactly in the place of MMEngine's two.
-
-    A loop of another type stays, so that a config can still choose its own.
+def check_kept_checkpoints(cfg: Config) -> None:
+    """Check that a run that is interrupted while it saves can be continued.
 
     Raises:
         ConfigError: If the run would keep one checkpoint alone.
     """
-    loop = cfg.train_cfg
+    if cfg.get('default_hooks', {}).get('checkpoint', {}).get('max_keep_ckpts') == 1:
+        raise ConfigError(
+            'with default_hooks.checkpoint.max_keep_ckpts=1 MMEngine removes the only '
+            'checkpoint before it writes the next; a run that dies between loses '
+            'everything. Set it to 2 or more'
+        )
+
+
+def use_exact_loops(cfg: Config) -> None:
+    """Put the loops that resume exactly in the place of MMEngine's two.
+
+    A loop of another type stays, so that a config can still choose its own.
+    """
+    loop = cfg.get('train_cfg')
+    if not loop:  # a test
+        return
     kinds = dict(
         EpochBasedTrainLoop='mmsr4ir.ExactEpochLoop',
         IterBasedTrainLoop='mmsr4ir.ExactIterLoop',
@@ -338,9 +351,3 @@ def use_exact_loops(cfg: Config) -> None:
             'EpochBasedTrainLoop' if loop.pop('by_epoch') else 'IterBasedTrainLoop'
         )
     loop.type = kinds.get(loop.type.removeprefix('mmengine.'), loop.type)
-    if cfg.get('default_hooks', {}).get('checkpoint', {}).get('max_keep_ckpts') == 1:
-        raise ConfigError(
-            'with default_hooks.checkpoint.max_keep_ckpts=1 MMEngine removes the only '
-            'checkpoint before it writes the next; a run that dies between loses '
-            'everything. Set it to 2 or more'
-        )

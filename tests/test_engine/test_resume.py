@@ -11,7 +11,7 @@ from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.runner import save_checkpoint
 
 from mmsr4ir.engine.build import find_run
-from mmsr4ir.engine.exact_loops import use_exact_loops
+from mmsr4ir.engine.exact_loops import check_kept_checkpoints, use_exact_loops
 from mmsr4ir.engine.resume import ResumeError, is_whole, resume_point
 from mmsr4ir.utils.errors import ConfigError
 
@@ -161,7 +161,7 @@ def test_the_exact_loops_take_the_place_of_mmengines(loop, kind):
 
 def test_one_kept_checkpoint_is_too_few():
     with pytest.raises(ConfigError, match='removes the only checkpoint'):
-        use_exact_loops(
+        check_kept_checkpoints(
             Config(
                 dict(
                     train_cfg=dict(by_epoch=True, max_epochs=1),
