@@ -107,7 +107,7 @@ def test_averages_are_not_gone_on_with_as_weights(tmp_path):
 
 
 def test_what_differs_from_the_config_of_the_checkpoint_is_said(tmp_path, monkeypatch):
-    def config(rate, epochs):
+    def config(rate, epochs, loop='mmsr4ir.ExactEpochLoop'):
         optimizer = dict(type='SGD', lr=0.01, momentum=0.9)
         return dict(
             optim_wrapper=dict(
@@ -115,7 +115,7 @@ def test_what_differs_from_the_config_of_the_checkpoint_is_said(tmp_path, monkey
                 sr=dict(optimizer=dict(optimizer, lr=rate)),
                 task=dict(optimizer=optimizer),
             ),
-            train_cfg=dict(by_epoch=True, max_epochs=epochs),
+            train_cfg=dict(type=loop, max_epochs=epochs),
         )
 
     (tmp_path / 'first').mkdir()
@@ -129,6 +129,10 @@ def test_what_differs_from_the_config_of_the_checkpoint_is_said(tmp_path, monkey
         tmp_path / 'same', last, cfg=Config(config(0.01, 2)), **config(0.01, 2)
     ).train()
     assert not lines
+    plain = config(0.01, 2, 'EpochBasedTrainLoop')
+    resumed(tmp_path / 'plain', last, **plain).train()
+    assert lines[0].startswith('EpochBasedTrainLoop goes on with other random numbers')
+    lines.clear()
     other = resumed(
         tmp_path / 'other', last, cfg=Config(config(0.5, 3)), **config(0.5, 3)
     )

@@ -7,6 +7,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from mmsr4ir.compat.mmengine_parts import is_resumed
+from mmsr4ir.engine.exact_loops import ExactEpochLoop, ExactIterLoop
 from mmsr4ir.engine.resumed_state import check_state, config_changes, keep_to_own_best
 from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.models.weights import mismatch
@@ -45,6 +46,15 @@ class CheckpointMatchHook(Hook):
         if is_resumed(runner):
             check_state(runner, checkpoint)
             keep_to_own_best(runner, checkpoint)
+            loop = runner.train_loop
+            if not isinstance(loop, ExactEpochLoop | ExactIterLoop):
+                print_log(
+                    f'{type(loop).__name__} goes on with other random numbers than an '
+                    'uninterrupted training would: the two differ. They are equal with '
+                    "runner_type = 'mmsr4ir.SR4IRRunner' in the config",
+                    'current',
+                    WARNING,
+                )
             changes = config_changes(runner, checkpoint)
             if changes:
                 more = f' and {len(changes) - 8} more' if len(changes) > 8 else ''
