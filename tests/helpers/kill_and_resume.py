@@ -35,10 +35,10 @@ from mmengine.runner import runner as runner_module
 
 import mmsr4ir  # noqa: F401
 from mmsr4ir.compat.checkpoint import load_from_local
-from mmsr4ir.engine.exact_loops import use_exact_loops
 from mmsr4ir.engine.resume import resume_point
+from mmsr4ir.engine.runner import SR4IRRunner
 from mmsr4ir.models.distributed import unwrap
-from toys import toy_config
+from toys import HLF_FM, toy_config
 
 ITER_SAVES = dict(type='CheckpointHook', interval=3, by_epoch=False)
 EMA = dict(type='EMAHook', momentum=0.1)
@@ -47,7 +47,9 @@ KINDS = {
     'epochs, saved within, 2 workers, EMA': dict(
         by_epoch=True, workers=2, checkpoint=ITER_SAVES, ema=EMA
     ),
-    'iterations, float16, EMA': dict(by_epoch=False, ema=EMA, float16=True),
+    'iterations, float16, EMA, a teacher': dict(
+        by_epoch=False, ema=EMA, float16=True, recipe=HLF_FM
+    ),
     'iterations, endless sampler, 2 workers': dict(
         by_epoch=False, workers=2, sampler='InfiniteSampler'
     ),
@@ -157,6 +159,18 @@ def _bits(value):
     return repr(value)
 
 
+def model_of(kind: dict, folder: Path) -> dict:
+    """The toy model; with a teacher, whose file is made, if the recipe has one."""
+    if 'recipe' not in kind:
+        return toy_config()
+    path = folder / 'teacher.pth'
+    if not path.exists():
+        torch.manual_seed(1)
+        torch.save(dict(state_dict=MODELS.build(toy_config()).state_dict()), path)
+    init_cfg = dict(type='Pretrained', checkpoint=str(path))
+    return toy_config(recipe=kind['recipe'], teacher=dict(init_cfg=init_cfg))
+
+
 def train(work: Path, trace: Path, kind: dict, resume: bool) -> Runner:
     """Train as tools/train.py does, on toy networks; returns the runner."""
     by_epoch = kind['by_epoch']
@@ -173,7 +187,7 @@ def train(work: Path, trace: Path, kind: dict, resume: bool) -> Runner:
         collate_fn=dict(type='pseudo_collate'),
     )
     cfg = dict(
-        model=kind.get('model') or toy_config(),
+        model=kind.get('model') or model_of(kind, work.parent),
         work_dir=str(work),
         randomness=dict(seed=None),
         train_dataloader=dict(
@@ -240,13 +254,13 @@ def train(work: Path, trace: Path, kind: dict, resume: bool) -> Runner:
     )
     cfg['default_hooks'] = {k: v for k, v in cfg['default_hooks'].items() if v}
     cfg = Config(cfg)
-    use_exact_loops(cfg)
     if resume:
         cfg.resume = True
         cfg.load_from = resume_point(str(work), 'auto')
     if not (resume and cfg.load_from):  # a seed of its own is in the checkpoints only
         cfg.randomness.seed = 5
-    runner = Runner.from_cfg(cfg)
+    # As tools/train.py and, by runner_type, OpenMMLab's tools do.
+    runner = SR4IRRunner.from_cfg(cfg)
     runner.train()
     return runner
 

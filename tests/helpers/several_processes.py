@@ -34,18 +34,26 @@ from mmsr4ir.engine.exact_loops import check_shares
 from mmsr4ir.models import SeparateDistributedDataParallel
 from mmsr4ir.models.recipes import STAGES
 from mmsr4ir.registry import MODELS as OURS
-from toys import MEAN, RECIPES, STD
+from toys import HLF_FM, MEAN, STD
+from toys import RECIPES as THE_SIX
 
 ROOT = Path(__file__).parents[2]
 WORLDS = (1, 2, 4)
 BATCH, EPOCHS, CLASSES = 8, 2, ('a', 'b', 'c')
 SCOPES = dict(detection='mmdet', segmentation='mmseg', classification='mmpretrain')
 GN = dict(type='GN', num_groups=2)
+TEACHER = dict(init_cfg=dict(type='Pretrained', checkpoint='-'))
 # Gradient accumulation of S and T. S+T needs the same for both.
 COUNTS = dict(detection=(2, 1), segmentation=(1, 2), classification=(2, 2))
-# By name: task, recipe, and how many images there are.
+# In place of T->S, which is a part of S+T.
+RECIPES = THE_SIX | {'HLF+FM': HLF_FM}
+del RECIPES['T->S']
+# By name: task, recipe, and how many images there are. Half of each process's share is
+# SR in HLF+FM, so that no share may be odd.
 CASES = {
-    f'{task} {recipe}': (task, recipe, 12) for task in SCOPES for recipe in RECIPES
+    f'{task} {recipe}': (task, recipe, 16 if recipe == 'HLF+FM' else 12)
+    for task in SCOPES
+    for recipe in RECIPES
 }
 # Eleven images: the sampler gives out the first one again.
 CASES |= {f'{task} SR4IR, 11 images': (task, 'SR4IR', 11) for task in SCOPES}
@@ -190,13 +198,15 @@ def build(task: str, recipe: str) -> nn.Module:
                 else dict(type='mmsr4ir.PlainSR'),
                 degradation=dict(type='mmsr4ir.BicubicDownsample', scale=2),
                 tdp=dict(type='mmsr4ir.TDPLoss', layer='backbone')
-                if recipe == 'SR4IR'
+                if recipe in ('SR4IR', 'HLF+FM')
                 else None,
+                teacher=TEACHER if recipe == 'HLF+FM' else None,
                 patch_mix=dict(type='mmsr4ir.CrossQualityPatchMix', grid=4),
                 recipe=RECIPES[recipe],
             )
         )
     )
+    model.weights.pop('teacher', None)  # random, the same whoever builds it
     model.init_weights()
     if task == 'segmentation':  # several classes in an image, so that the IoU can tell
         model.task.decode_head.conv_seg.weight.data *= 100
@@ -211,7 +221,7 @@ def train(name: str, folder: Path, rank: int, world: int) -> None:
     task, recipe, images = CASES[name]
     counts = (2, 2) if recipe == 'S+T' else COUNTS[task]
     # What the sampler does for several processes is done by hand for one.
-    length = 12 if world == 1 else images
+    length = max(12, images) if world == 1 else images
     loader = dict(num_workers=0, collate_fn=pseudo_collate)
     work = folder / name / str(world)
     runner = Runner(
@@ -228,7 +238,7 @@ def train(name: str, folder: Path, rank: int, world: int) -> None:
             loader,
             batch_size=BATCH // world,
             dataset=Shapes(task, length, images),
-            sampler=dict(type='DefaultSampler', shuffle=images == 12),
+            sampler=dict(type='DefaultSampler', shuffle=images != 11),
         ),
         val_dataloader=dict(
             loader,
@@ -283,6 +293,8 @@ def train_tiny(config: Path, recipe: str) -> None:
     if cfg.get('data_preprocessor'):
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     cfg.model.recipe = RECIPES[recipe]
+    if recipe == 'HLF+FM':
+        cfg.model.teacher = TEACHER
     if recipe == 'L->T':
         cfg.model.sr = dict(type='mmsr4ir.InterpolateUpsampler', scale=4)
     (task,) = (task for task, scope in SCOPES.items() if scope == cfg.default_scope)

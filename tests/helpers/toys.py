@@ -137,6 +137,14 @@ RECIPES = {
 }
 
 
+# The shared rule of later systems: two judges for S; T on half SR, half HR, and its
+# features near those of the teacher.
+HLF_FM = dict(
+    sr=dict(update='sr', losses=dict(tdp=0.5, tdp_teacher=0.5)),
+    task=dict(update='task', losses={'task_sr|hr': dict(weight=1.0, match=0.3)}),
+)
+
+
 def toy_data(sizes=((16, 16), (16, 16)), seed: int = 0) -> dict:
     """A batch as a dataloader gives it: uint8 BGR images and samples."""
     generator = torch.Generator().manual_seed(seed)

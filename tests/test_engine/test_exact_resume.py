@@ -16,7 +16,7 @@ from toys import ToyDraws
 KINDS = (
     'epochs',
     'epochs, saved within, 2 workers, EMA',
-    'iterations, float16, EMA',
+    'iterations, float16, EMA, a teacher',
     'iterations, endless sampler, 2 workers',
     '2 processes, saved within epochs, EMA',
     'iterations, gradients of 4 and 3, float16',

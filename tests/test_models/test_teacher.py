@@ -7,15 +7,9 @@ from torch.nn import functional as F
 
 from mmsr4ir.engine import PerNetworkOptimWrapperConstructor
 from mmsr4ir.registry import MODELS
-from toys import MEAN, STD, changed, snapshot, toy_config, toy_data
+from toys import HLF_FM, MEAN, STD, changed, snapshot, toy_config, toy_data
 
 WRAPPERS = {name: dict(optimizer=dict(type='SGD', lr=0.1)) for name in ('sr', 'task')}
-# The shared rule of the later systems: two judges for S; T on half SR, half HR, and
-# its features near those of the teacher.
-HLF_FM = dict(
-    sr=dict(update='sr', losses=dict(tdp=0.5, tdp_teacher=0.5)),
-    task=dict(update='task', losses={'task_sr|hr': dict(weight=1.0, match=0.3)}),
-)
 
 
 @pytest.fixture(scope='module')
