@@ -55,7 +55,7 @@ def carafe_naive_backward(
     with torch.enable_grad():
         leaves = [x.detach().requires_grad_() for x in (features, masks)]
         output = carafe(*leaves, kernel_size, group_size, scale_factor)
-    grads = torch.autograd.grad(output, leaves, grad_output)
+    grads = torch.autograd.grad(output, leaves, grad_output.to(output))
     grad_input.copy_(grads[0])
     grad_masks.copy_(grads[1])
 
@@ -192,4 +192,4 @@ def masked_col2im_forward(
     col, mask_h_idx, mask_w_idx, im, *, height, width, channels
 ) -> None:
     """Write ``col`` (C, M) to the selected pixels of ``im`` (1, C, H, W)."""
-    im[0, :, mask_h_idx, mask_w_idx] = col
+    im[0, :, mask_h_idx, mask_w_idx] = col.to(im)

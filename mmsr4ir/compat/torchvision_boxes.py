@@ -120,8 +120,7 @@ def roi_align_forward(
         raise MissingOpError("roi_align with pool_mode='max'")
     output.copy_(
         kernels.roi_align(
-            input,
-            rois,
+            *at_least_single(input, rois),
             spatial_scale,
             aligned_height,
             aligned_width,

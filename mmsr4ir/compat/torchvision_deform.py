@@ -21,7 +21,9 @@ def deform_conv_forward(
     """Compute a deformable convolution, version 1."""
     output.copy_(
         kernels.deform_conv2d(
-            input, weight, offset, *_no_mask(input, weight), *_conv_args(**shape), False
+            *at_least_single(input, weight, offset, *_no_mask(input, weight)),
+            *_conv_args(**shape),
+            False,
         )
     )
 
@@ -178,7 +180,9 @@ def modulated_deform_conv_forward(
     bias = bias if with_bias else input.new_zeros(len(weight))
     output.copy_(
         kernels.deform_conv2d(
-            input, weight, offset, mask, bias, *_modulated_args(**shape), True
+            *at_least_single(input, weight, offset, mask, bias),
+            *_modulated_args(**shape),
+            True,
         )
     )
 

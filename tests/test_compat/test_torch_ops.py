@@ -9,6 +9,7 @@ from mmcv import ops
 from mmcv.ops.masked_conv import masked_conv2d
 from torch.autograd import gradcheck
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 DEVICES = ['cpu'] + (['cuda'] if torch.cuda.is_available() else [])
 on_devices = pytest.mark.parametrize('device', DEVICES)
@@ -17,6 +18,69 @@ on_devices = pytest.mark.parametrize('device', DEVICES)
 def draw(*shape, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(*shape, generator=generator, dtype=torch.float64)
+
+
+def forward_and_back(name, dtype, device):
+    """Return what a served op gives for inputs of a type, and the inputs' gradients."""
+    x, rois = draw(1, 4, 6, 6), torch.tensor([[0, 1, 1, 4, 5]], dtype=torch.float64)
+    calls = {
+        'carafe': (lambda x, m: ops.carafe(x, m, 3, 1, 2), draw(1, 9, 12, 12)),
+        'psa_mask': (lambda x, m: ops.PSAMask('collect', (3, 3))(m), draw(1, 9, 4, 4)),
+        'roi_align': (lambda x, r: ops.roi_align(x, r, (2, 2)), rois),
+        'roi_pool': (lambda x, r: ops.roi_pool(x, r, 2), rois),
+        'deform_roi_pool': (
+            lambda x, o: ops.deform_roi_pool(x, rois.to(x), o, (2, 2)),
+            draw(1, 2, 2, 2),
+        ),
+        'deform_conv': (
+            lambda x, o: ops.deform_conv2d(x, o, draw(2, 4, 3, 3).to(x), 1, 1),
+            draw(1, 18, 6, 6) * 0.5,
+        ),
+        'modulated_deform_conv': (
+            lambda x, m: ops.modulated_deform_conv2d(
+                x, m[:, :18] * 0.5, m[:, 18:], draw(2, 4, 3, 3).to(x), None, 1, 1
+            ),
+            draw(1, 27, 6, 6),
+        ),
+        'sigmoid_focal_loss': (
+            lambda x, t: ops.sigmoid_focal_loss(
+                x.flatten(1).T - 0.5, t.flatten(1).long()[0], 2.0, 0.25, None, 'none'
+            ),
+            (draw(1, 4, 6, 6) * 2).floor(),
+        ),
+    }
+    call, other = calls[name]
+    inputs = [part.to(device, dtype).requires_grad_() for part in (x, other)]
+    out = call(*inputs)
+    out.backward(torch.ones_like(out))
+    return out, *(part.grad for part in inputs)
+
+
+@on_devices
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'carafe',
+        'psa_mask',
+        'roi_align',
+        'roi_pool',
+        'deform_roi_pool',
+        'deform_conv',
+        'modulated_deform_conv',
+        'sigmoid_focal_loss',
+    ],
+)
+def test_half_precision(device, name, dtype):
+    """As of networks in AMP; kernels of the CPU, and some of CUDA, have none."""
+    got = forward_and_back(name, dtype, device)
+    want = forward_and_back(name, torch.float64, device)
+    tolerance = 0.05 if dtype == torch.bfloat16 else 0.01
+    for part, wanted in zip(got, want, strict=True):
+        if wanted is not None:
+            assert part.dtype == dtype
+            error = (part.double() - wanted).norm() / wanted.norm().clamp(min=1e-9)
+            assert error < tolerance
 
 
 def plain_carafe(features, masks, kernel, groups, scale):
@@ -240,3 +304,52 @@ def test_mmcvs_sync_batch_norm_becomes_torchs(prefix):
     y = network.conv(x).detach()
     mean, var = y.mean((0, 2, 3), keepdim=True), y.var((0, 2, 3), False, keepdim=True)
     torch.testing.assert_close(got, (y - mean) / (var + 1e-3).sqrt())
+
+
+class Recorder(TorchDispatchMode):
+    """Count the ops that run, those that read one number, and the largest result."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ops = self.reads = self.bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.ops += 1
+        self.reads += func is torch.ops.aten._local_scalar_dense.default
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.bytes = max(self.bytes, result.numel() * result.element_size())
+        return result
+
+
+def test_focal_loss_makes_nothing_larger_than_its_logits():
+    x = torch.randn(50, 7, requires_grad=True)
+    target = torch.randint(0, 8, (50,))
+    with Recorder() as recorder:
+        ops.sigmoid_focal_loss(x, target, 2.0, 0.25).backward()
+    assert recorder.bytes == x.numel() * x.element_size()
+
+
+def test_roi_pool_runs_as_many_ops_for_many_boxes():
+    x, rois = torch.rand(1, 2, 8, 8), torch.tensor([[0.0, 1, 1, 5, 6]])
+    counts = []
+    for boxes in (rois.repeat(3, 1), rois.repeat(9, 1)):
+        leaf = x.clone().requires_grad_()
+        with Recorder() as recorder:
+            ops.roi_pool(leaf, boxes, 2).sum().backward()
+        counts.append(recorder.ops)
+    assert counts[0] == counts[1] and recorder.reads == 1
+
+
+def test_attention_reads_no_size_by_itself():
+    """Each read waits for a GPU."""
+    from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction
+
+    shapes, starts = torch.tensor([[3, 4], [2, 2]]), torch.tensor([0, 12])
+    value = torch.rand(1, 16, 2, 3, requires_grad=True)
+    locations, weights = torch.rand(1, 5, 2, 2, 4, 2), torch.rand(1, 5, 2, 2, 4)
+    with Recorder() as recorder:
+        MultiScaleDeformableAttnFunction.apply(
+            value, shapes, starts, locations, weights, 64
+        ).sum().backward()
+    assert recorder.reads == 0
