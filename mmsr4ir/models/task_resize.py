@@ -166,8 +166,9 @@ def task_rules(
         raise ValueError(
             f"model.task_resize={cfg!r}: 'pipeline' is for a whole config, whose "
             "pipelines' Resize moves into the model. This package's tools move it, and "
-            "so does runner_type='mmsr4ir.SR4IRRunner' in a config; else call "
-            'mmsr4ir.engine.move_resize(cfg) before the model is built'
+            "so does runner_type='mmsr4ir.SR4IRRunner' in a config. A tool that builds "
+            'the model by itself takes the config that a training wrote into its work '
+            'directory; in Python, call mmsr4ir.engine.move_resize(cfg) first'
         )
     train, test = (
         (cfg.get('train'), cfg.get('test'))
