@@ -7,28 +7,16 @@ training, and have models whose batches are not images with labels.
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 
+from mmsr4ir.datasets.checks.pipelines import PACKAGES
 from mmsr4ir.utils.configs import type_name
 from mmsr4ir.utils.errors import ConfigError
 
-_PANOPTIC = ('panopticapi', 'git+https://github.com/cocodataset/panopticapi.git')
-_LVIS = ('lvis', 'git+https://github.com/lvis-dataset/lvis-api.git')
-_SKLEARN = ('sklearn', 'scikit-learn')
-#: Type in a config: the module that it imports, and what pip calls it.
-PACKAGES = {
-    'Albu': ('albumentations', '"albumentations<1.4"'),
-    'Albumentations': ('albumentations', '"albumentations<1.4"'),
-    'CocoPanopticMetric': _PANOPTIC,
-    'InstaBoost': ('instaboostfast', 'instaboostfast'),
-    'LADHead': _SKLEARN,
-    'LVISDataset': _LVIS,
-    'LVISMetric': _LVIS,
-    'LVISV05Dataset': _LVIS,
-    'LVISV1Dataset': _LVIS,
-    'LoadPanopticAnnotations': _PANOPTIC,
-    'PAAHead': _SKLEARN,
-    'TIMMBackbone': ('timm', 'timm'),
-    'TimmClassifier': ('timm', 'timm'),
-}
+_SKLEARN = ('sklearn', 'pip install scikit-learn')
+_TIMM = ('timm', 'pip install timm')
+# Those of networks, beside those of data sets and metrics.
+_NETWORKS = dict(
+    LADHead=_SKLEARN, PAAHead=_SKLEARN, TIMMBackbone=_TIMM, TimmClassifier=_TIMM
+)
 #: Preprocessor of a task network: what it makes of a batch, if not images with labels.
 OTHER_BATCHES = {
     'MultiBranchDataPreprocessor': 'branches of images with and without labels',
@@ -54,18 +42,15 @@ def check_packages(cfg: Mapping) -> None:
         cfg: The whole config.
 
     Raises:
-        ConfigError: If one or more are missing; the message is the command that
-            installs all of them.
+        ConfigError: If one is missing; the message has the command that installs it.
     """
-    found = {kind: PACKAGES[kind] for kind in _types(cfg) if kind in PACKAGES}
-    missing = {kind: one for kind, one in found.items() if not find_spec(one[0])}
-    if missing:
-        names = sorted({package for _, package in missing.values()})
-        raise ConfigError(
-            f'{", ".join(sorted(missing))} of the config: '
-            f'{", ".join(sorted({module for module, _ in missing.values()}))} not '
-            f'installed; run: pip install {" ".join(names)}'
-        )
+    for kind in _types(cfg):
+        package, command = (_NETWORKS | PACKAGES).get(kind, (None, ''))
+        if package and not find_spec(package):
+            raise ConfigError(
+                f'{kind} needs the package {package}, which is not installed; '
+                f'run: {command}'
+            )
 
 
 def check_batches(cfg: Mapping) -> None:

@@ -36,7 +36,8 @@ _ALBUMENTATIONS = (
     'pip install scikit-learn scikit-image && pip install --no-deps '
     'albumentations==1.3.1 qudida',
 )
-_PACKAGES = dict(
+#: Type in a config: the module that it imports, and the command that installs it.
+PACKAGES = dict(
     Albu=_ALBUMENTATIONS,
     InstaBoost=('instaboostfast', 'pip install instaboostfast'),
     LVISDataset=_LVIS,
@@ -51,7 +52,7 @@ _PACKAGES = dict(
 def check_buildable(report: Report, part: DataPart) -> None:
     """Check that what a data set is made of can be built and be read from."""
     for one in (part.dataset, *part.pipeline, *part.metrics):
-        package, command = _PACKAGES.get(type_name(one), (None, ''))
+        package, command = PACKAGES.get(type_name(one), (None, ''))
         if package and find_spec(package) is None:
             report.error(
                 '',
