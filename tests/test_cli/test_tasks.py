@@ -1,8 +1,10 @@
 """Segmentation and classification through the command lines, on the embedded data."""
 
+import importlib
 import json
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import torch
 
 from mmsr4ir.compat.checkpoint import load_predictions
 
-PYTHON = sys.executable
+PYTHON, ROOT = sys.executable, Path(__file__).parents[2]
 
 
 @pytest.fixture(scope='module')
@@ -147,10 +149,83 @@ def check_tta_of_maps(config, folder, options, run_tool) -> None:
     assert 0.5 < sum(same) / len(same) < 1
 
 
-def test_coverage_can_be_made_again(run_tool):
-    text = run_tool(PYTHON, 'tools/misc/make_coverage.py', '--only', 'MSRResNet').stdout
-    assert re.search(r'\| mmagic \| MSRResNet \| 64 \| \d.*\|', text)
-    process = run_tool(
-        PYTHON, 'tools/misc/make_coverage.py', '--only', 'nothing', ok=False
-    )
+def test_coverage_can_be_made_again(run_tool, tmp_path):
+    tool = (PYTHON, 'tools/misc/make_coverage.py', '--work-dir', tmp_path / 'work')
+    text = run_tool(*tool, '--only', 'spandrel Compact').stdout
+    assert 'spandrel Compact: green' in text
+    result = json.loads((tmp_path / 'work/spandrel-Compact.json').read_text())
+    assert set(result['losses']) == {'sr/loss_pixel', 'sr/loss_tdp', 'task/loss'}
+    process = run_tool(*tool, '--only', 'nothing', ok=False)
     assert process.returncode == 1 and "nothing has 'nothing'" in process.stdout
+
+
+@pytest.fixture
+def tools(monkeypatch):
+    """Import a module of tools/misc."""
+    monkeypatch.syspath_prepend(str(ROOT / 'tools/misc'))
+    return importlib.import_module
+
+
+@pytest.mark.parametrize('library', ['mmdet', 'mmseg', 'mmpretrain', 'mmagic'])
+def test_every_family_of_the_zoos_is_tried_or_out_of_scope(library, tools):
+    zoo = tools('zoo_families')
+    folder = Path(find_spec(library).origin).parent / '.mim/configs'
+    tried = zoo.FAMILIES.get(library, zoo.SR_NETWORKS)
+    there = {path.name for path in folder.iterdir() if path.is_dir()}
+    assert there == set(tried) | set(zoo.OUT_OF_SCOPE[library])
+    assert not set(tried) & set(zoo.OUT_OF_SCOPE[library])
+    for family, config in zoo.FAMILIES.get(library, {}).items():
+        assert (folder / family / f'{config}.py').is_file(), config
+
+
+def test_the_counts_of_the_coverage_page(tools):
+    page, zoo = tools('zoo_page').page, tools('zoo_families')
+    losses = dict(losses={'sr/loss_pixel': 0.25, 'sr/loss_tdp': 0.5, 'task/loss': 3.0})
+    results = {
+        ('mmdet', 'atss'): losses,
+        ('mmdet', 'fcos'): dict(error='TypeError: a | b'),
+        ('mmseg', 'fcn'): losses,
+    }
+    text = page(results)
+    total = sum(map(len, zoo.FAMILIES.values())) + len(zoo.SR_NETWORKS)
+    out = sum(map(len, zoo.OUT_OF_SCOPE.values()))
+    assert f'2 of the {total} families in scope are green (1 %), 1 red and ' in text
+    assert f'{total - 3} not tried; {out} families are out of scope' in ' '.join(
+        text.split()
+    )
+    assert '| `atss_r50_fpn_1x_coco` | green | 0.25, 0.5, 3 | - |' in text
+    assert r'| **red** TypeError: a \| b | - |' in text
+
+
+def test_what_a_trial_changes_in_a_config(tools):
+    trial = tools('zoo_trial')
+    config = [
+        dict(type='Resize', scale=(1333, 800), ratio=(0.1, 2.0)),
+        dict(type='RandomChoiceResize', scales=[(1333, 480), (1000, 600)]),
+        dict(size_divisor=32, batch_augments=[dict(size=(1024, 1024))], depth=640),
+    ]
+    trial.shrink(config[:1], 160)
+    trial.shrink(config[1:], 160)
+    assert config == [
+        dict(type='Resize', scale=(160, 96), ratio=(0.1, 2.0)),
+        dict(type='RandomChoiceResize', scales=[(160, 64), (128, 64)]),
+        dict(size_divisor=32, batch_augments=[dict(size=(128, 128))], depth=640),
+    ]
+    small = [dict(scale=96)]
+    trial.shrink(small, 160)
+    trial.shrink(small, None)
+    assert small == [dict(scale=96)]
+    network = dict(
+        backbone=dict(init_cfg=dict(type='Pretrained', checkpoint='a.pth')),
+        neck=dict(init_cfg=dict(type='Xavier')),
+        pretrained=True,
+        train_cfg=[dict(sampler=dict(num=512)), dict(max_per_img=50)],
+    )
+    trial.without_weights(network)
+    trial.limit(network)
+    assert network == dict(
+        backbone=dict(init_cfg=None),
+        neck=dict(init_cfg=dict(type='Xavier')),
+        pretrained=False,
+        train_cfg=[dict(sampler=dict(num=32)), dict(max_per_img=50)],
+    )

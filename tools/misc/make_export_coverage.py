@@ -1,4 +1,4 @@
-"""Export the models of make_coverage.py and print what came out as a Markdown table.
+"""Export models of the zoos and print what came out as a Markdown table.
 
 Each is tried for any batch and size first and for one image of one size then; ONNX is
 compared with PyTorch through onnxruntime, torch.export directly.
@@ -9,12 +9,14 @@ import logging
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from make_coverage import attempts, model_config
 from mmengine.config import Config
+from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
+from zoo_networks import RECIPE, SMALL_SR, SPANDREL, TASK, sr_config
 
 from mmsr4ir.deployment.export import (
     ExportError,
@@ -34,7 +36,67 @@ _OTHER = [(1, 41, 50), (3, 56, 47)]
 _TOLERANCE = 1e-4
 
 
-def attempt(group: str, task: str, layer: str, size: int, sr: dict) -> list[str]:
+#: (config, TDP layer)
+TASKS = (
+    ('mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', 'neck'),
+    ('mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py', 'neck'),
+    ('mmdet::retinanet/retinanet_r50_fpn_1x_coco.py', 'neck'),
+    ('mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py', 'neck'),
+    ('mmseg::deeplabv3/deeplabv3_r50-d8_4xb4-40k_voc12aug-512x512.py', 'backbone'),
+    ('mmseg::pspnet/pspnet_r50-d8_4xb4-40k_voc12aug-512x512.py', 'backbone'),
+    ('mmseg::segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py', 'backbone'),
+    (
+        'mmseg::swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-'
+        '512x512.py',
+        'backbone',
+    ),
+    ('mmseg::ocrnet/ocrnet_hr18s_4xb4-40k_voc12aug-512x512.py', 'backbone'),
+    ('mmpretrain::resnet/resnet18_8xb32_in1k.py', 'backbone'),
+    ('mmpretrain::mobilenet_v3/mobilenet-v3-large_8xb128_in1k.py', 'backbone'),
+    ('mmpretrain::convnext/convnext-tiny_32xb128_in1k.py', 'backbone'),
+    ('mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py', 'backbone'),
+    ('mmpretrain::vision_transformer/vit-base-p32_64xb64_in1k.py', 'backbone'),
+)
+#: Families of mmagic's SR networks.
+SR_FAMILIES = ('edsr', 'swinir', 'esrgan', 'srgan_resnet', 'rdn')
+
+
+def attempts() -> Iterator[tuple[str, str, tuple]]:
+    """Yield everything that is tried: group, name, arguments of :func:`attempt`."""
+    for task, layer in TASKS:
+        library, path = task.split('::')
+        name = path.split('/')[1].removesuffix('.py')
+        yield library, name, (task, layer, SMALL_SR)
+    for library, names in (('mmagic', SR_FAMILIES), ('spandrel', SPANDREL)):
+        for name in names:
+            sr = sr_config(library, name)
+            shown = sr['type'].split('.')[1] if library == 'mmagic' else name
+            yield library, shown, (TASK, 'backbone', sr)
+
+
+def model_config(task: str, layer: str, sr: dict) -> dict:
+    """Return a task config of a zoo within the wrapper, without weights."""
+    cfg = get_config(task)
+    model = dict(
+        type='mmsr4ir.SR4IR',
+        task=cfg.model.to_dict(),
+        sr=sr,
+        recipe=RECIPE,
+        tdp=dict(type='mmsr4ir.TDPLoss', layer=layer, levels=(-1,)),
+        patch_mix=dict(type='mmsr4ir.CrossQualityPatchMix', grid=4),
+    )
+    if cfg.get('data_preprocessor') and 'data_preprocessor' not in cfg.model:
+        model['data_preprocessor'] = dict(cfg.data_preprocessor)
+    task = model['task']
+    if task['type'] in ('EncoderDecoder', 'CascadeEncoderDecoder'):
+        task['pretrained'] = None
+        # Small images stay small: the configs pad to the crop size of the training.
+        task['data_preprocessor'].update(size=None, size_divisor=32)
+        task['test_cfg'] = dict(mode='whole')
+    return dict(model=model, optim=cfg.optim_wrapper.to_dict())
+
+
+def attempt(group: str, task: str, layer: str, sr: dict) -> list[str]:
     """Export one model; return what became of it in three columns.
 
     Raises:
