@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 
 from mmsr4ir.engine.build import build_loader, build_model
-from mmsr4ir.models.image_space import to_uint8
+from mmsr4ir.models.image_space import picture, to_uint8
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.models.weights import load_weights
 from mmsr4ir.visualization.drawing import (
@@ -87,12 +87,12 @@ def images_of(
 
     Args:
         model: The model, on the device of the images.
-        inputs: (N, 3, H', W'), normalised as T expects.
+        inputs: (N, C, H', W'), normalised as T expects.
         samples: The data samples of the images.
 
     Returns:
         dict: ``lr`` (N, h, w, 3) and ``hr``, ``sr`` and perhaps ``mix`` (N, H, W, 3),
-        uint8, RGB.
+        uint8, as they are drawn (:func:`~mmsr4ir.models.image_space.picture`).
     """
     batch = model.prepare(inputs, samples)
     sr = model.super_resolve_batch(batch)
@@ -103,7 +103,10 @@ def images_of(
         for name in images.keys() - {'lr', 'hr'}:
             images[name] = torch.where(batch.mask.bool(), images[name], batch.hr)
     return {
-        name: to_uint8(image).permute(0, 2, 3, 1).cpu().numpy()
+        name: to_uint8(torch.stack([*map(picture, image)]))
+        .permute(0, 2, 3, 1)
+        .cpu()
+        .numpy()
         for name, image in images.items()
     }
 

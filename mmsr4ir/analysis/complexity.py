@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from mmsr4ir.datasets.checks.sets import NOT_READ
 from mmsr4ir.engine.build import build_loader, build_model
+from mmsr4ir.models.image_space import image_channels
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.utils.errors import ConfigError
 
@@ -42,7 +43,7 @@ def complexity(cfg: Config, shape: tuple[int, int] | None = None) -> dict[str, d
 def sample_image(
     cfg: Config, model: SR4IR, shape: tuple[int, int] | None = None
 ) -> tuple[Tensor, list]:
-    """Return one preprocessed test image (1, 3, H', W') with its data sample.
+    """Return one preprocessed test image (1, C, H', W') with its data sample.
 
     Raises:
         ConfigError: If there is no test image and no ``shape``, or if ``shape`` is not
@@ -67,9 +68,10 @@ def sample_image(
                 scale_factor=(1.0, 1.0),
             )
         )
+        channels = image_channels(model.data_preprocessor, model.task)
         generator = torch.Generator().manual_seed(0)
         image = torch.randint(
-            0, 256, (3, *shape), generator=generator, dtype=torch.uint8
+            0, 256, (channels, *shape), generator=generator, dtype=torch.uint8
         )
         data = dict(inputs=[image], data_samples=[sample])
     data = model.data_preprocessor(data, False)
@@ -85,7 +87,7 @@ def count(model: SR4IR, inputs: Tensor, samples: list) -> dict[str, dict]:
 
     Args:
         model: The model, in eval mode.
-        inputs: (1, 3, H', W'), normalised as T expects.
+        inputs: (1, C, H', W'), normalised as T expects.
         samples: The data sample of the image.
 
     Returns:

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import mmcv
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -19,6 +18,8 @@ from mmsr4ir.models.degradations.degradation import lr_size
 from mmsr4ir.models.image_space import extend_edges, to_uint8
 from mmsr4ir.registry import MODELS
 from mmsr4ir.utils.errors import DataError
+from mmsr4ir.utils.images import ImageError, read_image
+from mmsr4ir.utils.loading import USUAL, Loading, loading_in
 
 
 def split_images(
@@ -33,8 +34,8 @@ def split_images(
     Returns:
         tuple: The names of the LR images: for each file its path from the innermost
         folder that all files are in, with the suffix .png (a number for an image
-        without a file). Then, made one by one, the images (h, w, 3), uint8, RGB,
-        without padding; an image that cannot be read is a text with its file and the
+        without a file). Then, made one by one, the images (h, w, C), uint8, RGB if C is
+        3, without padding; an image that cannot be read is a text with its file and the
         reason. Then the folders that hold the files.
 
     Raises:
@@ -51,7 +52,8 @@ def split_images(
     root = os.path.commonpath([os.path.dirname(file) for file in files])
 
     def images() -> Iterator[np.ndarray | str]:
-        problems = [path and scan_image(path).problem for path in paths]
+        how = loading_in(cfg, [split])
+        problems = [path and scan_image(path, how=how).problem for path in paths]
         good = [i for i, problem in enumerate(problems) if not problem]
         batches = iter(
             DataLoader(
@@ -100,7 +102,8 @@ def folder_images(
     )
     if not files:
         raise DataError(f'{folder} has no image ({", ".join(IMG_EXTENSIONS)})')
-    images = (degrade_file(module, module.scale, folder / file) for file in files)
+    how = loading_in(cfg)
+    images = (degrade_file(module, module.scale, folder / file, how) for file in files)
     return png_names(files), images, {folder.resolve()}
 
 
@@ -121,21 +124,28 @@ def png_names(files: Sequence[str | Path]) -> list[Path]:
     return list(seen)
 
 
-def degrade_file(degradation: nn.Module, scale: int, path: Path) -> np.ndarray | str:
+def degrade_file(
+    degradation: nn.Module, scale: int, path: Path, how: Loading = USUAL
+) -> np.ndarray | str:
     """Make the LR image of an image file.
 
     Args:
-        degradation: From (1, 3, H, W), RGB, [0, 1], to (1, 3, H / scale, W / scale).
+        degradation: From (1, C, H, W), [0, 1], to (1, C, H / scale, W / scale).
         scale: The factor of the degradation.
         path: The image file.
+        how: How it is loaded.
 
     Returns:
-        np.ndarray | str: (h, w, 3), uint8, RGB; or the file and why it cannot be read.
+        np.ndarray | str: (h, w, C), uint8, RGB if C is 3; or the file and why it cannot
+        be read.
     """
-    problem = scan_image(str(path)).problem
+    problem = scan_image(str(path), how=how).problem
     if problem:
         return f'{path} {problem}'
-    pixels = mmcv.imread(path, channel_order='rgb')
+    try:
+        pixels = read_image(path.read_bytes(), how=how)
+    except ImageError as error:
+        return f'{path} {error}'
     hr = torch.from_numpy(pixels).movedim(-1, 0)[None] / 255
     lr = degradation(extend_edges(hr, multiple=scale))
     return _to_array(lr[0], pixels.shape[:2], scale)

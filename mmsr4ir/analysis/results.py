@@ -7,10 +7,11 @@ import cv2
 import mmcv
 import numpy as np
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import Tensor
 
-from mmsr4ir.visualization.drawing import Annotator, enlarge, row, zoom_to
+from mmsr4ir.visualization.drawing import Annotator, drawn_pixels, enlarge, row, zoom_to
 
 #: What a score means, by the predictions that a result holds.
 KINDS = dict(
@@ -149,7 +150,7 @@ def draw_result(
         np.ndarray: (height, width, 3), RGB, uint8.
     """
     if result.get('img_path'):
-        image = mmcv.imread(result['img_path'], channel_order='rgb')
+        image = _loaded(dataset, result['img_path'])
     else:
         image = np.asarray(dataset.get_data_info(index)['img'])
     height, width = result.get('ori_shape', image.shape)[:2]
@@ -164,6 +165,18 @@ def draw_result(
         ],
         title,
     )
+
+
+def _loaded(dataset: BaseDataset, path: str) -> np.ndarray:
+    """Load an image as the data set's pipeline does, as it is drawn."""
+    transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
+    loader = next(
+        (one for one in transforms if type(one).__name__ == 'LoadImageFromFile'), None
+    )
+    if loader is None:
+        return mmcv.imread(path, channel_order='rgb')
+    image = np.atleast_3d(loader(dict(img_path=path))['img'])
+    return drawn_pixels(image[..., ::-1] if image.shape[2] == 3 else image)
 
 
 def _sample(result: Mapping) -> BaseDataElement:

@@ -14,9 +14,16 @@ from rich.progress import track
 from torch import nn
 
 from mmsr4ir.engine.build import build_model, find_run
+from mmsr4ir.models.image_space import image_channels
 from mmsr4ir.models.prediction.lr_input import LRInput, recognise, super_resolve_all
-from mmsr4ir.utils.images import MAX_PIXELS
-from mmsr4ir.visualization.drawing import Annotator, build_annotator, write_png
+from mmsr4ir.utils.images import MAX_PIXELS, ImageError, fit_channels
+from mmsr4ir.utils.loading import loading_in
+from mmsr4ir.visualization.drawing import (
+    Annotator,
+    build_annotator,
+    drawn_pixels,
+    write_png,
+)
 
 from .inputs import Item, Source, find_sources, read_items
 from .predictions import is_multi_label, on_restored, plain, write_prediction
@@ -54,7 +61,7 @@ class Result:
         prediction: See :func:`mmsr4ir.apis.predictions.plain`; ``coordinates`` says
             whose pixels they are, ``'lr'`` or ``'sr'``.
         sample: The task's data sample, if asked for.
-        restored: (height * scale, width * scale, 3), RGB, uint8.
+        restored: (height * scale, width * scale, C), uint8, RGB if C is 3.
         picture: The prediction drawn, RGB, uint8.
     """
 
@@ -169,7 +176,9 @@ class SR4IRInferencer(BaseInferencer):
         """
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f'batch_size={batch_size} must be a positive integer')
-        sources = find_sources(inputs, self.max_pixels)
+        sources = find_sources(
+            inputs, self.max_pixels, loading_in(self.cfg), self.channels
+        )
         results = self._run(
             self.preprocess(sources, batch_size),
             return_datasamples,
@@ -209,7 +218,18 @@ class SR4IRInferencer(BaseInferencer):
         self, inputs: list[Source], batch_size: int = 1, **kwargs
     ) -> Iterator[list[Item]]:
         """Read images; yield so many at once."""
-        yield from self._get_chunk_data(read_items(inputs), batch_size)
+        items = map(self._fit_channels, read_items(inputs))
+        yield from self._get_chunk_data(items, batch_size)
+
+    def _fit_channels(self, item: Item) -> Item:
+        """Return an item whose image has the networks' channels, or says why not."""
+        if item.image is None:
+            return item
+        try:
+            image = fit_channels(item.image, self.channels)
+            return dataclasses.replace(item, image=image)
+        except ImageError as error:
+            return dataclasses.replace(item, image=None, error=str(error))
 
     @torch.no_grad()
     def forward(
@@ -315,7 +335,7 @@ class SR4IRInferencer(BaseInferencer):
                 sample = on_restored(sample, self.model.degradation.scale)
             if max(result.restored.shape) <= _MOST_EDGE:
                 result.picture = self.annotators[score_thr].draw(
-                    result.restored, sample, truth=False
+                    drawn_pixels(result.restored), sample, truth=False
                 )
 
     def postprocess(
@@ -355,13 +375,18 @@ class SR4IRInferencer(BaseInferencer):
             'it (restore_only)'
         )
 
+    @property
+    def channels(self) -> int:
+        """The channels of the images that the networks take."""
+        return image_channels(self.model.data_preprocessor, self.model.task)
+
     def _init_model(self, cfg: Config, weights: str, device: str) -> nn.Module:
         model = build_model(cfg, weights)
         self.dataset_meta = _NUMBERS | (model.dataset_meta or {})
         return model.to(device)
 
     def _init_pipeline(self, cfg: Config) -> Callable[[np.ndarray], tuple]:
-        """Make what turns an image into (3, h, w), RGB, [0, 1], and a data sample."""
+        """Make what turns an image into (C, h, w), [0, 1], and a data sample."""
         new = sample_class(self.model.task)
 
         def pipeline(image: np.ndarray) -> tuple:

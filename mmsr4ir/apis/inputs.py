@@ -26,6 +26,7 @@ from mmsr4ir.utils.images import (
     from_pillow,
     read_image,
 )
+from mmsr4ir.utils.loading import USUAL, Loading
 
 from .videos import open_video, read_live, read_video
 
@@ -83,7 +84,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Item:
-    """An image (height, width, 3), RGB, uint8, or the reason why there is none."""
+    """An image (height, width, C), uint8, or the reason why there is none.
+
+    C is 3, RGB, or what the networks take.
+    """
 
     name: str
     origin: str
@@ -91,7 +95,9 @@ class Item:
     error: str | None = None
 
 
-def find_sources(inputs, max_pixels: int = MAX_PIXELS) -> list[Source]:
+def find_sources(
+    inputs, max_pixels: int = MAX_PIXELS, how: Loading = USUAL, channels: int = 3
+) -> list[Source]:
     """List what is to be read; reading comes later, image by image.
 
     Args:
@@ -108,6 +114,8 @@ def find_sources(inputs, max_pixels: int = MAX_PIXELS) -> list[Source]:
             - the bytes of a file;
             - a :class:`Source`.
         max_pixels: See :func:`mmsr4ir.utils.images.read_image`.
+        how: How files are loaded.
+        channels: Of the images that networks take; arrays and tensors may have as many.
 
     Raises:
         TypeError: If an input is none of these.
@@ -117,9 +125,9 @@ def find_sources(inputs, max_pixels: int = MAX_PIXELS) -> list[Source]:
         if isinstance(one, Source):
             found.append(one)
         elif isinstance(one, str | os.PathLike):
-            found += _from_text(os.fspath(one), max_pixels)
+            found += _from_text(os.fspath(one), max_pixels, how)
         else:
-            found.append(_in_memory(one, len(found), max_pixels))
+            found.append(_in_memory(one, len(found), max_pixels, how, channels))
     paths = (Path(source.name.replace('\\', '')) for source in found)
     names = unique_names(
         {i: path if path.name else Path('input') for i, path in enumerate(paths)}
@@ -172,16 +180,18 @@ def fetch(url: str, timeout: float = URL_TIMEOUT) -> bytes:
     return content
 
 
-def _in_memory(image, place: int, max_pixels: int) -> Source:
+def _in_memory(
+    image, place: int, max_pixels: int, how: Loading, channels: int
+) -> Source:
     """Return an image that a program holds as a source."""
     if isinstance(image, np.ndarray):
-        kind, read = 'array', check_array
+        kind, read = 'array', partial(check_array, channels=channels)
     elif isinstance(image, Tensor):
-        kind, read = 'tensor', _from_tensor
+        kind, read = 'tensor', partial(_from_tensor, channels=channels)
     elif isinstance(image, Image.Image):
         kind, read = 'Pillow image', from_pillow
     elif isinstance(image, bytes | bytearray | memoryview):
-        kind, read = 'bytes', _from_bytes
+        kind, read = 'bytes', partial(_from_bytes, how=how)
     else:
         raise TypeError(
             f'an input is a {type(image).__name__}: give paths, patterns, addresses, '
@@ -192,13 +202,19 @@ def _in_memory(image, place: int, max_pixels: int) -> Source:
     )
 
 
-def _from_bytes(content: bytes | bytearray | memoryview, max_pixels: int) -> np.ndarray:
-    return read_image(bytes(content), max_pixels)
+def _from_bytes(
+    content: bytes | bytearray | memoryview, max_pixels: int, how: Loading
+) -> np.ndarray:
+    return read_image(bytes(content), max_pixels, how)
 
 
-def _from_tensor(image: Tensor, max_pixels: int) -> np.ndarray:
-    """Return a tensor (3 or 1, height, width) as an array (height, width, 3)."""
-    if image.ndim != 3 or image.shape[0] not in (1, 3) or image.dtype != uint8:
+def _from_tensor(image: Tensor, max_pixels: int, channels: int) -> np.ndarray:
+    """Return a tensor (C, height, width) as an array with three channels or more."""
+    if (
+        image.ndim != 3
+        or image.shape[0] not in (1, 3, channels)
+        or image.dtype != uint8
+    ):
         raise ImageError(
             f'is a tensor {tuple(image.shape)} of {image.dtype}: give (3, height, '
             'width), RGB, or (1, height, width), of torch.uint8'
@@ -206,10 +222,12 @@ def _from_tensor(image: Tensor, max_pixels: int) -> np.ndarray:
             * image.is_floating_point()
         )
     pixels = image.detach().cpu().permute(1, 2, 0).numpy()
-    return check_array(pixels[..., 0] if len(image) == 1 else pixels, max_pixels)
+    return check_array(
+        pixels[..., 0] if len(image) == 1 else pixels, max_pixels, channels
+    )
 
 
-def _from_text(text: str, max_pixels: int) -> list[Source]:
+def _from_text(text: str, max_pixels: int, how: Loading) -> list[Source]:
     """Return each thing that a string stands for."""
     if text.lower().startswith(('http://', 'https://')):
         try:
@@ -220,7 +238,7 @@ def _from_text(text: str, max_pixels: int) -> list[Source]:
             Source(
                 where.netloc + where.path,
                 text,
-                partial(_one, lambda: read_image(fetch(text), max_pixels)),
+                partial(_one, lambda: read_image(fetch(text), max_pixels, how)),
             )
         ]
     if os.path.isdir(text):
@@ -243,7 +261,7 @@ def _from_text(text: str, max_pixels: int) -> list[Source]:
     return [
         Source(path, path, partial(read_video, path, max_pixels), _frames(path), True)
         if path.lower().endswith(VIDEO_SUFFIXES)
-        else Source(path, path, partial(_one, _read_file, path, max_pixels))
+        else Source(path, path, partial(_one, _read_file, path, max_pixels, how))
         for path in images
     ]
 
@@ -285,14 +303,14 @@ def _fail(problem: str) -> np.ndarray:
     raise ImageError(problem)
 
 
-def _read_file(path: str, max_pixels: int) -> np.ndarray:
+def _read_file(path: str, max_pixels: int, how: Loading) -> np.ndarray:
     try:
         content = Path(path).read_bytes()
     except FileNotFoundError as error:
         raise ImageError('is missing') from error
     except (OSError, ValueError) as error:  # ValueError: a zero in the name
         raise ImageError(f'cannot be read ({error})') from error
-    return read_image(content, max_pixels)
+    return read_image(content, max_pixels, how)
 
 
 def _frames(path: str) -> int:

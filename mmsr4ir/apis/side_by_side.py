@@ -14,7 +14,7 @@ from mmsr4ir.models.degradations.paired_lr import PairedLR
 from mmsr4ir.models.image_space import to_uint8
 from mmsr4ir.models.upsamplers import InterpolateUpsampler
 from mmsr4ir.registry import MODELS
-from mmsr4ir.utils.images import ImageError
+from mmsr4ir.utils.images import ImageError, fit_channels
 from mmsr4ir.visualization.drawing import write_png
 
 from .inferencer import SR4IRInferencer
@@ -87,7 +87,7 @@ class SideBySide:
         """Compare.
 
         Args:
-            image: (height, width, 3), RGB, uint8.
+            image: (height, width, C), uint8: RGB, or what the networks take.
             factor: First degrade the image by this factor, as in training except for
                 the size. The image loses the pixels beyond a multiple of the factor, at
                 its right and bottom. None: the image is LR as it is.
@@ -96,7 +96,7 @@ class SideBySide:
             ImageError: If the image is too small to be degraded, or the networks refuse
                 it; the message says why.
         """
-        hr = lr = image
+        hr = lr = image = fit_channels(image, self.inferencer.channels)
         if factor is not None:
             hr, lr = self.degrade(image, factor)
         enlarged, restored = (

@@ -14,6 +14,7 @@ from mmsr4ir.models.image_space import to_uint8
 from mmsr4ir.models.prediction.tiles import BLEND, super_resolve_blocks
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.utils.files import whole_file
+from mmsr4ir.visualization.drawing import check_png
 
 
 def super_resolve_rows(
@@ -23,12 +24,12 @@ def super_resolve_rows(
 
     Args:
         model: In eval mode.
-        image: (height, width, 3), RGB, uint8.
+        image: (height, width, C), uint8, RGB if C is 3.
         tile: Largest edge that is restored at once, in LR pixels; None: any.
         overlap: LR pixels that a tile sees of its neighbours.
 
     Yields:
-        np.ndarray: (rows, width * scale, 3), RGB, uint8, from the top.
+        np.ndarray: (rows, width * scale, C), uint8, from the top.
 
     Raises:
         ValueError: If the tile is too small for the overlap.
@@ -45,7 +46,7 @@ def super_resolve_rows(
         network, lr, scale, tile, overlap, model.window
     ):
         if left == 0:
-            rows = np.empty((block.shape[1], width * scale, 3), np.uint8)
+            rows = np.empty((block.shape[1], width * scale, len(block)), np.uint8)
         rows[:, left : left + block.shape[2]] = (
             to_uint8(block).permute(1, 2, 0).cpu().numpy()
         )
@@ -60,23 +61,33 @@ def super_resolve_to_png(
 
     Args:
         model: In eval mode.
-        image: (height, width, 3), RGB, uint8.
+        image: (height, width, C), uint8, RGB if C is 3.
         path: File to write.
         tile: Largest edge that is restored at once, in LR pixels; None: any.
         overlap: LR pixels that a tile sees of its neighbours.
 
     Raises:
-        ValueError: If the tile is too small for the overlap.
+        ValueError: If the tile is too small for the overlap, or the image has other
+            channels than a PNG file.
     """
+    check_png(image.shape[2])
     height, width = (side * model.degradation.scale for side in image.shape[:2])
     with whole_file(path) as unfinished, open(unfinished, 'wb') as file:
         write_png_rows(
-            file, width, height, super_resolve_rows(model, image, tile, overlap)
+            file,
+            width,
+            height,
+            super_resolve_rows(model, image, tile, overlap),
+            image.shape[2],
         )
 
 
 def write_png_rows(
-    file: BinaryIO, width: int, height: int, rows: Iterator[np.ndarray]
+    file: BinaryIO,
+    width: int,
+    height: int,
+    rows: Iterator[np.ndarray],
+    channels: int = 3,
 ) -> None:
     """Write a PNG from pieces (PNG specification, 3rd edition, sections 5 and 9).
 
@@ -84,8 +95,10 @@ def write_png_rows(
         file: To write to.
         width: In pixels.
         height: In pixels, of all pieces.
-        rows: (n, width, 3), RGB, uint8, from the top.
+        rows: (n, width, channels), uint8, from the top.
+        channels: 1 for gray, 3 for RGB, or 4 as OpenCV loads them, blue first.
     """
+    kind = {1: 0, 3: 2, 4: 6}[channels]
 
     def chunk(kind: bytes, data: bytes) -> None:
         file.write(
@@ -96,11 +109,11 @@ def write_png_rows(
         )
 
     file.write(b'\x89PNG\r\n\x1a\n')
-    chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0))
-    packer, above = zlib.compressobj(3), np.zeros((width, 3), np.uint8)
+    chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, 8, kind, 0, 0, 0))
+    packer, above = zlib.compressobj(3), np.zeros((width, channels), np.uint8)
     for piece in rows:
         data = bytearray()
-        for row in piece:
+        for row in piece[..., [2, 1, 0, 3]] if channels == 4 else piece:
             # Filter 2: each row is written as the difference to the one above.
             data += packer.compress(b'\x02' + (row - above).tobytes())
             above = row

@@ -18,7 +18,7 @@ from torch.export import Dim, ExportedProgram
 from torch.nn import functional as F
 
 from mmsr4ir.compat.swinir import any_size
-from mmsr4ir.models.image_space import image_size
+from mmsr4ir.models.image_space import image_channels, image_size
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.utils.errors import SR4IRError
 
@@ -38,7 +38,7 @@ class ExportPart(nn.Module):
 
     Args:
         model: The model, in eval mode.
-        part: ``'sr'`` gives the SR image ``sr`` (N, 3, H, W), RGB, [0, 1] except for
+        part: ``'sr'`` gives the SR image ``sr`` (N, C, H, W), [0, 1] except for
             overshoots. ``'pipeline'`` gives ``logits``: (N, classes) of a classifier,
             (N, classes, H, W) of a segmentor (without softmax; in the size that
             ``model.task_resize`` gives it, if there is one). ``'dense'`` gives
@@ -54,6 +54,7 @@ class ExportPart(nn.Module):
         super().__init__()
         self.sr, self.sr_range = model.sr, model.sr_range
         self.scale = model.degradation.scale
+        self.channels = image_channels(model.data_preprocessor, model.task)
         self.window = getattr(model.sr, 'window_size', 1)
         self.outputs = None
         if part != 'sr':
@@ -63,7 +64,7 @@ class ExportPart(nn.Module):
             self.resize = model.task_resize
 
     def forward(self, lr: Tensor) -> dict[str, Tensor]:
-        """Compute the outputs by name from (N, 3, h, w), RGB, [0, 1]."""
+        """Compute the outputs by name from (N, C, h, w), [0, 1], RGB if C is 3."""
         sr = self.super_resolve(lr)
         if self.outputs is None:
             return dict(sr=sr)
@@ -92,10 +93,10 @@ class ExportPart(nn.Module):
         """Run S as :meth:`SR4IR.super_resolve` does, without a branch on the size.
 
         Args:
-            lr: (N, 3, h, w), RGB, [0, 1].
+            lr: (N, C, h, w), [0, 1], RGB if C is 3.
 
         Returns:
-            Tensor: (N, 3, h * scale, w * scale), RGB, [0, 1] except for overshoots.
+            Tensor: (N, C, h * scale, w * scale), [0, 1] except for overshoots.
         """
         if self.window == 1:
             return self.sr(lr * self.sr_range) / self.sr_range
@@ -270,9 +271,9 @@ def trace(
     dims = None if static else ({i: Dim.DYNAMIC for i in (0, 2, 3)},)
     # Equal or single lengths would be taken for a rule.
     lr = (
-        torch.rand(1, 3, height, width)
+        torch.rand(1, part.channels, height, width)
         if static
-        else torch.rand(2, 3, height, width + (height == width))
+        else torch.rand(2, part.channels, height, width + (height == width))
     )
     try:
         with torch.no_grad(), any_size(part):
@@ -292,12 +293,12 @@ def trace(
             f'({type(error).__name__}: {reason})'
         ) from error
     if not static:
-        check_other_sizes(program, (2 * height + 1, 2 * width + 3))
+        check_other_sizes(program, (part.channels, 2 * height + 1, 2 * width + 3))
     return program
 
 
 @torch.no_grad()
-def check_other_sizes(program: ExportedProgram, shape: tuple[int, int]) -> None:
+def check_other_sizes(program: ExportedProgram, shape: tuple[int, int, int]) -> None:
     """Check that a graph holds for another batch and size than it was traced with.
 
     If a network branches on the size of its input (is it that of the training? is it
@@ -308,7 +309,7 @@ def check_other_sizes(program: ExportedProgram, shape: tuple[int, int]) -> None:
         ExportError: If the graph refuses the other batch or size.
     """
     try:
-        program.module()(torch.rand(3, 3, *shape))
+        program.module()(torch.rand(3, *shape))
     except AssertionError as error:
         raise ExportError(
             'the graph that was traced only holds for some sizes: give a larger or '
@@ -319,7 +320,7 @@ def check_other_sizes(program: ExportedProgram, shape: tuple[int, int]) -> None:
 @torch.no_grad()
 def output_names(part: ExportPart, shape: tuple[int, int]) -> list[str]:
     """Return the names of the outputs, in their order."""
-    return list(part(torch.rand(1, 3, *shape)))
+    return list(part(torch.rand(1, part.channels, *shape)))
 
 
 def check_packages() -> None:
@@ -377,7 +378,7 @@ def save_onnx(
 def load_onnx(path: Path) -> Callable[[Tensor], dict[str, Tensor]]:
     """Load an ONNX file as a function from LR images to the outputs, on the CPU.
 
-    The images are (N, 3, h, w), RGB, [0, 1].
+    The images are (N, C, h, w), [0, 1], RGB if C is 3.
     """
     from onnxruntime import InferenceSession
 
@@ -430,7 +431,7 @@ def difference(
             refuses the image (one of ``torch.export`` whose conditions exclude it).
     """
     batch, height, width = shape
-    lr = torch.rand(batch, 3, height, width)
+    lr = torch.rand(batch, part.channels, height, width)
     try:
         want, got = part(lr), exported(lr)
     except AssertionError as error:

@@ -60,7 +60,8 @@ def export_file(
         config=config,
         part=part,
         scale=str(traced.scale),
-        input='lr: float32, (batch, 3, height, width), RGB, [0, 1]',
+        input=f'lr: float32, (batch, {traced.channels}, height, width), '
+        f'{"RGB, " * (traced.channels == 3)}[0, 1]',
         outputs=json.dumps(names),
         classes=json.dumps(list(meta.get('classes') or [])),
     )
@@ -103,7 +104,7 @@ def compare_outputs(
     for tried in shapes:
         found = difference(part, exported, tried)
         report.append(
-            f'lr {tried[0]} x 3 x {tried[1]} x {tried[2]}: largest '
+            f'lr {tried[0]} x {part.channels} x {tried[1]} x {tried[2]}: largest '
             f'difference {found:.1e} of the largest value'
         )
         if not found <= tolerance:

@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
-from mmsr4ir.models.image_space import image_size
+from mmsr4ir.models.image_space import image_size, picture
 from mmsr4ir.models.weights import WeightsError
 from mmsr4ir.registry import METRICS
 
@@ -29,7 +29,9 @@ class SRQuality(BaseMetric):
 
     PSNR, SSIM and NIQE are mmagic's functions, LPIPS is that of the package ``lpips``
     (AlexNet, version 0.1). Each image is measured without padding and then counts as
-    one in the mean, whatever its size.
+    one in the mean, whatever its size. Images of any number of channels have PSNR (over
+    all channels) and SSIM (the mean of the channels); those of one channel have LPIPS
+    and NIQE as the gray images that they are.
 
     An image that equals HR exactly has an infinite PSNR, in mmagic too, and would make
     the mean infinite, which JSON cannot hold. Here no image counts more than 100 dB.
@@ -41,13 +43,14 @@ class SRQuality(BaseMetric):
             and ``'NIQE'`` (lower is better; of the restored image alone, in gray; for
             images of at least 96 x 192 pixels after the crop).
         convert_to: ``'Y'`` for PSNR and SSIM on the luma of ITU-R BT.601, as most SR
-            papers have it; None for RGB.
+            papers have it; None for all channels.
         collect_device: As in :class:`mmengine.evaluator.BaseMetric`.
         prefix: As in :class:`mmengine.evaluator.BaseMetric`.
 
     Raises:
-        ValueError: If a metric or ``convert_to`` is unknown, an image is too small, or
-            there is no HR image (the input is LR), which all metrics except NIQE need.
+        ValueError: If a metric or ``convert_to`` is unknown, an image is too small or
+            has channels that a metric is not defined for, or there is no HR image (the
+            input is LR), which all metrics except NIQE need.
         WeightsError: If ``metrics`` has LPIPS, and AlexNet's weights can neither be
             found nor fetched. That is known before a training starts.
         ImportError: If ``metrics`` has LPIPS and the package ``lpips`` is not
@@ -99,6 +102,7 @@ class SRQuality(BaseMetric):
                     'SRQuality out of test_evaluator'
                 )
             self.check_size(*image_size(sr))
+            self.check_channels(len(sr))
             values = self.measure(sr, hr)
             self.results.append(tuple(values[name] for name in self.metrics))
 
@@ -121,20 +125,41 @@ class SRQuality(BaseMetric):
                     'of metrics'
                 )
 
+    def check_channels(self, channels: int) -> None:
+        """Check that each metric is defined for images of so many channels.
+
+        Raises:
+            ValueError: If the images are neither gray nor RGB, and one of the metrics,
+                or the luma, is for these alone.
+        """
+        for name in {'LPIPS', 'NIQE'} & set(self.metrics):
+            if channels not in (1, 3):
+                raise ValueError(
+                    f'SRQuality: {name} is for images of 1 or 3 channels, and these '
+                    f'have {channels}: leave it out of metrics'
+                )
+        if self.convert_to and channels not in (1, 3):
+            raise ValueError(
+                f'SRQuality: convert_to={self.convert_to!r} is for images of 1 or 3 '
+                f'channels, and these have {channels}: leave it out'
+            )
+
     @torch.no_grad()
     def measure(self, sr: Tensor, hr: Tensor | None) -> dict[str, float]:
         """Measure one image.
 
         Args:
-            sr: (3, H, W), uint8, RGB.
-            hr: (3, H, W), uint8, RGB; None if NIQE is the only metric.
+            sr: (C, H, W), uint8, RGB if C is 3.
+            hr: (C, H, W), uint8, the same; None if NIQE is the only metric.
 
         Returns:
             dict[str, float]: The metrics by name; NIQE is NaN where it has none.
         """
         border = self.crop_border
         pair = [image for image in (sr, hr) if image is not None]
-        images = [image.permute(1, 2, 0).cpu().numpy() for image in pair]
+        # The luma of a gray image is that of an RGB image with three such channels.
+        shown = [picture(image) if self.convert_to else image for image in pair]
+        images = [image.permute(1, 2, 0).cpu().numpy() for image in shown]
         values = {}
         for name in self.metrics:
             if name == 'LPIPS' and self.lpips is not None:
@@ -142,7 +167,9 @@ class SRQuality(BaseMetric):
                 value = lpips_distance(
                     self.lpips,
                     *(
-                        image[:, border : height - border, border : width - border]
+                        picture(image)[
+                            :, border : height - border, border : width - border
+                        ]
                         for image in pair
                     ),
                 )
@@ -150,7 +177,7 @@ class SRQuality(BaseMetric):
                 value = _or_nan(
                     partial(
                         self.functions['niqe'],
-                        images[0][..., ::-1],
+                        picture(sr).permute(1, 2, 0).cpu().numpy()[..., ::-1],
                         border,
                         convert_to='gray',
                     )

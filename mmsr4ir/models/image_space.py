@@ -134,7 +134,7 @@ def picture(image: Tensor) -> Tensor:
         loaders put blue first.
     """
     if len(image) < 3:
-        return image[:1].expand(3, *image.shape[1:])
+        return image[:1].repeat(3, 1, 1)
     return image if len(image) == 3 else image[:3].flip(0)
 
 

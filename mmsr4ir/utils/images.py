@@ -1,10 +1,11 @@
-"""Read any image file as RGB, 8 bits, or say why that cannot be.
+"""Read any image file in 8 bits, as a training does, or say why that cannot be.
 
 Pixels are those that a training gets (OpenCV, in colour, see
 :mod:`mmsr4ir.datasets.checks.images`): 16 bits become 8, transparency is dropped, CMYK
 is converted, a picture with an EXIF orientation is turned. Pillow reads the files that
 OpenCV cannot read, and of an animation the first picture. Pillow also detects truncated
-files, which OpenCV would fill with grey.
+files, which OpenCV would fill with grey. A training may load in another way
+(:class:`~mmsr4ir.utils.loading.Loading`).
 """
 
 import struct
@@ -18,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .errors import SR4IRError
+from .loading import USUAL, Loading
 
 # What Pillow's decoders raise on files that are damaged or no images at all.
 BROKEN = (
@@ -44,22 +46,29 @@ class ImageError(SR4IRError, ValueError):
     """An image cannot be used; the message says why."""
 
 
-def read_image(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_image(
+    content: bytes, max_pixels: int = MAX_PIXELS, how: Loading = USUAL
+) -> np.ndarray:
     """Decode an image file.
 
     Args:
         content: Of the file.
         max_pixels: A file that claims to have more is refused before it is decoded.
             Pillow refuses more than about 179 million by itself.
+        how: How a training loads it.
 
     Returns:
-        np.ndarray: (height, width, 3), RGB, uint8.
+        np.ndarray: (height, width, C), uint8, RGB if C is 3. By default C is 3 for all
+        files.
 
     Raises:
-        ImageError: If the file is empty, truncated, no image or too large.
+        ImageError: If the file is empty, truncated, no image, too large, or has more
+            than 8 bits a channel that ``how`` does not reduce.
     """
     if not content:
         raise ImageError('is empty (0 bytes)')
+    if how.backend == 'tifffile':
+        return _by_tifffile(content, max_pixels)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', Image.DecompressionBombWarning)
@@ -68,9 +77,9 @@ def read_image(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
                 image.load()
                 turned = image.getexif().get(EXIF_ORIENTATION, 1) != 1
                 loaded = None
-                if image.format in COMMON_FORMATS or not turned:
-                    loaded = _by_opencv(content)
-                return _by_pillow(image) if loaded is None else loaded
+                if image.format in COMMON_FORMATS or not (turned and how.turns):
+                    loaded = _by_opencv(content, how)
+                return _by_pillow(image, how) if loaded is None else loaded
     except ImageError:
         raise
     except UnidentifiedImageError as error:  # its text is an address in memory
@@ -104,12 +113,16 @@ def from_pillow(image: Image.Image, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         raise ImageError(f'cannot be converted to RGB ({error})') from error
 
 
-def check_array(image: np.ndarray, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Check that an array is an image; return it as RGB.
+def check_array(
+    image: np.ndarray, max_pixels: int = MAX_PIXELS, channels: int = 3
+) -> np.ndarray:
+    """Check that an array is an image; return it with three channels or more.
 
     Args:
-        image: (height, width, 3), RGB, or (height, width); uint8.
+        image: (height, width, 3), RGB, (height, width) or
+            (height, width, ``channels``); uint8.
         max_pixels: Largest number of pixels allowed.
+        channels: Of the images that networks take.
 
     Raises:
         ImageError: If the array is no image of this kind, or too large.
@@ -118,16 +131,37 @@ def check_array(image: np.ndarray, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     if (
         image.dtype != np.uint8
         or image.ndim not in (2, 3)
-        or (image.ndim == 3 and image.shape[2] != 3)
+        or (image.ndim == 3 and image.shape[2] not in (3, channels))
         or not image.size
     ):
         raise ImageError(
             f'is an array {image.shape} of {image.dtype}: give (height, width, 3), '
             'RGB, or (height, width), of uint8'
+            + f', or (height, width, {channels})' * (channels != 3)
             + (', such as (255 * image).round().astype("uint8")' * is_float)
         )
     check_pixels(image.shape[1], image.shape[0], max_pixels)
     return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+
+
+def fit_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    """Return an image with the channels that networks take.
+
+    Args:
+        image: (height, width, C), uint8, RGB if C is 3.
+        channels: If it is 1, RGB becomes gray.
+
+    Raises:
+        ImageError: If the image has another number of channels.
+    """
+    if image.shape[2] == channels:
+        return image
+    if image.shape[2] == 3 and channels == 1:
+        return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)[..., None]
+    raise ImageError(
+        f'has {image.shape[2]} channels, and the networks take {channels}: give images '
+        'as in the training'
+    )
 
 
 def check_pixels(width: int, height: int, max_pixels: int) -> None:
@@ -143,19 +177,42 @@ def check_pixels(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def _by_opencv(content: bytes) -> np.ndarray | None:
+def _by_opencv(content: bytes, how: Loading) -> np.ndarray | None:
     try:
-        return mmcv.imfrombytes(
-            content, flag='color', channel_order='rgb', backend='cv2'
-        )
+        image = mmcv.imfrombytes(content, flag=how.color_type, backend='cv2')
     except cv2.error:
         return None
+    return None if image is None else _as_loaded(image)
 
 
-def _by_pillow(image: Image.Image) -> np.ndarray:
+def _by_tifffile(content: bytes, max_pixels: int) -> np.ndarray:
+    try:
+        image = mmcv.imfrombytes(content, backend='tifffile')
+    except (ImportError, *BROKEN) as error:
+        raise ImageError(f'cannot be read by tifffile ({error})') from error
+    check_pixels(image.shape[1], image.shape[0], max_pixels)
+    return _as_loaded(image)
+
+
+def _as_loaded(image: np.ndarray) -> np.ndarray:
+    """Return what MMCV loaded as (height, width, C), uint8, RGB if C is 3."""
+    if image.dtype != np.uint8:
+        raise ImageError(
+            f'is loaded as {image.dtype}, and not in 8 bits: convert it to 8 bits a '
+            'channel'
+        )
+    image = image if image.ndim == 3 else image[..., None]
+    return np.ascontiguousarray(image[..., ::-1]) if image.shape[2] == 3 else image
+
+
+def _by_pillow(image: Image.Image, how: Loading = USUAL) -> np.ndarray:
     if image.mode in ('I', 'F') or image.mode.startswith('I;16'):
         raise ImageError(
             f'has pixels of a kind that is not read ({image.format or "Pillow"}, mode '
             f'{image.mode}): convert it to 8-bit PNG'
         )
-    return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
+    if how.turns:
+        image = ImageOps.exif_transpose(image)
+    if how.color_type == 'unchanged':
+        return np.atleast_3d(np.asarray(image))
+    return np.atleast_3d(np.asarray(image.convert('L' if how.is_gray else 'RGB')))

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from mmengine.config import Config
 from mmengine.registry import VISUALIZERS
 from mmengine.structures import BaseDataElement
 from mmengine.visualization import Visualizer
 from torch import Tensor
 
+from mmsr4ir.models.image_space import picture
 from mmsr4ir.utils.errors import ConfigError
 from mmsr4ir.utils.files import write_whole
 
@@ -111,6 +113,20 @@ def build_annotator(
     return Annotator(visualizer, score_thr)
 
 
+def drawn_pixels(image: np.ndarray) -> np.ndarray:
+    """Return an image of any channels as it is drawn.
+
+    Args:
+        image: (height, width, C), RGB if C is 3; see
+            :func:`~mmsr4ir.models.image_space.picture` for others.
+
+    Returns:
+        np.ndarray: (height, width, 3), RGB.
+    """
+    channels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+    return picture(channels).permute(1, 2, 0).numpy()
+
+
 def enlarge(image: np.ndarray, zoom: int) -> np.ndarray:
     """Enlarge (height, width, 3) by a whole factor; pixels stay visible as they are."""
     return image.repeat(zoom, axis=0).repeat(zoom, axis=1)
@@ -180,19 +196,41 @@ def _bar(text: str, width: int) -> np.ndarray:
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:
-    """Write a picture (height, width, 3), RGB, uint8, whole or not at all.
+    """Write an image, whole or not at all.
+
+    Args:
+        path: The file.
+        picture: (height, width, C), uint8: gray (1), RGB (3), or four channels as
+            OpenCV loads them, blue first.
 
     Raises:
-        ValueError: If an edge is too long for OpenCV.
+        ValueError: If an edge is too long for OpenCV, or a PNG file cannot have so many
+            channels.
     """
-    write_whole(path, encode_png(picture[..., ::-1]))
+    check_png(picture.shape[2])
+    write_whole(
+        path, encode_png(picture[..., ::-1] if picture.shape[2] == 3 else picture)
+    )
+
+
+def check_png(channels: int) -> None:
+    """Check that a PNG file can have so many channels.
+
+    Raises:
+        ValueError: If it cannot.
+    """
+    if channels not in (1, 3, 4):
+        raise ValueError(
+            f'an image of {channels} channels cannot be a PNG file, which has 1, 3 or '
+            '4: take the array instead (SR4IRInferencer without out_dir)'
+        )
 
 
 def encode_png(picture: np.ndarray) -> bytes:
     """Return the content of a PNG file.
 
     Args:
-        picture: (height, width) or (height, width, 3), BGR, uint8.
+        picture: (height, width) or (height, width, C), BGR if C is 3, uint8.
 
     Raises:
         ValueError: If an edge is too long for OpenCV.

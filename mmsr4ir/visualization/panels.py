@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmsr4ir.compat.mmengine_visualizer import in_every_process
 from mmsr4ir.models.distributed import unwrap
-from mmsr4ir.models.image_space import extend_edges, image_size
+from mmsr4ir.models.image_space import extend_edges, image_size, picture
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.utils.errors import ConfigError
 
@@ -24,8 +24,8 @@ def error_map(sr: np.ndarray, hr: np.ndarray) -> np.ndarray:
     """Compute the absolute difference of two images, mean over the channels.
 
     Args:
-        sr: (height, width, 3), RGB, uint8.
-        hr: (height, width, 3), RGB, uint8.
+        sr: (height, width, C), uint8.
+        hr: (height, width, C), uint8.
 
     Returns:
         np.ndarray: (height, width), [0, 255], float32.
@@ -39,8 +39,8 @@ def tdp_map(model: SR4IR, sr: Tensor, hr: Tensor) -> np.ndarray:
 
     Args:
         model: With ``features`` and ``tdp``.
-        sr: (3, H, W), RGB, uint8.
-        hr: (3, H, W), RGB, uint8, of the same size.
+        sr: (C, H, W), uint8, RGB if C is 3.
+        hr: (C, H, W), uint8, of the same size.
 
     Returns:
         np.ndarray: (H, W), see :meth:`~mmsr4ir.models.losses.TDPLoss.position_map`.
@@ -163,14 +163,17 @@ class Painter:
         """
         zoom = zoom_to(size, self.min_size)
 
+        def pixels(image: Tensor) -> np.ndarray:
+            return image.permute(1, 2, 0).cpu().numpy()
+
         def image(key: str) -> np.ndarray:
-            return sample.images[key].permute(1, 2, 0).cpu().numpy()
+            return pixels(picture(sample.images[key]))
 
         def fit(
-            picture: np.ndarray, how: int = cv2.INTER_NEAREST, times: int = 1
+            drawn: np.ndarray, how: int = cv2.INTER_NEAREST, times: int = 1
         ) -> np.ndarray:
             return cv2.resize(
-                picture, (size[1] * times, size[0] * times), interpolation=how
+                drawn, (size[1] * times, size[0] * times), interpolation=how
             )
 
         judged = judged_image(self.model)
@@ -182,11 +185,14 @@ class Painter:
         if name in ('prediction', 'truth'):
             truth = name == 'truth'
             on_hr = truth and 'hr' in sample.images
-            picture = fit(image('hr' if on_hr else 'sr'), cv2.INTER_LINEAR)
+            below = fit(image('hr' if on_hr else 'sr'), cv2.INTER_LINEAR)
             title = 'ground truth' if truth else f'prediction on {judged}'
-            return title, self.annotator.enlarged(picture, sample, truth, zoom)
+            return title, self.annotator.enlarged(below, sample, truth, zoom)
         if name == 'error':
-            title, values = '|SR - HR|', error_map(image('sr'), image('hr'))
+            title, values = (
+                '|SR - HR|',
+                error_map(*(pixels(sample.images[key]) for key in ('sr', 'hr'))),
+            )
         else:
             title, values = (
                 'TDP',

@@ -11,10 +11,13 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from mmsr4ir.registry import MODELS
 from mmsr4ir.utils.errors import DataError
-from mmsr4ir.utils.images import ImageError, read_image
+from mmsr4ir.utils.images import ImageError, fit_channels, read_image
+from mmsr4ir.utils.loading import USUAL, Loading
 
 from .degradation import ImageByImage, lr_size, parse_scale
 
+# How LR images are loaded for HR images of so many channels.
+_LOADING = {1: Loading('grayscale'), 3: USUAL}
 #: What a flip in a direction turns around in (3, H, W).
 _FLIPPED = dict(horizontal=(-1,), vertical=(-2,), diagonal=(-2, -1))
 
@@ -90,7 +93,11 @@ class PairedLR(ImageByImage):
         return found[0]
 
     def read(
-        self, img_path: str, size: tuple[int, int], flip: str | None = None
+        self,
+        img_path: str,
+        size: tuple[int, int],
+        flip: str | None = None,
+        channels: int = 3,
     ) -> Tensor:
         """Read the LR image of an HR image.
 
@@ -98,9 +105,10 @@ class PairedLR(ImageByImage):
             img_path: The HR image.
             size: Its (height, width) in pixels.
             flip: ``'horizontal'``, ``'vertical'``, ``'diagonal'`` (both) or None.
+            channels: Of the HR image.
 
         Returns:
-            Tensor: (3, h, w), uint8, RGB.
+            Tensor: (C, h, w), uint8, RGB if C is 3.
 
         Raises:
             DataError: If the LR image is missing, cannot be read or has another size;
@@ -109,8 +117,12 @@ class PairedLR(ImageByImage):
                 flip the two would not lie on each other.
         """
         path = self.find(img_path)
+        how = _LOADING.get(channels, Loading('unchanged'))
         try:
-            lr = torch.from_numpy(read_image(Path(path).read_bytes())).permute(2, 0, 1)
+            pixels = fit_channels(
+                read_image(Path(path).read_bytes(), how=how), channels
+            )
+            lr = torch.from_numpy(pixels).permute(2, 0, 1)
         except (ImageError, OSError) as error:
             raise DataError(f'{path} {error}') from error
         want = lr_size(size, self.scale)
@@ -133,12 +145,12 @@ class PairedLR(ImageByImage):
         """Read the LR image of one data sample.
 
         Args:
-            image: (3, H, W), the HR image; its type and device are those of the result.
+            image: (C, H, W), the HR image; its type and device are those of the result.
             size: (height, width) of the LR image, in pixels.
             sample: The task's data sample, which names the file.
 
         Returns:
-            Tensor: ``(3, *size)``, RGB, [0, 1].
+            Tensor: ``(C, *size)``, [0, 1].
 
         Raises:
             DataError: If :meth:`read` cannot read the LR image, or the sample does not
@@ -159,7 +171,8 @@ class PairedLR(ImageByImage):
                 'resizes or crops out of the pipeline'
             )
         flip = meta.get('flip_direction') if meta.get('flip') else None
-        return self.read(meta['img_path'], shown, flip).to(image) / 255
+        lr = self.read(meta['img_path'], shown, flip, len(image))
+        return lr.to(image) / 255
 
     def extra_repr(self) -> str:
         """Return the settings for ``repr``."""
