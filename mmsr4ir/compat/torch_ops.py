@@ -54,7 +54,7 @@ def carafe_naive_backward(
     """Compute the gradients of the features and masks of :func:`carafe`."""
     with torch.enable_grad():
         leaves = [x.detach().requires_grad_() for x in (features, masks)]
-        output = carafe(*leaves, kernel_size, group_size, scale_factor)
+        output = carafe(leaves[0], leaves[1], kernel_size, group_size, scale_factor)
     grads = torch.autograd.grad(output, leaves, grad_output.to(output))
     grad_input.copy_(grads[0])
     grad_masks.copy_(grads[1])

@@ -212,9 +212,9 @@ def deform_roi_pool_forward(
     """Compute :func:`deform_roi_pool`; no elements in ``offset`` mean offsets of 0."""
     size = (pooled_height, pooled_width)
     if len(rois):
-        inputs = _prepared(input, rois, offset, size)
+        input, rois, offset = _prepared(input, rois, offset, size)
         settings = (size, spatial_scale, sampling_ratio, gamma)
-        output.copy_(deform_roi_pool(*inputs, *settings))
+        output.copy_(deform_roi_pool(input, rois, offset, *settings))
 
 
 def deform_roi_pool_backward(
