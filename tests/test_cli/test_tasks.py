@@ -149,14 +149,43 @@ def check_tta_of_maps(config, folder, options, run_tool) -> None:
     assert 0.5 < sum(same) / len(same) < 1
 
 
-def test_coverage_can_be_made_again(run_tool, tmp_path):
-    tool = (PYTHON, 'tools/misc/make_coverage.py', '--work-dir', tmp_path / 'work')
-    text = run_tool(*tool, '--only', 'spandrel Compact').stdout
-    assert 'spandrel Compact: green' in text
-    result = json.loads((tmp_path / 'work/spandrel-Compact.json').read_text())
-    assert set(result['losses']) == {'sr/loss_pixel', 'sr/loss_tdp', 'task/loss'}
-    process = run_tool(*tool, '--only', 'nothing', ok=False)
-    assert process.returncode == 1 and "nothing has 'nothing'" in process.stdout
+SWEEP = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, 'tools/misc')
+import make_coverage
+
+work = Path(sys.argv[1])
+make_coverage.prepare(set(), work)
+original, make_coverage.attempt = make_coverage.attempt, lambda library, family, work: {
+    'killed': lambda: os.kill(os.getpid(), signal.SIGKILL),
+    'large': lambda: bytearray(9 << 30),
+    'wrong': lambda: 1 / 0,
+    'right': lambda: dict(losses={}),
+}[family]()
+names = ('killed', 'large', 'wrong', 'right')
+make_coverage.sweep([('mmdet', name) for name in names], work)
+make_coverage.attempt = original
+sys.argv[1:] = ['--only', 'spandrel Compact', '--work-dir', sys.argv[1]]
+make_coverage.main()
+"""
+
+
+def test_a_trial_that_fails_does_not_end_the_sweep(run_tool, tmp_path):
+    script = tmp_path / 'sweep.py'
+    script.write_text(SWEEP)
+    text = run_tool(PYTHON, script, tmp_path / 'work').stdout
+    results = {
+        path.stem.partition('-')[2]: json.loads(path.read_text())
+        for path in (tmp_path / 'work').glob('*.json')
+    }
+    assert results['killed']['error'].startswith('ended by signal 9')
+    assert results['large']['error'].startswith('MemoryError')
+    assert results['wrong']['error'] == 'ZeroDivisionError: division by zero'
+    assert results['right'] == dict(losses={})
+    names = {'sr/loss_pixel', 'sr/loss_tdp', 'task/loss'}
+    assert set(results['Compact']['losses']) == names
+    assert 'mmdet wrong: ZeroDivisionError' in text and 'Compact: green' in text
 
 
 @pytest.fixture

@@ -99,16 +99,17 @@ def sweep(wanted: list[tuple[str, str]], work: Path) -> None:
 
 
 def prepare(libraries: set[str], work: Path) -> None:
-    """Write the data, and import what all trials use, once."""
+    """Write the data, and import what all trials of some libraries use, once."""
     for folder in ('logs', 'runs'):
         (work / folder).mkdir(parents=True, exist_ok=True)
-    if not (work / 'data').exists():
+    if libraries & set(FAMILIES) and not (work / 'data').exists():
         make_data(work / 'data')
     if 'mmseg' in libraries:
         import mmseg.models  # noqa: F401
     if 'mmdet' in libraries:
         import mmdet.models  # noqa: F401
-    import mmpretrain.models  # noqa: F401
+    if libraries:
+        import mmpretrain.models  # noqa: F401
 
 
 def main() -> None:

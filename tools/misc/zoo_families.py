@@ -347,6 +347,7 @@ EXTRA: dict[tuple[str, str], list[str]] = {
     ('mmdet', 'albu_example'): ['`pip install "albumentations<1.4"`'],
     ('mmdet', 'instaboost'): ['`pip install instaboostfast`'],
     ('mmdet', 'lad'): ['`pip install scikit-learn`'],
+    ('mmdet', 'ld'): ['`model.task.teacher_config` as a path that exists'],
     ('mmdet', 'maskformer'): [_PANOPTICAPI],
     ('mmdet', 'paa'): ['`pip install scikit-learn`'],
     ('mmdet', 'panoptic_fpn'): [_PANOPTICAPI],

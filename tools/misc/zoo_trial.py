@@ -133,6 +133,9 @@ def trial_config(library: str, path: str, settings: dict, data: Path) -> Config:
     task = cfg.model.to_dict()
     without_weights(task)
     limit(task)
+    if str(task.get('teacher_config')).startswith('configs/'):  # of a checkout
+        path = zoo_folder(library).parent / task['teacher_config']
+        task['teacher_config'] = str(path)
     shrink((task, cfg.get('data_preprocessor'), *_pipelines(cfg)), edge)
     _replace_data(cfg, library, data, task)
     cfg.model = dict(
@@ -292,6 +295,9 @@ def _replace_data(cfg: Config, library: str, data: Path, task: dict) -> None:
             )[library](dataset, data, task)
             dataset.clear()
             dataset.update(kept | new)
+            if not any('Load' in type_name(one) for one in dataset.pipeline):  # MNIST
+                load = dict(type='LoadImageFromFile', color_type='grayscale')
+                dataset.pipeline.insert(0, load)
     metrics = as_list(cfg.val_evaluator)
     if library == 'mmdet':
         metrics = [_detection_metric(one, cfg, data) for one in metrics]
