@@ -1,6 +1,7 @@
 """One optimizer for each network."""
 
 import torch
+from mmengine.device import get_device
 from mmengine.dist import all_reduce, all_reduce_params, get_world_size
 from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
 from torch import nn
@@ -115,9 +116,12 @@ class PerNetworkOptimWrapperConstructor:
             )
         # OpenMMLab's tools set these beside the networks for --amp: they are for each.
         self.cfg = dict(optim_wrapper_cfg)
+        self.defaults: dict[str, str] = {}
         self.shared = {key: self.cfg.pop(key) for key in _SHARED if key in self.cfg}
         if self.shared.get('type') == 'AmpOptimWrapper':
             self.shared['type'] = 'mmsr4ir.AmpOptimWrapper'
+            if get_device() != 'cpu':  # as tools/train.py, and MMEngine, choose
+                self.defaults['dtype'] = 'float16'
         elif self.shared.get('type') == 'OptimWrapper':
             del self.shared['type']  # the default; an entry may have another one
 
@@ -137,7 +141,7 @@ class PerNetworkOptimWrapperConstructor:
         wrappers = AccumulatingOptimWrappers(
             **{
                 name: build_optim_wrapper(
-                    unwrap(children[name]), dict(cfg, **self.shared)
+                    unwrap(children[name]), {**self.defaults, **cfg, **self.shared}
                 )
                 for name, cfg in self.cfg.items()
                 if name in updated

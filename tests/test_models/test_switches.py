@@ -11,7 +11,11 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import nn
 from torch.nn import functional as F
 
-from mmsr4ir.engine import AmpOptimWrapper, PerNetworkOptimWrapperConstructor
+from mmsr4ir.engine import (
+    AmpOptimWrapper,
+    PerNetworkOptimWrapperConstructor,
+    optim_wrapper_constructor,
+)
 from mmsr4ir.models import sr4ir
 from mmsr4ir.models.updates import PhaseUpdate
 from mmsr4ir.registry import MODELS
@@ -228,8 +232,10 @@ def test_other_settings_beside_the_networks_are_named(setting):
         )
 
 
-def test_mixed_precision_beside_the_networks_is_for_each():
+@pytest.mark.parametrize('device, dtype', [('cpu', 'bfloat16'), ('cuda', 'float16')])
+def test_mixed_precision_beside_the_networks_is_for_each(device, dtype, monkeypatch):
     """As OpenMMLab's tools set it for --amp."""
+    monkeypatch.setattr(optim_wrapper_constructor, 'get_device', lambda: device)
     optimizer = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))
     wrappers = PerNetworkOptimWrapperConstructor(
         dict(type='AmpOptimWrapper', loss_scale='dynamic', sr=optimizer, task=optimizer)
@@ -237,6 +243,8 @@ def test_mixed_precision_beside_the_networks_is_for_each():
     assert {name: type(wrapper) for name, wrapper in wrappers.items()} == dict(
         sr=AmpOptimWrapper, task=AmpOptimWrapper
     )
+    kinds = {wrapper.cast_dtype for wrapper in wrappers.values()}
+    assert kinds == {getattr(torch, dtype)}
     # Without --amp, the type of an entry holds.
     wrappers = PerNetworkOptimWrapperConstructor(
         dict(
