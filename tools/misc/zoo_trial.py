@@ -30,10 +30,15 @@ CPU_LIMIT, MEMORY_LIMIT = 180, 8 * 2**30
 EDGES = dict(mmdet=160, mmseg=64)
 #: At most so many sampled and kept boxes of an image; the heads run on each of them.
 LIMITS = dict(num=32, max_per_img=100, nms_pre=200)
-_SIZES = (
-    'scale scales img_scale crop_size size pad_size random_size_range image_size '
-    'input_size stride img_size'
-).split()
+# Names of sizes, and the least value in pixels that is scaled.
+_SIZES = dict.fromkeys(
+    (
+        'scale scales img_scale crop_size size pad_size random_size_range image_size '
+        'input_size stride img_size'
+    ).split(),
+    64,
+)
+_SIZES['size_divisor'] = 512
 
 
 def zoo_folder(library: str) -> Path:
@@ -166,7 +171,7 @@ def _shorten(cfg: Config, base: Config) -> None:
         train.update(max_epochs=1, val_interval=1, val_begin=1)
         cfg.log_processor = dict(base.sr4ir_log_processor, by_epoch=True)
     else:
-        train.update(max_iters=1, val_interval=1)
+        train.update(max_iters=1, val_interval=1, val_begin=1)
         cfg.log_processor = dict(base.sr4ir_log_processor, by_epoch=False)
     train.pop('dynamic_intervals', None)
     hooks = dict(cfg.get('default_hooks') or {}, **base.sr4ir_hooks)
@@ -227,7 +232,9 @@ def shrink(parts: Sequence, edge: int | None) -> None:
 def _sized(node: object) -> Iterator[tuple]:
     for name, value in _items(node):
         numbers = _numbers(value)
-        if name in _SIZES and numbers and max(numbers) >= 64:
+        # A divisor is a size if SAN pads to a square with it, and else a stride.
+        smallest = _SIZES.get(name)
+        if smallest and numbers and max(numbers) >= smallest:
             yield node, name, value
         else:
             yield from _sized(value)
@@ -323,8 +330,7 @@ def _detection_set(dataset: dict, data: Path, task: dict) -> dict:
 
 
 def _segmentation_set(dataset: dict, data: Path, task: dict) -> dict:
-    head = as_list(task['decode_head'])[-1]
-    classes = tuple(str(i) for i in range(head['num_classes']))
+    classes = tuple(str(i) for i in range(_num_classes(task)))
     palette = [[i, 255 - i, i] for i in range(len(classes))]
     reduce_zero = any(one.get('reduce_zero_label') for one in dataset['pipeline'])
     return dict(
@@ -336,6 +342,20 @@ def _segmentation_set(dataset: dict, data: Path, task: dict) -> dict:
         seg_map_suffix='.png',
         metainfo=dict(classes=classes, palette=palette),
     )
+
+
+def _num_classes(task: dict) -> int:
+    """Return the classes of the last head that names them; K-Net's are nested."""
+    found = []
+
+    def walk(node: object) -> None:
+        for name, value in _items(node):
+            if name == 'num_classes':
+                found.append(value)
+            walk(value)
+
+    walk(as_list(task['decode_head']))
+    return found[-1]
 
 
 def _class_set(dataset: dict, data: Path, task: dict) -> dict:
