@@ -26,8 +26,8 @@ def _bins(start: Tensor, end: Tensor, bins: int, cells: int) -> tuple[Tensor, Te
     edges = edges + start[:, None]
     first = edges[:, :-1].floor().clamp(0, cells).long()
     last = edges[:, 1:].ceil().clamp(0, cells).long()
-    empty = end <= start
-    return first, (last - first).clamp(min=0).masked_fill(empty[:, None], 0)
+    some = end > start  # not so if a training has reached NaN
+    return first, (last - first).clamp(min=0).where(some[:, None], 0)
 
 
 def roi_pool_forward(
@@ -103,7 +103,9 @@ def _corners(at: Tensor, cells: int) -> tuple[Tensor, Tensor, Tensor]:
     value = torch.stack([1 - (inside - low), inside - low], -1)
     counts = ((at >= -1) & (at <= cells))[..., None]
     slope = torch.stack([high - at, at - low], -1)
-    return torch.stack([low, high], -1).long(), value * counts, slope * counts
+    # If a training has reached NaN, so have its offsets, and the weights show it.
+    cell = torch.stack([low, high], -1).nan_to_num(0).long()
+    return cell, value * counts, slope * counts
 
 
 def _along_axis(
@@ -194,7 +196,8 @@ def deform_roi_pool(
 def _prepared(input: Tensor, rois: Tensor, offset: Tensor, size) -> list[Tensor]:
     if not offset.numel():
         offset = input.new_zeros(len(rois), 2, *size)
-    return at_least_single(input, rois.to(input), offset.to(input))
+    rois = rois.to(input).nan_to_num(0, 0, 0)
+    return at_least_single(input, rois, offset.to(input))
 
 
 def deform_roi_pool_forward(

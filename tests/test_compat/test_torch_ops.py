@@ -236,6 +236,18 @@ def test_deform_roi_pool_of_no_box():
     assert out.shape == (0, 3, 2, 2) and x.grad.abs().sum() == 0
 
 
+def test_pools_go_on_after_nan():
+    """The loss shows it; an error of an index would end the training."""
+    x, rois = torch.rand(1, 2, 5, 5), torch.tensor([[0.0, 0, 0, 4, 4]] * 2)
+    offset = torch.zeros(2, 2, 1, 1)
+    offset[1] = math.nan
+    out = ops.deform_roi_pool(x, rois, offset, (1, 1))
+    assert out[0].isfinite().all() and out[1].isnan().all()
+    rois[1, 1:] = math.nan
+    assert ops.deform_roi_pool(x, rois, None, (1, 1))[0].isfinite().all()
+    assert ops.roi_pool(x, rois, 1)[0].isfinite().all()
+
+
 def test_roi_pool_of_two_equal_maxima_takes_the_first():
     """As mmcv does, which looks row by row."""
     x = torch.zeros(1, 1, 3, 4, requires_grad=True)
