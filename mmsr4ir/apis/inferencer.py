@@ -184,11 +184,11 @@ class SR4IRInferencer(BaseInferencer):
             return_datasamples,
             *self._dispatch_kwargs(**kwargs)[1:],
         )
-        counts = [source.count for source in sources]
+        counts = [source.count for source in sources if source.count is not None]
         yield from track(
             results,
             'Inference',
-            None if None in counts else sum(counts),
+            sum(counts) if len(counts) == len(sources) else None,
             disable=not self.show_progress,
         )
 

@@ -184,6 +184,7 @@ def _in_memory(
     image, place: int, max_pixels: int, how: Loading, channels: int
 ) -> Source:
     """Return an image that a program holds as a source."""
+    read: Callable[..., np.ndarray]
     if isinstance(image, np.ndarray):
         kind, read = 'array', partial(check_array, channels=channels)
     elif isinstance(image, Tensor):

@@ -99,9 +99,10 @@ def main() -> None:
 
     def frames() -> Iterator[np.ndarray]:
         for result in inferencer.stream(video, **options):
-            if result.error is None:
-                yield result.restored if result.picture is None else result.picture
-            else:
+            picture = result.restored if result.picture is None else result.picture
+            if picture is not None:
+                yield picture
+            elif result.error is not None:
                 failures[result.origin] = result.error
             if stopped.is_set():
                 break
