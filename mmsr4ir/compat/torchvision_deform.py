@@ -58,12 +58,14 @@ def _moved_out(
         ),
         indexing='ij',
     )
+    (offset,) = at_least_single(offset)  # as the kernel adds them
     pairs = offset.unflatten(1, (group, kernel[0] * kernel[1], 2)).clone()
     for axis in (0, 1):  # a view of each, (N, group, taps, H, W)
         part = pairs[:, :, :, axis]
         start = torch.arange(part.shape[3 + axis], device=offset.device)
         start = (start * stride[axis] - padding[axis]).unsqueeze(1 - axis)
-        part[taps[axis].reshape(-1, 1, 1) + start + part == -1] -= 1
+        # A boolean index would wait for a GPU.
+        part -= (taps[axis].reshape(-1, 1, 1) + start + part == -1).to(part)
     return pairs.flatten(1, 3)
 
 

@@ -324,9 +324,11 @@ class Recorder(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.ops = self.reads = self.bytes = 0
+        self.names: set[str] = set()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         self.ops += 1
+        self.names.add(func.overloadpacket.__name__)
         self.reads += func is torch.ops.aten._local_scalar_dense.default
         result = func(*args, **(kwargs or {}))
         if isinstance(result, torch.Tensor):
@@ -351,6 +353,15 @@ def test_roi_pool_runs_as_many_ops_for_many_boxes():
             ops.roi_pool(leaf, boxes, 2).sum().backward()
         counts.append(recorder.ops)
     assert counts[0] == counts[1] and recorder.reads == 1
+
+
+def test_deform_conv_does_not_wait():
+    """A boolean index does, as it looks for what is set."""
+    x, offset = draw(1, 2, 4, 4), torch.zeros(1, 18, 4, 4).double().requires_grad_()
+    with Recorder() as recorder:
+        ops.deform_conv2d(x, offset, draw(2, 2, 3, 3), 1, 1).sum().backward()
+    assert recorder.reads == 0 and not recorder.names & {'index', 'index_put_'}
+    assert offset.grad.abs().sum() > 0
 
 
 def test_attention_reads_no_size_by_itself():
