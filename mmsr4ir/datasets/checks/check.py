@@ -154,12 +154,16 @@ def _look_at_coco(
             raise DataError(f'{part.loader} has no ann_file on this machine: set it')
         return
     kinds = base_names(part)
+    panoptic = 'CocoPanopticDataset' in kinds  # its masks are in images of their own
     rule = CocoRule(
         part.loader,
         labels=part.compared,
-        masks=part.reads('with_mask')
-        or any('segm' in metric.get('metric', ()) for metric in part.metrics),
-        panoptic='CocoPanopticDataset' in kinds,
+        masks=not panoptic
+        and (
+            part.reads('with_mask')
+            or any('segm' in metric.get('metric', ()) for metric in part.metrics)
+        ),
+        panoptic=panoptic,
         lvis='LVISV1Dataset' in kinds,
         scale=part.scale,
         how=part.loading,
