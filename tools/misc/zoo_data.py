@@ -25,7 +25,6 @@ def make_data(root: Path) -> None:
         image = rng.integers(0, 256, (*SEG_SIZE, 3), np.uint8)
         labels = np.zeros(SEG_SIZE, np.uint8)
         labels[40:110, 30:120] = 1
-        labels[:30] = 2
         _write(root / 'seg' / 'img' / f'{i}.png', image)
         _write(root / 'seg' / 'labels' / f'{i}.png', labels)
         image = rng.integers(0, 256, (*CLS_SIZE, 3), np.uint8)

@@ -151,7 +151,7 @@ FAMILIES: dict[str, dict[str, str]] = dict(
         'swin': 'swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512',
         'twins': 'twins_pcpvt-s_fpn_fpnhead_8xb4-80k_ade20k-512x512',
         'unet': 'unet-s5-d16_fcn_4xb4-40k_hrf-256x256',
-        'upernet': 'upernet_r18_4xb4-80k_ade20k-512x512',
+        'upernet': 'upernet_r18_4xb2-40k_cityscapes-512x1024',
         'vit': 'vit_deit-s16_upernet_8xb2-80k_ade20k-512x512',
     },
     mmpretrain={
@@ -341,6 +341,13 @@ SETTINGS: dict[tuple[str, str], dict] = {
     # Its levels of features and its anchors are made for images of this size.
     ('mmdet', 'ssd'): dict(edge=300)
 }
+#: Families of mmpretrain whose networks take images of any size.
+ANY_SIZE = (
+    'convmixer convnext convnext_v2 cspnet densenet edgenext efficientnet '
+    'efficientnet_v2 hornet hrnet mobilenet_v2 mobilenet_v3 mobileone poolformer '
+    'regnet replknet repvgg res2net resnest resnet resnext riformer seresnet '
+    'shufflenet_v1 shufflenet_v2 van wrn'
+).split()
 _PANOPTICAPI = '`pip install git+https://github.com/cocodataset/panopticapi.git`'
 #: (library, family): what else it needs, in words.
 EXTRA: dict[tuple[str, str], list[str]] = {

@@ -27,9 +27,10 @@ those of pixels, TDP and task. What differs from a user's config:
 - The weights are random, the SR network is a small EDSR at x4, and each data set has
   {images} images of random pixels. The data check is run for mmdet alone, since these
   sets lack most classes of the others.
-- Sizes in the pipelines and in mmseg's networks are scaled so that the longest is about
-  {det} pixels for mmdet and {seg} for mmseg, unless the column of extra lines names
-  another edge. The sizes of mmpretrain stay.
+- Sizes in the pipelines, and in networks that are made for one size, are scaled so that
+  the longest is about {det} pixels for mmdet and {seg} for mmseg, unless the column of
+  extra lines names another edge. Sizes of mmpretrain stay, but those of networks that
+  take any size are at most {cls} pixels.
 - In detectors, `num` of samplers is at most {num}, `max_per_img` {max_per_img} and
   `nms_pre` {nms_pre}. Optimizers compute in float32.
 - Each trial has at most {seconds} s of CPU time and {memory} GB of memory.
@@ -62,6 +63,7 @@ def page(results: Results) -> str:
             images=NUM_IMAGES,
             det=EDGES['mmdet'],
             seg=EDGES['mmseg'],
+            cls=EDGES['mmpretrain'],
             seconds=CPU_LIMIT,
             memory=MEMORY_LIMIT >> 30,
             **LIMITS,

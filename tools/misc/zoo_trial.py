@@ -15,6 +15,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
+from zoo_families import ANY_SIZE
 from zoo_networks import SMALL_SR
 
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
@@ -27,7 +28,7 @@ BASES = dict(mmdet='sr4ir_det.py', mmseg='sr4ir_seg.py', mmpretrain='sr4ir_cls.p
 #: CPU time in seconds, and memory in bytes, of one trial.
 CPU_LIMIT, MEMORY_LIMIT = 180, 8 * 2**30
 #: The longest edge in pixels that sizes of pipelines are scaled to.
-EDGES = dict(mmdet=160, mmseg=64)
+EDGES = dict(mmdet=160, mmseg=64, mmpretrain=128)
 #: At most so many sampled and kept boxes of an image; the heads run on each of them.
 LIMITS = dict(num=32, max_per_img=100, nms_pre=200)
 # Names of sizes, and the least value in pixels that is scaled.
@@ -131,7 +132,9 @@ def trial_config(library: str, path: str, settings: dict, data: Path) -> Config:
         data: As in :func:`trial`.
     """
     settings = dict(settings)
-    edge = settings.pop('edge', EDGES.get(library))
+    edge = settings.pop('edge', EDGES[library])
+    if library == 'mmpretrain' and Path(path).parts[0] not in ANY_SIZE:
+        edge = None
     cfg = Config.fromfile(zoo_folder(library) / path)
     cfg.setdefault('val_cfg', {})  # mmpretrain's ResNeSt has none
     base = Config.fromfile(CONFIGS / BASES[library])
