@@ -159,8 +159,8 @@ def fit_channels(image: np.ndarray, channels: int) -> np.ndarray:
     if image.shape[2] == 3 and channels == 1:
         return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)[..., None]
     raise ImageError(
-        f'has {image.shape[2]} channels, and the networks take {channels}: give images '
-        'as in the training'
+        f'has {image.shape[2]} channel{"s" * (image.shape[2] > 1)}, and the networks '
+        f'take {channels}: give images as in the training'
     )
 
 

@@ -23,10 +23,10 @@ MEAN, STD = [123.0, 116.0, 103.0], [58.0, 57.0, 56.0]
 class ToySR(nn.Module):
     """One convolution (with BatchNorm, to have buffers) and a pixel shuffle."""
 
-    def __init__(self, scale: int = 2) -> None:
+    def __init__(self, scale: int = 2, colours: int = 3) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(3, 3 * scale**2, 3, padding=1)
-        self.norm = nn.BatchNorm2d(3 * scale**2)
+        self.conv = nn.Conv2d(colours, colours * scale**2, 3, padding=1)
+        self.norm = nn.BatchNorm2d(colours * scale**2)
         self.scale = scale
 
     def forward(self, x):
@@ -37,13 +37,15 @@ class ToySR(nn.Module):
 class ToyTask(BaseModel):
     """A classifier with the face of an OpenMMLab model."""
 
-    def __init__(self, data_preprocessor=None, channels: int = 4) -> None:
+    def __init__(
+        self, data_preprocessor=None, channels: int = 4, colours: int = 3
+    ) -> None:
         super().__init__(
             ImgDataPreprocessor(
                 **(data_preprocessor or dict(mean=MEAN, std=STD, bgr_to_rgb=True))
             )
         )
-        self.backbone = ToyBackbone(channels)
+        self.backbone = ToyBackbone(channels, colours)
         self.neck = nn.Conv2d(channels, channels, 1)
         self.head = nn.Linear(channels, 3)
         self.head_calls = 0
@@ -87,9 +89,9 @@ class NormlessTask(ToyTask):
 class ToyBackbone(nn.Module):
     """Two stages; the first one stays frozen, as with `frozen_stages=1`."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, colours: int) -> None:
         super().__init__()
-        self.stage1 = nn.Conv2d(3, channels, 3, stride=2, padding=1)
+        self.stage1 = nn.Conv2d(colours, channels, 3, stride=2, padding=1)
         self.norm = nn.BatchNorm2d(channels)
         self.stage2 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
         self.stage1.requires_grad_(False)
@@ -145,13 +147,15 @@ HLF_FM = dict(
 )
 
 
-def toy_data(sizes=((16, 16), (16, 16)), seed: int = 0) -> dict:
+def toy_data(sizes=((16, 16), (16, 16)), seed: int = 0, colours: int = 3) -> dict:
     """A batch as a dataloader gives it: uint8 BGR images and samples."""
     generator = torch.Generator().manual_seed(seed)
     inputs, samples = [], []
     for i, size in enumerate(sizes):
         inputs.append(
-            torch.randint(0, 256, (3, *size), generator=generator, dtype=torch.uint8)
+            torch.randint(
+                0, 256, (colours, *size), generator=generator, dtype=torch.uint8
+            )
         )
         sample = BaseDataElement(metainfo=dict(img_shape=tuple(size)))
         sample.label = i % 3

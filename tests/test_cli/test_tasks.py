@@ -33,15 +33,33 @@ def shapes(tmp_path_factory, run_tool):
     return root
 
 
+#: Of a classifier of thermal images.
+GRAY = [
+    'model.sr.in_channels=1',
+    'model.sr.out_channels=1',
+    'model.sr.rgb_mean=(0.5,)',
+    'model.sr.rgb_std=(1.0,)',
+    'model.task.backbone.in_channels=1',
+    'data_preprocessor.mean=(124.0,)',
+    'data_preprocessor.std=(58.0,)',
+    *(
+        f'{split}_dataloader.dataset.pipeline.0.color_type=grayscale'
+        for split in ('train', 'val', 'test')
+    ),
+]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    'config, folder, losses, metric',
+    'config, folder, losses, metric, more',
     [
-        ('deeplabv3_edsr_tiny', '', ('decode.loss_ce', 'aux.loss_ce'), 'mIoU'),
-        ('resnet18_edsr_tiny', 'classification', ('loss',), 'accuracy/top1'),
+        ('deeplabv3_edsr_tiny', '', ('decode.loss_ce', 'aux.loss_ce'), 'mIoU', []),
+        ('resnet18_edsr_tiny', 'classification', ('loss',), 'accuracy/top1', GRAY),
     ],
 )
-def test_train_and_test(config, folder, losses, metric, shapes, run_tool, tmp_path):
+def test_train_and_test(
+    config, folder, losses, metric, more, shapes, run_tool, tmp_path
+):
     options = [
         '--cfg-options',
         'train_cfg.max_epochs=2',
@@ -49,6 +67,7 @@ def test_train_and_test(config, folder, losses, metric, shapes, run_tool, tmp_pa
         'default_hooks.alternate.warmup=1',
         'default_hooks.logger.interval=1',
         'default_hooks.checkpoint.interval=2',
+        *more,
     ]
     for loader in ('train', 'val', 'test'):
         at = f'{loader}_dataloader'

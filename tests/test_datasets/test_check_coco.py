@@ -147,6 +147,9 @@ def test_boxes_on_the_stored_pixels_of_a_turned_image(root):
     ((severity, text),) = found(config(root))
     assert severity == 'error' and 'train/1.jpg is annotated as 48 x 64' in text
     assert 'loaded as 64 x 48 (turned by its EXIF orientation)' in text
+    for name in ('color_ignore_orientation', 'unchanged'):
+        as_stored = [dict(type='LoadImageFromFile', color_type=name)]
+        assert found(config(root, pipeline=as_stored)) == []
 
     def annotate_what_is_shown(content):
         content['images'][1].update(width=64, height=48)
@@ -364,6 +367,31 @@ def test_images_that_are_loaded_beyond_255_or_not_in_three_channels(
         assert severity == 'error' and re.search(message, text)
     else:
         assert problems == []
+
+
+def test_gray_images_for_networks_of_one_channel(root):
+    load = dict(type='LoadImageFromFile')
+    cfg = config(root, pipeline=[load, dict(type='PhotoMetricDistortion')])
+    cfg.model.update(type='mmsr4ir.SR4IR', sr=dict(in_channels=1))
+    cfg.model.task.data_preprocessor = dict(mean=[99.0], std=[50.0])
+    assert [text.partition(':')[0] for _, text in found(cfg)] == [
+        'train_dataloader has PhotoMetricDistortion in its pipeline, which is for 3 '
+        'channels; the networks take 1',
+        'train_dataloader loads images with 3 channels, and the networks take 1',
+    ]
+    cfg.train_dataloader.dataset.pipeline = [dict(load, color_type='grayscale')]
+    assert found(cfg) == []
+
+
+def test_albu_and_what_it_needs(root, monkeypatch):
+    albu = dict(type='mmdet.Albu', transforms=[dict(type='NoSuchTransform')])
+    cfg = config(root, pipeline=[dict(type='LoadImageFromFile'), albu])
+    ((severity, text),) = found(cfg)
+    assert severity == 'error' and 'needs the package albumentations, which is' in text
+    assert text.endswith('pip install --no-deps albumentations==1.3.1 qudida')
+    monkeypatch.setattr(pipelines, 'find_spec', lambda name: name)
+    ((severity, text),) = found(cfg)
+    assert 'Albu in the pipeline of train_dataloader cannot be built (' in text
 
 
 def test_a_data_set_without_a_length_or_a_class(root):

@@ -59,17 +59,27 @@ def luma(image: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize('border', [0, 3])
 @pytest.mark.parametrize('convert_to', [None, 'Y'])
-def test_against_scikit_image(border, convert_to):
+@pytest.mark.parametrize('channels', [[0, 1, 2], [1], [0, 1, 2, 1]])
+def test_against_scikit_image(border, convert_to, channels):
     metric = SRQuality(crop_border=border, convert_to=convert_to)
     data = samples(0, ((40, 48), (32, 32), (50, 36)))
+    for sample in data:
+        for key, image in sample['images'].items():
+            sample['images'][key] = image[channels]
+    if convert_to and len(channels) == 4:
+        with pytest.raises(ValueError, match="convert_to='Y' is for images of 1 or 3"):
+            metric.process({}, data)
+        return
     metric.process({}, data[:2])
     metric.process({}, data[2:])
     got = metric.evaluate(3)
     psnr, ssim = [], []
     for sample in data:
         hr, sr = arrays(sample, border)
-        if convert_to:
-            hr, sr = luma(hr), luma(sr)
+        if convert_to:  # a gray image has three equal channels there
+            hr, sr = (
+                luma(np.broadcast_to(one, (*one.shape[:2], 3))) for one in (hr, sr)
+            )
         psnr.append(peak_signal_noise_ratio(hr, sr, data_range=255))
         # The 11 x 11 Gaussian of the SSIM paper, without its border.
         _, full = structural_similarity(

@@ -219,6 +219,10 @@ def test_poisson_noise_grows_with_the_root_of_the_brightness(level):
     gray = PoissonNoise(0.5, gray=1.0)(image, SIZE, draw())
     assert torch.equal(gray[0], gray[1]) and torch.equal(gray[0], gray[2])
     assert gray[0].std().item() * 255 == pytest.approx(0.5 * level**0.5, rel=0.03)
+    four = torch.full((4, 200, 200), level / 255)
+    gray = PoissonNoise(0.5, gray=1.0)(four, SIZE, draw())
+    assert gray.shape == four.shape and torch.equal(gray[0], gray[3])
+    assert gray[0].std().item() * 255 == pytest.approx(0.5 * level**0.5, rel=0.03)
 
 
 # JPEG
@@ -235,6 +239,13 @@ def test_jpeg_is_that_of_pillow(quality, height, width):
     got = JPEGCompression(quality)(image, SIZE, draw()) * 255
     # Builds of libjpeg may round differently.
     assert np.abs(got.permute(1, 2, 0).numpy() - want).max() <= 2
+    # Of other channels, each is a gray image.
+    Image.fromarray(pixels[..., 1]).save(file := io.BytesIO(), 'JPEG', quality=quality)
+    want = np.asarray(Image.open(file)).astype(int)
+    for channels in ([1], [0, 1, 1, 2]):
+        got = JPEGCompression(quality)(image[channels], SIZE, draw()) * 255
+        gray = got[channels.index(1)].numpy()
+        assert len(got) == len(channels) and np.abs(gray - want).max() <= 2
 
 
 def test_jpeg_quality_is_drawn_with_both_ends():

@@ -1,5 +1,7 @@
 """Degradation, upsampler, patch mix and the way between input and image."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -7,13 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.model import ImgDataPreprocessor
 
+from mmsr4ir.compat.mmengine_parts import set_statistics
 from mmsr4ir.models import (
     BicubicDownsample,
     CrossQualityPatchMix,
     InterpolateUpsampler,
     patch_mix,
 )
-from mmsr4ir.models.image_space import ImageSpace, extend_edges
+from mmsr4ir.models.image_space import ImageSpace, extend_edges, picture
+from mmsr4ir.models.networks import build_network
+from mmsr4ir.models.sr_checks import check_scale
+from mmsr4ir.utils.errors import ConfigError
 
 
 def cubic(x: np.ndarray, a: float = -0.75) -> np.ndarray:
@@ -159,18 +165,77 @@ def test_bad_patch_mix(make, message):
         dict(mean=[1.0, 2, 3], std=[4.0, 5, 6], rgb_to_bgr=True),
         dict(bgr_to_rgb=True),
         dict(),
+        dict(mean=[7.0], std=[9.0]),
+        dict(mean=[1.0, 2, 3, 4], std=[5.0, 6, 7, 8]),
     ],
 )
 def test_image_space(cfg):
-    preprocessor = ImgDataPreprocessor(**cfg)
-    loaded = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    channels = len(cfg.get('mean', 'BGR'))
+    if channels == 4:  # which MMEngine refuses
+        preprocessor = ImgDataPreprocessor()
+        set_statistics(preprocessor, **cfg)
+    else:
+        preprocessor = ImgDataPreprocessor(**cfg)
+    loaded = torch.randint(0, 256, (2, channels, 8, 8), dtype=torch.uint8)
     inputs = preprocessor(dict(inputs=loaded))['inputs']
     space = ImageSpace(preprocessor, cfg)
     image = space.to_image(inputs)
     # Images are loaded as BGR, but for a preprocessor that turns RGB into BGR.
-    rgb = loaded if cfg.get('rgb_to_bgr') else loaded.flip(1)
+    turned = not cfg.get('rgb_to_bgr') and channels == 3
+    rgb = loaded.flip(1) if turned else loaded
     torch.testing.assert_close(image, rgb / 255)
     torch.testing.assert_close(space.normalise(image), inputs)
+    assert torch.equal(space.to_loaded(image[0]).round().byte(), loaded[0])
+
+
+def test_how_images_of_other_channels_are_drawn():
+    image = torch.arange(5)[:, None, None] * torch.ones(1, 2, 2)
+    for channels, want in ((1, [0] * 3), (2, [0] * 3), (3, [0, 1, 2]), (5, [2, 1, 0])):
+        assert picture(image[:channels])[:, 0, 1].tolist() == want
+
+
+@pytest.mark.parametrize(
+    'network, message',
+    [
+        (
+            dict(
+                type='mmagic.LIIFEDSRNet',
+                encoder=dict(
+                    type='EDSRNet',
+                    in_channels=3,
+                    out_channels=3,
+                    mid_channels=8,
+                    num_blocks=1,
+                ),
+                imnet=dict(type='MLPRefiner', in_dim=8, out_dim=3, hidden_list=[8]),
+            ),
+            "missing 2 required positional arguments: 'coord' and 'cell'",
+        ),
+        (
+            dict(type='mmagic.GLEANStyleGANv2', in_size=16, out_size=64),
+            'takes LR images of 16 x 16 pixels only',
+        ),
+        (
+            dict(
+                type='mmagic.DICNet',
+                in_channels=3,
+                out_channels=3,
+                mid_channels=8,
+                hg_mid_channels=16,
+                hg_num_keypoints=68,
+                num_steps=2,
+                upscale_factor=8,
+            ),
+            'returns a tuple and not one image',
+        ),
+    ],
+)
+def test_sr_networks_that_cannot_serve_are_named(network, message, monkeypatch):
+    with torch.device('meta') if 'GLEAN' in network['type'] else nullcontext():
+        sr = build_network('sr', network)
+    with pytest.raises(ConfigError, match=message) as error:
+        check_scale(sr, 4, 1.0)
+    assert 'use a network that turns one image' in str(error.value)
 
 
 def test_edges_are_repeated_into_the_padding():

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from mmsr4ir.models import judges
 from mmsr4ir.models.features import FeatureTap, frozen
 from mmsr4ir.registry import MODELS
+from mmsr4ir.utils.errors import ConfigError
 from toys import RECIPES, SR4IR_RECIPE, ToyTask, changed, snapshot, toy_config, toy_data
 
 
@@ -102,19 +103,31 @@ def test_the_mode_of_an_s_that_is_not_updated(keeps):
     assert all(m.training for m in model.sr.modules())
 
 
-def test_losses_against_a_plain_computation():
-    model = build(sr=dict(type='mmsr4ir.ToySR', scale=2))
+@pytest.mark.parametrize(
+    'mean, std',
+    [([123.0, 116, 103], [58.0, 57, 56]), ([99.0], [50.0]), ([9.0] * 4,) * 2],
+)
+def test_losses_against_a_plain_computation(mean, std):
+    colours = len(mean)
+    networks = dict(
+        sr=dict(type='mmsr4ir.ToySR', scale=2, colours=colours),
+        task=dict(
+            type='mmsr4ir.ToyTask',
+            colours=colours,
+            data_preprocessor=dict(mean=mean, std=std, bgr_to_rgb=colours == 3),
+        ),
+    )
+    model = build(**networks)
     model.patch_mix.draw_mask = lambda sr, _: torch.eye(4).expand(len(sr), 1, 4, 4)
-    data = toy_data()
-    reference = build()
+    data = toy_data(colours=colours)
+    reference = build(**networks)
     reference.load_state_dict(model.state_dict())
     logs = model.train_step(data, optimizers(model))
 
     s, t = reference.sr, reference.task
-    hr = torch.stack(data['inputs']).flip(1).float()  # BGR -> RGB, 0 to 255
-    mean, std = (
-        torch.tensor(v).view(1, 3, 1, 1) for v in ([123.0, 116, 103], [58.0, 57, 56])
-    )
+    hr = torch.stack(data['inputs']).float()  # 0 to 255
+    hr = hr.flip(1) if colours == 3 else hr  # BGR -> RGB
+    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (mean, std))
 
     def normalise(image):
         return (image * 255 - mean) / std
@@ -408,6 +421,34 @@ def test_num_classes_reaches_every_head():
             r"phase 'sr' updates nothing: sr \(InterpolateUpsampler\)",
         ),
         (dict(test_on='xr'), ValueError, "'xr'"),
+        (
+            dict(sr=dict(type='mmagic.EDSRNet', upscale_factor=2.5)),
+            ConfigError,
+            r'model.sr.upscale_factor=2.5 is no whole number.*use 2 or 3',
+        ),
+        (
+            dict(sr=dict(type='mmsr4ir.ToySR', colours=1)),
+            ConfigError,
+            r'ToySR, 1 channels\) takes no image of 3 .*channels of model.sr to 3',
+        ),
+        (
+            dict(task=dict(type='mmsr4ir.ToyTask', colours=1)),
+            ConfigError,
+            'model.task takes 1 channels .* mean and std of 3',
+        ),
+        (
+            dict(
+                task=dict(
+                    type='mmsr4ir.ToyTask',
+                    colours=4,
+                    data_preprocessor=dict(
+                        mean=[1.0] * 4, std=[1.0] * 4, bgr_to_rgb=True
+                    ),
+                )
+            ),
+            ConfigError,
+            'bgr_to_rgb=True is for 3 channels, and the images have 4',
+        ),
         (dict(no_such_key=1), TypeError, 'no_such_key'),
     ],
 )

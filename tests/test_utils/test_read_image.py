@@ -5,9 +5,11 @@ from io import BytesIO
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
-from mmsr4ir.utils.images import ImageError, check_array, read_image
+from mmsr4ir.utils.images import ImageError, check_array, fit_channels, read_image
+from mmsr4ir.utils.loading import Loading
 
 RNG = np.random.default_rng(0)
 RGB = cv2.resize(RNG.integers(0, 256, (6, 8, 3), dtype=np.uint8), (40, 30))
@@ -58,6 +60,36 @@ def test_exif_rotation(kind):
     found = read_image(encoded(Image.fromarray(image), kind, exif=exif))
     assert found.shape == (40, 30, 3)
     assert found[:18].min() > 240 and found[22:].max() < 15
+
+
+def test_files_are_loaded_as_the_pipeline_does():
+    grey, stored = Loading('grayscale'), Loading('color_ignore_orientation')
+    content = encoded(Image.fromarray(RGB))
+    want = (RGB @ [0.299, 0.587, 0.114])[..., None]
+    assert abs(read_image(content, how=grey) - want).max() < 1.1  # OpenCV's rounding
+    assert abs(fit_channels(RGB, 1) - want).max() < 1.1
+    thermal = encoded(Image.fromarray(RGB[..., 0]))
+    assert (read_image(thermal, how=grey) == RGB[..., :1]).all()
+    assert (fit_channels(read_image(thermal), 1) == RGB[..., :1]).all()
+    four = np.dstack([RGB, RGB[..., :1] // 2])
+    found = read_image(encoded(Image.fromarray(four)), how=Loading('unchanged'))
+    assert (found == four[..., [2, 1, 0, 3]]).all()  # as OpenCV loads them
+    with pytest.raises(ImageError, match='has 4 channels, and the networks take 3'):
+        fit_channels(found, 3)
+    deep = cv2.imencode('.png', RGB.astype(np.uint16) * 256)[1].tobytes()
+    with pytest.raises(ImageError, match='is loaded as uint16, and not in 8 bits'):
+        read_image(deep, how=Loading('unchanged'))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for kind in ('png', 'webp'):
+        options = dict(exif=exif, lossless=True) if kind == 'webp' else dict(exif=exif)
+        turned = encoded(Image.fromarray(RGB), kind, **options)
+        assert (read_image(turned, how=stored) == RGB).all()
+        assert read_image(turned).shape == (40, 30, 3)
+    six = np.dstack([RGB, RGB])
+    tifffile.imwrite(file := BytesIO(), six)
+    found = read_image(file.getvalue(), how=Loading('unchanged', 'tifffile'))
+    assert (found == six).all()
 
 
 def test_the_first_picture_of_an_animation():
