@@ -87,6 +87,6 @@ def set_statistics(
         std: As many, or one for all channels.
     """
     for name, values in (('mean', mean), ('std', std)):
-        values = torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
-        preprocessor.register_buffer(name, values, persistent=False)
+        buffer = torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
+        preprocessor.register_buffer(name, buffer, persistent=False)
     preprocessor._enable_normalize = True

@@ -75,18 +75,18 @@ def _take_statistics(cfg: dict) -> tuple[dict, tuple | None]:
     preprocessor = cfg.get('data_preprocessor')
     if not isinstance(preprocessor, Mapping):
         return cfg, None
-    found = preprocessor.get('mean'), preprocessor.get('std')
-    if not all(isinstance(one, list | tuple) for one in found) or (
-        len(found[0]) in (1, 3)
-    ):
+    mean, std = preprocessor.get('mean'), preprocessor.get('std')
+    if not (isinstance(mean, list | tuple) and isinstance(std, list | tuple)):
         return cfg, None
-    if len(found[1]) not in (1, len(found[0])):
+    if len(mean) in (1, 3):
+        return cfg, None
+    if len(std) not in (1, len(mean)):
         raise ConfigError(
-            f'model.task.data_preprocessor: {len(found[0])} values of mean and '
-            f'{len(found[1])} of std; give one of each for each channel'
+            f'model.task.data_preprocessor: {len(mean)} values of mean and {len(std)} '
+            'of std; give one of each for each channel'
         )
     rest = {key: value for key, value in preprocessor.items() if key not in _NORMALISE}
-    return dict(cfg, data_preprocessor=rest), found
+    return dict(cfg, data_preprocessor=rest), (mean, std)
 
 
 def _check_channels(part: str, task: nn.Module, cfg: Mapping) -> None:

@@ -149,7 +149,7 @@ def image_channels(cfg: Mapping) -> int:
     """
     model = cfg.get('model') or {}
     task = model.get('task') or {}
-    preprocessor = next(
+    preprocessor: Mapping = next(
         (
             owner['data_preprocessor']
             for owner in (task, model, cfg)
