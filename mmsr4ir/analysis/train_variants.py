@@ -17,14 +17,29 @@ from torch import Tensor
 from mmsr4ir.engine.build import build_loader, build_model
 from mmsr4ir.models.batch import Batch
 from mmsr4ir.models.features import FeatureTap
-from mmsr4ir.models.recipes import NETWORKS
+from mmsr4ir.models.recipes import NETWORKS, parse_recipe
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.registry import MODELS
-from mmsr4ir.utils.configs import merge_options
+from mmsr4ir.utils.configs import CONFIGS, merge_options
 from mmsr4ir.utils.errors import ConfigError
 
 from .speed import Laps, endless, peak_memory, reset_peak_memory
 from .train_speed import Steps
+
+
+def recipe_settings(name: str) -> dict:
+    """Return a recipe that is shipped as settings of a config, with a teacher if asked.
+
+    Weights are random where times are taken, so the teacher needs no file.
+    """
+    recipe = Config.fromfile(CONFIGS / '_base_' / 'recipes' / f'{name}.py').recipe
+    settings: dict = {'model.recipe': dict(recipe, _delete_=True)}
+    terms = [term for phase in parse_recipe(recipe) for term in phase.losses]
+    if any(term.needs_teacher for term in terms):
+        init_cfg = dict(type='Pretrained', checkpoint='-')
+        settings['model.teacher'] = dict(init_cfg=init_cfg)
+    return settings
+
 
 #: Ways to train by name, as settings of a config.
 VARIANTS: dict[str, dict] = {
@@ -60,6 +75,10 @@ VARIANTS: dict[str, dict] = {
     'fused': {f'optim_wrapper.{network}.optimizer.fused': True for network in NETWORKS},
     'accumulate_2': {
         f'optim_wrapper.{network}.accumulative_counts': 2 for network in NETWORKS
+    },
+    **{
+        name: recipe_settings(name)
+        for name in ('s2t', 's2t_kd', 't2s', 'frozen_t', 's_and_t', 'hlf_fm')
     },
     'ema': {'default_hooks.ema': dict(type='EMAHook')},
 }
@@ -201,7 +220,7 @@ def time_variants(
                 raise ConfigError(f'{name}: {error}') from error
         weights = steps['plain'].model.state_dict()
         for other in steps.values():
-            other.model.load_state_dict(weights)
+            other.model.load_state_dict(weights, strict=False)  # less the teacher's
         for number, data in enumerate(itertools.islice(batches, checked + iterations)):
             _iterate(steps, data, number, laps, hold=number >= checked)
             if number < checked:

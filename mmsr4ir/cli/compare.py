@@ -14,6 +14,7 @@ from mmengine.registry import init_default_scope
 
 from mmsr4ir.analysis.complexity import complexity
 from mmsr4ir.comparison import METHODS, STARTS, plan_parts, run_parts, write_report
+from mmsr4ir.comparison.costs import inference_costs
 from mmsr4ir.comparison.display import Display
 from mmsr4ir.comparison.results import check_metric_group, main_metric
 from mmsr4ir.datasets.checks.sets import SPLITS
@@ -113,7 +114,9 @@ def run_comparison(config: str, args: argparse.Namespace) -> bool:
     sizes = complexity(cfg)
     with Display() as display:
         works = run_parts(parts, out, args.jobs, args.images, display, metric)
-    report = write_report(works, cfg, args.methods, metric, sizes, out)
+    done = [work.part for work in works if work.state == 'done' and work.part.is_tested]
+    costs = inference_costs(done, out)
+    report = write_report(works, cfg, args.methods, metric, sizes, out, costs)
     print(
         f'\n{(out / "results.md").read_text()}\n{out}: results.md, results.csv, '
         f'results.json, results.png, grids/*.png'

@@ -12,7 +12,7 @@ from mmsr4ir.utils.configs import CONFIGS
 from mmsr4ir.utils.errors import SR4IRError
 
 # For a method that compares features, if the config has no layer for that.
-_TDP = dict(type='mmsr4ir.TDPLoss', layer=('neck', 'backbone'))
+TDP = dict(type='mmsr4ir.TDPLoss', layer=('neck', 'backbone'))
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Part:
         folder: Where all of its files go.
         cfg: Its config.
         needs: The parts that a network comes from, by that network.
+        judge: The part whose task network judges its images in the test, or None.
     """
 
     method: str
@@ -70,6 +71,7 @@ class Part:
     folder: Path
     cfg: Config
     needs: dict[str, 'Part'] = field(default_factory=dict)
+    judge: 'Part | None' = None
 
     @property
     def title(self) -> str:
@@ -185,6 +187,9 @@ def plan_parts(
 
         for method in methods:
             add(method)
+        for part in made.values():
+            if part.is_tested and part.info.test_on != 'hr':
+                part.judge = made.get('h2t')
     return parts
 
 
@@ -208,7 +213,7 @@ def method_config(cfg: Config, method: str, seed: int, start: str = 'config') ->
             for phase in parse_recipe(recipe.recipe)
             for term in phase.losses
         )
-        tdp = model.pop('tdp', None) or dict(_TDP)
+        tdp = model.pop('tdp', None) or dict(TDP)
         if compares:
             model.tdp = tdp
         model.pop('teacher', None)

@@ -1,7 +1,7 @@
 """The bar chart and the picture grids of a benchmark."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import cv2
@@ -56,6 +56,58 @@ def bar_chart(report: dict) -> bytes:
     content = io.BytesIO()
     figure.savefig(content, format='png', dpi=120)
     return content.getvalue()
+
+
+def trade_off(report: dict) -> bytes | None:
+    """Draw the task metric against the time of an image, as a PNG file's content.
+
+    The line joins the methods that no other one beats in both (the Pareto front). H→T
+    sees HR images, so that it is drawn as a line that nobody has to beat.
+
+    Returns:
+        bytes | None: None if fewer than two methods have a number and a time.
+    """
+    points = {
+        row['title']: (cost['sr_ms'] + cost['task_ms'], row['task']['mean'])
+        for method, row in report['methods'].items()
+        if method != 'h2t'
+        and 'task' in row
+        and 'sr_ms' in (cost := report['inference'].get(method, {}))
+    }
+    if len(points) < 2:
+        return None
+    figure = matplotlib.figure.Figure(figsize=(7, 4), layout='constrained')
+    axes = figure.subplots()
+    front = pareto_front(points)
+    axes.plot(*zip(*(points[name] for name in front), strict=True), '-', color='grey')
+    for name, (time, value) in points.items():
+        axes.plot(time, value, 'o', color='tab:orange' if name in front else 'tab:blue')
+        axes.annotate(
+            name, (time, value), textcoords='offset points', xytext=(5, 4), fontsize=8
+        )
+    oracle = report['methods'].get('h2t', {}).get('task')
+    if oracle:
+        axes.axhline(oracle['mean'], color='grey', linestyle='--', linewidth=1)
+        axes.annotate('H→T', (axes.get_xlim()[0], oracle['mean']), fontsize=8)
+    axes.set_xlabel('milliseconds an image (S and T)')
+    axes.set_ylabel(report['metric'])
+    content = io.BytesIO()
+    figure.savefig(content, format='png', dpi=120)
+    return content.getvalue()
+
+
+def pareto_front(points: Mapping[str, tuple[float, float]]) -> list[str]:
+    """Return the names that no other one beats, from the fastest to the best.
+
+    Args:
+        points: Time (less is better) and metric (more is better) by name.
+    """
+    front: list[str] = []
+    ranked = sorted(points, key=lambda name: (points[name][0], -points[name][1]))
+    for name in ranked:
+        if not front or points[name][1] > points[front[-1]][1]:
+            front.append(name)
+    return front
 
 
 def stack_pictures(rows: dict[str, Path], panels: int) -> Iterator[tuple[str, bytes]]:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,22 @@ from mmengine.config import Config
 from mmsr4ir.utils.files import write_whole
 from mmsr4ir.utils.tables import markdown_table
 
+from .breakdown import breakdown
+from .costs import ITERATIONS
+from .flips import draw_flips
 from .methods import METHODS
-from .pictures import bar_chart, stack_pictures
+from .pictures import bar_chart, stack_pictures, trade_off
 from .results import QUALITY, collect, conditions, fairness, finite
-from .runner import PANELS, Progress
+from .runner import Progress
+from .testing import PANELS, load_record
+from .verdict import Verdict, decide
+
+#: So many images of each kind are drawn where SR changes the answer.
+FLIPS = 4
+_TFD = (
+    ' TFD: the distance of the features of H→T (same seed) of the image and of its HR '
+    'image; 0 is equal.'
+)
 
 
 def markdown(report: dict) -> str:
@@ -28,14 +41,9 @@ def markdown(report: dict) -> str:
         'gap closed in %',
         *({'PSNR': 'PSNR in dB'}.get(n, n) for n in quality),
         's per iteration',
-        'S: parameters',
-        'T: parameters',
-        'S: FLOPs',
-        'T: FLOPs',
     ]
     rows = []
-    sizes = report['complexity']
-    for method, row in methods.items():
+    for row in methods.values():
 
         def show(key: str, form: str, factor: float = 1.0, row: dict = row) -> str:
             if key not in row:
@@ -55,14 +63,8 @@ def markdown(report: dict) -> str:
             *(show(name, QUALITY[name]) for name in quality),
             show('iter_time', '.3f'),
         ]
-        restores = METHODS[method].restores
-        for what in ('params', 'flops'):
-            cells += [
-                _short(sizes.get('sr', {}).get(what)) if restores else '0',
-                _short(sizes.get('task', {}).get(what)),
-            ]
         rows.append([row['title'], *cells])
-    lines = [markdown_table(head, rows)]
+    lines = [report['verdict']['text'], '', markdown_table(head, rows)]
     lost = [
         f'- {row["title"]} seed {seed}: {run["state"]}: {run["reason"]}'
         for row in methods.values()
@@ -80,13 +82,85 @@ def markdown(report: dict) -> str:
         + '. Gap closed: (method - L→T) / (H→T - L→T), for each seed. The time of an '
         'iteration is its median, with loading'
         + _taken(report['times'])
-        + '. FLOPs are those of one image; a multiply-add counts as 2.',
+        + '.'
+        + (_TFD if 'TFD' in quality else ''),
+        '',
+        'What an image costs at inference:',
+        '',
+        costs_table(report),
+        '',
+        *(['', *report['breakdown'], ''] if report['breakdown'] else []),
+        *(f'- {line}' for line in report['flips']),
+        *[''] * bool(report['flips']),
+        'What the networks of each method had in all, with the runs that they come '
+        'from (first seed):',
+        '',
+        totals_table(report),
         '',
         'What the methods had in common:',
         '',
         *(f'- {t}' for t in report['fairness']),
     ]
     return '\n'.join(lines) + '\n'
+
+
+def costs_table(report: Mapping) -> str:
+    """Return what an image costs at inference, by method."""
+    head = ['method', 'S: ms', 'T: ms', 'peak MiB']
+    head += [f'{n}: {w}' for w in ('parameters', 'FLOPs') for n in 'ST']
+    sizes, rows = report['complexity'], []
+    for method, row in report['methods'].items():
+        cost = report['inference'].get(method, {})
+        restores = METHODS[method].restores
+        cells = [
+            f'{cost["sr_ms"]:.1f}' if 'sr_ms' in cost else '-',
+            f'{cost["task_ms"]:.1f}' if 'task_ms' in cost else '-',
+            f'{cost["mib"]:.0f}' if 'mib' in cost else '-',
+        ]
+        for what in ('params', 'flops'):
+            cells += [
+                _short(sizes.get('sr', {}).get(what)) if restores else '0',
+                _short(sizes.get('task', {}).get(what)),
+            ]
+        rows.append([row['title'], *cells])
+    known = [cost for cost in report['inference'].values() if 'sr_ms' in cost]
+    failed = {c['reason'] for c in report['inference'].values() if 'reason' in c}
+    lines = [markdown_table(head, rows), '']
+    if known:
+        lines.append(
+            f'Times are medians of {ITERATIONS} images, one at a time, on '
+            f'{known[0]["machine"]}; T with its post-processing. The peak is that of '
+            f'the {known[0]["of"]}. '
+        )
+    lines += [f'Not timed: {reason}. ' for reason in sorted(failed)]
+    lines.append('FLOPs are those of one image; a multiply-add counts as 2.')
+    return '\n'.join(lines)
+
+
+def totals_table(report: Mapping) -> str:
+    """Return what each method's networks were trained with in all."""
+    head = ['method', 'updates of S', 'updates of T', 'images', 'hours', 'teacher']
+    rows = []
+    for row in report['methods'].values():
+        run = row['runs'].get(report['seeds'][0], {})
+        total = run.get('total')
+        rows.append(
+            [
+                row['title'],
+                *(
+                    [
+                        f'{total["sr"]:,}',
+                        f'{total["task"]:,}',
+                        f'{total["images"]:,}',
+                        f'{total["hours"]:.2f}',
+                        'yes' if total['teacher'] else 'no',
+                    ]
+                    if total
+                    else '-----'
+                ),
+            ]
+        )
+    return markdown_table(head, rows)
 
 
 def _taken(times: Sequence[Mapping]) -> str:
@@ -142,6 +216,7 @@ def write_report(
     metric: str,
     complexity: dict,
     out: Path,
+    inference: dict | None = None,
 ) -> dict:
     """Write ``results.{md,csv,json,png}`` and ``grids/*.png``.
 
@@ -154,6 +229,7 @@ def write_report(
         metric: Key of the task metric.
         complexity: Of :func:`mmsr4ir.analysis.complexity.complexity`, or {}.
         out: Folder.
+        inference: Of :func:`.costs.inference_costs`, or None.
 
     Returns:
         dict: What the JSON file holds.
@@ -171,13 +247,30 @@ def write_report(
         seeds=sorted({work.part.seed for work in works}),
         methods=collect(works, methods, metric),
         complexity=complexity,
+        inference=inference or {},
         fairness=fairness(works, cfg),
     )
+    records = {
+        (work.part.method, work.part.seed): load_record(work.part)
+        for work in works
+        if work.state == 'done' and work.part.method in methods
+    }
+    cost = {
+        method: dict(ms=found['sr_ms'] + found['task_ms'], mib=found['mib'])
+        for method, found in report['inference'].items()
+        if 'sr_ms' in found
+    }
+    verdict = decide(report['methods'], records, metric, cost=cost)
+    report['verdict'] = asdict(verdict)
+    report['flips'] = drawn_flips(works, verdict, report['seeds'][0], out)
+    report['breakdown'] = breakdown(report['methods'], records, metric)
     report['times'] = conditions(report['methods'])
     write_whole(out / 'results.json', json.dumps(report, indent=1, allow_nan=False))
     write_whole(out / 'results.csv', table_csv(report))
     write_whole(out / 'results.md', markdown(report))
     write_whole(out / 'results.png', bar_chart(report))
+    if chart := trade_off(report):
+        write_whole(out / 'trade_off.png', chart)
     seed = report['seeds'][0]
     rows = {
         work.part.info.title: work.part.folder / 'pictures'
@@ -189,6 +282,21 @@ def write_report(
     for name, picture in stack_pictures(rows, len(PANELS)):
         write_whole(out / 'grids' / name, picture)
     return report
+
+
+def drawn_flips(
+    works: Sequence[Progress], verdict: Verdict, seed: int, out: Path
+) -> list[str]:
+    """Draw where the best method with S and the best without differ; say what."""
+    parts = {
+        work.part.method: work.part
+        for work in works
+        if work.part.seed == seed and work.state == 'done'
+    }
+    plain, sr = (
+        parts.get(name or '') for name in (verdict.without_sr, verdict.with_sr)
+    )
+    return draw_flips(plain, sr, out, FLIPS) if plain and sr else []
 
 
 def _short(number: float | None) -> str:

@@ -13,6 +13,7 @@ from mmengine.registry import METRICS
 
 from mmsr4ir.utils.configs import as_list, registered_class
 
+from .costs import total_training
 from .methods import METHODS, ComparisonError
 from .runner import Progress, read_json
 
@@ -111,6 +112,7 @@ def collect(works: Sequence[Progress], methods: Sequence[str], metric: str) -> d
                 metrics = {key: finite(value) for key, value in test['metrics'].items()}
                 run |= read_json(work.part.folder / 'trained.json')
                 run |= dict(metrics=metrics, lr_digest=test.get('lr_digest'))
+                run['total'] = total_training(work.part)
                 if is_usable(metrics, metric):
                     run['task'] = metrics[metric]
                 else:
@@ -269,7 +271,7 @@ def fairness(works: Sequence[Progress], cfg: Config) -> list[str]:
     return lines
 
 
-QUALITY = dict(PSNR='.2f', SSIM='.3f', LPIPS='.3f', NIQE='.2f')
+QUALITY = dict(PSNR='.2f', SSIM='.3f', LPIPS='.3f', NIQE='.2f', TFD='.4f')
 
 
 def finite(value: Any) -> Any:

@@ -21,11 +21,11 @@ from mmsr4ir.utils.errors import SR4IRError
 from mmsr4ir.utils.files import load_json, whole_file, write_json, write_whole
 
 from .methods import ComparisonError, Part
+from .testing import make_test_config
 
-# The panels of a test's pictures, of which the picture grids are stacked.
-PANELS = ('sr', 'prediction', 'truth')
 # The arguments of Python that start a training and a test.
 COMMANDS = dict(train=['-m', 'mmsr4ir', 'train'], test=['-m', 'mmsr4ir', 'test'])
+_CONFIGS = dict(train='config', test='test')
 
 
 class PartError(SR4IRError, RuntimeError):
@@ -129,6 +129,7 @@ class Team:
     ) -> None:
         # What others wait for comes first.
         needed = {id(need) for part in parts for need in part.needs.values()}
+        needed |= {id(part.judge) for part in parts}
         self.works = [
             Progress(part) for part in sorted(parts, key=lambda p: id(p) not in needed)
         ]
@@ -169,8 +170,9 @@ class Team:
     def train_and_test(self, work: Progress) -> None:
         """Train and test, unless an earlier start has done so.
 
-        A test that drew another number of images than is asked for now is done again:
-        they are spread over the test data, so those of the parts would not match.
+        A test is done again if it drew another number of images than is asked for now
+        (they are spread over the test data, so those of the parts would not match), or
+        had another judge.
         """
         part = work.part
         if not part.is_trained:
@@ -186,19 +188,19 @@ class Team:
                 dict(work.record(), run=uuid4().hex, jobs=self.jobs),
             )
         work.trained.set()
-        drawn = read_json(part.folder / 'tested.json').get('images')
-        if part.is_tested and drawn != self.images:
+        how = dict(images=self.images, judge=self.judge_of(part))
+        tested = read_json(part.folder / 'tested.json')
+        if part.is_tested and any(tested.get(k) != v for k, v in how.items()):
             work.state = 'testing'
             shutil.rmtree(part.folder / 'pictures', ignore_errors=True)
+            cfg = make_test_config(part, self.images)
+            write_whole(part.folder / 'test.py', cfg.pretty_text)
             self.call(
                 part,
                 'test',
                 str(part.checkpoint),
                 '--show-dir',
                 str(part.folder / 'pictures'),
-                '--cfg-options',
-                f'default_hooks.picture_grid.panels=[{",".join(PANELS)}]',
-                f'default_hooks.picture_grid.max_images={self.images}',
             )
             metrics = max(
                 (part.folder / 'test').glob('*/*.json'),
@@ -207,10 +209,20 @@ class Team:
             record = read_json(part.folder / 'test' / 'record.json')
             write_json(
                 part.folder / 'tested.json',
-                dict(metrics=read_json(metrics), images=self.images, **record),
+                dict(metrics=read_json(metrics), **how, **record),
             )
         if part.is_tested and self.metric:
             self.check_metric(part, self.metric)
+
+    def judge_of(self, part: Part) -> str | None:
+        """Wait for the part's judge; return its run's name, or None if it failed."""
+        if part.judge is None:
+            return None
+        self.by_part[id(part.judge)].trained.wait()
+        if not part.judge.is_trained:
+            part.judge = None
+            return None
+        return read_json(part.judge.folder / 'trained.json').get('run')
 
     def check_metric(self, part: Part, metric: str) -> None:
         """Check that a test knows the metric, before all others have run.
@@ -253,7 +265,7 @@ class Team:
                         sys.executable,
                         '-u',
                         *COMMANDS[name],
-                        str(part.folder / 'config.py'),
+                        str(part.folder / f'{_CONFIGS[name]}.py'),
                         *arguments[: name == 'test'],
                         '--work-dir',
                         str(part.folder / name),

@@ -15,7 +15,8 @@ from rich.console import Console
 from mmsr4ir.comparison.display import Display, position
 from mmsr4ir.comparison.methods import ComparisonError, Part
 from mmsr4ir.comparison.report import write_report
-from mmsr4ir.comparison.runner import PANELS, Progress
+from mmsr4ir.comparison.runner import Progress
+from mmsr4ir.comparison.testing import PANELS
 from mmsr4ir.utils.files import write_json
 
 METHODS = ('h2t', 'l2t', 's2t', 'sr4ir')
@@ -42,6 +43,8 @@ def works(tmp_path):
                 iters=8,
                 updates=dict(sr=0, task=8),
                 data_digest=100 + seed,
+                images=64,
+                seconds=1800.0,
                 iter_time=0.25 + seed,
                 jobs=2,
                 machine='a slide rule',
@@ -64,17 +67,27 @@ def works(tmp_path):
     return works
 
 
+TIMES = dict(task_ms=5.0, mib=90.0, of='process', machine='a slide rule')
+INFERENCE = {
+    method: dict(TIMES, sr_ms=12.0 * (method in ('s2t', 'sr4ir'))) for method in METHODS
+}
+
+
 def write(works, out):
-    return write_report(works, cfg(), METHODS, 'mIoU', SIZES, out)
+    return write_report(works, cfg(), METHODS, 'mIoU', SIZES, out, INFERENCE)
 
 
 def cells(text):
-    rows = [
-        line.strip('| ').split(' | ')
-        for line in text.splitlines()
-        if line.startswith('| ')
-    ]
-    return {row[0]: dict(zip(rows[0], row, strict=True)) for row in rows}
+    """Every cell of the tables, by the first cell of its row and its column."""
+    found, head = {}, None
+    for line in text.splitlines():
+        if not line.startswith('| '):
+            head = None
+            continue
+        row = line.strip('| ').split(' | ')
+        head = head or row
+        found.setdefault(row[0], {}).update(zip(head, row, strict=True))
+    return found
 
 
 def test_values(works, tmp_path):
@@ -97,6 +110,11 @@ def test_values(works, tmp_path):
     assert table['SR4IR']['s per iteration'] == '0.750 ± 0.707'
     assert table['SR4IR']['S: FLOPs'] == '2 G' and table['L→T']['S: FLOPs'] == '0'
     assert table['SR4IR']['T: parameters'] == '3 M'
+    assert table['SR4IR']['S: ms'] == '12.0' and table['L→T']['S: ms'] == '0.0'
+    assert table['SR4IR']['peak MiB'] == '90' and table['H→T']['T: ms'] == '5.0'
+    assert [
+        table['S→T'][k] for k in ('updates of T', 'images', 'hours', 'teacher')
+    ] == ['8', '64', '0.50', 'no']
     with (tmp_path / 'results.csv').open() as file:
         rows = list(csv.DictReader(file))
     assert [(row['method'], row['seed']) for row in rows] == [
@@ -200,7 +218,7 @@ def test_what_was_not_the_same_is_said(works, tmp_path):
 def test_what_times_depend_on_is_that_of_their_trainings(works, tmp_path):
     write(works, tmp_path)
     text = (tmp_path / 'results.md').read_text()
-    assert 'with loading; 2 at once, a slide rule. FLOPs' in text
+    assert 'with loading; 2 at once, a slide rule.' in text
     for work, change in ((works[0], dict(jobs=1)), (works[-1], None)):
         path = work.part.folder / 'trained.json'
         record = json.loads(path.read_text())
@@ -214,7 +232,7 @@ def test_what_times_depend_on_is_that_of_their_trainings(works, tmp_path):
         '2 at once, a slide rule (H→T seed 1, L→T seed 0, '
     ) in text
     assert (
-        '; an unknown number at once, an unknown machine (SR4IR seed 1). FLOPs' in text
+        '; an unknown number at once, an unknown machine (SR4IR seed 1).' in text
     )
     assert [
         len(group['runs'])

@@ -100,8 +100,22 @@ def test_parts_come_after_what_they_need(straw, tmp_path):
     assert 'test s' not in diary
     final = tmp_path / 'out/s2t/seed_0/final.pth'
     assert final.read_text() == 's2t' and final.resolve().name == 'epoch_2.pth'
+    judge = json.loads((tmp_path / 'out/h2t/seed_0/trained.json').read_text())['run']
     assert json.loads((final.parent / 'tested.json').read_text()) == dict(
-        metrics=dict(mIoU=3), images=8, lr_digest=5
+        metrics=dict(mIoU=3), images=8, lr_digest=5, judge=judge
+    )
+    kinds = {
+        name: [
+            one.type
+            for one in Config.fromfile(
+                final.parents[2] / f'{name}/seed_0/test.py'
+            ).test_evaluator
+        ]
+        for name in ('h2t', 's2t')
+    }
+    assert kinds == dict(
+        h2t=['mmsr4ir.ImageRecord'],
+        s2t=['mmsr4ir.ImageRecord', 'mmsr4ir.TeacherDistance'],
     )
 
 
@@ -128,6 +142,8 @@ def test_a_failed_part_stops_only_those_that_need_it(straw):
         'test h2t',
         'train t2s',
         'test t2s',
+        'test s2t',  # again, since now there is a judge
+        'test s_and_t',
     ]
 
 
@@ -218,7 +234,7 @@ def test_a_misspelt_metric_is_named_after_the_first_test(straw, tmp_path):
         match=(r"H→T seed 0 has no metric 'mIou'; there are \['mIoU'\]: .*--metric"),
     ):
         straw(['h2t', 'l2t', 's2t'], metric='mIou')
-    assert (tmp_path / 'diary.txt').read_text() == ('train s\ntrain h2t\ntest h2t\n')
+    assert (tmp_path / 'diary.txt').read_text() == 'train h2t\ntest h2t\n'
     # The same without a training where that test was of an earlier start.
     with pytest.raises(ComparisonError, match="no metric 'mIou'"):
         straw(['h2t', 'l2t', 's2t'], metric='mIou')

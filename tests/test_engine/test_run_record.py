@@ -48,7 +48,7 @@ def test_counts_and_digest(tmp_path):
         expected = zlib.crc32(content, zlib.crc32(b'(3, 16, 16)', expected))
     found = record(tmp_path)
     assert len(seen) == 12 and found['data_digest'] == expected
-    assert found['updates'] == dict(sr=6, task=6)
+    assert found['updates'] == dict(sr=6, task=6) and found['images'] == 12
     assert [found[k] for k in ('epoch', 'epochs', 'iter', 'iters')] == [3, 3, 6, 6]
     assert found['iter_time'] > 0
     assert (
@@ -116,6 +116,7 @@ def test_a_resumed_run_goes_on_with_the_counts(tmp_path):
         runner(resumed, epochs=epochs, hooks=HOOKS, resume=epochs == 3).train()
     a, b = record(whole), record(resumed)
     assert a.pop('iter_time') and (b.pop('iter_time') or True)
+    assert a.pop('seconds') > 0 and b.pop('seconds') > 0
     assert a == b
 
 

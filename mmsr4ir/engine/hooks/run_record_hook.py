@@ -35,6 +35,8 @@ class RunRecordHook(Hook):
     epoch, epochs  epochs that are complete, and that will be run
     iter, iters    iterations likewise
     updates        number of iterations in which each network was updated
+    images         training images seen, each as often as it was
+    seconds        of all iterations with their loading, without validations
     data_digest    CRC-32 over all training images in the order in which the process
                    saw them: equal where two runs saw the same images, augmented in
                    the same way, in the same order
@@ -63,6 +65,8 @@ class RunRecordHook(Hook):
         counts = json.loads(saved) if saved and runner.iter else {}
         self._digest = counts.get('data_digest', 0)
         self._updates = counts.get('updates') or dict(sr=0, task=0)
+        self._images = counts.get('images', 0)
+        self._seconds = counts.get('seconds', 0.0)
         self._start = time.perf_counter()
 
     def after_train_iter(
@@ -77,8 +81,11 @@ class RunRecordHook(Hook):
         self._seen += 1
         if self._seen > _WARM_UP:
             self._times.append(now - self._start)
+        inputs = (data_batch or {}).get('inputs', ())
+        self._seconds += now - self._start
+        self._images += len(inputs) * get_world_size()
         self._start = now
-        self._digest = digest((data_batch or {}).get('inputs', ()), self._digest)
+        self._digest = digest(inputs, self._digest)
         outputs = outputs or {}
         model: SR4IR = unwrap(runner.model)
         ran = [phase for phase in model.recipe if f'{phase.name}/loss' in outputs]
@@ -88,10 +95,7 @@ class RunRecordHook(Hook):
             # Not in iterations that only accumulate.
             self._updates[name] += runner.optim_wrapper[name].should_update()
         # What the message hub holds goes with the checkpoints.
-        runner.message_hub.update_info(
-            'run_record',
-            json.dumps(dict(data_digest=self._digest, updates=self._updates)),
-        )
+        runner.message_hub.update_info('run_record', json.dumps(self._counts()))
         if now - self._written > self.interval:
             self._written = now
             self._write(runner)
@@ -125,6 +129,15 @@ class RunRecordHook(Hook):
                 Path(runner.work_dir) / 'record.json', dict(lr_digest=self._lr_digest)
             )
 
+    def _counts(self) -> dict:
+        """Return what goes with the checkpoints."""
+        return dict(
+            data_digest=self._digest,
+            updates=self._updates,
+            images=self._images,
+            seconds=self._seconds,
+        )
+
     def _write(self, runner: Runner) -> None:
         if not is_main_process():
             return
@@ -136,8 +149,7 @@ class RunRecordHook(Hook):
                 epochs=runner.max_epochs,
                 iters=runner.max_iters,
                 iter=min(runner.iter + 1, runner.max_iters),
-                updates=self._updates,
-                data_digest=self._digest,
+                **self._counts(),
                 iter_time=statistics.median(self._times) if self._times else None,
                 machine=machine(),
             ),

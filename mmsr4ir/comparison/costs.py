@@ -1,0 +1,105 @@
+"""What the methods cost: in all trainings, and for one image at inference."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmsr4ir.utils.files import write_json
+
+from .methods import Part
+from .runner import last_line, read_json
+
+COMMAND = ['-m', 'mmsr4ir', 'benchmark_inference']
+ITERATIONS, WARMUP = 20, 3
+
+
+def total_training(part: Part) -> dict[str, Any] | None:
+    """Add up what a method's networks had in all, with the runs that they come from.
+
+    Returns:
+        dict | None: ``sr`` and ``task``, their updates; ``images``, training images
+        seen; ``hours``, of iterations with their loading; ``teacher``, whether there
+        was one. None if a run has no record of it.
+    """
+    records = [read_json(one.folder / 'trained.json') for one in (*part.sources, part)]
+    if not all({'updates', 'images', 'seconds'} <= set(record) for record in records):
+        return None
+    updates = [record['updates'] for record in records]
+    return dict(
+        sr=sum(one['sr'] for one in updates),
+        task=sum(one['task'] for one in updates),
+        images=sum(record['images'] for record in records),
+        hours=sum(record['seconds'] for record in records) / 3600,
+        teacher='teacher' in part.needs,
+    )
+
+
+def inference_costs(parts: Sequence[Part], out: Path) -> dict[str, dict[str, Any]]:
+    """Time one image through the networks, with S and without, if that is not done.
+
+    Weights do not matter to the time, so one part with an SR network stands for all
+    with one, and one without for the others.
+
+    Args:
+        parts: The parts that are tested.
+        out: Folder of the comparison.
+
+    Returns:
+        dict: By method ``sr_ms`` and ``task_ms``, milliseconds an image (medians, in
+        batches of one image), ``mib``, the peak memory, ``of`` whom that is, and
+        ``machine``; or only ``reason``, why the time could not be taken.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for restores in (False, True):
+        group = [part for part in parts if part.info.restores == restores]
+        if group:
+            name = 'with_s' if restores else 'without_s'
+            cost = time_part(group[0], out / 'inference' / f'{name}.json')
+            found |= {part.method: cost for part in group}
+    return found
+
+
+def time_part(part: Part, path: Path) -> dict[str, Any]:
+    """Time one part in a process of its own, and keep the numbers in a file."""
+    networks = {name: part.cfg.model.get(name) for name in ('sr', 'task', 'sr_range')}
+    key = Config(dict(networks=_without_files(networks))).pretty_text
+    times = read_json(path)
+    if times.get('key') != key:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        log = path.with_suffix('.log')
+        options = [f'--iterations={ITERATIONS}', f'--warmup={WARMUP}', '--batch-size=1']
+        with log.open('w') as file:
+            code = subprocess.call(
+                [
+                    sys.executable,
+                    *COMMAND,
+                    str(part.folder / 'config.py'),
+                    *options,
+                    f'--out={path}',
+                ],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+        if code:
+            return dict(reason=last_line(log))
+        times = read_json(path) | dict(key=key)
+        write_json(path, times)
+    seconds = times['seconds']
+    return dict(
+        sr_ms=1000 * seconds['SR network']['median'] if part.info.restores else 0.0,
+        task_ms=1000 * seconds['task network']['median'],
+        mib=times['memory']['mib'],
+        of=times['memory']['of'],
+        machine=f'{times["device_name"]}',
+    )
+
+
+def _without_files(value):
+    """Leave out where weights come from, which differs from part to part."""
+    if isinstance(value, dict):
+        return {k: _without_files(v) for k, v in value.items() if k != 'init_cfg'}
+    return value
