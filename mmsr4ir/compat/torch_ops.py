@@ -1,43 +1,55 @@
 """``mmcv._ext`` of maps, in pure PyTorch: CARAFE, PSAMask, masked convolution."""
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .torchvision_kernels import at_least_single
 
-def carafe(
-    features: Tensor, masks: Tensor, kernel: int, groups: int, scale: int
-) -> Tensor:
-    """Reassemble features by a kernel for each pixel (CARAFE, Wang et al., ICCV 2019).
+
+def _shifted(upsampled: Tensor, kernel: int, scale: int) -> Iterator[Tensor]:
+    """Yield the part of the upsampled features under each tap of a kernel, as a view.
 
     Args:
-        features: (N, C, H, W), floating point.
-        masks: (N, groups * kernel * kernel, H * scale, W * scale), the kernels.
-        kernel: Height and width of a kernel, an odd number of pixels.
-        groups: Groups of channels, each with kernels of its own.
+        upsampled: (..., H, W), with a border of ``kernel // 2 * scale`` all around.
+        kernel: Height and width of a kernel, in pixels before the upsampling.
         scale: Upsampling factor.
-
-    Returns:
-        Tensor: (N, C, H * scale, W * scale).
     """
-    images, channels, height, width = features.shape
-    padded = F.pad(features, [kernel // 2] * 4).unflatten(1, (groups, -1))
-    taps = masks.view(
-        images, groups, 1, kernel * kernel, height, scale, width, scale
-    ).unbind(3)
-    total = features.new_zeros(())
-    for number, weight in enumerate(taps):
-        top, left = divmod(number, kernel)
-        shifted = padded[..., top : top + height, left : left + width]
-        total = total + shifted[..., :, None, :, None] * weight
-    return total.reshape(images, channels, height * scale, width * scale)
+    height, width = (length - (kernel - 1) * scale for length in upsampled.shape[-2:])
+    for row in range(0, kernel * scale, scale):
+        for column in range(0, kernel * scale, scale):
+            yield upsampled[..., row : row + height, column : column + width]
+
+
+def _upsampled(features: Tensor, kernel: int, groups: int, scale: int) -> Tensor:
+    """Repeat pixels, add the border of :func:`_shifted`, and split the channels."""
+    features = features.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    return F.pad(features, [kernel // 2 * scale] * 4).unflatten(1, (groups, -1))
 
 
 def carafe_naive_forward(
     features, masks, output, *, kernel_size, group_size, scale_factor
 ) -> None:
-    """Compute :func:`carafe`."""
-    output.copy_(carafe(features, masks, kernel_size, group_size, scale_factor))
+    """Reassemble features by a kernel for each pixel (CARAFE, Wang et al., ICCV 2019).
+
+    Args:
+        features: (N, C, H, W), floating point.
+        masks: (N, groups * kernel * kernel, H * scale, W * scale), the kernels.
+        output: (N, C, H * scale, W * scale), is written.
+        kernel_size: Height and width of a kernel, an odd number of pixels.
+        group_size: Groups of channels, each with kernels of its own.
+        scale_factor: Upsampling factor.
+    """
+    features, masks = at_least_single(features, masks)
+    upsampled = _upsampled(features, kernel_size, group_size, scale_factor)
+    taps = masks.unflatten(1, (group_size, 1, -1)).unbind(3)
+    total = features.new_zeros(output.shape).unflatten(1, (group_size, -1))
+    parts = _shifted(upsampled, kernel_size, scale_factor)
+    for part, weight in zip(parts, taps, strict=True):
+        total.addcmul_(part, weight)
+    output.copy_(total.flatten(1, 2))
 
 
 def carafe_naive_backward(
@@ -51,19 +63,32 @@ def carafe_naive_backward(
     group_size,
     scale_factor,
 ) -> None:
-    """Compute the gradients of the features and masks of :func:`carafe`."""
-    with torch.enable_grad():
-        leaves = [x.detach().requires_grad_() for x in (features, masks)]
-        output = carafe(leaves[0], leaves[1], kernel_size, group_size, scale_factor)
-    grads = torch.autograd.grad(output, leaves, grad_output.to(output))
-    grad_input.copy_(grads[0])
-    grad_masks.copy_(grads[1])
+    """Compute the gradients of the features and the masks."""
+    grad, features, masks = at_least_single(grad_output, features, masks)
+    grad = grad.unflatten(1, (group_size, -1))
+    upsampled = _upsampled(features, kernel_size, group_size, scale_factor)
+    total, of_masks = torch.zeros_like(upsampled), torch.empty_like(masks)
+    for part, of_part, weight, of_weight in zip(
+        _shifted(upsampled, kernel_size, scale_factor),
+        _shifted(total, kernel_size, scale_factor),
+        masks.unflatten(1, (group_size, 1, -1)).unbind(3),
+        of_masks.unflatten(1, (group_size, 1, -1)).unbind(3),
+        strict=True,
+    ):
+        of_part.addcmul_(grad, weight)
+        of_weight.copy_((grad * part).sum(2, keepdim=True))
+    grad_masks.copy_(of_masks)
+    border = kernel_size // 2
+    sums = total.flatten(1, 2).unflatten(3, (-1, scale_factor)).sum(4)
+    sums = sums.unflatten(2, (-1, scale_factor)).sum(3)
+    height, width = features.shape[2:]
+    grad_input.copy_(sums[..., border : border + height, border : border + width])
 
 
 def carafe_forward(
     features, masks, rfeatures, routput, rmasks, output, **shape
 ) -> None:
-    """Compute :func:`carafe`, and keep the features for the way back."""
+    """Reassemble features, and keep them for the way back."""
     rfeatures.copy_(features)
     carafe_naive_forward(features, masks, output, **shape)
 
