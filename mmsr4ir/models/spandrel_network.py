@@ -42,6 +42,7 @@ class Spandrel(nn.Module):
 
     Attributes:
         scale: How much larger an edge of the output is.
+        channels: Of its images.
         window_size: Tiles of an image start at multiples of so many LR pixels; 1 for a
             network without windows.
 
@@ -49,7 +50,7 @@ class Spandrel(nn.Module):
         ImportError: If spandrel is not installed.
         ValueError: If neither or both of ``checkpoint`` and ``arch`` are given, if
             spandrel has no such class or the class no such setting, or if the network
-            does not enlarge RGB images.
+            does not enlarge images, or gives other channels than it takes.
         WeightsError: If the file does not exist, cannot be read, holds code, or holds
             no network that spandrel knows.
     """
@@ -70,14 +71,14 @@ class Spandrel(nn.Module):
             )
         name = described.architecture.id
         channels = (described.input_channels, described.output_channels)
-        if getattr(described, 'purpose', '') != 'SR' or channels != (3, 3):
+        if getattr(described, 'purpose', '') != 'SR' or len(set(channels)) > 1:
             raise ValueError(
-                f'mmsr4ir.Spandrel: {checkpoint or arch} is no SR network for RGB '
+                f'mmsr4ir.Spandrel: {checkpoint or arch} is no SR network for '
                 f'images: {name} is for {described.purpose}, x{described.scale}, with '
                 f'{channels[0]} channels in and {channels[1]} out'
             )
         self.call = call_function(described)
-        self.scale = described.scale
+        self.scale, self.channels = described.scale, channels[0]
         self.least = described.size_requirements.minimum
         self.multiple = described.size_requirements.multiple_of
         window = getattr(self.network, 'window_size', 1)
@@ -104,10 +105,10 @@ class Spandrel(nn.Module):
         """Enlarge images.
 
         Args:
-            lr: (N, 3, h, w), RGB, [0, 1].
+            lr: (N, C, h, w), [0, 1], RGB if C is 3.
 
         Returns:
-            Tensor: (N, 3, h * scale, w * scale), RGB, [0, 1] except for overshoots.
+            Tensor: (N, C, h * scale, w * scale), [0, 1] except for overshoots.
         """
         height, width = lr.shape[-2:]
         bottom, right = (
@@ -133,7 +134,7 @@ class Spandrel(nn.Module):
         own, was_training = self.network, self.network.training
         results = []
         with torch.random.fork_rng(devices=[]):
-            lr = torch.rand(1, 3, *[max(32, self.least)] * 2)
+            lr = torch.rand(1, self.channels, *[max(32, self.least)] * 2)
             for self.network in (other.eval(), own.eval()):
                 results.append(self(lr))
         own.train(was_training)

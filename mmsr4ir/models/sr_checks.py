@@ -31,11 +31,12 @@ def check_whole(cfg: dict) -> None:
     """
     for key in _SCALES:
         scale = cfg.get(key)
-        if isinstance(scale, float) and not scale.is_integer():
+        if isinstance(scale, float):
+            near = sorted({math.floor(scale), math.ceil(scale)})
             raise ConfigError(
                 f'model.sr.{key}={scale} is no whole number, and no SR network and '
-                f'degradation here supports that: use {math.floor(scale)} or '
-                f'{math.ceil(scale)}, in model.degradation.scale too'
+                f'degradation here supports that: use {" or ".join(map(str, near))}, '
+                'in model.degradation.scale too'
             )
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from mmsr4ir.models import Spandrel, spandrel_network
 from mmsr4ir.models.prediction.tiles import super_resolve_tiled
+from mmsr4ir.models.sr_checks import check_scale
 from mmsr4ir.models.weights import WeightsError
 from mmsr4ir.registry import MODELS
 from toys import toy_config, toy_data
@@ -133,6 +134,8 @@ def test_tiles_start_at_whole_windows():
     with torch.no_grad():
         tiled = super_resolve_tiled(network, lr, 2, tile=40, overlap=16)
         torch.testing.assert_close(tiled, network(lr[None])[0])
+    gray = Spandrel(arch='Compact', num_in_ch=1, num_out_ch=1, upscale=2)
+    check_scale(gray, 2, 1.0, channels=1)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +153,7 @@ def test_tiles_start_at_whole_windows():
             dict(arch='DnCNN', in_nc=3, out_nc=3),
             'DnCNN is for Restoration, x1, with 3 ch',
         ),
-        (dict(arch='Compact', num_in_ch=1, num_out_ch=1), '1 channels in and 1 out'),
+        (dict(arch='Compact', num_in_ch=1, num_out_ch=3), '1 channels in and 3 out'),
         (dict(arch='SAFMN'), "SAFMN with {}: .*missing .*'dim'"),
         (dict(arch='Compact', act_type='relu'), "Compact with .*'relu'.*state_dict"),
     ],
