@@ -327,7 +327,8 @@ def _write_split(
                 images=images,
                 annotations=annotations,
                 categories=[
-                    dict(id=i + 1, name=name) for i, name in enumerate(CLASSES)
+                    dict(id=i + 1, name=name, supercategory='texture')
+                    for i, name in enumerate(CLASSES)
                 ],
             )
         )

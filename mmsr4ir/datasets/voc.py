@@ -245,7 +245,11 @@ class Converter:
         coco = dict(
             images=[],
             annotations=[],
-            categories=[dict(id=i, name=name) for name, i in self.ids.items()],
+            # VOC has no groups of classes; COCO's own analysis reads them.
+            categories=[
+                dict(id=i, name=name, supercategory='none')
+                for name, i in self.ids.items()
+            ],
         )
         owners: dict[Path, Path] = {}
         for image_id, path in enumerate(files, 1):

@@ -101,7 +101,10 @@ def test_a_devkit(devkit, convert):
     assert f"val_ann, val_images = '{out}/val.json', '{devkit}/'" in shown
     assert f'{out / "train.json"}: 2 images, 3 objects' in shown
     train = read(out / 'train.json')
-    assert train['categories'] == [dict(id=1, name='cat'), dict(id=2, name='dog')]
+    assert train['categories'] == [
+        dict(id=1, name='cat', supercategory='none'),
+        dict(id=2, name='dog', supercategory='none'),
+    ]
     assert train['images'][0] == dict(
         id=1, file_name='JPEGImages/2008_000001.jpg', width=40, height=30
     )
