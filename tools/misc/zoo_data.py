@@ -77,6 +77,15 @@ def _make_detection(root: Path, rng: np.random.Generator) -> None:
         [dict(one, category_id=1) for one in annotations],
         categories[:1],
     )
+    people = [
+        dict(tag='person', fbox=[a, b, c - a, d - b], hbox=[a, b, 4, 4], extra={})
+        for a, b, c, d in BOXES
+    ]
+    lines = [
+        json.dumps(dict(ID=i, gtboxes=[dict(one, head_attr={}) for one in people]))
+        for i in range(NUM_IMAGES)
+    ]
+    (root / 'person.odgt').write_text('\n'.join(lines) + '\n')
     stuff_classes = CocoPanopticDataset.METAINFO['stuff_classes']
     categories += [
         dict(id=92 + i, name=name, isthing=0) for i, name in enumerate(stuff_classes)

@@ -338,8 +338,23 @@ SR_NETWORKS: dict[str, dict] = dict(
 #: (library, family): settings that the config needs besides, as ``--cfg-options``.
 #: ``edge`` is the longest size in pixels that the trial scales to.
 SETTINGS: dict[tuple[str, str], dict] = {
+    # The data set has the 80 classes of COCO and not the 1203 of LVIS.
+    ('mmdet', 'seesaw_loss'): {'model.num_classes': 80},
     # Its levels of features and its anchors are made for images of this size.
-    ('mmdet', 'ssd'): dict(edge=300)
+    ('mmdet', 'ssd'): dict(edge=300),
+    # With class weights, mmseg's cross entropy has no weight for ignored pixels.
+    ('mmseg', 'cgnet'): {'model.task.decode_head.loss_decode.class_weight': None},
+    ('mmseg', 'pidnet'): {'model.task.decode_head.loss_decode.0.class_weight': None},
+    # Its head pools windows of 49 positions, 392 pixels.
+    ('mmseg', 'mobilenet_v3'): dict(edge=832),
+    ('mmseg', 'san'): {'model.tdp.layer': 'image_encoder'},
+    # MNIST has one channel.
+    ('mmpretrain', 'lenet'): {
+        'model.sr.in_channels': 1,
+        'model.sr.out_channels': 1,
+        'model.sr.rgb_mean': [0.5],
+        'model.sr.rgb_std': [1.0],
+    },
 }
 #: Families of mmpretrain whose networks take images of any size.
 ANY_SIZE = (

@@ -377,7 +377,8 @@ def _detection_metric(metric: dict, cfg: Config, data: Path) -> dict:
         return dict(
             metric, ann_file=f'{root}/segments.json', seg_prefix=f'{root}/parts'
         )
-    people = 'CrowdHuman' in kind
+    if kind == 'CrowdHumanMetric':
+        return dict(metric, ann_file=f'{root}/person.odgt', metric=['AP', 'MR'])
     if kind != 'CocoMetric':
         metric = dict(type='CocoMetric', metric='bbox')
-    return dict(metric, ann_file=f'{root}/{"person" if people else "boxes"}.json')
+    return dict(metric, ann_file=f'{root}/boxes.json')
