@@ -277,7 +277,11 @@ def test_panoptic_annotations(root):
                 image_id=image['id'],
                 file_name='x.png',
                 segments_info=[
-                    dict(one, id=one['category_id'])
+                    {
+                        key: one[key]
+                        for key in ('category_id', 'bbox', 'area', 'iscrowd')
+                    }
+                    | dict(id=one['category_id'])
                     for one in content['annotations']
                     if one['image_id'] == image['id']
                 ],
@@ -291,6 +295,10 @@ def test_panoptic_annotations(root):
     cfg.train_dataloader.dataset.metainfo = dict(
         classes=('green', 'blue'), thing_classes=('green',), stuff_classes=('blue',)
     )
+    # Their masks are in images of their own, which LoadPanopticAnnotations reads.
+    cfg.train_dataloader.dataset.pipeline = [
+        dict(type='LoadAnnotations', with_mask=True)
+    ]
     assert found(cfg) == []
     content['annotations'][0]['segments_info'][0]['bbox'] = [1, 2, None, 4]
     (root / 'train.json').write_text(json.dumps(content))
