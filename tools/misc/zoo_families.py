@@ -348,8 +348,9 @@ SETTINGS: dict[tuple[str, str], dict] = {
     # Its head pools windows of 49 positions, 392 pixels.
     ('mmseg', 'mobilenet_v3'): dict(edge=832),
     ('mmseg', 'san'): {'model.tdp.layer': 'image_encoder'},
-    # MNIST has one channel.
+    # MNIST has one channel, and the classifier in the backbone is made for its size.
     ('mmpretrain', 'lenet'): {
+        'model.tdp.layer': 'backbone.features',
         'model.sr.in_channels': 1,
         'model.sr.out_channels': 1,
         'model.sr.rgb_mean': [0.5],

@@ -162,12 +162,12 @@ def trial_config(library: str, path: str, settings: dict, data: Path) -> Config:
     cfg.param_scheduler = dict(
         task=as_list(cfg.get('param_scheduler')) or [schedule], sr=[schedule]
     )
-    _shorten(cfg, base)
+    _shorten(cfg, base, library)
     cfg.merge_from_dict(settings)
     return cfg
 
 
-def _shorten(cfg: Config, base: Config) -> None:
+def _shorten(cfg: Config, base: Config, library: str) -> None:
     """Let the loops of a config run for one iteration, without checkpoints."""
     train = cfg.train_cfg
     if train.get('by_epoch', True) and 'Iter' not in type_name(train):
@@ -187,7 +187,8 @@ def _shorten(cfg: Config, base: Config) -> None:
     for split in ('train', 'val'):
         loader = cfg[f'{split}_dataloader']
         loader.update(num_workers=0, persistent_workers=False, pin_memory=False)
-        loader.batch_size = 2 if split == 'train' else 1
+        # mmseg predicts no batch of images whose sizes differ.
+        loader.batch_size = 1 if split == 'val' and library != 'mmpretrain' else 2
     cfg.test_dataloader = cfg.test_cfg = cfg.test_evaluator = None
     cfg.launcher = 'none'
 
