@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.model import ImgDataPreprocessor
+from mmengine.structures import BaseDataElement
 
 from mmsr4ir.compat.mmengine_parts import set_statistics
 from mmsr4ir.models import (
@@ -19,6 +20,7 @@ from mmsr4ir.models import (
 from mmsr4ir.models.image_space import ImageSpace, extend_edges, picture
 from mmsr4ir.models.networks import build_network
 from mmsr4ir.models.sr_checks import check_scale
+from mmsr4ir.models.task_resize import SizeRule, TaskResize
 from mmsr4ir.utils.errors import ConfigError
 
 
@@ -192,6 +194,25 @@ def test_how_images_of_other_channels_are_drawn():
     image = torch.arange(5)[:, None, None] * torch.ones(1, 2, 2)
     for channels, want in ((1, [0] * 3), (2, [0] * 3), (3, [0, 1, 2]), (5, [2, 1, 0])):
         assert picture(image[:channels])[:, 0, 1].tolist() == want
+
+
+@pytest.mark.parametrize('fill, channels', [(114, 1), (114, 4), ((1.0, 2, 3, 4), 4)])
+def test_beside_images_of_other_channels_stands_what_the_pad_says(fill, channels):
+    rule = SizeRule(
+        [
+            dict(type='Resize', scale=(32, 16), keep_ratio=True),
+            dict(type='Pad', size=(40, 24), pad_val=dict(img=fill)),
+        ]
+    )
+    preprocessor = ImgDataPreprocessor()
+    resize = TaskResize(
+        {True: rule, False: rule}, preprocessor, ImageSpace(preprocessor, {})
+    )
+    image, _ = resize.loaded(torch.zeros(channels, 8, 16), BaseDataElement())
+    want = torch.zeros(channels, 24, 40)
+    beside = torch.tensor(fill if isinstance(fill, tuple) else [fill] * channels)
+    want[:, 16:] = want[:, :, 32:] = beside[:, None, None]
+    assert torch.equal(image, want)
 
 
 @pytest.mark.parametrize(

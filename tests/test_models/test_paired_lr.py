@@ -130,6 +130,23 @@ def test_predictions_are_made_on_the_files(tmp_path):
     np.testing.assert_array_equal(found[1].images['lr'].permute(1, 2, 0), pixels)
 
 
+def test_lr_images_have_the_channels_of_hr(tmp_path):
+    pairs = PairedLR(str(tmp_path / 'hr'), str(tmp_path / 'lr'), scale=2)
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 4), dtype=np.uint8)
+    sample = BaseDataElement(
+        metainfo=dict(img_path=str(tmp_path / 'hr/a.png'), img_shape=(8, 12))
+    )
+    for channels in (1, 4):
+        write_png(tmp_path / 'lr/a.png', pixels[..., :channels])
+        lr = pairs(torch.zeros(1, channels, 8, 12), samples=[sample])
+        want = torch.from_numpy(pixels[..., :channels]).permute(2, 0, 1)
+        assert torch.equal((lr[0] * 255).round().byte(), want)
+    with pytest.raises(
+        DataError, match='a.png has 4 channels, and the networks take 2'
+    ):
+        pairs(torch.zeros(1, 2, 8, 12), samples=[sample])
+
+
 @pytest.mark.parametrize('kind', ['gray', 'alpha', '16 bits', 'palette', 'turned'])
 def test_any_kind_of_file_becomes_rgb(kind, tmp_path):
     rng = np.random.default_rng(0)

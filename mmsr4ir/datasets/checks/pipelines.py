@@ -212,7 +212,9 @@ def check_loaded(report: Report, part: DataPart) -> None:
                 path,
                 f'is loaded with values from {image.min():g} to {image.max():g} '
                 f'({image.dtype}), and not 0 to 255 in 8 bits',
-                f'{_color_type(part, want)}. Convert files with fractions to 8 bits',
+                f'{_color_type(part, want)}'
+                + ', which keeps the upper 8 of 16 bits' * (want in (1, 3))
+                + '. Convert files with fractions to 8 bits',
             )
 
 
@@ -249,7 +251,4 @@ def _color_type(part: DataPart, want: int) -> str:
             f"set color_type='unchanged' in {where}, and have files of {want} channels "
             'of 8 bits'
         )
-    return (
-        f'set color_type={kind!r} and no imdecode_backend in {where}: it keeps the '
-        'upper 8 of 16 bits'
-    )
+    return f'set color_type={kind!r} and no imdecode_backend in {where}'
