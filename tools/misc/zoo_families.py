@@ -150,7 +150,7 @@ FAMILIES: dict[str, dict[str, str]] = dict(
         'stdc': 'stdc1_4xb12-80k_cityscapes-512x1024',
         'swin': 'swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512',
         'twins': 'twins_pcpvt-s_fpn_fpnhead_8xb4-80k_ade20k-512x512',
-        'unet': 'unet-s5-d16_fcn_4xb4-40k_hrf-256x256',
+        'unet': 'unet-s5-d16_fcn_4xb4-160k_cityscapes-512x1024',
         'upernet': 'upernet_r18_4xb2-40k_cityscapes-512x1024',
         'vit': 'vit_deit-s16_upernet_8xb2-80k_ade20k-512x512',
     },
@@ -348,13 +348,15 @@ SETTINGS: dict[tuple[str, str], dict] = {
     # Its head pools windows of 49 positions, 392 pixels.
     ('mmseg', 'mobilenet_v3'): dict(edge=832),
     ('mmseg', 'san'): {'model.tdp.layer': 'image_encoder'},
-    # MNIST has one channel, and the classifier in the backbone is made for its size.
+    # MNIST has one channel, the classifier in the backbone is made for its size, and
+    # the config has no visualizer.
     ('mmpretrain', 'lenet'): {
         'model.tdp.layer': 'backbone.features',
         'model.sr.in_channels': 1,
         'model.sr.out_channels': 1,
         'model.sr.rgb_mean': [0.5],
         'model.sr.rgb_std': [1.0],
+        'visualizer': dict(type='mmpretrain.UniversalVisualizer'),
     },
 }
 #: Families of mmpretrain whose networks take images of any size.
