@@ -44,7 +44,7 @@ from .torchvision_deform import (
     modulated_deform_conv_backward,
     modulated_deform_conv_forward,
 )
-from .torchvision_kernels import missing_op
+from .torchvision_kernels import at_least_single, missing_op
 
 __all__ = ['SERVED', 'missing_op']
 
@@ -129,9 +129,8 @@ def ms_deform_attn_forward(
     Returns:
         Tensor: (N, queries, heads * C).
     """
-    return _attention(
-        value, value_spatial_shapes, sampling_locations, attention_weights
-    )
+    inputs = at_least_single(value, sampling_locations, attention_weights)
+    return _attention(inputs[0], value_spatial_shapes, *inputs[1:]).to(value)
 
 
 def ms_deform_attn_backward(
@@ -147,13 +146,11 @@ def ms_deform_attn_backward(
     im2col_step,
 ) -> None:
     """Compute the gradients of values, sampling locations and attention weights."""
+    inputs = at_least_single(value, sampling_locations, attention_weights)
     with torch.enable_grad():
-        leaves = [
-            x.detach().requires_grad_()
-            for x in (value, sampling_locations, attention_weights)
-        ]
+        leaves = [x.detach().requires_grad_() for x in inputs]
         output = _attention(leaves[0], value_spatial_shapes, *leaves[1:])
-    grads = torch.autograd.grad(output, leaves, grad_output)
+    grads = torch.autograd.grad(output, leaves, grad_output.to(output))
     for target, grad in zip(
         (grad_value, grad_sampling_loc, grad_attn_weight), grads, strict=True
     ):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmcv import ops
 from mmcv.ops.masked_conv import masked_conv2d
+from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction
 from torch.autograd import gradcheck
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -18,6 +19,17 @@ on_devices = pytest.mark.parametrize('device', DEVICES)
 def draw(*shape, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(*shape, generator=generator, dtype=torch.float64)
+
+
+def attend(x, locations):
+    """Attend to two levels, of 4 x 4 and 2 x 1 pixels, in 2 heads of 4 channels."""
+    shapes = torch.tensor([[4, 4], [2, 1]], device=x.device)
+    starts = torch.tensor([0, 16], device=x.device)
+    value = x.reshape(1, 18, 2, 4)
+    weights = locations.detach().sum(-1)
+    return MultiScaleDeformableAttnFunction.apply(
+        value, shapes, starts, locations, weights, 64
+    )
 
 
 def forward_and_back(name, dtype, device):
@@ -49,6 +61,7 @@ def forward_and_back(name, dtype, device):
             (draw(1, 4, 6, 6) * 2).floor(),
         ),
     }
+    calls['attention'] = (attend, draw(1, 3, 2, 2, 2, 2, seed=1))
     call, other = calls[name]
     inputs = [part.to(device, dtype).requires_grad_() for part in (x, other)]
     out = call(*inputs)
@@ -69,6 +82,7 @@ def forward_and_back(name, dtype, device):
         'deform_conv',
         'modulated_deform_conv',
         'sigmoid_focal_loss',
+        'attention',
     ],
 )
 def test_half_precision(device, name, dtype):
@@ -366,13 +380,7 @@ def test_deform_conv_does_not_wait():
 
 def test_attention_reads_no_size_by_itself():
     """Each read waits for a GPU."""
-    from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction
-
-    shapes, starts = torch.tensor([[3, 4], [2, 2]]), torch.tensor([0, 12])
-    value = torch.rand(1, 16, 2, 3, requires_grad=True)
-    locations, weights = torch.rand(1, 5, 2, 2, 4, 2), torch.rand(1, 5, 2, 2, 4)
+    x, locations = draw(1, 4, 6, 6).requires_grad_(), draw(1, 3, 2, 2, 2, 2)
     with Recorder() as recorder:
-        MultiScaleDeformableAttnFunction.apply(
-            value, shapes, starts, locations, weights, 64
-        ).sum().backward()
+        attend(x, locations).sum().backward()
     assert recorder.reads == 0
