@@ -119,7 +119,7 @@ def run_comparison(config: str, args: argparse.Namespace) -> bool:
     report = write_report(works, cfg, args.methods, metric, sizes, out, costs)
     print(
         f'\n{(out / "results.md").read_text()}\n{out}: results.md, results.csv, '
-        f'results.json, results.png, grids/*.png'
+        f'results.json, results.png, trade_off.png, grids/*.png, flips/*/*.png'
     )
     return all(
         run['state'] == 'done'

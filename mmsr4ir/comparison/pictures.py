@@ -80,11 +80,20 @@ def trade_off(report: dict) -> bytes | None:
     axes = figure.subplots()
     front = pareto_front(points)
     axes.plot(*zip(*(points[name] for name in front), strict=True), '-', color='grey')
-    for name, (time, value) in points.items():
-        axes.plot(time, value, 'o', color='tab:orange' if name in front else 'tab:blue')
+    labels: dict[tuple[float, float], list[str]] = {}
+    for name, point in points.items():
+        labels.setdefault(point, []).append(name)
+    for point, names in labels.items():
+        best = any(name in front for name in names)
+        axes.plot(*point, 'o', color='tab:orange' if best else 'tab:blue')
         axes.annotate(
-            name, (time, value), textcoords='offset points', xytext=(5, 4), fontsize=8
+            ', '.join(names),
+            point,
+            textcoords='offset points',
+            xytext=(5, 4),
+            fontsize=8,
         )
+    axes.margins(x=0.25)
     oracle = report['methods'].get('h2t', {}).get('task')
     if oracle:
         axes.axhline(oracle['mean'], color='grey', linestyle='--', linewidth=1)

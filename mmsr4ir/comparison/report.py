@@ -89,7 +89,7 @@ def markdown(report: dict) -> str:
         '',
         costs_table(report),
         '',
-        *(['', *report['breakdown'], ''] if report['breakdown'] else []),
+        *([*report['breakdown'], ''] if report['breakdown'] else []),
         *(f'- {line}' for line in report['flips']),
         *[''] * bool(report['flips']),
         'What the networks of each method had in all, with the runs that they come '

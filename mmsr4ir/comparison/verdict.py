@@ -5,6 +5,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from .methods import METHODS
 from .resampling import Record, half_width, paired_bootstrap, same_images
 from .verdict_text import MARGIN, MOST_SEEDS, SEEDS, Cost, Noise, Verdict, paragraph
@@ -29,11 +31,13 @@ def decide(
     1. The best method with an SR network is compared with the best one without, each
        the best by its mean over its seeds. H→T sees HR images: it is the oracle and
        takes no part.
-    2. With at least three seeds in common, the noise is the spread of the paired
-       differences over these seeds (Student's t). With one or two, or if all seeds give
-       the same difference, it is that of the test images (paired bootstrap of the mean
-       of the seeds). The bootstrap does not see that another training gives another
-       network.
+    2. With at least three seeds in common, the noise is the spread of the differences
+       between methods over these seeds (Student's t), pooled over all methods on LR
+       images that have these seeds: the residual of the two-way layout of methods and
+       seeds, taken to be the same for all. With two methods that is the paired t-test.
+       With one or two seeds, or if all give the same difference, it is the noise of the
+       test images (paired bootstrap of the mean of the seeds). The bootstrap does not
+       see that another training gives another network.
     3. The interval is that of 95 %, corrected by Bonferroni for the choice of the best
        of several: of the methods with SR for "helps", of those without for "does not
        help". The larger number serves for both. Holm's procedure would change nothing,
@@ -165,13 +169,15 @@ def measure(
     seeds = tuple(differences)
     noise = Noise(statistics.fmean(differences.values()), seeds, level)
     if len(seeds) >= SEEDS:
-        spread = statistics.stdev(differences.values())
+        spread, pooled = pooled_spread(tasks, pair, seeds)
         # Equal differences, up to rounding, say nothing about the spread.
         if spread > 1e-9:
             error = spread / math.sqrt(len(seeds))
-            half = half_width(error, len(seeds) - 1, level)
+            half = half_width(error, (pooled - 1) * (len(seeds) - 1), level)
             interval = noise.difference - half, noise.difference + half
-            return replace(noise, interval=interval, std_error=error, test='seeds')
+            return replace(
+                noise, interval=interval, std_error=error, test='seeds', pooled=pooled
+            )
     before, after = (
         [record for seed in seeds if (record := records.get((name, seed)))]
         for name in pair
@@ -196,6 +202,34 @@ def measure(
         test='images',
         images=found.images,
     )
+
+
+def pooled_spread(
+    tasks: Mapping[str, Mapping[int, float]],
+    pair: tuple[str, str],
+    seeds: Sequence[int],
+) -> tuple[float, int]:
+    """Estimate how much the difference of two methods varies from seed to seed.
+
+    Args:
+        tasks: By method and seed the task metric.
+        pair: The two methods, which have all of the seeds.
+        seeds: At least two.
+
+    Returns:
+        tuple: The standard deviation of a difference, and over how many methods it was
+        pooled: all on LR images that have all of the seeds.
+    """
+    pooled = [
+        name
+        for name, by_seed in tasks.items()
+        if name in pair
+        or (METHODS[name].test_on != 'hr' and all(seed in by_seed for seed in seeds))
+    ]
+    table = np.array([[tasks[name][seed] for seed in seeds] for name in pooled])
+    rest = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
+    variance = (rest**2).sum() / ((len(pooled) - 1) * (len(seeds) - 1))
+    return math.sqrt(2 * variance), len(pooled)
 
 
 def judge(noise: Noise | None, margin: float) -> str:
@@ -231,6 +265,7 @@ def needed(noise: Noise | None, margin: float) -> tuple[int | None, int | None]:
         return SEEDS, images
     spread = noise.std_error * math.sqrt(len(noise.seeds))
     for count in range(len(noise.seeds) + 1, MOST_SEEDS + 1):
-        if half_width(spread / math.sqrt(count), count - 1, noise.level) < target:
+        freedom = (noise.pooled - 1) * (count - 1)
+        if half_width(spread / math.sqrt(count), freedom, noise.level) < target:
             return count, None
     return None, None

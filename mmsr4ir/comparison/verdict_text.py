@@ -26,6 +26,7 @@ class Noise:
         test: What the noise was taken from, ``'seeds'`` or ``'images'``; None if it is
             not known.
         images: How many test images the bootstrap drew from; None without one.
+        pooled: Over how many methods the spread of the seeds was pooled.
     """
 
     difference: float
@@ -35,6 +36,7 @@ class Noise:
     std_error: float | None = None
     test: str | None = None
     images: int | None = None
+    pooled: int = 2
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,8 @@ def _noise(verdict: Verdict, compared: int, digits: int) -> list[str]:
     seeds = len(noise.seeds)
     if noise.test == 'seeds':
         how = f"Student's t over the paired differences of {seeds} seeds"
+        if noise.pooled > 2:
+            how += f', their spread pooled over {noise.pooled} methods'
     else:
         of = f', mean of {seeds} seeds' if seeds > 1 else ', one seed'
         how = f'paired bootstrap over {noise.images} test images{of}'

@@ -231,9 +231,7 @@ def test_what_times_depend_on_is_that_of_their_trainings(works, tmp_path):
         '**not under the same conditions**: 1 at once, a slide rule (H→T seed 0); '
         '2 at once, a slide rule (H→T seed 1, L→T seed 0, '
     ) in text
-    assert (
-        '; an unknown number at once, an unknown machine (SR4IR seed 1).' in text
-    )
+    assert '; an unknown number at once, an unknown machine (SR4IR seed 1).' in text
     assert [
         len(group['runs'])
         for group in json.loads((tmp_path / 'results.json').read_text())['times']
