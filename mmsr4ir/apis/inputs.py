@@ -190,7 +190,7 @@ def _in_memory(
     elif isinstance(image, Tensor):
         kind, read = 'tensor', partial(_from_tensor, channels=channels)
     elif isinstance(image, Image.Image):
-        kind, read = 'Pillow image', from_pillow
+        kind, read = 'Pillow image', partial(from_pillow, how=how)
     elif isinstance(image, bytes | bytearray | memoryview):
         kind, read = 'bytes', partial(_from_bytes, how=how)
     else:

@@ -90,15 +90,18 @@ def read_image(
         raise ImageError(f'is truncated or no image ({error})') from error
 
 
-def from_pillow(image: Image.Image, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def from_pillow(
+    image: Image.Image, max_pixels: int = MAX_PIXELS, how: Loading = USUAL
+) -> np.ndarray:
     """Convert an image of Pillow as if it had been read from a file.
 
     Args:
         image: Of any mode with 8 bits a channel or less, such as RGB, L, RGBA and P.
         max_pixels: Largest number of pixels allowed.
+        how: How a training loads files.
 
     Returns:
-        np.ndarray: (height, width, 3), RGB, uint8.
+        np.ndarray: (height, width, C), uint8, RGB if C is 3, see :func:`read_image`.
 
     Raises:
         ImageError: If the image is too large, has more than 8 bits a channel, or its
@@ -106,7 +109,7 @@ def from_pillow(image: Image.Image, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """
     check_pixels(*image.size, max_pixels)
     try:
-        return _by_pillow(image)
+        return _by_pillow(image, how)
     except ImageError:
         raise
     except BROKEN as error:  # the pixels are only read now
@@ -213,6 +216,7 @@ def _by_pillow(image: Image.Image, how: Loading = USUAL) -> np.ndarray:
         )
     if how.turns:
         image = ImageOps.exif_transpose(image)
-    if how.color_type == 'unchanged':
-        return np.atleast_3d(np.asarray(image))
+    if how.color_type == 'unchanged' and image.mode != 'P':
+        pixels = np.atleast_3d(np.asarray(image))
+        return pixels[..., [2, 1, 0, 3]] if pixels.shape[2] == 4 else pixels
     return np.atleast_3d(np.asarray(image.convert('L' if how.is_gray else 'RGB')))

@@ -389,6 +389,8 @@ def test_gray_images_for_networks_of_one_channel(root):
     ]
     cfg.train_dataloader.dataset.pipeline = [dict(load, color_type='grayscale')]
     assert found(cfg) == []
+    cfg.model.sr = {}  # one mean alone may be for any number of channels
+    assert found(cfg) == []
 
 
 def test_albu_and_what_it_needs(root, monkeypatch):

@@ -8,7 +8,13 @@ import pytest
 import tifffile
 from PIL import Image
 
-from mmsr4ir.utils.images import ImageError, check_array, fit_channels, read_image
+from mmsr4ir.utils.images import (
+    ImageError,
+    check_array,
+    fit_channels,
+    from_pillow,
+    read_image,
+)
 from mmsr4ir.utils.loading import Loading
 
 RNG = np.random.default_rng(0)
@@ -74,6 +80,7 @@ def test_files_are_loaded_as_the_pipeline_does():
     four = np.dstack([RGB, RGB[..., :1] // 2])
     found = read_image(encoded(Image.fromarray(four)), how=Loading('unchanged'))
     assert (found == four[..., [2, 1, 0, 3]]).all()  # as OpenCV loads them
+    assert (found == from_pillow(Image.fromarray(four), how=Loading('unchanged'))).all()
     with pytest.raises(ImageError, match='has 4 channels, and the networks take 3'):
         fit_channels(found, 3)
     deep = cv2.imencode('.png', RGB.astype(np.uint16) * 256)[1].tobytes()

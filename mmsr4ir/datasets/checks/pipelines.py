@@ -140,12 +140,13 @@ def check_enlarged(report: Report, part: DataPart, size: tuple[int, int]) -> Non
         )
 
 
-def image_channels(cfg: Mapping) -> int:
-    """Return how many channels the networks of a whole config take.
+def image_channels(cfg: Mapping) -> int | None:
+    """Return how many channels the networks of a whole config take, if it says so.
 
     As the built networks have it (:func:`mmsr4ir.models.image_space.image_channels`),
     and before they are built: n means of the preprocessor are for n channels; with one
-    or none, the config of the SR network says it, else that of the task network.
+    or none, the config of the SR network says it, else that of the task network. One
+    mean alone may be for any number.
     """
     model = cfg.get('model') or {}
     task = model.get('task') or {}
@@ -164,7 +165,7 @@ def image_channels(cfg: Mapping) -> int:
         for name in _IN_CHANNELS:
             if isinstance(network.get(name), int):
                 return network[name]
-    return 1 if type_name(task.get('backbone') or {}) == 'LeNet5' else 3
+    return None if means else 3
 
 
 def check_loaded(report: Report, part: DataPart) -> None:
@@ -174,14 +175,15 @@ def check_loaded(report: Report, part: DataPart) -> None:
         report: Is filled; the images have been looked at.
         part: The data set.
     """
-    how, want = part.loading, image_channels(part.cfg)
+    how = part.loading
+    want = image_channels(part.cfg) if part.is_ours else None
     if not any(type_name(one) == 'LoadImageFromFile' for one in part.pipeline):
         return
-    if part.is_ours and want != 3:
+    if want not in (None, 3):
         _check_colours(report, part, want)
     if how.is_plain or how.is_gray:  # whatever stands in the files
         channels = 1 if how.is_gray else 3
-        if part.is_ours and channels != want:
+        if want not in (None, channels):
             report.error(
                 part.loader, *_other_channels(part, 'loads images', channels, want)
             )
@@ -200,20 +202,20 @@ def check_loaded(report: Report, part: DataPart) -> None:
             report.error(
                 path,
                 f'cannot be loaded as the pipeline of {part.loader} does ({error})',
-                _color_type(part, want),
+                _color_type(part, want or 3),
             )
             continue
         channels = image.shape[2] if image.ndim == 3 else 1
         deep = image.dtype != np.uint8 and image.dtype.kind in 'iu'
-        if part.is_ours and channels != want:
+        if want not in (None, channels):
             report.error(path, *_other_channels(part, 'is loaded', channels, want))
         elif deep or not 0 <= image.min() <= image.max() <= 255:
             report.error(
                 path,
                 f'is loaded with values from {image.min():g} to {image.max():g} '
                 f'({image.dtype}), and not 0 to 255 in 8 bits',
-                f'{_color_type(part, want)}'
-                + ', which keeps the upper 8 of 16 bits' * (want in (1, 3))
+                _color_type(part, want or 3)
+                + ', which keeps the upper 8 of 16 bits' * (want in (None, 1, 3))
                 + '. Convert files with fractions to 8 bits',
             )
 
