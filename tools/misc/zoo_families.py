@@ -296,6 +296,7 @@ OUT_OF_SCOPE: dict[str, dict[str, str]] = dict(
             ).split(),
             _EDITING,
         ),
+        'glean': 'takes LR images of one size only; a config is refused with one line',
         'ttsr': 'needs a second image as a reference',
         'dic': 'needs the landmarks of faces',
         'liif': 'needs the coordinates of the pixels it makes',
@@ -329,9 +330,6 @@ SR_NETWORKS: dict[str, dict] = dict(
         channels=(3, 64, 32, 3),
         kernel_sizes=(9, 1, 5),
         upscale_factor=4,
-    ),
-    glean=dict(
-        type='mmagic.GLEANStyleGANv2', in_size=16, out_size=64, style_channels=512
     ),
 )
 
@@ -377,5 +375,6 @@ EXTRA: dict[tuple[str, str], list[str]] = {
     ('mmdet', 'paa'): ['`pip install scikit-learn`'],
     ('mmdet', 'panoptic_fpn'): [_PANOPTICAPI],
     ('mmdet', 'timm_example'): ['`pip install timm`'],
+    ('mmseg', 'san'): ['its CLIP weights, `model.task.pretrained`'],
     ('mmpretrain', 'resnest'): ['`val_cfg = dict()`'],
 }

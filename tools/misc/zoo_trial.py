@@ -159,9 +159,10 @@ def trial_config(library: str, path: str, settings: dict, data: Path) -> Config:
         wrapper['type'] = 'OptimWrapper'
     cfg.optim_wrapper = dict(base.sr4ir_optim, task=wrapper)
     schedule = dict(type='CosineAnnealingLR', by_epoch=False, end=9, T_max=9)
-    cfg.param_scheduler = dict(
-        task=as_list(cfg.get('param_scheduler')) or [schedule], sr=[schedule]
-    )
+    schedules = as_list(cfg.get('param_scheduler')) or [schedule]
+    for one in schedules:  # by default they end with the training
+        one.setdefault('end', one.get('begin', 0) + 9)
+    cfg.param_scheduler = dict(task=schedules, sr=[schedule])
     _shorten(cfg, base, library)
     cfg.merge_from_dict(settings)
     return cfg
