@@ -21,7 +21,7 @@ from mmsr4ir.models import (
     RandomResize,
 )
 from mmsr4ir.models.degradations.blur_kernels import blur, gaussian_kernel, sinc_kernel
-from mmsr4ir.models.degradations.steps import Draw
+from mmsr4ir.models.degradations.draws import Draw
 from mmsr4ir.registry import MODELS
 from toys import picture
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from mmsr4ir.models.image_space import extend_edges, image_size, to_uint8
 from mmsr4ir.registry import MODELS
 
-from .steps import Draw, build_steps, parse_kernel, resize, run_steps
+from .draws import Draw
+from .steps import build_steps, parse_kernel, resize, run_steps
 
 
 @MODELS.register_module()

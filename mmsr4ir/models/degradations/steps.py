@@ -26,46 +26,9 @@ from mmsr4ir.models.image_space import image_size, to_uint8
 from mmsr4ir.registry import MODELS
 
 from .blur_kernels import KINDS, blur, gaussian_kernel, sinc_kernel
+from .draws import Draw, check_weights, parse_probability, parse_range
 
 _RESIZE_KERNELS = ('area', 'bilinear', 'bicubic')
-
-
-class Draw:
-    """Random numbers for one image.
-
-    Args:
-        generator: A generator of the CPU, which makes the same numbers for every
-            device; by default, torch's global ones: the CPU's for single numbers, the
-            device's own for noise.
-    """
-
-    def __init__(self, generator: torch.Generator | None = None) -> None:
-        self.generator = generator
-
-    def uniform(self, low: float, high: float) -> float:
-        """Draw a number in [low, high)."""
-        number = torch.rand((), dtype=torch.float64, generator=self.generator)
-        return low + (high - low) * number.item()
-
-    def choose(self, weights: Sequence[float]) -> int:
-        """Draw the index of one of the weights, by its share of their sum."""
-        return int(
-            torch.multinomial(
-                torch.tensor(weights, dtype=torch.float64), 1, generator=self.generator
-            )
-        )
-
-    def normal(self, like: Tensor) -> Tensor:
-        """Draw normal numbers, mean 0 and variance 1, in the shape of ``like``."""
-        device = like.device if self.generator is None else 'cpu'
-        return torch.randn(
-            like.shape, dtype=like.dtype, device=device, generator=self.generator
-        ).to(like.device)
-
-    def poisson(self, rates: Tensor) -> Tensor:
-        """Draw numbers of events in the shape of ``rates``, which are expected."""
-        here = rates if self.generator is None else rates.cpu()
-        return torch.poisson(here, self.generator).to(rates.device)
 
 
 def run_steps(
@@ -97,34 +60,6 @@ def build_steps(steps: Sequence[dict], owner: str) -> list:
     if not isinstance(steps, list | tuple):
         raise TypeError(f'{owner} must be a list of configs of steps, got {steps!r}')
     return [MODELS.build(step) for step in steps]
-
-
-def parse_range(
-    name: str, value: float | Sequence[float], low: float, high: float = math.inf
-) -> tuple[float, float]:
-    """Read a number, or the lowest and highest one to draw from, as a pair.
-
-    Args:
-        name: The setting, for the message.
-        value: The number or the pair.
-        low: Smallest number that is possible.
-        high: Largest one.
-
-    Raises:
-        ValueError: If ``value`` is something else, in the wrong order or outside
-            [low, high].
-    """
-    pair = tuple(value) if isinstance(value, list | tuple) else (value, value)
-    if (
-        len(pair) != 2
-        or not all(isinstance(number, int | float) for number in pair)
-        or not low <= pair[0] <= pair[1] <= high
-    ):
-        raise ValueError(
-            f'{name} must be a number or (lowest, highest), from {low} to {high}, got '
-            f'{value!r}'
-        )
-    return pair
 
 
 def parse_kernel(name: str, kernel: str) -> str:
@@ -183,7 +118,7 @@ class RandomBlur:
                 f'RandomBlur.kinds: unknown {sorted(set(self.kinds) - set(KINDS))}; '
                 f'there are {list(KINDS)}'
             )
-        _check_weights('RandomBlur.kinds', list(self.kinds.values()))
+        check_weights('RandomBlur.kinds', list(self.kinds.values()))
         self.betas = dict(
             generalized=parse_range(
                 'RandomBlur.beta_generalized', beta_generalized, 0.01
@@ -317,7 +252,7 @@ class GaussianNoise:
         self, level: float | Sequence[float] = (0.0, 10.0), gray: float = 0.0
     ) -> None:
         self.level = parse_range('GaussianNoise.level', level, 0, 255)
-        self.gray = _probability('GaussianNoise.gray', gray)
+        self.gray = parse_probability('GaussianNoise.gray', gray)
 
     def __call__(self, image: Tensor, lr_size: tuple[int, int], draw: Draw) -> Tensor:
         """Add noise to an image (C, H, W)."""
@@ -346,7 +281,7 @@ class PoissonNoise:
         self, scale: float | Sequence[float] = (0.05, 3.0), gray: float = 0.0
     ) -> None:
         self.scale = parse_range('PoissonNoise.scale', scale, 0)
-        self.gray = _probability('PoissonNoise.gray', gray)
+        self.gray = parse_probability('PoissonNoise.gray', gray)
 
     def __call__(self, image: Tensor, lr_size: tuple[int, int], draw: Draw) -> Tensor:
         """Add noise to an image (C, H, W)."""
@@ -413,7 +348,7 @@ class OneOf:
                 f'OneOf has {len(self.options)} options, but '
                 f'{len(self.weights)} weights'
             )
-        _check_weights('OneOf.weights', self.weights)
+        check_weights('OneOf.weights', self.weights)
 
     def __call__(self, image: Tensor, lr_size: tuple[int, int], draw: Draw) -> Tensor:
         """Run the steps of one option on an image (C, H, W)."""
@@ -424,22 +359,3 @@ class OneOf:
 def _gray(image: Tensor) -> Tensor:
     """Turn an image (C, H, W) into gray, (1, H, W)."""
     return rgb_to_grayscale(image) if len(image) == 3 else image.mean(0, keepdim=True)
-
-
-def _probability(name: str, value: float) -> float:
-    if not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ValueError(f'{name} is a probability in [0, 1], got {value!r}')
-    return value
-
-
-def _check_weights(name: str, weights: Sequence[float]) -> None:
-    if (
-        not all(
-            isinstance(weight, int | float) and 0 <= weight < math.inf
-            for weight in weights
-        )
-        or not sum(weights) > 0
-    ):
-        raise ValueError(
-            f'{name} must be shares from 0 on, not all of them 0, got {weights}'
-        )
