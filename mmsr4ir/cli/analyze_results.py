@@ -20,12 +20,12 @@ from mmsr4ir.analysis.results import (
 )
 from mmsr4ir.compat.checkpoint import load_predictions
 from mmsr4ir.engine.build import build_loader
-from mmsr4ir.utils.configs import merge_options, read_config
+from mmsr4ir.utils.configs import read_config
 from mmsr4ir.utils.errors import DataError
 from mmsr4ir.utils.files import image_path, write_whole
 from mmsr4ir.visualization.drawing import build_annotator, write_png
 
-from .arguments import ConfigOptions, positive
+from .arguments import add_config_options, positive
 from .command import command
 
 _KIND_OF_SCOPE = dict(
@@ -66,13 +66,7 @@ def parse_args() -> argparse.Namespace:
         metavar='P',
         help='draw no box below this confidence (default: %(default)s)',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        metavar='KEY=VALUE',
-        help='override settings of the config, as in tools/train.py',
-    )
+    add_config_options(parser)
     return parser.parse_args()
 
 
@@ -119,13 +113,12 @@ def remove_pictures(folder: Path) -> None:
 def main() -> None:
     """Score all images; write the scores and the pictures."""
     args = parse_args()
-    cfg = read_config(args.config)
+    cfg = read_config(args.config, args.cfg_options)
     results = load_results(args.results)
     try:
         kind = kind_of(results)
     except ValueError as error:
         sys.exit(f'error: {args.results}: {error}')
-    merge_options(cfg, args.cfg_options)
     wanted = _KIND_OF_SCOPE.get(cfg.get('default_scope'), kind)
     if kind != wanted:
         sys.exit(

@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 
 from mmsr4ir.datasets.checks.images import default_workers
 from mmsr4ir.engine.runner import move_resize
-from mmsr4ir.utils.configs import merge_options, read_config
+from mmsr4ir.utils.configs import read_config
 from mmsr4ir.utils.errors import ConfigError
 
 
@@ -70,6 +70,21 @@ def share(text: str) -> float:
     return value
 
 
+def add_config_options(
+    parser: argparse.ArgumentParser,
+    text: str = 'override settings of the config, as in tools/train.py',
+) -> None:
+    """Add ``--cfg-options``, which are None if the command line has none.
+
+    Args:
+        parser: Of a tool.
+        text: What the help says.
+    """
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE', help=text
+    )
+
+
 def add_timing_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that the benchmarks share."""
     parser.add_argument('config', help='config file')
@@ -96,13 +111,7 @@ def add_timing_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--out', type=new_file, metavar='FILE.json', help='write the numbers too'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        metavar='KEY=VALUE',
-        help='override settings of the config, as in tools/train.py',
-    )
+    add_config_options(parser)
 
 
 def new_file(text: str) -> Path:
@@ -165,12 +174,9 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         help='folder for logs and checkpoints '
         "(default: the config's work_dir, else work_dirs/<config name>)",
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        metavar='KEY=VALUE',
-        help='override settings of the config, as in train_cfg.max_epochs=3 '
+    add_config_options(
+        parser,
+        'override settings of the config, as in train_cfg.max_epochs=3 '
         'model.recipe.sr.losses.pixel=0.5 or key="[a,b]"',
     )
     parser.add_argument(
@@ -206,9 +212,8 @@ def load_config(args: argparse.Namespace) -> Config:
             '--launcher pytorch, as tools/dist_train.sh does'
         )
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = read_config(args.config)
+    cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
-    merge_options(cfg, args.cfg_options)
     warn_of_unread(cfg)
     move_resize(cfg)
     if args.work_dir is not None:
@@ -241,7 +246,7 @@ def warn_of_unread(cfg: Config) -> None:
 
     A top-level variable whose value the model has under the same name is allowed.
     """
-    for name in ('degradation', 'patch_mix', 'recipe', 'tdp'):
+    for name in ('degradation', 'patch_mix', 'recipe', 'tdp', 'teacher'):
         if name in cfg and cfg[name] != cfg.get('model', {}).get(name):
             print_log(
                 f'the config sets {name} at its top level, where nothing reads '

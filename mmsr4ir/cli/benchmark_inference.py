@@ -13,7 +13,7 @@ from mmsr4ir.analysis.speed import (
     time_inference,
 )
 from mmsr4ir.engine.build import build_loader, build_model
-from mmsr4ir.utils.configs import merge_options, read_config
+from mmsr4ir.utils.configs import read_config
 from mmsr4ir.utils.files import write_whole
 from mmsr4ir.utils.tables import markdown_table
 
@@ -37,8 +37,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Time a test, print a table, and write the numbers."""
     args = parse_args()
-    cfg = read_config(args.config)
-    merge_options(cfg, args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options)
     torch.backends.cudnn.benchmark = bool(
         (cfg.get('env_cfg') or {}).get('cudnn_benchmark')
     )

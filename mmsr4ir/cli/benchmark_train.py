@@ -17,7 +17,7 @@ from mmsr4ir.analysis.speed import (
 )
 from mmsr4ir.analysis.train_speed import Steps, ratios, time_input, time_parts
 from mmsr4ir.analysis.train_variants import VARIANTS, measure_memory, time_variants
-from mmsr4ir.utils.configs import merge_options, read_config
+from mmsr4ir.utils.configs import read_config
 from mmsr4ir.utils.files import write_whole
 from mmsr4ir.utils.tables import markdown_table
 
@@ -208,8 +208,7 @@ def worst(losses: dict[str, list[float]]) -> str:
 def main() -> None:
     """Time one training or several, and write the numbers."""
     args = parse_args()
-    cfg = read_config(args.config)
-    merge_options(cfg, args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options)
     if args.batch_size:
         cfg.train_dataloader.batch_size = args.batch_size
     machine = describe_machine()

@@ -8,10 +8,10 @@ from mmengine.runner import set_random_seed
 from mmengine.utils import ProgressBar
 
 from mmsr4ir.analysis.browse import browse
-from mmsr4ir.utils.configs import merge_options, read_config
+from mmsr4ir.utils.configs import read_config
 from mmsr4ir.visualization.drawing import write_png
 
-from .arguments import ConfigOptions, positive
+from .arguments import add_config_options, positive
 from .command import command
 
 
@@ -53,13 +53,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--seed', type=int, default=0, help='of order and chance (default: %(default)s)'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        metavar='KEY=VALUE',
-        help='override settings of the config, as in tools/train.py',
-    )
+    add_config_options(parser)
     return parser.parse_args()
 
 
@@ -67,10 +61,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Write the pictures."""
     args = parse_args()
-    cfg = read_config(args.config)
+    cfg = read_config(args.config, args.cfg_options)
     if args.checkpoint and not Path(args.checkpoint).is_file():
         sys.exit(f'error: {args.checkpoint} does not exist')
-    merge_options(cfg, args.cfg_options)
     try:
         set_random_seed(args.seed)
         bar = None

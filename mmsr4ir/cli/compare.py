@@ -18,9 +18,9 @@ from mmsr4ir.comparison.costs import inference_costs
 from mmsr4ir.comparison.display import Display
 from mmsr4ir.comparison.results import check_metric_group, main_metric
 from mmsr4ir.datasets.checks.sets import SPLITS
-from mmsr4ir.utils.configs import merge_options, read_config
+from mmsr4ir.utils.configs import read_config
 
-from .arguments import ConfigOptions
+from .arguments import add_config_options
 from .command import command
 from .runs import check_before_run
 
@@ -86,14 +86,7 @@ def parse_args() -> argparse.Namespace:
         metavar='FOLDER',
         help='results go to FOLDER/<config name> (default: work_dirs/benchmark)',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        default={},
-        metavar='KEY=VALUE',
-        help='override settings of the config, for all methods',
-    )
+    add_config_options(parser, 'override settings of the config, for all methods')
     args = parser.parse_args()
     if args.jobs < 1 or args.images < 1:
         parser.error('--jobs and --images must be at least 1')
@@ -102,8 +95,7 @@ def parse_args() -> argparse.Namespace:
 
 def run_comparison(config: str, args: argparse.Namespace) -> bool:
     """Run one config's benchmark; return whether all methods were finished."""
-    cfg = read_config(config)
-    merge_options(cfg, args.cfg_options)
+    cfg = read_config(config, args.cfg_options)
     out = args.out / Path(config).stem
     parts = plan_parts(cfg, args.methods, args.seeds, out, args.start)
     metric = args.metric or main_metric(cfg)

@@ -9,9 +9,9 @@ from mmsr4ir.deployment.convert import about, read_checkpoint
 from mmsr4ir.deployment.export import PARTS, check_packages
 from mmsr4ir.deployment.export_file import export_file
 from mmsr4ir.engine.build import build_model
-from mmsr4ir.utils.configs import merge_options, read_config
+from mmsr4ir.utils.configs import read_config
 
-from .arguments import ConfigOptions
+from .arguments import add_config_options
 from .command import command
 
 _FORMATS = ('.onnx', '.pt2')
@@ -71,13 +71,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help='largest difference allowed, '
         'relative to the largest value of an output (default: 1e-4)',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        metavar='KEY=VALUE',
-        help='override settings of the config, as in tools/train.py',
-    )
+    add_config_options(parser)
     args = parser.parse_args(argv)
     if args.out.suffix not in _FORMATS:
         parser.error(f'--out {args.out}: its name must end with .onnx or .pt2')
@@ -94,8 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.getLogger('torch.onnx').setLevel(logging.ERROR)
     if args.out.suffix == '.onnx':
         check_packages()
-    cfg = read_config(args.config)
-    merge_options(cfg, args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options)
     with about(args.checkpoint):
         read_checkpoint(args.checkpoint)  # says what is wrong with the file
     model = build_model(cfg, str(args.checkpoint))

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 from mmsr4ir.analysis.complexity import complexity
-from mmsr4ir.utils.configs import merge_options, read_config
+from mmsr4ir.utils.configs import read_config
 from mmsr4ir.utils.files import write_whole
 
-from .arguments import ConfigOptions
+from .arguments import add_config_options
 from .command import command
 
 _TITLES = dict(sr='S', task='T', sum='sum')
@@ -36,13 +36,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out', type=Path, metavar='FILE.json', help='write the numbers too'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        metavar='KEY=VALUE',
-        help='override settings of the config, as in tools/train.py',
-    )
+    add_config_options(parser)
     args = parser.parse_args()
     if args.shape and len(args.shape) > 2:
         parser.error('--shape takes one or two numbers')
@@ -61,8 +55,7 @@ def short(number: float) -> str:
 def main() -> None:
     """Print the counts, and write them."""
     args = parse_args()
-    cfg = read_config(args.config)
-    merge_options(cfg, args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options)
     counts = complexity(cfg, (args.shape * 2)[:2] if args.shape else None)
     for name, title in (('sr', 'LR image'), ('task', "T's input")):
         height, width = counts[name]['pixels']

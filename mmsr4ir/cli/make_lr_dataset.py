@@ -8,11 +8,11 @@ from mmengine.runner import set_random_seed
 from mmengine.utils import ProgressBar
 
 from mmsr4ir.analysis.lr_dataset import folder_images, split_images
-from mmsr4ir.utils.configs import merge_options, read_config
+from mmsr4ir.utils.configs import read_config
 from mmsr4ir.utils.errors import DataError
 from mmsr4ir.visualization.drawing import write_png
 
-from .arguments import ConfigOptions
+from .arguments import add_config_options
 from .command import command
 
 
@@ -49,20 +49,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--overwrite', action='store_true', help='replace files that are there already'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        metavar='KEY=VALUE',
-        help='override settings of the config, as in model.degradation.seed=1',
+    add_config_options(
+        parser, 'override settings of the config, as in model.degradation.seed=1'
     )
     return parser.parse_args()
 
 
 def write_images(args: argparse.Namespace) -> list[str]:
     """Write all images; return what is wrong with those that cannot be read."""
-    cfg = read_config(args.config)
-    merge_options(cfg, args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options)
     if args.images is None:
         names, images, folders = split_images(cfg, args.split)
     elif not args.images.is_dir():

@@ -4,10 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmsr4ir.utils.configs import merge_options, read_config
+from mmsr4ir.utils.configs import read_config
 from mmsr4ir.utils.files import whole_file
 
-from .arguments import ConfigOptions
+from .arguments import add_config_options
 from .command import command
 
 
@@ -21,13 +21,7 @@ def parse_args() -> argparse.Namespace:
         metavar='FILE',
         help='write it to a file (.py, .json or .yml) and not to the screen',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        metavar='KEY=VALUE',
-        help='override settings of the config, as in tools/train.py',
-    )
+    add_config_options(parser)
     args = parser.parse_args()
     if args.save_path and args.save_path.suffix not in ('.py', '.json', '.yml'):
         parser.error(
@@ -40,8 +34,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Print or write the config."""
     args = parse_args()
-    cfg = read_config(args.config)
-    merge_options(cfg, args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options)
     if args.save_path is None:
         print(cfg.pretty_text)
         return

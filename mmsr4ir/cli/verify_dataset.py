@@ -13,11 +13,11 @@ from mmsr4ir.datasets.checks.check import reports
 from mmsr4ir.datasets.checks.sets import SPLITS, parts
 from mmsr4ir.datasets.class_lists import holds_lists
 from mmsr4ir.engine.runner import move_resize
-from mmsr4ir.utils.configs import merge_options, read_config
+from mmsr4ir.utils.configs import read_config
 from mmsr4ir.utils.errors import DataError
 from mmsr4ir.utils.files import write_json
 
-from .arguments import ConfigOptions, add_workers, new_file
+from .arguments import add_config_options, add_workers, new_file
 from .command import command
 
 _SHOWN = 20
@@ -56,13 +56,7 @@ def parse_args() -> argparse.Namespace:
         metavar='FILE.json',
         help='write counts, all problems and all notes to a file',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        metavar='KEY=VALUE',
-        help='override settings of the config, as in tools/train.py',
-    )
+    add_config_options(parser)
     add_workers(parser)
     args = parser.parse_args()
     if args.target.endswith('.json') != (args.images is not None):
@@ -132,8 +126,7 @@ def main() -> None:
     if not os.path.exists(args.target) and '://' not in args.target:
         raise DataError(f'{args.target} does not exist')
     if args.target.endswith('.py'):
-        cfg = read_config(args.target)
-        merge_options(cfg, args.cfg_options)
+        cfg = read_config(args.target, args.cfg_options)
         move_resize(cfg)  # as the Runner does
     else:
         cfg = plain_config(args.target, args.images)

@@ -33,11 +33,16 @@ _READ_FROM_CONFIG = (
 )
 
 
-def read_config(path: str) -> Config:
+def read_config(path: str, options: Mapping | None = None) -> Config:
     """Read a config file on this machine; nothing is fetched, also no base of it.
 
+    Args:
+        path: The file.
+        options: Settings to put into it, see :func:`merge_options`.
+
     Raises:
-        ConfigError: If ``path`` is an address, or is no config file.
+        ConfigError: If ``path`` is an address, or is no config file, or an option fits
+            nowhere.
     """
     if '://' in path:
         raise ConfigError(
@@ -47,9 +52,11 @@ def read_config(path: str) -> Config:
     if not os.path.isfile(path):
         raise ConfigError(f'config {path} does not exist')
     try:
-        return Config.fromfile(path)
+        cfg = Config.fromfile(path)
     except (OSError, SyntaxError, ValueError) as error:
         raise ConfigError(f'config {path} cannot be read: {error}') from error
+    merge_options(cfg, options)
+    return cfg
 
 
 def merge_options(
