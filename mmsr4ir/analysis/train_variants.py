@@ -96,16 +96,17 @@ class PublishedSR4IR(SR4IR):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        self.tap: WholeNetworkTap | None = None
         if self.judges:
             tap = self.judges.task
-            self.judges.task = WholeNetworkTap(tap.task, tap.layer)
+            self.tap = self.judges.task = WholeNetworkTap(tap.task, tap.layer)
         self.psnr = 0.0
 
     def prepare(self, inputs: Tensor, samples: Sequence | None) -> Batch:
         """Prepare a batch as the base class does; the features get the samples too."""
         batch = super().prepare(inputs, samples)
-        if self.judges:
-            self.judges.task.samples = batch.samples
+        if self.tap:
+            self.tap.samples = batch.samples
         return batch
 
     def train_step(

@@ -69,7 +69,7 @@ class Judges:
         assert self.teacher  # see check_features
         return self.compare(self.teacher(sr_inputs), self.teacher_hr(batch), batch)
 
-    def watch(self) -> AbstractContextManager[list[Sequence[Tensor]]]:
+    def watch(self) -> AbstractContextManager[list[tuple[Tensor, ...]]]:
         """Keep the task network's features of a pass; see :meth:`FeatureTap.watch`."""
         return self.task.watch()
 
