@@ -3,7 +3,6 @@
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -26,17 +25,18 @@ from mmsr4ir.visualization.drawing import (
 )
 
 from .inputs import Item, Source, find_sources, read_items
-from .predictions import is_multi_label, on_restored, plain, write_prediction
+from .predictions import (
+    Result,
+    is_multi_label,
+    on_restored,
+    plain,
+    sample_class,
+    write_prediction,
+)
 from .super_resolution import super_resolve_rows, super_resolve_to_png
 
 #: More pixels than this of a restored image are not shown to the task network.
 MAX_TASK_PIXELS = 50_000_000
-# The data sample of each task library.
-_SAMPLES = dict(
-    mmdet=('mmdet.structures', 'DetDataSample'),
-    mmseg=('mmseg.structures', 'SegDataSample'),
-    mmpretrain=('mmpretrain.structures', 'DataSample'),
-)
 _MOST_EDGE = 2**15  # of a picture that is drawn, in pixels; Matplotlib ends at 2**16
 # Names and colours where the checkpoint has none.
 _NUMBERS = dict(
@@ -48,30 +48,6 @@ _NUMBERS = dict(
 )
 # What networks raise for an image that they cannot take, out of memory included.
 _REFUSED = (RuntimeError, ValueError, AssertionError, IndexError)
-
-
-@dataclasses.dataclass
-class Result:
-    """What became of one image.
-
-    Attributes:
-        name: Short and different for each image; files are called by it.
-        origin: The file or address that it came from, or which array.
-        error: Why the fields below are empty, if they are.
-        prediction: See :func:`mmsr4ir.apis.predictions.plain`; ``coordinates`` says
-            whose pixels they are, ``'lr'`` or ``'sr'``.
-        sample: The task's data sample, if asked for.
-        restored: (height * scale, width * scale, C), uint8, RGB if C is 3.
-        picture: The prediction drawn, RGB, uint8.
-    """
-
-    name: str
-    origin: str
-    error: str | None = None
-    prediction: dict | None = None
-    sample: object = None
-    restored: np.ndarray | None = None
-    picture: np.ndarray | None = None
 
 
 class SR4IRInferencer(BaseInferencer):
@@ -409,25 +385,6 @@ class SR4IRInferencer(BaseInferencer):
     def _init_visualizer(self, cfg: Config) -> None:
         """Return None: annotators draw, each built with its first picture."""
         self.annotators: dict[float, Annotator] = {}
-
-
-def sample_class(task: nn.Module) -> type:
-    """Return the class of the data samples that a task network takes.
-
-    Raises:
-        ValueError: If the network is of none of the three task libraries.
-    """
-    packages = [
-        getattr(task, 'library', None),
-        *(base.__module__.partition('.')[0] for base in type(task).__mro__),
-    ]
-    for package in packages:
-        if package in _SAMPLES:
-            module, name = _SAMPLES[package]
-            return getattr(import_module(module), name)
-    raise ValueError(
-        f'the task network {type(task).__name__} is of none of {", ".join(_SAMPLES)}'
-    )
 
 
 def _file(out_dir: str | Path, folder: str, name: str) -> Path:

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,56 @@ from torch import nn
 
 from mmsr4ir.utils.files import write_whole
 from mmsr4ir.visualization.drawing import encode_png
+
+# The data sample of each task library.
+_SAMPLES = dict(
+    mmdet=('mmdet.structures', 'DetDataSample'),
+    mmseg=('mmseg.structures', 'SegDataSample'),
+    mmpretrain=('mmpretrain.structures', 'DataSample'),
+)
+
+
+@dataclass
+class Result:
+    """What became of one image.
+
+    Attributes:
+        name: Short and different for each image; files are called by it.
+        origin: The file or address that it came from, or which array.
+        error: Why the fields below are empty, if they are.
+        prediction: See :func:`plain`; ``coordinates`` says
+            whose pixels they are, ``'lr'`` or ``'sr'``.
+        sample: The task's data sample, if asked for.
+        restored: (height * scale, width * scale, C), uint8, RGB if C is 3.
+        picture: The prediction drawn, RGB, uint8.
+    """
+
+    name: str
+    origin: str
+    error: str | None = None
+    prediction: dict | None = None
+    sample: object = None
+    restored: np.ndarray | None = None
+    picture: np.ndarray | None = None
+
+
+def sample_class(task: nn.Module) -> type:
+    """Return the class of the data samples that a task network takes.
+
+    Raises:
+        ValueError: If the network is of none of the three task libraries.
+    """
+    packages = [
+        getattr(task, 'library', None),
+        *(base.__module__.partition('.')[0] for base in type(task).__mro__),
+    ]
+    for package in packages:
+        if package in _SAMPLES:
+            module, name = _SAMPLES[package]
+            return getattr(import_module(module), name)
+    raise ValueError(
+        f'the task network {type(task).__name__} is of none of {", ".join(_SAMPLES)}'
+    )
 
 
 def is_multi_label(task: nn.Module) -> bool:

@@ -13,7 +13,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from mmsr4ir.apis import SR4IRInferencer
-from mmsr4ir.apis.inferencer import Result
+from mmsr4ir.apis.predictions import Result
 from mmsr4ir.engine.build import build_model
 from mmsr4ir.visualization.drawing import write_png
 
