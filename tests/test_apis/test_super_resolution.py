@@ -5,6 +5,7 @@ from io import BytesIO
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmengine.config import ConfigDict
 from PIL import Image
 
@@ -14,6 +15,7 @@ from mmsr4ir.apis.super_resolution import (
     write_png_rows,
 )
 from mmsr4ir.registry import MODELS
+from mmsr4ir.visualization.drawing import write_png
 from toys import toy_config
 
 RNG = np.random.default_rng(0)
@@ -27,6 +29,35 @@ def test_png(cuts):
     assert (np.asarray(Image.open(BytesIO(file.getvalue()))) == image).all()
     by_opencv = cv2.imdecode(np.frombuffer(file.getvalue(), np.uint8), cv2.IMREAD_COLOR)
     assert (by_opencv[..., ::-1] == image).all()
+
+
+@pytest.mark.parametrize('colours', [1, 2, 4])
+def test_images_of_other_channels(colours, tmp_path):
+    networks = dict(
+        sr=dict(type='mmsr4ir.ToySR', scale=2, colours=colours),
+        task=dict(
+            type='mmsr4ir.ToyTask',
+            colours=colours,
+            data_preprocessor=dict(mean=[9.0] * colours, std=[5.0] * colours),
+        ),
+    )
+    model = MODELS.build(ConfigDict(toy_config(**networks))).eval()
+    image = RNG.integers(0, 256, (30, 40, colours), dtype=np.uint8)
+    lr = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
+    with torch.no_grad():
+        want = (model.sr(lr)[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
+    (whole,) = super_resolve_rows(model, image, None, 2)
+    assert (whole == want.numpy()).all()
+    path = tmp_path / 'a.png'
+    if colours == 2:
+        with pytest.raises(ValueError, match='of 2 channels cannot be a PNG file'):
+            super_resolve_to_png(model, image, path, None, 2)
+        return
+    super_resolve_to_png(model, image, path, None, 2)
+    written = np.atleast_3d(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
+    assert (written == whole).all()
+    write_png(path, whole)
+    assert (np.atleast_3d(cv2.imread(str(path), -1)) == whole).all()
 
 
 @pytest.fixture(scope='module')
