@@ -189,7 +189,7 @@ FAMILIES: dict[str, dict[str, str]] = dict(
         'mvit': 'mvitv2-tiny_8xb256_in1k',
         'poolformer': 'poolformer-s12_32xb128_in1k',
         'regnet': 'regnetx-400mf_8xb128_in1k',
-        'replknet': 'replknet-31B_32xb64_in1k',
+        'replknet': 'replknet-31L_32xb64_in1k-384px',
         'repmlp': 'repmlp-base_8xb64_in1k',
         'repvgg': 'repvgg-A0_8xb32_in1k',
         'res2net': 'res2net50-w14-s8_8xb32_in1k',
@@ -346,6 +346,9 @@ SETTINGS: dict[tuple[str, str], dict] = {
     # Its head pools windows of 49 positions, 392 pixels.
     ('mmseg', 'mobilenet_v3'): dict(edge=832),
     ('mmseg', 'san'): {'model.tdp.layer': 'image_encoder'},
+    # mmpretrain predicts with their distilled heads but does not train them.
+    ('mmpretrain', 'efficientformer'): {'model.task.head.distillation': False},
+    ('mmpretrain', 'levit'): {'model.task.head.distillation': False},
     # MNIST has one channel, the classifier in the backbone is made for its size, and
     # the config has no visualizer.
     ('mmpretrain', 'lenet'): {

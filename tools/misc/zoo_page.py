@@ -127,7 +127,8 @@ def _outcome(results: Results, library: str, family: str) -> tuple[str, str]:
     """Return the columns of the result and of the losses."""
     result = results.get((library, family))
     if result is None or 'error' in result:
-        reason = (result or {}).get('error', '')
+        # The first sentence; what follows may be paths of this machine.
+        reason = (result or {}).get('error', '').split('. ')[0][:200]
         return (f'**{_word(result)}** {_escape(reason)}'.strip(), '-')
     return 'green', ', '.join(f'{value:.3g}' for value in result['losses'].values())
 
