@@ -54,7 +54,9 @@ def tdp_map(model: SR4IR, sr: Tensor, hr: Tensor) -> np.ndarray:
         # Strides are powers of 2: whole positions lie over the pixels they come from.
         size, image = image.shape[-2:], extend_edges(image, multiple=32)
         features.append(model.judges.task(model.image_space.normalise(image)))
-    values = model.judges.distance.position_map(features[0], features[1], image_size(image))
+    values = model.judges.distance.position_map(
+        features[0], features[1], image_size(image)
+    )
     values = values[:, None, : size[0], : size[1]].float()
     if size != sr.shape[-2:]:  # back from the size that T sees
         values = nn.functional.interpolate(values, sr.shape[-2:], mode='area')
