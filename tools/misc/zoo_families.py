@@ -336,6 +336,9 @@ SR_NETWORKS: dict[str, dict] = dict(
 #: (library, family): settings that the config needs besides, as ``--cfg-options``.
 #: ``edge`` is the longest size in pixels that the trial scales to.
 SETTINGS: dict[tuple[str, str], dict] = {
+    # Their 900 queries are chosen among the positions, of which there must be more.
+    ('mmdet', 'ddq'): dict(edge=480),
+    ('mmdet', 'dino'): dict(edge=320),
     # The data set has the 80 classes of COCO and not the 1203 of LVIS.
     ('mmdet', 'seesaw_loss'): {'model.num_classes': 80},
     # Its levels of features and its anchors are made for images of this size.

@@ -197,7 +197,10 @@ def _shorten(cfg: Config, base: Config, library: str) -> None:
 def without_weights(node: object) -> None:
     """Take every file of weights out of a config, in place."""
     for name, value in list(_items(node)):
-        if isinstance(value, dict) and value.get('type') == 'Pretrained':
+        if isinstance(value, dict) and (
+            value.get('type') == 'Pretrained'
+            or (name == 'init_cfg' and 'checkpoint' in value)
+        ):
             node[name] = None
         elif name in ('pretrained', 'teacher_ckpt', 'checkpoint'):
             node[name] = False if value is True else None
