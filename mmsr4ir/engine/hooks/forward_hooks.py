@@ -120,8 +120,8 @@ def find_part(model: SR4IR, name: str) -> nn.Module:
     if model.judges and any(module is model.judges.task.module for module in inside):
         raise ConfigError(
             f'modules: {name!r} holds the layer of the TDP loss '
-            f'({model.judges.task.layer!r}), at which its forward pass is cut off; name '
-            'the parts beside that layer'
+            f'({model.judges.task.layer!r}), at which its forward pass is cut off; '
+            'name the parts beside that layer'
         )
     return part
 
