@@ -11,6 +11,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.structures import BaseDataElement
 from torch import nn
 
+from mmsr4ir.compat.mmdet_parts import complete_heads
 from mmsr4ir.engine import zoo_checks
 from mmsr4ir.engine.build import build_model
 from mmsr4ir.engine.runner import SR4IRRunner
@@ -234,6 +235,30 @@ def test_the_semantic_head_keeps_the_classes_of_the_stuff_maps(config):
     head = set_num_classes(get_config(config).model.to_dict(), 5)['roi_head']
     assert head['semantic_head']['num_classes'] == 183
     assert {part['num_classes'] for part in head['bbox_head']} == {5}
+
+
+def test_a_head_without_a_loss_module_can_predict():
+    """mmdet 3.3.0 asks SSDHead for one in a prediction."""
+    from mmdet.models import SSDHead
+
+    torch.manual_seed(0)
+    anchors = dict(strides=[8], ratios=[[2]], min_sizes=[8], max_sizes=[16])
+    head = SSDHead(
+        num_classes=2,
+        in_channels=(4,),
+        anchor_generator=dict(type='SSDAnchorGenerator', scale_major=False, **anchors),
+        test_cfg=ConfigDict(
+            nms=dict(type='nms', iou_threshold=0.45), score_thr=0.1, max_per_img=5
+        ),
+    )
+    complete_heads(head)
+    meta = dict(img_shape=(32, 32), scale_factor=(1, 1))
+    outputs = head((torch.rand(1, 4, 4, 4),))
+    (found,) = head.predict_by_feat(*outputs, batch_img_metas=[meta], rescale=False)
+    assert len(found) == 5 and found.scores.min() > 0.1
+    kept = head.loss_cls = nn.Identity()
+    complete_heads(head)
+    assert head.loss_cls is kept
 
 
 def test_num_classes_where_the_config_has_to_say_more():
