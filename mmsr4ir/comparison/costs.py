@@ -1,19 +1,25 @@
 """What the methods cost: in all trainings, and for one image at inference."""
 
-import subprocess
-import sys
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
+from mmsr4ir.analysis.speed import (
+    describe_machine,
+    peak_memory,
+    reset_peak_memory,
+    summarise_laps,
+    time_inference,
+)
+from mmsr4ir.engine.build import build_loader, build_model
 from mmsr4ir.utils.files import write_json
 
 from .methods import Part
-from .runner import last_line, read_json
+from .runner import read_json
 
-COMMAND = ['-m', 'mmsr4ir', 'benchmark-inference']
 ITERATIONS, WARMUP = 20, 3
 
 
@@ -69,38 +75,29 @@ def inference_costs(parts: Sequence[Part], out: Path) -> dict[str, dict[str, Any
 
 
 def time_part(part: Part, path: Path) -> dict[str, Any]:
-    """Time one part in a process of its own, and keep the numbers in a file."""
+    """Time one part's networks with random weights, and keep the numbers in a file."""
     networks = {name: part.cfg.model.get(name) for name in ('sr', 'task', 'sr_range')}
     key = Config(dict(networks=_without_files(networks))).pretty_text
-    times = read_json(path)
-    if times.get('key') != key:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        log = path.with_suffix('.log')
-        options = [f'--iterations={ITERATIONS}', f'--warmup={WARMUP}', '--batch-size=1']
-        with log.open('w') as file:
-            code = subprocess.call(
-                [
-                    sys.executable,
-                    *COMMAND,
-                    str(part.folder / 'config.py'),
-                    *options,
-                    f'--out={path}',
-                ],
-                stdout=file,
-                stderr=subprocess.STDOUT,
-            )
-        if code:
-            return dict(reason=last_line(log))
-        times = read_json(path) | dict(key=key)
-        write_json(path, times)
-    seconds = times['seconds']
-    return dict(
+    cost = read_json(path)
+    if cost.pop('key', None) == key:
+        return cost
+    cfg, machine = copy.deepcopy(part.cfg), describe_machine()
+    try:
+        model = build_model(cfg).to(machine['device'])
+        reset_peak_memory()
+        laps = time_inference(model, build_loader(cfg, 'test', 1), ITERATIONS, WARMUP)
+    except RuntimeError as error:  # out of memory, beside whatever else runs there
+        return dict(reason=str(error).splitlines()[0])
+    seconds, memory = summarise_laps(laps), peak_memory()
+    cost = dict(
         sr_ms=1000 * seconds['SR network']['median'] if part.info.restores else 0.0,
         task_ms=1000 * seconds['task network']['median'],
-        mib=times['memory']['mib'],
-        of=times['memory']['of'],
-        machine=f'{times["device_name"]}',
+        mib=memory['mib'],
+        of=memory['of'],
+        machine=machine['device_name'],
     )
+    write_json(path, dict(cost, key=key))
+    return cost
 
 
 def _without_files(value):

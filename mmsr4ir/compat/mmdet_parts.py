@@ -15,4 +15,4 @@ def complete_heads(task: nn.Module) -> None:
         if hasattr(module, '_predict_by_feat_single') and not hasattr(
             module, 'loss_cls'
         ):
-            module.loss_cls = None
+            vars(module)['loss_cls'] = None  # as a plain attribute
