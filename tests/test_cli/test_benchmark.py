@@ -64,12 +64,14 @@ def test_cut_off_and_started_again(shapes, run_tool, tmp_path):
         CONFIG,
         '--methods',
         'h2t',
-        't2s',
+        'l2t_kd',
+        '--start',
+        'trained',
         '--out',
         str(tmp_path),
         '--images',
         '2',
-        *options(shapes, 20),
+        *options(shapes, 12),
     ]
     out = tmp_path / 'resnet18_edsr_tiny'
     train = out / 'h2t' / 'seed_0' / 'train'
@@ -90,7 +92,7 @@ def test_cut_off_and_started_again(shapes, run_tool, tmp_path):
     assert process.returncode == 143, text
     assert not (out / 'h2t' / 'seed_0' / 'trained.json').exists()
     text = run_tool(*command).stdout
-    assert 'H→T seed 0: done' in text and '| T→S |' in text
+    assert 'H→T seed 0: done' in text and '| L→T+KD |' in text
     log = (out / 'h2t' / 'seed_0' / 'train.log').read_text()
     assert 'Resumed epoch: ' in log or 'resumed epoch: ' in log, log[-3000:]
 
@@ -99,11 +101,24 @@ def test_cut_off_and_started_again(shapes, run_tool, tmp_path):
     for row in report['methods'].values():
         run = row['runs']['0']
         assert run['state'] == 'done' and 0 <= run['task'] <= 100
-        assert run['iter'] == run['iters'] == 20 * 2
+        assert run['iter'] == run['iters'] == 12 * 2
     assert report['complexity']['sr']['params'] > 0
+    taught = report['methods']['l2t_kd']['runs']['0']
+    assert taught['TFD'] > 0 and taught['total']['teacher'] is True
+    assert taught['total']['task'] == 2 * 12 * 2  # with those of H→T
+    assert taught['total']['images'] == 2 * 12 * 8
+    log = (out / 'l2t_kd' / 'seed_0' / 'train.log').read_text()
+    assert 'teacher: all ' in log and 'task: all ' in log
+    images = json.loads((out / 'l2t_kd' / 'seed_0' / 'images.json').read_text())
+    right = [one['label'] == one['true_label'] for one in images['images']]
+    assert 100 * sum(right) / len(right) == pytest.approx(taught['task'], abs=0.01)
+    assert {'sr_ms', 'task_ms', 'mib'} <= set(report['inference']['l2t_kd'])
+    assert report['verdict']['outcome'] == 'unknown'
     with (out / 'results.csv').open() as file:
-        assert [row['method'] for row in csv.DictReader(file)] == ['h2t', 't2s']
+        assert [row['method'] for row in csv.DictReader(file)] == ['h2t', 'l2t_kd']
     text = (out / 'results.md').read_text()
+    assert text.startswith('L→T+KD is the best method here')
+    assert 'no method with an SR network has a result (add sr4ir' in text
     assert 'order and augmentation: the same in all 2' in text
     assert 'LR images of the test: the same in all 2' in text
     assert cv2.imread(str(out / 'results.png')) is not None

@@ -176,7 +176,7 @@ import make_coverage
 
 work = Path(sys.argv[1])
 make_coverage.prepare(set(), work)
-original, make_coverage.attempt = make_coverage.attempt, lambda library, family, work: {
+make_coverage.attempt = lambda library, family, work: {
     'killed': lambda: os.kill(os.getpid(), signal.SIGKILL),
     'large': lambda: bytearray(9 << 30),
     'wrong': lambda: 1 / 0,
@@ -184,9 +184,6 @@ original, make_coverage.attempt = make_coverage.attempt, lambda library, family,
 }[family]()
 names = ('killed', 'large', 'wrong', 'right')
 make_coverage.sweep([('mmdet', name) for name in names], work)
-make_coverage.attempt = original
-sys.argv[1:] = ['--only', 'spandrel Compact', '--work-dir', sys.argv[1]]
-make_coverage.main()
 """
 
 
@@ -202,9 +199,7 @@ def test_a_trial_that_fails_does_not_end_the_sweep(run_tool, tmp_path):
     assert results['large']['error'].startswith('MemoryError')
     assert results['wrong']['error'] == 'ZeroDivisionError: division by zero'
     assert results['right'] == dict(losses={})
-    names = {'sr/loss_pixel', 'sr/loss_tdp', 'task/loss'}
-    assert set(results['Compact']['losses']) == names
-    assert 'mmdet wrong: ZeroDivisionError' in text and 'Compact: green' in text
+    assert 'mmdet wrong: ZeroDivisionError' in text and 'right: green' in text
 
 
 @pytest.fixture

@@ -294,6 +294,9 @@ def test_every_switch_at_once(tmp_path, trained, coco_root, tiny_options, run_to
                 'default_hooks.alternate.warmup': 0,
                 'model.channels_last': True,
                 'model.recipe.task.reuse_sr': True,
+                'model.recipe.sr.losses.tdp_teacher': 0.5,
+                'model.teacher.init_cfg.type': 'Pretrained',
+                'model.teacher.init_cfg.checkpoint': trained[0] / 'epoch_1.pth',
                 'optim_wrapper.sr.accumulative_counts': 2,
                 'optim_wrapper.task.accumulative_counts': 3,
                 'default_hooks.ema.type': 'EMAHook',
@@ -308,9 +311,15 @@ def test_every_switch_at_once(tmp_path, trained, coco_root, tiny_options, run_to
     )
     last, _ = logged(tmp_path, process.stdout, '1/1 [3/3]')
     assert last['sr/loss_tdp'] > 0 and last['task/mix/loss_cls'] > 0
+    assert last['sr/loss_tdp_teacher'] > 0
     checkpoint = load_from_local(tmp_path / 'epoch_1.pth')
+    before = load_from_local(trained[0] / 'epoch_1.pth')['state_dict']
     names = checkpoint['state_dict'].keys()
-    assert names == load_from_local(trained[0] / 'epoch_1.pth')['state_dict'].keys()
+    teacher = {name for name in names if name.startswith('teacher.')}
+    assert names - teacher == before.keys()
+    for name in teacher:
+        was = before[name.replace('teacher.', 'task.')]
+        assert torch.equal(checkpoint['state_dict'][name], was)
     averages = {
         name.removeprefix('module.'): value
         for name, value in checkpoint['ema_state_dict'].items()
