@@ -368,7 +368,7 @@ class _Parts:
             parts = self.model.task_losses(term, self.batch)
             loss = torch.stack([v for name, v in parts.items() if 'loss' in name]).sum()
         loss.backward()
-        self.lap(f'T on {term.name.removeprefix("task_")}, forward and backward')
+        self.lap(f'T on {term.image}, forward and backward')
 
     def learn(self, image: str) -> None:
         """Compute T's loss on an image, backward to the weights of T or to S."""

@@ -246,20 +246,24 @@ def phase_losses(
 
     Returns:
         dict[str, float]: The weighted losses by name: as in the recipe, or the image
-        alone (``hr`` for ``task_hr``) where the phase has no other losses.
+        alone (``hr`` for ``task_hr``) where the phase has no other losses; the feature
+        matching apart, as ``'hr match'``.
     """
     terms = phase.active_losses(stage)
     only_task = all(term.is_task for term in terms)
     losses = {}
     for term in terms:
         if term.is_task:
-            image = '+'.join(term.images)
-            start = f'{phase.name}/{image}/'
-            losses[image if only_task else term.name] = sum(
-                value
+            start = f'{phase.name}/{term.image}/'
+            parts = {
+                part: value
                 for key, value in values.items()
-                if key.startswith(start) and 'loss' in key.removeprefix(start)
-            )
+                if key.startswith(start) and 'loss' in (part := key.removeprefix(start))
+            }
+            matching = parts.pop('loss_match', None)
+            losses[term.image if only_task else term.name] = sum(parts.values())
+            if term.match and matching is not None:
+                losses[f'{term.image} match'] = matching
         else:
             losses[term.name] = values[f'{phase.name}/loss_{term.name}']
     return losses

@@ -83,7 +83,12 @@ class LossTerm:
         """The images that the loss looks at: of ``'hr'``, ``'sr'`` and ``'mix'``."""
         if not self.is_task:
             return ('sr',)
-        return tuple(self.name[5:].split('|' if self.is_divided else '+'))
+        return tuple(self.image.split('|' if self.is_divided else '+'))
+
+    @property
+    def image(self) -> str:
+        """The images as the loss and its logs name them, such as ``'sr|hr'``."""
+        return self.name.removeprefix('task_')
 
     @property
     def is_divided(self) -> bool:

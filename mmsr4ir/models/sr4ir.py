@@ -340,8 +340,7 @@ class SR4IR(BaseModel):
         }
         if self.judges and term.match:
             parts['loss_match'] = term.match * self.judges.match(seen, batch)
-        images = term.name.removeprefix('task_')
-        return {f'{images}/{part}': value for part, value in parts.items()}
+        return {f'{term.image}/{part}': value for part, value in parts.items()}
 
     def compare_pixels(self, batch: Batch) -> Tensor:
         """Compute the pixel loss, a scalar, of SR and HR, (N, 3, H, W), RGB, [0, 1]."""

@@ -15,9 +15,11 @@ from mmengine.runner import LogProcessor
 from test_hooks import ToyDataset, runner
 
 from mmsr4ir.compat.checkpoint import load_from_local
+from mmsr4ir.engine.log_processor import phase_losses
+from mmsr4ir.models.recipes import parse_recipe
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.registry import LOG_PROCESSORS
-from toys import RECIPES, ToyTask, toy_config
+from toys import HLF_FM, RECIPES, ToyTask, toy_config
 
 NUMBER = r'(-?\d\S*)'
 
@@ -273,6 +275,18 @@ def test_whether_tdp_is_on_follows_from_the_recipe(tdp, said, tmp_path):
     recipe = dict(sr=dict(update='sr', losses=dict(pixel=1.0, tdp=tdp)))
     training(tmp_path, epochs=1, model=toy_config(recipe=recipe)).train()
     assert all(f' | {said} | ' in line for line in lines(tmp_path, 'Epoch'))
+
+
+def test_feature_matching_is_shown_apart():
+    (phase,) = parse_recipe(dict(task=HLF_FM['task']))
+    start = 'task/sr|hr/'
+    values = {
+        start + 'loss_cls': 1.5,
+        start + 'loss_match': 0.25,
+        start + 'accuracy': 9,
+    }
+    want = {'sr|hr': 1.5, 'sr|hr match': 0.25}
+    assert phase_losses(phase, 'main', values) == want
 
 
 def test_iterations_instead_of_epochs(tmp_path, steps):
