@@ -10,6 +10,7 @@ import copy
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
+from typing import Any
 
 import torch
 from mmengine.model import BaseModel
@@ -438,19 +439,18 @@ class SR4IR(BaseModel):
         return wrapped_if_it_learns(self._modules[name])
 
     def forward(
-        self,
-        inputs: Tensor,
-        data_samples: Sequence | None = None,
-        mode: str = 'predict',
-    ) -> list | Tensor:
-        """Predict on the restored images.
+        self, inputs: Tensor, data_samples: Sequence | None = None, mode: str = 'tensor'
+    ) -> Any:
+        """Run both networks: predict on the restored images, or give the raw outputs.
 
         Args:
             inputs: (N, 3, H, W), normalised HR images; LR images if ``lr_input`` is
                 set, which are then restored as they are, see
                 :func:`~mmsr4ir.models.prediction.lr_input.predict_lr`.
             data_samples: The task's data samples.
-            mode: ``'predict'``, or ``'tensor'`` for the SR image itself.
+            mode: ``'predict'``; or ``'tensor'``, as in all models of OpenMMLab by
+                default, for the task network's outputs on HR images that were made
+                LR and restored, without post-processing.
 
         Returns:
             list: The data samples with predictions. Each also gets ``images``, a dict
@@ -461,7 +461,9 @@ class SR4IR(BaseModel):
             ValueError: If ``mode`` is neither ``'predict'`` nor ``'tensor'``.
         """
         if mode == 'tensor':
-            return self.super_resolve_batch(self.prepare(inputs, data_samples))
+            batch = self.prepare(inputs, data_samples)
+            restored = self.to_input(self.super_resolve_batch(batch), batch)
+            return self.network('task')(restored, batch.samples, mode='tensor')
         if mode != 'predict':
             raise ValueError(
                 f"mode {mode!r}: use 'predict' or 'tensor'; train_step gives losses"

@@ -353,10 +353,13 @@ def test_predictions_are_made_on_the_image_asked_for(image):
     )
 
 
-def test_tensor_mode_gives_the_sr_image():
+def test_by_default_the_task_network_s_outputs_on_sr_are_returned():
     model = build().eval()
     data = model.data_preprocessor(toy_data(), False)
-    assert model(data['inputs'], mode='tensor').shape == (2, 3, 16, 16)
+    batch = model.prepare(data['inputs'], data['data_samples'])
+    sr = model.sr(batch.lr)
+    want = model.task._logits(model.image_space.normalise(sr))
+    torch.testing.assert_close(model(**data), want)
     with pytest.raises(ValueError, match='train_step'):
         model(**data, mode='loss')
 
@@ -370,10 +373,11 @@ def test_sr_range_255_is_the_same_function_for_a_linear_network():
     data = model.data_preprocessor(toy_data(), False)
     seen = []
     model.sr.register_forward_hook(lambda _, args, out: seen.append(args[0].max()))
-    sr = model(data['inputs'], mode='tensor')
+    batch = model.prepare(data['inputs'], data['data_samples'])
+    sr = model.super_resolve_batch(batch)
     assert seen[0] > 2
     model.sr_range = 1.0
-    torch.testing.assert_close(sr, model(data['inputs'], mode='tensor'))
+    torch.testing.assert_close(sr, model.super_resolve_batch(batch))
 
 
 def test_num_classes_reaches_every_head():

@@ -55,7 +55,6 @@ NOT_RUN = {
     '* large.png *': 'takes half an hour; the figure is in the performance report',
     '*benchmark_train.py * compile *': 'needs a C++ compiler, and minutes',
     '*tools/slurm_*': 'needs Slurm',
-    '*my_hlf_fm.py*': 'needs the S that a whole comparison trains',
 }
 #: What makes a command short: options put behind it, by the tool.
 SHORTER = {
