@@ -8,6 +8,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.registry import DefaultScope
 from mmengine.structures import BaseDataElement
 from torch import nn
 
@@ -243,14 +244,17 @@ def test_a_head_without_a_loss_module_can_predict():
 
     torch.manual_seed(0)
     anchors = dict(strides=[8], ratios=[[2]], min_sizes=[8], max_sizes=[16])
-    head = SSDHead(
-        num_classes=2,
-        in_channels=(4,),
-        anchor_generator=dict(type='SSDAnchorGenerator', scale_major=False, **anchors),
-        test_cfg=ConfigDict(
-            nms=dict(type='nms', iou_threshold=0.45), score_thr=0.1, max_per_img=5
-        ),
-    )
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        head = SSDHead(
+            num_classes=2,
+            in_channels=(4,),
+            anchor_generator=dict(
+                type='SSDAnchorGenerator', scale_major=False, **anchors
+            ),
+            test_cfg=ConfigDict(
+                nms=dict(type='nms', iou_threshold=0.45), score_thr=0.1, max_per_img=5
+            ),
+        )
     complete_heads(head)
     meta = dict(img_shape=(32, 32), scale_factor=(1, 1))
     outputs = head((torch.rand(1, 4, 4, 4),))
