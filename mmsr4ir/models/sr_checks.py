@@ -100,9 +100,9 @@ def _explain_refusal(sr: nn.Module, lr: Tensor, error: Exception) -> str:
     if isinstance(error, RuntimeError) and _CHANNELS.search(reason):
         return (
             f'model.sr ({name}, {first_channels(sr)} channels) takes no image of '
-            f'{channels} channels, as the task network and its data_preprocessor '
-            f'(mean, std) have them ({reason}): set the input and output channels of '
-            f'model.sr to {channels}, and give as many values of rgb_mean and rgb_std'
+            f'{channels} channels, which the task network and its data_preprocessor '
+            f'(mean, std) are made for ({reason}): set the input and output channels '
+            f'of model.sr to {channels}, and give as many values of rgb_mean and rgb_std'
         )
     return (
         f'model.sr ({name}) cannot restore an LR image {tuple(lr.shape)} '
