@@ -102,7 +102,8 @@ def _explain_refusal(sr: nn.Module, lr: Tensor, error: Exception) -> str:
             f'model.sr ({name}, {first_channels(sr)} channels) takes no image of '
             f'{channels} channels, which the task network and its data_preprocessor '
             f'(mean, std) are made for ({reason}): set the input and output channels '
-            f'of model.sr to {channels}, and give as many values of rgb_mean and rgb_std'
+            f'of model.sr to {channels}, and give as many values of rgb_mean and '
+            'rgb_std'
         )
     return (
         f'model.sr ({name}) cannot restore an LR image {tuple(lr.shape)} '
