@@ -264,7 +264,9 @@ def run_each_part(steps: Steps, data: dict, laps: Laps) -> None:
     laps.lap('HR and LR images')
     for phase in model.recipe:
         if phase.during in ('all', model.stage):
-            _Parts(steps, phase, batch, laps).run()
+            seen = batch.first(phase.share)
+            _Parts(steps, phase, seen, laps).run()
+            batch.sr = seen.sr
     laps.skip()
     steps.run_hooks(data)
     laps.lap('logging and other hooks')

@@ -15,6 +15,7 @@ from mmsr4ir.analysis.speed import (
     time_inference,
 )
 from mmsr4ir.engine.build import build_loader, build_model
+from mmsr4ir.models.recipes import NETWORKS
 from mmsr4ir.utils.files import write_json
 
 from .methods import Part
@@ -27,18 +28,23 @@ def total_training(part: Part) -> dict[str, Any] | None:
     """Add up what a method's networks had in all, with the runs that they come from.
 
     Returns:
-        dict | None: ``sr`` and ``task``, their updates; ``images``, training images
-        seen; ``hours``, of iterations with their loading; ``teacher``, whether there
-        was one. None if a run has no record of it.
+        dict | None: ``updates`` and ``images``, by network ``sr`` and ``task``: the
+        training images that it learnt from, each as often as it was seen; ``hours``,
+        of iterations with their loading; ``teacher``, whether there was one. None if a
+        run has no record of it.
     """
     records = [read_json(one.folder / 'trained.json') for one in (*part.sources, part)]
     if not all({'updates', 'images', 'seconds'} <= set(record) for record in records):
         return None
-    updates = [record['updates'] for record in records]
+    sums = {
+        what: {
+            network: sum(record[what][network] for record in records)
+            for network in NETWORKS
+        }
+        for what in ('updates', 'images')
+    }
     return dict(
-        sr=sum(one['sr'] for one in updates),
-        task=sum(one['task'] for one in updates),
-        images=sum(record['images'] for record in records),
+        **sums,
         hours=sum(record['seconds'] for record in records) / 3600,
         teacher='teacher' in part.needs,
     )

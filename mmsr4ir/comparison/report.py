@@ -10,6 +10,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmsr4ir.models.recipes import NETWORKS
 from mmsr4ir.utils.files import write_whole
 from mmsr4ir.utils.tables import markdown_table
 
@@ -139,7 +140,12 @@ def costs_table(report: Mapping) -> str:
 
 def totals_table(report: Mapping) -> str:
     """Return what each method's networks were trained with in all."""
-    head = ['method', 'updates of S', 'updates of T', 'images', 'hours', 'teacher']
+    head = [
+        'method',
+        *(f'{what} of {name}' for name in 'ST' for what in ('updates', 'images')),
+        'hours',
+        'teacher',
+    ]
     rows = []
     for row in report['methods'].values():
         run = row['runs'].get(report['seeds'][0], {})
@@ -149,14 +155,16 @@ def totals_table(report: Mapping) -> str:
                 row['title'],
                 *(
                     [
-                        f'{total["sr"]:,}',
-                        f'{total["task"]:,}',
-                        f'{total["images"]:,}',
+                        *(
+                            f'{total[what][network]:,}'
+                            for network in NETWORKS
+                            for what in ('updates', 'images')
+                        ),
                         f'{total["hours"]:.2f}',
                         'yes' if total['teacher'] else 'no',
                     ]
                     if total
-                    else '-----'
+                    else '-' * (len(head) - 1)
                 ),
             ]
         )

@@ -1,8 +1,9 @@
 """A batch of images in the qualities that a train step works with."""
 
 import logging
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mmengine.logging import print_log
@@ -29,9 +30,10 @@ class Batch:
             them with ``model.count_padding``.
         lr: (N, 3, ceil(H / scale), ceil(W / scale)), RGB, [0, 1].
         task_sizes: (height, width) of each image in ``inputs``; None: ``sizes``.
-        sr: (N, 3, H, W), what the SR network last made of ``lr``; with gradients only
-            in a phase that updates that network.
+        sr: (M, 3, H, W), what the SR network last made of the first M images of ``lr``;
+            with gradients only in a phase that updates that network.
         teacher_hr: The teacher's features of ``inputs``, level by level, once computed.
+        whole: The batch that this one is the beginning of, see :meth:`first`.
     """
 
     inputs: Tensor
@@ -42,6 +44,7 @@ class Batch:
     task_sizes: list[tuple[int, int]] | None = None
     sr: Tensor | None = None
     teacher_hr: Sequence[Tensor] | None = None
+    whole: 'Batch | None' = None
 
     @property
     def full(self) -> tuple[int, int]:
@@ -62,6 +65,54 @@ class Batch:
     def task_mask(self) -> Tensor | None:
         """(N, 1, H', W'), the same of what the task network gets."""
         return valid_mask(self.task_sizes or self.sizes, self.task_full, self.inputs)
+
+    def first(self, share: float) -> 'Batch':
+        """Return the beginning of the batch, for a phase that sees only that.
+
+        Args:
+            share: The part of the N images, in (0, 1]; rounded up to whole images.
+
+        Returns:
+            Batch: The first images, padded as here; this batch itself if that is all.
+        """
+        count = images_of(len(self.inputs), share)
+        if count == len(self.inputs):
+            return self
+        return replace(self.images(0, count), whole=self)
+
+    def split(self, times: int) -> list['Batch']:
+        """Divide the batch; of what cannot be divided evenly, the first get one more.
+
+        Args:
+            times: The number of parts.
+
+        Returns:
+            list[Batch]: The parts, padded as here; some are empty if N < ``times``.
+        """
+        least, more = divmod(len(self.inputs), times)
+        ends = [least * number + min(number, more) for number in range(times + 1)]
+        return [
+            self.images(start, stop)
+            for start, stop in zip(ends, ends[1:], strict=False)
+        ]
+
+    def images(self, start: int, stop: int) -> 'Batch':
+        """Return the images from ``start`` to before ``stop`` as a batch."""
+        some = slice(start, stop)
+        return Batch(
+            inputs=self.inputs[some],
+            samples=None if self.samples is None else self.samples[some],
+            sizes=self.sizes[some],
+            hr=self.hr[some],
+            lr=self.lr[some],
+            task_sizes=None if self.task_sizes is None else self.task_sizes[some],
+            sr=None if self.sr is None else self.sr[some],
+        )
+
+
+def images_of(count: int, share: float) -> int:
+    """Return how many of ``count`` images a phase with a share sees, rounded up."""
+    return math.ceil(count * share - 1e-9)
 
 
 def make_batch(model, inputs: Tensor, samples: Sequence | None) -> Batch:

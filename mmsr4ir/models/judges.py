@@ -92,12 +92,13 @@ class Judges:
         return self.compare(seen[0], self.teacher_hr(batch), batch)
 
     def teacher_hr(self, batch: Batch) -> Sequence[Tensor]:
-        """Return the teacher's features of HR, computed once for each batch."""
-        if batch.teacher_hr is None:
+        """Return the teacher's features of HR, computed once for each whole batch."""
+        whole = batch.whole or batch
+        if whole.teacher_hr is None:
             assert self.teacher  # see check_features
             with torch.no_grad():
-                batch.teacher_hr = self.teacher(batch.inputs)
-        return batch.teacher_hr
+                whole.teacher_hr = self.teacher(whole.inputs)
+        return [level[: len(batch.inputs)] for level in whole.teacher_hr]
 
     def compare(
         self, features: Sequence[Tensor], hr_features: Sequence[Tensor], batch: Batch

@@ -38,6 +38,9 @@ of all three images, one pass instead of three; and a phase with ``reuse_sr=True
 the SR images of the phase before it, made before S was updated, instead of running S
 again.
 
+With ``share=0.5`` a phase sees only the first half of the batch, the one that
+``task_sr|hr`` shows to T as SR.
+
 An S that a phase does not update is in eval mode there. With ``sr_in_train_mode=True``
 it stays in train mode, as in phase 2 of the published trainer, which makes a difference
 to networks with dropout or stochastic depth, such as SwinIR.
@@ -111,6 +114,14 @@ class LossTerm:
         return self.images != ('hr',)
 
     @property
+    def share_of_sr(self) -> float:
+        """The part of its batch, from the first image on, whose SR it looks at."""
+        if not self.is_divided:
+            return float(self.needs_sr)
+        made = [image != 'hr' for image in self.images]
+        return (len(made) - made[::-1].index(True)) / len(made)
+
+    @property
     def teaches(self) -> set[str]:
         """The networks that its value depends on."""
         return (
@@ -131,6 +142,7 @@ class Phase:
         during: The stage in which it runs, or ``'all'``.
         reuse_sr: Whether it takes the SR images of the phase before it.
         sr_in_train_mode: Whether S, which it does not update, is in train mode.
+        share: The part of the batch, from its first image on, that it sees.
     """
 
     name: str
@@ -139,6 +151,7 @@ class Phase:
     during: str = 'all'
     reuse_sr: bool = False
     sr_in_train_mode: bool = False
+    share: float = 1.0
 
     def active_losses(self, stage: str) -> list[LossTerm]:
         """Return the losses that count in a stage."""
@@ -167,8 +180,9 @@ def parse_recipe(
             runs in the main stage; if a phase updates nothing, or a network twice; if a
             key, network, loss or stage is unknown; if a weight is not finite; if a loss
             looks at an image that the model does not make, or does not depend on the
-            networks that its phase updates; or if a phase reuses SR images and updates
-            the SR network, or no phase before it makes SR images.
+            networks that its phase updates; if a share is not in (0, 1]; or if a phase
+            reuses SR images and updates the SR network, or no phase before it makes SR
+            images, or makes them of a smaller share than it needs.
     """
     if not cfg:
         raise ValueError('the recipe has no phase: give at least one')
@@ -209,14 +223,24 @@ def _check_reuse(phase: Phase, before: tuple[Phase, ...]) -> None:
             'images of its own; take reuse_sr out'
         )
     for stage in STAGES if phase.during == 'all' else (phase.during,):
-        if not any(
-            term.needs_sr
+        makers = [
+            other
             for other in active_phases(before, stage)
-            for term in other.active_losses(stage)
-        ):
+            if any(term.needs_sr for term in other.active_losses(stage))
+        ]
+        if not makers:
             raise ValueError(
                 f'{where}: in stage {stage!r} no phase before it makes SR '
                 'images; take reuse_sr out, or limit it with `during`'
+            )
+        needed = phase.share * max(
+            (term.share_of_sr for term in phase.active_losses(stage)), default=0.0
+        )
+        if makers[-1].share < needed - 1e-9:
+            raise ValueError(
+                f'{where}: it needs the SR images of {needed:.3g} of the batch, and '
+                f'phase {makers[-1].name!r} has share={makers[-1].share}; take one of '
+                'the two out'
             )
 
 
@@ -262,7 +286,13 @@ def _parse_phase(name: str, cfg: Mapping, images: tuple[str, ...]) -> Phase:
         losses,
         _parse_during(where, cfg),
         *(bool(cfg.get(key, False)) for key in ('reuse_sr', 'sr_in_train_mode')),
+        share=float(cfg.get('share', 1.0)),
     )
+    if not 0 < phase.share <= 1:
+        raise ValueError(
+            f'{where} has the share {phase.share}: give a part of the batch, more '
+            'than 0 and at most 1'
+        )
     if phase.sr_in_train_mode and ('sr' in update or phase.reuse_sr):
         raise ValueError(
             f'{where}, sr_in_train_mode: it is for a phase that runs S '

@@ -242,17 +242,19 @@ class SR4IR(BaseModel):
         logs: dict[str, Tensor] = {}
         for phase in active_phases(self.recipe, self.stage):
             terms = phase.active_losses(self.stage)
+            seen = batch.first(phase.share)
             with PhaseUpdate(
                 phase,
                 dict(sr=self.sr, task=self.task),
                 optim_wrapper,
                 self.skip_non_finite,
             ) as update:
-                batch.sr = self.phase_sr(phase, batch)
+                seen.sr = self.phase_sr(phase, seen)
                 for term in terms:
-                    losses = partial(self.term_losses, term, batch)
+                    losses = partial(self.term_losses, term, seen)
                     update.add(losses, is_last=term is terms[-1])
                 logs |= update.step()
+            batch.sr = seen.sr
             if update.skipped:
                 break
         # Hooks of the task libraries, such as CheckInvalidLossHook, ask for one loss.
@@ -360,17 +362,15 @@ class SR4IR(BaseModel):
             tuple: Inputs (M * N, 3, H', W'), one image after the other, or (N, 3, H',
             W'), an M-th of each, normalised; and their data samples.
         """
-        inputs = [self.task_inputs(image, batch) for image in term.images]
-        times = len(inputs)
-        if term.is_divided:
-            shares = [torch.tensor_split(image, times) for image in inputs]
-            inputs = [shares[number][number] for number in range(times)]
-            times = 1
+        times = len(term.images)
+        parts = batch.split(times) if term.is_divided else [batch] * times
+        inputs = [
+            self.task_inputs(image, part)
+            for image, part in zip(term.images, parts, strict=True)
+        ]
         # Copies, since some task networks change their samples, and what those hold.
         return torch.cat(inputs), [
-            copy.deepcopy(sample)
-            for _ in range(times)
-            for sample in batch.samples or ()
+            copy.deepcopy(sample) for part in parts for sample in part.samples or ()
         ]
 
     def task_inputs(self, image: str, batch: Batch) -> Tensor:

@@ -142,8 +142,10 @@ RECIPES = {
 # The shared rule of later systems: two judges for S; T on half SR, half HR, and its
 # features near those of the teacher.
 HLF_FM = dict(
-    sr=dict(update='sr', losses=dict(tdp=0.5, tdp_teacher=0.5)),
-    task=dict(update='task', losses={'task_sr|hr': dict(weight=1.0, match=0.3)}),
+    sr=dict(update='sr', share=0.5, losses=dict(tdp=0.5, tdp_teacher=0.5)),
+    task=dict(
+        update='task', reuse_sr=True, losses={'task_sr|hr': dict(weight=1.0, match=0.3)}
+    ),
 )
 
 

@@ -43,7 +43,7 @@ def works(tmp_path):
                 iters=8,
                 updates=dict(sr=0, task=8),
                 data_digest=100 + seed,
-                images=64,
+                images=dict(sr=0, task=64),
                 seconds=1800.0,
                 iter_time=0.25 + seed,
                 jobs=2,
@@ -113,8 +113,9 @@ def test_values(works, tmp_path):
     assert table['SR4IR']['S: ms'] == '12.0' and table['L→T']['S: ms'] == '0.0'
     assert table['SR4IR']['peak MiB'] == '90' and table['H→T']['T: ms'] == '5.0'
     assert [
-        table['S→T'][k] for k in ('updates of T', 'images', 'hours', 'teacher')
-    ] == ['8', '64', '0.50', 'no']
+        table['S→T'][key]
+        for key in ('updates of T', 'images of T', 'images of S', 'hours', 'teacher')
+    ] == ['8', '64', '0', '0.50', 'no']
     with (tmp_path / 'results.csv').open() as file:
         rows = list(csv.DictReader(file))
     assert [(row['method'], row['seed']) for row in rows] == [

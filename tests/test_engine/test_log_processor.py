@@ -278,7 +278,7 @@ def test_whether_tdp_is_on_follows_from_the_recipe(tdp, said, tmp_path):
 
 
 def test_feature_matching_is_shown_apart():
-    (phase,) = parse_recipe(dict(task=HLF_FM['task']))
+    phase = parse_recipe(HLF_FM)[-1]
     start = 'task/sr|hr/'
     values = {
         start + 'loss_cls': 1.5,

@@ -11,7 +11,7 @@ from test_hooks import ToyDataset, runner
 
 from mmsr4ir.engine.hooks.run_record_hook import RunRecordHook, digest
 from mmsr4ir.models.sr4ir import SR4IR
-from toys import RECIPES, toy_config
+from toys import RECIPES, SR4IR_RECIPE, toy_config
 
 HOOKS = dict(record=dict(type='mmsr4ir.RunRecordHook', interval=0.0))
 
@@ -29,11 +29,13 @@ def test_counts_and_digest(tmp_path):
             seen.append(data['inputs'].numpy().tobytes())
             return data
 
+    halved = dict(SR4IR_RECIPE['sr'], share=0.5)  # S learns from one image of two
     run = runner(
         tmp_path,
         epochs=3,
         warmup=1,
         hooks=HOOKS,
+        model=toy_config(recipe=SR4IR_RECIPE | dict(sr=halved)),
         train_dataloader=dict(
             dataset=Seen(),
             batch_size=2,
@@ -48,7 +50,8 @@ def test_counts_and_digest(tmp_path):
         expected = zlib.crc32(content, zlib.crc32(b'(3, 16, 16)', expected))
     found = record(tmp_path)
     assert len(seen) == 12 and found['data_digest'] == expected
-    assert found['updates'] == dict(sr=6, task=6) and found['images'] == 12
+    assert found['updates'] == dict(sr=6, task=6)
+    assert found['images'] == dict(sr=6, task=12)
     assert [found[k] for k in ('epoch', 'epochs', 'iter', 'iters')] == [3, 3, 6, 6]
     assert found['iter_time'] > 0
     assert (

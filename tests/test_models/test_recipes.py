@@ -96,6 +96,17 @@ def test_less_work_is_part_of_a_recipe():
             dict(a=dict(update='sr', losses=dict(pixel=1), sr_in_train_mode=True)),
             'sr_in_train_mode: it is for a phase that runs S and does not update it',
         ),
+        (
+            dict(a=dict(update='sr', losses=dict(pixel=1), share=0)),
+            'the share 0.0: give a part of the batch, more than 0 and at most 1',
+        ),
+        (
+            dict(
+                a=dict(update='sr', losses=dict(pixel=1), share=0.5),
+                b=dict(update='task', losses={'task_hr|sr': 1}, reuse_sr=True),
+            ),
+            "needs the SR images of 1 of the batch, and phase 'a' has share=0.5",
+        ),
         (dict(a=None), 'must be a dict of phases'),
         (dict(a=dict(update='sr', losses=['pixel'])), 'with a dict of losses'),
         ([dict(update='sr')], 'must be a dict of phases'),

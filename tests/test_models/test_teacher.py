@@ -93,18 +93,25 @@ def test_losses_against_a_plain_computation(h2t, images, tmp_path):
     assert not changed(snapshot(plain.sr), model.sr)
 
 
-def test_two_judges_against_a_plain_computation(h2t):
-    model, plain = build(h2t), build(h2t)
-    data = toy_data()
+@pytest.mark.parametrize('share', [0.5, 1.0])
+def test_two_judges_against_a_plain_computation(h2t, share):
+    """And T on the SR images of the first phase, if that saw the half that T needs."""
+    recipe = dict(HLF_FM, sr=dict(HLF_FM['sr'], share=share))
+    model, plain = build(h2t, recipe), build(h2t, recipe)
+    data = toy_data([(16, 16)] * 3)
+    judged = 2 if share == 0.5 else 3
     calls = []
-    model.teacher.backbone.register_forward_hook(lambda *_: calls.append(1))
+    model.teacher.backbone.register_forward_hook(
+        lambda module, args, output: calls.append(len(args[0]))
+    )
     before = snapshot(model.task)
     logs = model.train_step(data, optimizers(model))
-    assert len(calls) == 2  # HR and SR: those of HR serve the matching too
+    assert sorted(calls) == [judged, 3]  # HR and SR: those of HR serve the matching too
 
-    hr = torch.stack(data['inputs']).flip(1).float() / 255
-    lr = F.interpolate(hr, scale_factor=0.5, mode='bicubic')
-    sr = plain.sr(((lr * 255).round() / 255).clamp(0, 1))
+    all_hr = torch.stack(data['inputs']).flip(1).float() / 255
+    lr = F.interpolate(all_hr, scale_factor=0.5, mode='bicubic')
+    sr = plain.sr(((lr * 255).round() / 255).clamp(0, 1)[:judged])
+    hr = all_hr[:judged]
     parts = {}
     for name, judge in dict(tdp=plain.task, tdp_teacher=plain.teacher).items():
         judge.eval()
@@ -119,6 +126,10 @@ def test_two_judges_against_a_plain_computation(h2t):
             model.sr.get_parameter(name), parameter - 0.1 * parameter.grad
         )
     assert changed(before, model.task)
+    plain.train()
+    half = torch.cat([sr[:2].detach(), all_hr[2:]])
+    own = F.cross_entropy(logits(plain.task, normalise(half)), torch.tensor([0, 1, 2]))
+    torch.testing.assert_close(logs['task/sr|hr/loss_cls'], own.detach())
 
 
 def test_the_teacher_never_changes(h2t):

@@ -14,6 +14,7 @@ from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmsr4ir.models.batch import images_of
 from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.registry import HOOKS
@@ -35,7 +36,8 @@ class RunRecordHook(Hook):
     epoch, epochs  epochs that are complete, and that will be run
     iter, iters    iterations likewise
     updates        number of iterations in which each network was updated
-    images         training images seen, each as often as it was
+    images         number of training images that each network learnt from, an image
+                   as often as it was seen
     seconds        of all iterations with their loading, without validations
     data_digest    CRC-32 over all training images in the order in which the process
                    saw them: equal where two runs saw the same images, augmented in
@@ -65,7 +67,7 @@ class RunRecordHook(Hook):
         counts = json.loads(saved) if saved and runner.iter else {}
         self._digest = counts.get('data_digest', 0)
         self._updates = counts.get('updates') or dict(sr=0, task=0)
-        self._images = counts.get('images', 0)
+        self._images = counts.get('images') or dict(sr=0, task=0)
         self._seconds = counts.get('seconds', 0.0)
         self._start = time.perf_counter()
 
@@ -83,7 +85,6 @@ class RunRecordHook(Hook):
             self._times.append(now - self._start)
         inputs = (data_batch or {}).get('inputs', ())
         self._seconds += now - self._start
-        self._images += len(inputs) * get_world_size()
         self._start = now
         self._digest = digest(inputs, self._digest)
         outputs = outputs or {}
@@ -94,6 +95,8 @@ class RunRecordHook(Hook):
         for name in {name for phase in ran for name in phase.update}:
             # Not in iterations that only accumulate.
             self._updates[name] += runner.optim_wrapper[name].should_update()
+            share = max(phase.share for phase in ran if name in phase.update)
+            self._images[name] += images_of(len(inputs), share) * get_world_size()
         # What the message hub holds goes with the checkpoints.
         runner.message_hub.update_info('run_record', json.dumps(self._counts()))
         if now - self._written > self.interval:
