@@ -118,7 +118,8 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
         FileNotFoundError: If the file does not exist.
         UnsafeCheckpointError: If the file names a class that is not allowed; the class
             is in the message, and nothing of it was run.
-        RuntimeError: If the file is truncated or no checkpoint.
+        RuntimeError: If the file is truncated or no checkpoint, or if ``map_location``
+            names a device that fails; torch's own error then stays as it is.
     """
     filename = os.path.expanduser(filename)
     if not os.path.isfile(filename):
@@ -128,6 +129,8 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
     try:
         checkpoint = safe_load(filename, map_location)
     except Exception as error:  # torch raises nearly anything on a broken file
+        if _is_of_device(error):
+            raise
         found = re.search(r'(?:GLOBAL|build|class) ((?:\w+\.)*\w+)', str(error))
         if isinstance(error, pickle.UnpicklingError) and found:
             raise UnsafeCheckpointError(
@@ -145,6 +148,16 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
             f'checkpoint before it. ({type(error).__name__}: {error})'
         ) from error
     return _without_config(checkpoint)
+
+
+def _is_of_device(error: Exception) -> bool:
+    """Return whether an error says that a GPU failed or is missing, not the file."""
+    kinds = [torch.OutOfMemoryError]
+    if hasattr(torch, 'AcceleratorError'):  # older releases have a RuntimeError
+        kinds.append(torch.AcceleratorError)
+    return isinstance(error, tuple(kinds)) or (
+        isinstance(error, RuntimeError) and 'CUDA' in str(error)
+    )
 
 
 def _without_config(checkpoint: Any) -> Any:

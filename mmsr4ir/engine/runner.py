@@ -3,7 +3,7 @@
 import copy
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
@@ -44,6 +44,20 @@ class SR4IRRunner(Runner):
         check_zoo(cfg)
         use_exact_loops(cfg)
         return super().from_cfg(move_resize(cfg))
+
+    def resume(
+        self,
+        filename: str,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location: str | Callable = 'cpu',
+    ) -> None:
+        """Continue from a checkpoint as MMEngine does, but load it on the CPU.
+
+        MMEngine loads it on the GPU. There it takes memory beside the networks, and
+        the ``step`` of AdamW stays there, for which each update waits.
+        """
+        super().resume(filename, resume_optimizer, resume_param_scheduler, map_location)
 
     @staticmethod
     def build_dataloader(

@@ -121,6 +121,27 @@ def test_a_truncated_file_is_named(tmp_path):
         load_from_local(path)
 
 
+@pytest.mark.parametrize(
+    'error',
+    [
+        RuntimeError('CUDA error: an illegal memory access was encountered'),
+        RuntimeError('Attempting to deserialize object on a CUDA device but ...'),
+        torch.OutOfMemoryError('Tried to allocate 2.00 MiB'),
+        getattr(torch, 'AcceleratorError', torch.OutOfMemoryError)('device-side'),
+    ],
+)
+def test_an_error_of_the_gpu_is_not_blamed_on_the_file(tmp_path, monkeypatch, error):
+    path = saved(tmp_path, x=1)
+
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(torch, 'load', fail)
+    with pytest.raises(type(error)) as caught:
+        load_from_local(str(path), 'cuda')
+    assert caught.value is error
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match='nothing.pth does not exist'):
         load_from_local(tmp_path / 'nothing.pth')

@@ -26,7 +26,16 @@ class ToyDataset(Dataset):
         return dict(inputs=data['inputs'][0], data_samples=data['data_samples'][0])
 
 
-def runner(work_dir, by_epoch=True, warmup=1, epochs=2, model=None, hooks=None, **cfg):
+def runner(
+    work_dir,
+    by_epoch=True,
+    warmup=1,
+    epochs=2,
+    model=None,
+    hooks=None,
+    kind=Runner,
+    **cfg,
+):
     loop = (
         dict(by_epoch=True, max_epochs=epochs)
         if by_epoch
@@ -62,7 +71,7 @@ def runner(work_dir, by_epoch=True, warmup=1, epochs=2, model=None, hooks=None, 
         log_level='ERROR',
         experiment_name=f'{work_dir.name}_{len(list(work_dir.iterdir()))}',
     )
-    return Runner(**(settings | cfg))
+    return kind(**(settings | cfg))
 
 
 def test_a_warmup_that_cannot_end_is_refused(tmp_path):

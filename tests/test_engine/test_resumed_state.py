@@ -9,11 +9,13 @@ from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import EMAHook
 from mmengine.registry import METRICS
+from mmengine.runner import runner as mmengine_runner
 from test_hooks import ToyDataset, runner
 
 from mmsr4ir.compat.checkpoint import load_from_local
 from mmsr4ir.engine import exact_loops
 from mmsr4ir.engine.hooks import checkpoint_match_hook
+from mmsr4ir.engine.runner import SR4IRRunner
 from toys import toy_config
 
 
@@ -41,6 +43,31 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp('trained')
     runner(folder, epochs=2).train()
     return folder
+
+
+def test_a_training_goes_on_from_the_cpu_whatever_the_device(tmp_path, monkeypatch):
+    """MMEngine loads on the training's device, where AdamW's count of steps stays."""
+    adamw = dict(optimizer=dict(type='AdamW', lr=0.01))
+    optimizers = dict(
+        constructor='mmsr4ir.PerNetworkOptimWrapperConstructor', sr=adamw, task=adamw
+    )
+    first = tmp_path / 'first'
+    first.mkdir()
+    runner(first, epochs=1, optim_wrapper=optimizers).train()
+    again = resumed(
+        tmp_path / 'again',
+        first / 'epoch_1.pth',
+        epochs=2,
+        optim_wrapper=optimizers,
+        kind=SR4IRRunner,
+    )
+    # What is loaded on this device has no values.
+    monkeypatch.setattr(mmengine_runner, 'get_device', lambda: 'meta')
+    again.train()
+    for wrapper in again.optim_wrapper.values():
+        states = wrapper.optimizer.state.values()
+        assert {float(state['step']) for state in states} == {4.0}
+        assert {state['step'].device.type for state in states} == {'cpu'}
 
 
 @pytest.mark.parametrize(
