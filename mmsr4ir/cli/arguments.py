@@ -1,9 +1,11 @@
 """The options that several command lines share, and the configs they lead to."""
 
 import argparse
+import ast
 import logging
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
@@ -214,7 +216,7 @@ def load_config(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
-    warn_of_unread(cfg)
+    warn_of_unread(cfg, args.cfg_options)
     move_resize(cfg)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
@@ -241,13 +243,27 @@ class ConfigOptions(DictAction):
         super().__call__(parser, namespace, values, option_string)
 
 
-def warn_of_unread(cfg: Config) -> None:
+def warn_of_unread(cfg: Config, options: Mapping | None = None) -> None:
     """Warn of the model's settings at a config's top level, where nothing reads them.
 
-    A top-level variable whose value the model has under the same name is allowed.
+    A top-level variable whose value the model has under the same name is allowed, and
+    so is one of a base file, such as a recipe that the config's own model replaces.
+
+    Args:
+        cfg: The config as it was read.
+        options: The command line's settings, by dotted key.
     """
+    set_here = {key.partition('.')[0] for key in options or ()}
+    if str(cfg.filename).endswith('.py'):
+        set_here |= {
+            target.id
+            for statement in ast.parse(Path(cfg.filename).read_text('utf-8')).body
+            if isinstance(statement, ast.Assign)
+            for target in statement.targets
+            if isinstance(target, ast.Name)
+        }
     for name in ('degradation', 'patch_mix', 'recipe', 'tdp', 'teacher'):
-        if name in cfg and cfg[name] != cfg.get('model', {}).get(name):
+        if name in set_here and cfg.get(name) != cfg.get('model', {}).get(name):
             print_log(
                 f'the config sets {name} at its top level, where nothing reads '
                 f'it: the setting of the model is model.{name}',

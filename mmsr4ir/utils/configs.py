@@ -53,8 +53,9 @@ def read_config(path: str, options: Mapping | None = None) -> Config:
         raise ConfigError(f'config {path} does not exist')
     try:
         cfg = Config.fromfile(path)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ConfigError(f'config {path} cannot be read: {error}') from error
+    except (OSError, SyntaxError, ValueError, KeyError) as error:
+        why = error.args[0] if isinstance(error, KeyError) else error  # as it is put
+        raise ConfigError(f'config {path} cannot be read: {why}') from error
     merge_options(cfg, options)
     return cfg
 

@@ -57,13 +57,26 @@ def test_no_thread_of_the_group_is_left(tmp_path, run_tool):
     assert 'gloo' not in found['after']
 
 
-def test_a_setting_of_the_model_in_the_wrong_place_is_warned_of(capfd):
-    recipe = dict(sr=dict(update='sr'))
-    warn_of_unread(Config(dict(recipe=recipe, model=dict(recipe=recipe))))
-    assert not capfd.readouterr().out
-    warn_of_unread(Config(dict(recipe=recipe, model=dict())))
+@pytest.mark.parametrize(
+    'leaf, options, is_warned_of',
+    [
+        ('model = dict(recipe=_base_.recipe)', {}, False),
+        ("model = dict(recipe=dict(sr='another'))", {}, False),
+        ("recipe = dict(sr='another')", {}, True),
+        ('', {'recipe.sr': 'another'}, True),
+    ],
+)
+def test_a_setting_of_the_model_in_the_wrong_place_is_warned_of(
+    leaf, options, is_warned_of, tmp_path, capfd
+):
+    (tmp_path / 'base.py').write_text("recipe = dict(sr='own')")
+    path = tmp_path / 'leaf.py'
+    path.write_text(f"_base_ = ['./base.py']\n{leaf}")
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict(options)
+    warn_of_unread(cfg, options)
     text = capfd.readouterr()
-    assert 'model.recipe' in text.out + text.err
+    assert ('model.recipe' in text.out + text.err) == is_warned_of
 
 
 def test_what_a_check_finds_is_logged_or_stops_the_run(monkeypatch):

@@ -274,6 +274,15 @@ def test_a_class_that_is_in_no_map(seg, tmp_path, monkeypatch):
     assert found(seg, ('val',)) == []
 
 
+def test_an_s_that_learns_from_pixels_alone_needs_no_labels(cls):
+    cls.train_dataloader.dataset.with_label = False
+    cls.model.recipe = dict(sr=dict(update=['sr'], losses=dict(pixel=1.0)))
+    assert found(cls) == []
+    cls.model.recipe.sr.losses.task_sr = 1.0
+    ((_, text),) = found(cls)
+    assert 'CustomDataset of train_dataloader has no labels' in text
+
+
 def test_tests_without_labels(seg, cls, tmp_path):
     cls.test_dataloader = cls.train_dataloader
     cls.test_dataloader.dataset.with_label = False

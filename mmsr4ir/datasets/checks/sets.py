@@ -120,13 +120,11 @@ class DataPart:
     @property
     def compared(self) -> bool:
         """Whether a loss or a metric compares with labels."""
-        return (
-            self.split == 'train'
-            or not self.metrics
-            or any(
-                not one.get('format_only') and type_name(one) not in _LABEL_FREE
-                for one in self.metrics
-            )
+        if self.split == 'train':
+            return not self.is_ours or _has_task_loss(self.cfg['model'].get('recipe'))
+        return not self.metrics or any(
+            not one.get('format_only') and type_name(one) not in _LABEL_FREE
+            for one in self.metrics
         )
 
     @property
@@ -145,6 +143,15 @@ class DataPart:
             and (not option or one.get(option))
             for one in self.pipeline
         )
+
+
+def _has_task_loss(recipe: Any) -> bool:
+    """Whether a recipe, which may be a wrong one, has a loss that needs labels."""
+    phases = recipe.values() if isinstance(recipe, Mapping) else ()
+    losses = [one.get('losses') for one in phases if isinstance(one, Mapping)]
+    return not losses or any(
+        name.startswith('task_') for names in losses for name in names or ()
+    )
 
 
 def parts(cfg: Mapping, splits: Sequence[str] = SPLITS) -> Iterator[DataPart]:
