@@ -14,7 +14,8 @@ part                     for which versions, and why
 ``mmagic_parts``         mmagic 1.2: imports what is asked for, not all of mmagic.
 ``multimodal``           mmpretrain 1.2 with transformers >= 5: can be imported.
 ``spandrel_call``        spandrel 0.4: calls a network so that it can be trained.
-``swinir``               mmagic 1.2: SwinIR in a graph for any size, while exporting.
+``swinir``               mmagic 1.2, spandrel 0.4: SwinIR keeps its attention masks;
+                         mmagic 1.2: SwinIR in a graph for any size, while exporting.
 ``torch_parts``          torch 2.6 to 2.15: parts of modules and state dicts.
 =======================  ======================================================
 

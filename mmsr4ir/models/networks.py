@@ -14,6 +14,7 @@ from mmsr4ir.compat.mmagic_parts import registered_names
 from mmsr4ir.compat.mmcv_ops import with_torch_sync_bn
 from mmsr4ir.compat.mmdet_parts import complete_heads
 from mmsr4ir.compat.mmengine_parts import set_statistics
+from mmsr4ir.compat.swinir import keep_masks
 from mmsr4ir.compat.torch_parts import BatchNorm
 from mmsr4ir.registry import MODELS
 from mmsr4ir.utils.errors import ConfigError
@@ -64,7 +65,9 @@ def build_network(part: str, cfg: dict) -> nn.Module:
                 '`python -m mmsr4ir.check_env` prints the command that installs it'
             ) from error
         raise KeyError(_explain_unknown(part, cfg, error)) from error
-    if part != 'sr':
+    if part == 'sr':
+        keep_masks(network)
+    else:
         if statistics:
             set_statistics(network.data_preprocessor, *statistics)
         complete_heads(network)
