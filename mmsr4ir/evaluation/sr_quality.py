@@ -4,7 +4,6 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from functools import partial
 from importlib import import_module
 
 import numpy as np
@@ -18,20 +17,23 @@ from mmsr4ir.models.image_space import image_size, picture
 from mmsr4ir.models.weights import WeightsError
 from mmsr4ir.registry import METRICS
 
+from .fidelity import WINDOW, luma, psnr, ssim
+
 # The shorter edge that each needs, in pixels: anything, the window of SSIM, what
 # AlexNet has an output for, a block of NIQE (which needs two of them).
-_LEAST = dict(PSNR=1, SSIM=11, LPIPS=31, NIQE=96)
+_LEAST = dict(PSNR=1, SSIM=WINDOW, LPIPS=31, NIQE=96)
 
 
 @METRICS.register_module()
 class SRQuality(BaseMetric):
     """PSNR, SSIM, LPIPS and NIQE of the restored image, on 8 bits.
 
-    PSNR, SSIM and NIQE are mmagic's functions, LPIPS is that of the package ``lpips``
-    (AlexNet, version 0.1). Each image is measured without padding and then counts as
-    one in the mean, whatever its size. Images of any number of channels have PSNR (over
-    all channels) and SSIM (the mean of the channels); those of one channel have LPIPS
-    and NIQE as the gray images that they are.
+    PSNR and SSIM are computed on the device of the images
+    (:mod:`mmsr4ir.evaluation.fidelity`); NIQE is mmagic's function, LPIPS that of the
+    package ``lpips`` (AlexNet, version 0.1). Each image is measured without padding and
+    then counts as one in the mean, whatever its size. Images of any number of channels
+    have PSNR (over all channels) and SSIM (the mean of the channels); those of one
+    channel have LPIPS and NIQE as the gray images that they are.
 
     An image that equals HR exactly has an infinite PSNR, in mmagic too, and would make
     the mean infinite, which JSON cannot hold. Here no image counts more than 100 dB.
@@ -54,7 +56,7 @@ class SRQuality(BaseMetric):
         WeightsError: If ``metrics`` has LPIPS, and AlexNet's weights can neither be
             found nor fetched. That is known before a training starts.
         ImportError: If ``metrics`` has LPIPS and the package ``lpips`` is not
-            installed, or another metric and mmagic is not.
+            installed, or NIQE and mmagic is not.
     """
 
     default_prefix = 'sr'
@@ -85,15 +87,16 @@ class SRQuality(BaseMetric):
         self.metrics = metrics
         self.convert_to = convert_to
         # What is missing for them is known before a training starts.
-        self.functions = mmagic_functions(
-            [name.lower() for name in metrics if name != 'LPIPS']
-        )
+        self.niqe = niqe_function() if 'NIQE' in metrics else None
         self.lpips = lpips_network() if 'LPIPS' in metrics else None
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keep a number for each metric and image; the images are not kept."""
-        for sample in data_samples:
-            sr, hr = (sample['images'].get(key) for key in ('sr', 'hr'))
+        pairs = [
+            [sample['images'].get(key) for key in ('sr', 'hr')]
+            for sample in data_samples
+        ]
+        for sr, hr in pairs:
             needing = [name for name in self.metrics if name != 'NIQE']
             if hr is None and needing:
                 raise ValueError(
@@ -103,8 +106,12 @@ class SRQuality(BaseMetric):
                 )
             self.check_size(*image_size(sr))
             self.check_channels(len(sr))
-            values = self.measure(sr, hr)
-            self.results.append(tuple(values[name] for name in self.metrics))
+        # A batch waits for the device once for each metric.
+        columns = [
+            torch.stack([self.score(name, *pair) for pair in pairs]).tolist()
+            for name in self.metrics
+        ]
+        self.results += zip(*columns, strict=True)
 
     def check_size(self, height: int, width: int) -> None:
         """Check that enough of an image is left after the crop.
@@ -144,7 +151,6 @@ class SRQuality(BaseMetric):
                 f'channels, and these have {channels}: leave it out'
             )
 
-    @torch.no_grad()
     def measure(self, sr: Tensor, hr: Tensor | None) -> dict[str, float]:
         """Measure one image.
 
@@ -155,42 +161,51 @@ class SRQuality(BaseMetric):
         Returns:
             dict[str, float]: The metrics by name; NIQE is NaN where it has none.
         """
-        border = self.crop_border
-        pair = [image for image in (sr, hr) if image is not None]
+        return {name: self.score(name, sr, hr).item() for name in self.metrics}
+
+    @torch.no_grad()
+    def score(self, name: str, sr: Tensor, hr: Tensor | None) -> Tensor:
+        """Compute one metric of one image.
+
+        Args:
+            name: One of :attr:`metrics`.
+            sr: As for :meth:`measure`.
+            hr: As for :meth:`measure`.
+
+        Returns:
+            Tensor: A scalar; that of NIQE is on the CPU, the others are on the device
+            of the images.
+        """
+        if name == 'NIQE':
+            return torch.tensor(self.niqe_of(picture(sr)), dtype=torch.float64)
+        assert hr is not None and hr.shape == sr.shape, 'SR has not the size of HR'
+        if name == 'LPIPS':
+            assert self.lpips is not None  # see __init__
+            pair = [self.cropped(picture(image)) for image in (sr, hr)]
+            return lpips_distance(self.lpips, *pair)
         # The luma of a gray image is that of an RGB image with three such channels.
-        shown = [picture(image) if self.convert_to else image for image in pair]
-        images = [image.permute(1, 2, 0).cpu().numpy() for image in shown]
-        values = {}
-        for name in self.metrics:
-            if name == 'LPIPS' and self.lpips is not None:
-                height, width = image_size(sr)
-                value = lpips_distance(
-                    self.lpips,
-                    *(
-                        picture(image)[
-                            :, border : height - border, border : width - border
-                        ]
-                        for image in pair
-                    ),
-                )
-            elif name == 'NIQE':
-                value = _or_nan(
-                    partial(
-                        self.functions['niqe'],
-                        picture(sr).permute(1, 2, 0).cpu().numpy()[..., ::-1],
-                        border,
-                        convert_to='gray',
-                    )
-                )
-            else:
-                value = self.functions[name.lower()](
-                    *images,
-                    crop_border=border,
-                    convert_to=self.convert_to,
-                    channel_order='rgb',
-                )
-            values[name] = min(float(value), 100.0) if name == 'PSNR' else float(value)
-        return values
+        pair = [
+            self.cropped(luma(picture(image)) if self.convert_to else image)
+            for image in (sr, hr)
+        ]
+        return psnr(*pair).clamp(max=100) if name == 'PSNR' else ssim(*pair)
+
+    def cropped(self, image: Tensor) -> Tensor:
+        """Leave the border out of an image (C, H, W)."""
+        height, width = image_size(image)
+        border = self.crop_border
+        return image[:, border : height - border, border : width - border]
+
+    def niqe_of(self, image: Tensor) -> float:
+        """Compute NIQE of an image (3, H, W), RGB; NaN where it has none."""
+        assert self.niqe is not None  # see __init__
+        bgr = image.permute(1, 2, 0).cpu().numpy()[..., ::-1]
+        with warnings.catch_warnings(), np.errstate(all='ignore'):
+            warnings.simplefilter('ignore', RuntimeWarning)
+            try:
+                return float(self.niqe(bgr, self.crop_border, convert_to='gray'))
+            except np.linalg.LinAlgError:  # fewer than two blocks have statistics
+                return math.nan
 
     def compute_metrics(self, results: list[tuple[float, ...]]) -> dict[str, float]:
         """Average over the images, by the names of the metrics.
@@ -213,22 +228,19 @@ class SRQuality(BaseMetric):
         return means
 
 
-def mmagic_functions(names: Sequence[str]) -> dict[str, Callable]:
-    """Return functions of mmagic by their names: ``psnr``, ``ssim``, ``niqe``.
+def niqe_function() -> Callable:
+    """Return mmagic's function for NIQE.
 
     Raises:
         ImportError: If mmagic is not installed.
     """
     try:
-        modules = [import_module(f'mmagic.evaluation.metrics.{name}') for name in names]
+        return import_module('mmagic.evaluation.metrics.niqe').niqe
     except ModuleNotFoundError as error:
         raise ImportError(
-            f'SRQuality needs mmagic ({error}): `python -m '
+            f"SRQuality: 'NIQE' needs mmagic ({error}): `python -m "
             'mmsr4ir.check_env` prints the command that installs it'
         ) from error
-    return {
-        name: getattr(module, name) for name, module in zip(names, modules, strict=True)
-    }
 
 
 def lpips_network() -> nn.Module:
@@ -270,23 +282,16 @@ def lpips_network() -> nn.Module:
     return network.requires_grad_(False)
 
 
-def lpips_distance(network: nn.Module, sr: Tensor, hr: Tensor) -> float:
+def lpips_distance(network: nn.Module, sr: Tensor, hr: Tensor) -> Tensor:
     """Compute LPIPS of two images on the device that they are on.
 
     Args:
         network: As :func:`lpips_network` builds it.
         sr: (3, H, W), uint8, RGB.
         hr: (3, H, W), uint8, RGB.
+
+    Returns:
+        Tensor: A scalar.
     """
     sr, hr = (image[None].float() / 127.5 - 1 for image in (sr, hr))
-    return network.to(sr.device)(sr, hr).item()
-
-
-def _or_nan(niqe) -> float:
-    """Return NIQE, or NaN where fewer than two blocks have statistics."""
-    with warnings.catch_warnings(), np.errstate(all='ignore'):
-        warnings.simplefilter('ignore', RuntimeWarning)
-        try:
-            return niqe()
-        except np.linalg.LinAlgError:
-            return math.nan
+    return network.to(sr.device)(sr, hr).squeeze()

@@ -93,8 +93,36 @@ def test_against_scikit_image(border, convert_to, channels):
             full=True,
         )
         ssim.append(full[5:-5, 5:-5].mean())
-    assert got['sr/PSNR'] == pytest.approx(np.mean(psnr), abs=1e-5)
-    assert got['sr/SSIM'] == pytest.approx(np.mean(ssim), abs=1e-4)
+    assert got['sr/PSNR'] == pytest.approx(np.mean(psnr), abs=1e-6)
+    assert got['sr/SSIM'] == pytest.approx(np.mean(ssim), abs=1e-6)
+
+
+def test_psnr_and_ssim_are_those_of_mmagic():
+    from mmagic.evaluation.metrics.psnr import psnr
+    from mmagic.evaluation.metrics.ssim import ssim
+
+    scene, flat = natural(3, (77, 101)), np.full((42, 35, 3), 250, np.uint8)
+    noise = np.random.default_rng(4).normal(0, 9, scene.shape)
+    arrays = [
+        (np.clip(scene + noise, 0, 255).astype(np.uint8), scene),
+        (flat - 1, flat),
+    ]
+    data = [
+        dict(
+            images={
+                key: torch.from_numpy(image).permute(2, 0, 1)
+                for key, image in zip(('sr', 'hr'), pair, strict=True)
+            }
+        )
+        for pair in arrays
+    ]
+    metric = SRQuality(crop_border=3)
+    metric.process({}, data)  # sizes of their own
+    for row, sample, pair in zip(metric.results, data, arrays, strict=True):
+        assert row == tuple(metric.measure(**sample['images']).values())
+        # mmagic's PSNR is in float32.
+        assert row[0] == pytest.approx(psnr(*pair, crop_border=3), abs=1e-5)
+        assert row[1] == pytest.approx(ssim(*pair, crop_border=3), abs=1e-6)
 
 
 def test_only_what_is_asked_for_in_that_order():
@@ -124,10 +152,11 @@ def test_unknown_options_are_errors(options, message):
 def test_missing_packages_are_named_before_a_training(monkeypatch):
     with (
         monkeypatch.context() as patch,
-        pytest.raises(ImportError, match='SRQuality needs mmagic.*mmsr4ir.check_env'),
+        pytest.raises(ImportError, match="'NIQE' needs mmagic.*mmsr4ir.check_env"),
     ):
-        patch.setitem(sys.modules, 'mmagic.evaluation.metrics.psnr', None)
-        SRQuality()
+        patch.setitem(sys.modules, 'mmagic.evaluation.metrics.niqe', None)
+        SRQuality()  # which needs nothing else
+        SRQuality(metrics=['NIQE'])
     with (
         monkeypatch.context() as patch,
         pytest.raises(ImportError, match=r"'LPIPS'.*pip install 'mmsr4ir\[train\]'"),
