@@ -11,6 +11,7 @@ part                     for which versions, and why
 ``gradio_upload``        gradio 6: fetches no address in the place of an upload.
 ``mmengine_parts``       mmengine 0.10: state of its objects without a public name.
 ``mmengine_visualizer``  mmengine 0.10: visualizers that draw in every process.
+``mmdet_parts``          mmdet 3.3: SSD predicts; boxes stay in float32.
 ``mmagic_parts``         mmagic 1.2: imports what is asked for, not all of mmagic.
 ``multimodal``           mmpretrain 1.2 with transformers >= 5: can be imported.
 ``spandrel_call``        spandrel 0.4: calls a network so that it can be trained.

@@ -152,7 +152,7 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
 
 def _is_of_device(error: Exception) -> bool:
     """Return whether an error says that a GPU failed or is missing, not the file."""
-    kinds = [torch.OutOfMemoryError]
+    kinds: list[type[Exception]] = [torch.OutOfMemoryError]
     if hasattr(torch, 'AcceleratorError'):  # older releases have a RuntimeError
         kinds.append(torch.AcceleratorError)
     return isinstance(error, tuple(kinds)) or (

@@ -20,13 +20,14 @@ from mmsr4ir.utils.errors import ConfigError
 class AmpOptimWrapper(_AmpOptimWrapper):
     """MMEngine's ``AmpOptimWrapper``, which also works without a GPU.
 
-    On a CPU no loss is scaled in bfloat16, which has the range of float32. float16 has
-    its scaler there too, but most CPUs compute in it many times slower than in float32,
+    No loss is scaled in bfloat16, which has the range of float32. float16 has its
+    scaler on a CPU too, but most CPUs compute in it many times slower than in float32,
     and torch rounds other operations than on a GPU: use it to try out a training.
 
     Args:
         dtype: ``'bfloat16'`` or ``'float16'``.
-        loss_scale: ``'dynamic'``, a number, or the arguments of torch's GradScaler.
+        loss_scale: ``'dynamic'``, a number, or the arguments of torch's GradScaler; for
+            float16.
         kwargs: Those of MMEngine's ``OptimWrapper``.
 
     Raises:
@@ -49,6 +50,8 @@ class AmpOptimWrapper(_AmpOptimWrapper):
                 "loss_scale must be 'dynamic', a number or the arguments "
                 f'of GradScaler, got {loss_scale!r}'
             )
+        if dtype == 'bfloat16':
+            loss_scale = dict(enabled=False)
         self.on_cpu = get_device() == 'cpu'
         if not self.on_cpu:
             super().__init__(loss_scale=loss_scale, dtype=dtype, **kwargs)
@@ -59,9 +62,7 @@ class AmpOptimWrapper(_AmpOptimWrapper):
             fixed_scale = options['init_scale'] = loss_scale
         elif isinstance(loss_scale, dict):
             options.update(loss_scale)
-        if dtype == 'bfloat16':
-            options['enabled'] = False
-        else:
+        if dtype == 'float16':
             warnings.warn(
                 "float16 is slow on a CPU: dtype='bfloat16' is for training there",
                 stacklevel=2,

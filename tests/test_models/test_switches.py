@@ -8,12 +8,14 @@ import pytest
 import torch
 from mmengine.config import ConfigDict
 from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.optim.optimizer import amp_optimizer_wrapper
 from torch import nn
 from torch.nn import functional as F
 
 from mmsr4ir.engine import (
     AmpOptimWrapper,
     PerNetworkOptimWrapperConstructor,
+    amp,
     optim_wrapper_constructor,
 )
 from mmsr4ir.models import sr4ir
@@ -371,6 +373,23 @@ def test_mixed_precision_on_a_cpu(dtype):
         )
         assert any(a[k] != b[k] for k in losses)
     assert all(p.dtype == torch.float32 for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    'dtype, given, scaler',
+    [
+        ('bfloat16', 'dynamic', dict(enabled=False)),
+        ('bfloat16', 512.0, dict(enabled=False)),
+        ('float16', 'dynamic', {}),
+        ('float16', 512.0, dict(init_scale=512.0)),
+    ],
+)
+def test_on_a_gpu_losses_are_scaled_in_float16_alone(dtype, given, scaler, monkeypatch):
+    monkeypatch.setattr(amp, 'get_device', lambda: 'cuda')
+    monkeypatch.setattr(amp_optimizer_wrapper, 'is_cuda_available', lambda: True)
+    monkeypatch.setattr(amp_optimizer_wrapper, 'GradScaler', lambda **given: given)
+    wrappers = optimizers(build(), AmpOptimWrapper, dtype=dtype, loss_scale=given)
+    assert [wrapper.loss_scaler for wrapper in wrappers.values()] == [scaler] * 2
 
 
 def test_bad_settings_of_mixed_precision():
