@@ -5,9 +5,12 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.evaluator import Evaluator
 from mmengine.logging import print_log
 from mmengine.runner import Runner
+from torch import nn
 from torch.utils.data import DataLoader
 
 from mmsr4ir.models.task_resize import RESIZES
@@ -15,6 +18,12 @@ from mmsr4ir.registry import RUNNERS
 from mmsr4ir.utils.configs import as_list, type_name
 
 from .exact_loops import use_exact_loops
+from .gpu_settings import (
+    count_on_cpu,
+    explain_not_deterministic,
+    prepare_cublas,
+    set_tf32,
+)
 from .zoo_checks import check_zoo
 
 # What works on the size that a resize before it gave: it belongs to the augmentation.
@@ -58,6 +67,48 @@ class SR4IRRunner(Runner):
         the ``step`` of AdamW stays there, for which each update waits.
         """
         super().resume(filename, resume_optimizer, resume_param_scheduler, map_location)
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """Set up the environment as MMEngine does, and TF32 by ``env_cfg.tf32``.
+
+        Raises:
+            ConfigError: If ``env_cfg.tf32`` is neither True nor False.
+        """
+        set_tf32(env_cfg.get('tf32'))
+        super().setup_env(env_cfg)
+
+    def set_randomness(
+        self,
+        seed: int | None,
+        diff_rank_seed: bool = False,
+        deterministic: bool = False,
+    ) -> None:
+        """Set the seed as MMEngine does; with ``deterministic`` prepare cuBLAS too."""
+        if deterministic:
+            prepare_cublas()
+        super().set_randomness(seed, diff_rank_seed, deterministic)
+
+    def build_evaluator(self, evaluator: dict | list | Evaluator) -> Evaluator:
+        """Build metrics as MMEngine does; deterministic ones if the run is."""
+        built = super().build_evaluator(evaluator)
+        if torch.are_deterministic_algorithms_enabled():
+            count_on_cpu(built)
+        return built
+
+    def train(self) -> nn.Module:
+        """Train; an operation that is not deterministic is named with its setting."""
+        with explain_not_deterministic():
+            return super().train()
+
+    def val(self) -> dict:
+        """Validate; an operation that is not deterministic is named, too."""
+        with explain_not_deterministic():
+            return super().val()
+
+    def test(self) -> dict:
+        """Test; an operation that is not deterministic is named, too."""
+        with explain_not_deterministic():
+            return super().test()
 
     @staticmethod
     def build_dataloader(
