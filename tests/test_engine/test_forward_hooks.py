@@ -13,6 +13,7 @@ from torch import nn
 from mmsr4ir.compat.checkpoint import load_from_local
 from mmsr4ir.engine import ActivationCheckpointHook, CompileHook, SparseRoIAlignHook
 from mmsr4ir.registry import MODELS
+from mmsr4ir.utils.errors import ConfigError
 from toys import ToySR, ToyTask, toy_config
 
 GRAPHS = []
@@ -108,6 +109,21 @@ def test_compiled_parts_train_the_same(tmp_path, plain):
     assert any('relu' in ' '.join(names) for names in ops)  # T's backbone
     for part in (model.sr, model.task.backbone):
         assert 'forward' not in vars(part)
+
+
+@pytest.mark.parametrize(
+    'graphs',
+    [
+        dict(mode='reduce-overhead'),
+        dict(mode='max-autotune'),
+        dict(backend='cudagraphs'),
+        dict(options={'triton.cudagraphs': True}),
+    ],
+)
+def test_what_overwrites_features_that_are_kept_is_refused(graphs):
+    with pytest.raises(ConfigError, match='CUDA graphs.*max-autotune-no-cudagraphs'):
+        CompileHook(['sr'], **graphs)
+    CompileHook(['sr'], mode='max-autotune-no-cudagraphs', options=None)
 
 
 def test_a_validation_runs_what_it_always_ran():

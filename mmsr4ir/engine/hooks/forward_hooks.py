@@ -137,10 +137,24 @@ class CompileHook(_NamedPartsHook):
         modules: Dotted names, as ``['sr', 'task.backbone', 'task.neck']``; T's features
             are what these two make, so that the TDP loss gains as well.
         kwargs: Those of ``torch.compile``: ``mode``, ``dynamic``, ``backend``.
+
+    Raises:
+        ConfigError: If ``kwargs`` ask for CUDA graphs. A graph writes each output over
+            the one before, but features of HR are kept while SR runs.
     """
 
     def __init__(self, modules: Sequence[str], **kwargs) -> None:
         super().__init__(modules)
+        if (
+            kwargs.get('mode') in ('reduce-overhead', 'max-autotune')
+            or kwargs.get('backend') == 'cudagraphs'
+            or (kwargs.get('options') or {}).get('triton.cudagraphs')
+        ):
+            raise ConfigError(
+                f'CompileHook: {kwargs} makes CUDA graphs, which write features of SR '
+                'over those of HR that the losses compare them with: set '
+                "mode='max-autotune-no-cudagraphs', or leave mode out"
+            )
         self.options = kwargs
 
     def wrap(self, module: nn.Module) -> Callable:
