@@ -228,17 +228,23 @@ class SR4IRInferencer(BaseInferencer):
             if results[i].error is None:
                 good[i] = item.image
         work = self._restore if restore_only else self._recognise
+        refused = None
         try:
             if good:
                 work(list(good.values()), [results[i] for i in good], how)
         except _REFUSED as error:
-            for i in good:
-                if len(good) == 1:
-                    results[i].error = _say(error)
-                else:
-                    results[i] = self.forward(
-                        [inputs[i]], coordinates, tile, overlap, restore_only
-                    )[0]
+            refused = _say(error)
+        if refused is None:
+            return results
+        # Not within `except`: there the traceback holds all tensors of the batch, for
+        # which the memory may have been too small.
+        for i in good:
+            if len(good) == 1:
+                results[i].error = refused
+            else:
+                results[i] = self.forward(
+                    [inputs[i]], coordinates, tile, overlap, restore_only
+                )[0]
         return results
 
     def _recognise(

@@ -1,6 +1,7 @@
 """The inferencer for the three tasks: values, files, and what one bad file does."""
 
 import json
+import weakref
 from pathlib import Path
 
 import cv2
@@ -361,13 +362,19 @@ def test_an_image_that_the_networks_refuse_does_not_stop_the_others(run, monkeyp
     _, inferencer = run
     forward = inferencer.model.sr.forward
 
+    taken, left = [], []  # what the refused batch took, and what of it stayed
+
     def refuse(lr):
+        left.extend(one() is not None for one in taken)
         if lr.shape[-1] == 64:
+            activation = lr + 1
+            taken.append(weakref.ref(activation))
             raise RuntimeError('out of memory')
         return forward(lr)
 
     monkeypatch.setattr(inferencer.model.sr, 'forward', refuse)
     result = inferencer([A, B, A], batch_size=3)
+    assert len(taken) == 2 and left and not any(left)
     assert result['failures'] == {
         'array 1': 'is refused by the networks (RuntimeError: out of memory)'
     }
