@@ -13,6 +13,7 @@ from typing import TypedDict
 
 import torch
 from mmengine.device import get_device
+from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
 from torch.utils.data import DataLoader
 
@@ -60,7 +61,7 @@ class Laps:
         if self._warmup:
             self._warmup -= 1
             if not self._warmup and torch.cuda.is_available():
-                torch.cuda.reset_peak_memory_stats()
+                reset_peak_memory()
         else:
             self.images.append(images)
             for name, seconds in self._round.items():
@@ -214,15 +215,33 @@ class PeakMemory(TypedDict):
     of: str
 
 
+class PeakHook(Hook):
+    """Note a GPU's peak before MMEngine's log starts torch's count of it anew."""
+
+    priority = 'NORMAL'  # before the LoggerHook
+    highest = 0  # in bytes, since reset_peak_memory; one for the process, as torch's
+
+    def after_train_iter(self, *args, **kwargs) -> None:
+        """Note the peak, which MMEngine's log processor is about to reset."""
+        if torch.cuda.is_available():
+            PeakHook.highest = _gpu_peak()
+
+
+def _gpu_peak() -> int:
+    """Return the peak of a GPU in bytes, since :func:`reset_peak_memory`."""
+    return max(PeakHook.highest, torch.cuda.max_memory_allocated())
+
+
 def peak_memory() -> PeakMemory:
     """Return the peak memory so far.
 
-    With a GPU, this is what torch allocated there since the end of the warm-up. Without
-    a GPU, it is the peak of the whole process since its start, so a caller has to time
-    the part that needs less memory first.
+    With a GPU, this is what torch allocated there since the end of the warm-up; in a
+    training with a log, :class:`PeakHook` must be among the hooks. Without a GPU, it is
+    the peak of the whole process since its start, so a caller has to time the part that
+    needs less memory first.
     """
     if torch.cuda.is_available():
-        return PeakMemory(mib=torch.cuda.max_memory_allocated() / 2**20, of='GPU')
+        return PeakMemory(mib=_gpu_peak() / 2**20, of='GPU')
     if _STATUS.exists():
         # A child's ru_maxrss would begin with its parent's.
         lines = _STATUS.read_text().splitlines()
@@ -237,6 +256,7 @@ def peak_memory() -> PeakMemory:
 def reset_peak_memory() -> None:
     """Let the peak begin anew, with what is taken now; on Linux and on a GPU only."""
     if torch.cuda.is_available():
+        PeakHook.highest = 0
         torch.cuda.reset_peak_memory_stats()
     elif _STATUS.exists():
         (_STATUS.parent / 'clear_refs').write_text('5')

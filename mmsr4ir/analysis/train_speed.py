@@ -27,7 +27,7 @@ from mmsr4ir.models.recipes import NETWORKS, LossTerm, Phase
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.utils.errors import ConfigError
 
-from .speed import Laps, endless
+from .speed import Laps, PeakHook, endless
 
 _NEVER = 10**9
 
@@ -76,6 +76,7 @@ class Steps:
         self.model.init_weights = lambda: None  # type: ignore[method-assign]
         self.model.stage = stage
         self.runner.register_hook(_Watch(self))
+        self.runner.register_hook(PeakHook())
         with suppress(_ReadyError):
             self.runner.train()
 

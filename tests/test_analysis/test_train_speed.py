@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.device.utils import get_max_cuda_memory
+from mmengine.hooks import LoggerHook
 from mmengine.runner import EpochBasedTrainLoop
 
 import toys
@@ -238,6 +240,40 @@ def test_hooks_alone_are_those_of_an_iteration(start):
     assert {index for *_, index in alone} == {1}  # the log line comes again too
     steps.iterate(data)
     assert [call[:2] for call in calls] == [call[:2] for call in alone]
+
+
+class _GPU:
+    """Peaks in bytes as torch counts them."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.peak = 0
+        monkeypatch.setattr(
+            torch.cuda, 'max_memory_allocated', lambda *_, **__: self.peak
+        )
+        monkeypatch.setattr(torch.cuda, 'reset_peak_memory_stats', self.reset)
+
+    def reset(self) -> None:
+        self.peak = 0
+
+
+def test_the_peak_outlives_the_log_that_counts_it_anew(start, monkeypatch):
+    steps = start(run_config())
+    gpu = _GPU(monkeypatch)
+    kinds = [type(hook) for hook in steps.runner.hooks]
+    assert kinds.index(speed.PeakHook) < kinds.index(LoggerHook)
+    hooks = [one for one in steps.runner.hooks if isinstance(one, speed.PeakHook)]
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    for peaks, want in (((3, 7, 5), 7), ((2, 4), 4)):
+        speed.reset_peak_memory()
+        for peak in peaks:
+            gpu.peak = peak * 2**20
+            hooks[0].after_train_iter(steps.runner, 0)
+            assert get_max_cuda_memory(torch.device('cpu')) == peak  # for the log
+            assert gpu.peak == 0
+        assert speed.peak_memory() == dict(mib=want, of='GPU')
+        gpu.peak = 9 * 2**20  # what was not logged counts, too
+        assert speed.peak_memory() == dict(mib=9, of='GPU')
+    speed.reset_peak_memory()
 
 
 def test_flops_by_hand(start):
