@@ -12,6 +12,7 @@ import torch
 from mmengine.model import BaseDataPreprocessor
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.runner import BaseLoop, Runner
+from torch import nn
 
 
 def is_resumed(runner: Runner) -> bool:
@@ -71,6 +72,17 @@ def init_amp_on_cpu(
     wrapper.loss_scaler = scaler
     wrapper.cast_dtype = dtype
     wrapper._scale_update_param = fixed_scale
+
+
+def copy_without_waiting(network: nn.Module) -> None:
+    """Have the preprocessor of a network copy batches to a GPU without waiting for it.
+
+    mmsegmentation's does not pass MMEngine's argument ``non_blocking`` on. A GPU copies
+    and computes in the order of the calls, so that nothing else changes.
+    """
+    preprocessor = getattr(network, 'data_preprocessor', None)
+    if isinstance(preprocessor, BaseDataPreprocessor):
+        preprocessor._non_blocking = True
 
 
 def set_statistics(

@@ -1,9 +1,9 @@
 """PSNR and SSIM of two images, on the device that they are on.
 
-The formulas are those of mmagic, which computes SSIM (Wang et al., IEEE TIP 2004) on the
-CPU in float64. Here float32 is enough, for two reasons: the variances are those of the
-values less 128, which are the same and come from smaller squares; and no convolution is
-used, which a GPU may round to TF32.
+The formulas are those of mmagic, which computes SSIM (Wang et al., IEEE TIP 2004) on
+the CPU in float64. Here float32 is enough, for two reasons: the variances are those of
+the values less 128, which are the same and come from smaller squares; and no
+convolution is used, which a GPU may round to TF32.
 """
 
 import math

@@ -229,6 +229,19 @@ def _mirror(image: Tensor, height: int, width: int) -> Tensor:
     return F.pad(image, (0, right, 0, down), 'reflect' if fits else 'replicate')
 
 
+def tensor_like(values: Sequence[float], x: Tensor) -> Tensor:
+    """Return numbers in the type and on the device of a tensor.
+
+    Unlike ``x.new_tensor``, this does not wait until the device is done with all
+    that it was given before.
+
+    Args:
+        values: One or more dimensions of numbers.
+        x: Any tensor.
+    """
+    return torch.tensor(values, dtype=x.dtype).to(x.device, non_blocking=True)
+
+
 def to_uint8(image: Tensor) -> Tensor:
     """Round an image (..., H, W) in [0, 1] to uint8, the values of a file."""
     return (image.detach().clamp(0, 1) * 255).round().to(torch.uint8)

@@ -36,9 +36,8 @@ def valid_mask(
 
     def inside(length: int, axis: int) -> Tensor:
         # A cell that an image covers in part belongs to the image.
-        ends = torch.tensor(
-            [-(-size[axis] * length // full[axis]) for size in sizes], device=x.device
-        )
+        ends = torch.tensor([-(-size[axis] * length // full[axis]) for size in sizes])
+        ends = ends.to(x.device, non_blocking=True)
         return torch.arange(length, device=x.device) < ends[:, None]
 
     rows, columns = inside(x.shape[-2], 0), inside(x.shape[-1], 1)

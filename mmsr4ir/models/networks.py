@@ -13,7 +13,7 @@ from torch import nn
 from mmsr4ir.compat.mmagic_parts import registered_names
 from mmsr4ir.compat.mmcv_ops import with_torch_sync_bn
 from mmsr4ir.compat.mmdet_parts import complete_heads
-from mmsr4ir.compat.mmengine_parts import set_statistics
+from mmsr4ir.compat.mmengine_parts import copy_without_waiting, set_statistics
 from mmsr4ir.compat.swinir import keep_masks
 from mmsr4ir.compat.torch_parts import BatchNorm
 from mmsr4ir.registry import MODELS
@@ -70,6 +70,7 @@ def build_network(part: str, cfg: dict) -> nn.Module:
     else:
         if statistics:
             set_statistics(network.data_preprocessor, *statistics)
+        copy_without_waiting(network)
         complete_heads(network)
         _check_channels(part, network, cfg.get('data_preprocessor') or {})
     return network if torch.cuda.is_available() else revert_sync_batchnorm(network)

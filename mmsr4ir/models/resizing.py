@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .image_space import image_size
+from .image_space import image_size, tensor_like
 
 #: The modes of ``interpolate`` that have ``align_corners``.
 CORNERS = ('bilinear', 'bicubic')
@@ -39,7 +39,7 @@ def fill_value(image: Tensor, values: Sequence[float]) -> Tensor:
         Tensor: (C, 1, 1), on the device of the image.
     """
     values = values if len(values) == len(image) else [values[0]] * len(image)
-    return image.new_tensor(values)[:, None, None]
+    return tensor_like(values, image)[:, None, None]
 
 
 def resize_images(
@@ -96,8 +96,8 @@ def nearest(maps: Tensor, size: tuple[int, int]) -> Tensor:
     for axis, new in ((1, size[0]), (2, size[1])):
         old = maps.shape[axis]
         index = torch.arange(new, dtype=torch.float64) * (1 / (new / old))
-        index = index.floor().long().clamp(max=old - 1).to(maps.device)
-        maps = maps.index_select(axis, index)
+        index = index.floor().long().clamp(max=old - 1)
+        maps = maps.index_select(axis, index.to(maps.device, non_blocking=True))
     return maps
 
 
@@ -120,16 +120,16 @@ def resize_instances(
     instances = instances.clone()  # which is shallow
     if 'bboxes' in instances:
         if isinstance(instances.bboxes, Tensor):
-            instances.bboxes = instances.bboxes * instances.bboxes.new_tensor(
-                factors
-            ).repeat(instances.bboxes.shape[-1] // 2)
+            each = tensor_like(factors, instances.bboxes)
+            pairs = instances.bboxes.shape[-1] // 2
+            instances.bboxes = instances.bboxes * each.repeat(pairs)
         else:
             instances.bboxes = instances.bboxes.clone()
             instances.bboxes.rescale_(factors)
     if 'keypoints' in instances:
         instances.keypoints = instances.keypoints * torch.cat(
             [
-                instances.keypoints.new_tensor(factors),
+                tensor_like(factors, instances.keypoints),
                 instances.keypoints.new_ones(instances.keypoints.shape[-1] - 2),
             ]
         )

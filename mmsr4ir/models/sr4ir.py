@@ -29,7 +29,7 @@ from .prediction.lr_input import LRInput, predict_lr
 from .recipes import LossTerm, Phase, active_phases, parse_recipe
 from .task_resize import TaskResize, task_rules
 from .teacher import build_teacher
-from .updates import PhaseUpdate, check_optimizers
+from .updates import PhaseUpdate, check_optimizers, on_cpu
 from .weights import load_weights, take_init_cfg
 
 # What hooks and test-time augmentation of the task libraries ask their network for.
@@ -227,11 +227,11 @@ class SR4IR(BaseModel):
             optim_wrapper: One optimizer for each network, ``sr`` and ``task``.
 
         Returns:
-            dict[str, Tensor]: The losses, scalars, weighted, as ``<phase>/<loss>``;
-            and ``loss``, the sum over the phases. If one is NaN or infinite,
-            :class:`NonFiniteLossHook` ends the training after the iteration; with
-            :attr:`skip_non_finite` the phase makes no step and has the loss NaN, and
-            the phases after it do not run.
+            dict[str, Tensor]: The losses, scalars on the CPU, weighted, as
+            ``<phase>/<loss>``; and ``loss``, the sum over the phases. If one is NaN or
+            infinite, :class:`NonFiniteLossHook` ends the training after the iteration;
+            with :attr:`skip_non_finite` the phase makes no step and has the loss NaN,
+            and the phases after it do not run.
 
         Raises:
             TypeError: If ``optim_wrapper`` is one optimizer for both networks.
@@ -261,7 +261,7 @@ class SR4IR(BaseModel):
         totals = [
             logs[key] for phase in self.recipe if (key := f'{phase.name}/loss') in logs
         ]
-        return logs | dict(loss=sum(totals, batch.hr.new_zeros(())))
+        return on_cpu(logs | dict(loss=sum(totals, batch.hr.new_zeros(()))))
 
     @torch.no_grad()
     def prepare(self, inputs: Tensor, samples: Sequence | None) -> Batch:

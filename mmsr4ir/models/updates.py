@@ -195,6 +195,23 @@ def loss_scale(wrapper: OptimWrapper) -> float:
     return scaler.get_scale() if scaler else 1.0
 
 
+def on_cpu(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copy scalars to the CPU, all at once.
+
+    Whoever reads them one by one, such as MMEngine's log, would otherwise wait for a
+    GPU as many times.
+
+    Args:
+        values: Scalars without gradients, ``loss`` among them.
+
+    Returns:
+        dict[str, Tensor]: The same numbers, all in the widest of their types.
+    """
+    device = values['loss'].device  # a part without gradients may be elsewhere
+    parts = [value.to(device, non_blocking=True) for value in values.values()]
+    return dict(zip(values, torch.stack(parts).cpu(), strict=True))
+
+
 def saved_state(network: nn.Module, with_gradients: bool) -> Callable[[], None]:
     """Copy what a forward and a backward pass change in a network.
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.optim.optimizer import amp_optimizer_wrapper
+from mmseg.models import SegDataPreProcessor
 
 from mmsr4ir.compat import mmengine_parts as parts
 from toys import toy_runner
@@ -33,6 +34,13 @@ def test_how_a_runner_starts(tmp_path, settings, resumed, path, differs):
     assert parts.differs_by_rank(runner) is differs
     public = {name for name in vars(runner) if not name.startswith('_')}
     assert not public & {'is_resumed', 'load_from', 'randomness', 'diff_rank_seed'}
+
+
+def test_batches_are_copied_without_waiting(tmp_path):
+    own = [toy_runner(tmp_path).model.data_preprocessor, SegDataPreProcessor()]
+    assert [one._non_blocking for one in own] == [True, False]
+    with pytest.raises(TypeError, match='non_blocking'):
+        SegDataPreProcessor(non_blocking=True)
 
 
 def test_a_training_has_begun_when_its_loop_is_built(tmp_path):

@@ -3,6 +3,7 @@ import torch
 
 from mmsr4ir.models import PixelLoss, TDPLoss
 from mmsr4ir.models.losses import valid_mask
+from mmsr4ir.models.updates import on_cpu
 
 
 def test_pixel_loss_by_hand():
@@ -23,6 +24,20 @@ def test_padding_does_not_count_and_images_count_the_same():
     assert torch.isclose(PixelLoss()(sr, hr, mask), sum(alone) / 2)
     sr[1, :, 4:], sr[1, :, :, 6:] = 100, -100
     assert torch.isclose(PixelLoss()(sr, hr, mask), sum(alone) / 2)
+
+
+def test_losses_are_copied_together_with_the_numbers_that_they_have():
+    third = torch.tensor(1 / 3)
+    values = dict(
+        a=third, b=third.double(), c=third.bfloat16(), loss=torch.tensor(torch.nan)
+    )
+    copied = on_cpu(values)
+    assert list(copied) == list(values)
+    for name in 'abc':
+        assert copied[name].item() == values[name].item()
+    assert copied['loss'].isnan()
+    # One tensor was copied, not each.
+    assert len({one.untyped_storage().data_ptr() for one in copied.values()}) == 1
 
 
 def test_no_mask_without_padding():

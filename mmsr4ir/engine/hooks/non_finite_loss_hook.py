@@ -19,13 +19,14 @@ from mmsr4ir.utils.errors import ConfigError
 class NonFiniteLossHook(Hook):
     """Stop at the first NaN or infinite loss, before a checkpoint can be written.
 
-    The check waits for the device once an iteration, as MMEngine's own logging does.
+    The check waits for nothing: ``SR4IR.train_step`` has copied the losses to the CPU,
+    all at once, for this hook and MMEngine's log.
 
     Args:
         max_skipped: How many batches with such a loss a whole training may skip; one
             more stops the training. A phase with such a loss updates nothing and leaves
             the buffers as before, and the phases after it do not run in that iteration.
-            If the number is above 0, each phase waits for the device once more.
+            If the number is above 0, each phase waits for the device once.
     """
 
     def __init__(self, max_skipped: int = 0) -> None:

@@ -85,10 +85,13 @@ def blur(image: Tensor, kernel: Tensor) -> Tensor:
         Tensor: (C, H, W).
     """
     size = len(kernel)
-    rows, columns = (_mirrored(length, size // 2) for length in image.shape[-2:])
+    rows, columns = (
+        _mirrored(length, size // 2).to(image.device, non_blocking=True)
+        for length in image.shape[-2:]
+    )
     padded = image[:, rows][:, :, columns].double()
     shape = padded.shape[-2:]
-    kernel = kernel.to(padded).flip(0, 1)
+    kernel = kernel.to(padded, non_blocking=True).flip(0, 1)
     spectrum = torch.fft.rfft2(padded) * torch.fft.rfft2(kernel, s=shape)
     blurred = torch.fft.irfft2(spectrum, s=shape)
     return blurred[:, size - 1 :, size - 1 :].to(image.dtype)

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmsr4ir.models.image_space import tensor_like
+
 #: LR pixels over which two tiles are faded into each other.
 BLEND = 8
 
@@ -157,12 +159,12 @@ def super_resolve_blocks(
                 row.low - row.start * scale : row.high - row.start * scale,
                 column.low - column.start * scale : column.high - column.start * scale,
             ]
-            sr = sr * sr.new_tensor(column.weights())
+            sr = sr * tensor_like(column.weights(), sr)
             if side is not None:
                 sr[..., : column.fade_in] += side
             side = sr[..., sr.shape[-1] - column.fade_out :].clone()
             sr = sr[..., : sr.shape[-1] - column.fade_out]
-            sr = sr * sr.new_tensor(row.weights())[:, None]
+            sr = sr * tensor_like(row.weights(), sr)[:, None]
             left, right = column.low, column.low + sr.shape[-1]
             if line is not None:
                 sr[:, : row.fade_in] += line[..., left:right]
