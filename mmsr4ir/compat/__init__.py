@@ -18,6 +18,7 @@ part                     for which versions, and why
 ``swinir``               mmagic 1.2, spandrel 0.4: SwinIR keeps its attention masks;
                          mmagic 1.2: SwinIR in a graph for any size, while exporting.
 ``torch_parts``          torch 2.6 to 2.15: parts of modules and state dicts.
+``torchvision_amp``      torchvision up to 0.29: boxes stay in float32.
 =======================  ======================================================
 
 The tests in ``tests/test_compat`` show for each that it is still needed. One of them

@@ -1,12 +1,8 @@
 """Parts of mmdet that do not work as released."""
 
-from typing import Any
-
-import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
-_HALF = (torch.bfloat16, torch.float16)
+from .torch_parts import give_single, to_single
 
 
 def complete_heads(task: nn.Module) -> None:
@@ -27,20 +23,11 @@ def complete_heads(task: nn.Module) -> None:
         if hasattr(module, '_predict_by_feat_single'):
             if not hasattr(module, 'loss_cls'):
                 vars(module)['loss_cls'] = None  # as a plain attribute
-            module.register_forward_hook(_give_single)
+            module.register_forward_hook(give_single)
         elif hasattr(module, 'roi_layers') and hasattr(module, 'featmap_strides'):
             extractor = _SingleExtractor()
             module.register_forward_pre_hook(extractor.before)
             module.register_forward_hook(extractor.after)
-
-
-def _to_single(value: Any) -> Any:
-    """Turn half precision into float32, in nested lists and tuples, too."""
-    return tree_map_only(Tensor, lambda x: x.float() if x.dtype in _HALF else x, value)
-
-
-def _give_single(head: nn.Module, args: tuple, outputs: Any) -> Any:
-    return _to_single(outputs)
 
 
 class _SingleExtractor:
@@ -50,7 +37,7 @@ class _SingleExtractor:
         """Give it features and RoIs in float32."""
         features = args[0]  # of each level, (N, C, H, W)
         self.dtype = features[0].dtype
-        return _to_single(args)
+        return to_single(args)
 
     def after(self, extractor: nn.Module, args: tuple, pooled: Tensor) -> Tensor:
         """Return what it pooled, (R, C, h, w), in the type of the features."""

@@ -3,15 +3,28 @@
 import copy
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_map_only
 
 #: The base of every batch normalisation, those of other packages among them.
 BatchNorm = _BatchNorm
 
 _Module = TypeVar('_Module', bound=nn.Module)
+_HALF = (torch.bfloat16, torch.float16)
+
+
+def to_single(value: Any) -> Any:
+    """Turn half precision into float32, also within lists, tuples and dicts."""
+    return tree_map_only(Tensor, lambda x: x.float() if x.dtype in _HALF else x, value)
+
+
+def give_single(module: nn.Module, args: tuple, outputs: Any) -> Any:
+    """Turn a module's outputs into float32, as its forward hook."""
+    return to_single(outputs)
 
 
 def with_child(module: _Module, name: str, child: nn.Module) -> _Module:

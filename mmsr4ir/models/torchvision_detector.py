@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
+from mmsr4ir.compat.torchvision_amp import keep_boxes
 from mmsr4ir.registry import MODELS
 
 from .batch import shown_size
@@ -40,6 +41,7 @@ class TorchvisionDetector(TorchvisionNetwork):
                 f'model.task.weights_backbone: {arch} has the tensors of '
                 'its backbone under other names than any classifier'
             )
+        keep_boxes(self.network)
         transform = self.network.transform
         self.task_resize = {
             training: TransformSize(copy.deepcopy(transform), training)

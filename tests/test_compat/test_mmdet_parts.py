@@ -7,9 +7,13 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from torch import nn
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import roi_align
 
 from mmsr4ir.compat.mmdet_parts import complete_heads
+from mmsr4ir.compat.torchvision_amp import keep_boxes
 from mmsr4ir.registry import MODELS
 
 BF16 = torch.bfloat16
@@ -66,6 +70,30 @@ def test_anchors_and_proposals_are_not_rounded_in_bfloat16():
     assert torch.equal(found[:, 2].sort()[0], left + 4)
     # Once this fails, mmdet keeps them itself.
     assert not torch.equal(proposals(plain)[:, 0].float().sort()[0], left.clamp(min=0))
+
+
+def test_anchors_and_proposals_of_torchvision_are_not_rounded_either():
+    plain = nn.Module()
+    tops = dict(training=9999, testing=9999)
+    plain.rpn = RegionProposalNetwork(
+        *(AnchorGenerator(((4,),), ((1.0,),)), RPNHead(2, 1), 0.7, 0.3, 256, 0.5),
+        *(tops, tops, 1.0),
+    ).eval()
+    for parameter in plain.parameters():
+        nn.init.zeros_(parameter)  # so that no anchor is moved
+    one = copy.deepcopy(plain)
+    keep_boxes(one)
+    images = ImageList(torch.rand(1, 3, 4, WIDTH), [(4, WIDTH)])
+    found = []
+    with torch.no_grad(), torch.autocast('cpu', BF16):
+        for network in (one, plain):
+            features = dict(a=torch.rand(1, 2, 1, WIDTH // 4).to(BF16))
+            found.append(network.rpn(images, features)[0][0])
+    left = torch.arange(-2.0, WIDTH - 2, 4)
+    assert found[0].dtype == torch.float32
+    assert torch.equal(found[0][:, 0].sort()[0], left.clamp(min=0))
+    # Once this fails, torchvision keeps them itself.
+    assert not torch.equal(found[1][:, 0].float().sort()[0], left.clamp(min=0))
 
 
 @pytest.mark.parametrize('copied', [False, True])
