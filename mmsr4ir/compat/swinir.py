@@ -45,7 +45,8 @@ def keep_masks(network: nn.Module) -> None:
     The class of the blocks is changed, once for the process. Other networks stay as
     they are.
     """
-    for kind in {type(module) for module in network.modules()}:
+    kinds: set[Any] = {type(module) for module in network.modules()}
+    for kind in kinds:
         build = vars(kind).get('calculate_mask')
         if kind.__module__ in _BUILDERS and build and not hasattr(build, '__wrapped__'):
             kind.calculate_mask = _with_memory(build)

@@ -8,6 +8,7 @@ cameras, keep the order in which they are loaded.
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseDataPreprocessor
@@ -229,7 +230,7 @@ def _mirror(image: Tensor, height: int, width: int) -> Tensor:
     return F.pad(image, (0, right, 0, down), 'reflect' if fits else 'replicate')
 
 
-def tensor_like(values: Sequence[float], x: Tensor) -> Tensor:
+def tensor_like(values: Sequence[float] | np.ndarray, x: Tensor) -> Tensor:
     """Return numbers in the type and on the device of a tensor.
 
     Unlike ``x.new_tensor``, this does not wait until the device is done with all

@@ -285,7 +285,8 @@ def _parse_phase(name: str, cfg: Mapping, images: tuple[str, ...]) -> Phase:
         update,
         losses,
         _parse_during(where, cfg),
-        *(bool(cfg.get(key, False)) for key in ('reuse_sr', 'sr_in_train_mode')),
+        reuse_sr=bool(cfg.get('reuse_sr', False)),
+        sr_in_train_mode=bool(cfg.get('sr_in_train_mode', False)),
         share=float(cfg.get('share', 1.0)),
     )
     if not 0 < phase.share <= 1:
