@@ -224,6 +224,7 @@ def method_config(cfg: Config, method: str, seed: int, start: str = 'config') ->
             type='mmsr4ir.InterpolateUpsampler', scale=scale, mode='bilinear'
         )
         model.pop('sr_range', None)
+        cfg.default_hooks.pop('activation_checkpoint', None)  # of parts of S
     model.test_on = info.test_on
     cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
     cfg.custom_hooks = [

@@ -11,3 +11,7 @@ networks = dict(
             'tools/model_converters/swinir2mmagic.py <it> '
             'checkpoints/swinir-m_x4.pth')),
     degradation=dict(type='mmsr4ir.BicubicDownsample', scale=4))
+# Where S is trained, a fraction of the memory, and the same numbers
+# (docs/en/memory.md).
+less_memory = dict(
+    type='mmsr4ir.ActivationCheckpointHook', modules=['sr.layers'])

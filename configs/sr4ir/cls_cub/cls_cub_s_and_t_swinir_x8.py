@@ -9,3 +9,4 @@ model = dict(
 param_scheduler = dict(
     sr=[dict(_base_.schedules.plain, eta_min=1e-6)],
     task=[dict(_base_.schedules.plain, eta_min=1e-4)])
+default_hooks = dict(activation_checkpoint=_base_.less_memory)
