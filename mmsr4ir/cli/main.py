@@ -20,6 +20,7 @@ COMMANDS = {
     'run': ('run', 'run a tool of another package, such as mmdet::test.py'),
     'print-config': ('print_config', 'print a config with all that it inherits'),
     'flops': ('get_flops', 'count parameters and FLOPs'),
+    'memory': ('estimate_memory', 'estimate the GPU memory of a training'),
     'benchmark-train': ('benchmark_train', 'time a training iteration'),
     'benchmark-inference': ('benchmark_inference', 'time a test'),
     'analyze-logs': ('analyze_logs', 'draw or sum up the logs of trainings'),

@@ -3,10 +3,13 @@
 import argparse
 import gc
 
+import torch
+from mmengine.runner import Runner
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from mmsr4ir.engine.exact_loops import check_kept_checkpoints
 from mmsr4ir.engine.resume import resume_point
+from mmsr4ir.utils.configs import type_name
 from mmsr4ir.utils.errors import ConfigError
 
 from .arguments import add_run_arguments, load_config
@@ -61,6 +64,15 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def add_memory_line(runner: Runner) -> None:
+    """With a GPU, have the log say what an iteration needs of its memory."""
+    if torch.cuda.is_available() and type_name(runner.cfg.model) == 'SR4IR':
+        # Fake tensors take seconds to import.
+        from mmsr4ir.analysis.memory_line import MemoryLineHook
+
+        runner.register_hook(MemoryLineHook())
+
+
 @command
 @record  # of several processes, the launcher then shows the error of the first to fail
 def main() -> None:
@@ -94,6 +106,7 @@ def main() -> None:
         check_before_run(cfg, splits)
     start_dist(cfg)
     runner = build_runner(cfg)
+    add_memory_line(runner)
     # Packages and networks stay to the end. Loader workers share their memory pages. A
     # garbage collection would write to the pages, so each process would copy them.
     gc.collect()

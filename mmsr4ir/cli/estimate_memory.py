@@ -1,0 +1,122 @@
+"""Estimate the memory that a training needs on a GPU; no GPU is needed for it."""
+
+import argparse
+import json
+from dataclasses import asdict
+
+from mmsr4ir.analysis.memory import GIB, OBJECTS, estimate_memory, training_shape
+from mmsr4ir.analysis.train_variants import VARIANTS, variant_config
+from mmsr4ir.utils.configs import read_config
+from mmsr4ir.utils.files import write_whole
+from mmsr4ir.utils.tables import markdown_table
+
+from .arguments import add_config_options, new_file, positive
+from .benchmark_train import chosen_variants
+from .command import command
+
+
+def parse_args() -> argparse.Namespace:
+    """Read and check the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog='Counted are all tensors of an iteration: parameters, gradients, states '
+        'of the optimizers, images, and what is kept for a backward pass. Not counted '
+        "are CUDA's own memory, workspaces of cuDNN, gaps between tensors, and a "
+        f'moving average of the weights. Each image of a detector has {OBJECTS} '
+        'objects; a detector is run on one and on two images on the CPU, and needs as '
+        'much memory there.',
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--shape',
+        type=positive,
+        nargs='+',
+        metavar='PIXELS',
+        help='height and width of the HR images, or one number for both (default: the '
+        'first image of the training data)',
+    )
+    parser.add_argument(
+        '--batch-size',
+        type=positive,
+        nargs='+',
+        metavar='N',
+        help='images a batch, one number or several (default: those of the config)',
+    )
+    parser.add_argument(
+        '--compare',
+        nargs='+',
+        metavar='NAME',
+        help='ways to train beside the config as it is (plain): '
+        f'{", ".join(VARIANTS)}, and those of --variant',
+    )
+    parser.add_argument(
+        '--variant',
+        nargs='+',
+        action='append',
+        default=[],
+        metavar=('NAME', 'KEY=VALUE'),
+        help='a way to train for --compare, as settings '
+        'of the config; may be given several times',
+    )
+    parser.add_argument(
+        '--stage',
+        choices=('main', 'warmup'),
+        default='main',
+        help='stage of the training (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--out', type=new_file, metavar='FILE.json', help='write the bytes too'
+    )
+    add_config_options(parser)
+    args = parser.parse_args()
+    if args.shape and len(args.shape) > 2:
+        parser.error('--shape takes one or two numbers')
+    args.variants = chosen_variants(parser, args)
+    return args
+
+
+@command
+def main() -> None:
+    """Print a table, and write its numbers."""
+    args = parse_args()
+    cfg = read_config(args.config, args.cfg_options)
+    shape = tuple((args.shape * 2)[:2]) if args.shape else training_shape(cfg)
+    rows = [
+        dict(
+            way=name,
+            images=images,
+            **asdict(
+                estimate_memory(
+                    variant_config(cfg, name, options), images, shape, args.stage
+                )
+            ),
+        )
+        for name, options in args.variants.items()
+        for images in args.batch_size or [cfg.train_dataloader.batch_size]
+    ]
+    phases = list(dict.fromkeys(name for row in rows for name in row['phases']))
+    print(
+        f'\n{args.config}, images of {shape[0]} x {shape[1]}, stage {args.stage}; '
+        'GiB in each phase, with networks and optimizers\n\n'
+        + markdown_table(
+            ['way', 'images', 'networks', 'optimizers', *phases],
+            [
+                [
+                    row['way'],
+                    row['images'],
+                    *(
+                        '-' if size is None else f'{size / GIB:.2f}'
+                        for size in (
+                            row['parameters'],
+                            row['optimizers'],
+                            *map(row['phases'].get, phases),
+                        )
+                    ),
+                ]
+                for row in rows
+            ],
+        )
+    )
+    if args.out:
+        result = dict(config=args.config, shape=shape, stage=args.stage, rows=rows)
+        write_whole(args.out, json.dumps(result, indent=1))
