@@ -160,7 +160,9 @@ def test_the_line_at_the_start(monkeypatch):
         hook.before_train_iter(runner, 1, batch)
     (less, _, warning), (more, _, info) = lines
     assert (warning, info) == (logging.WARNING, logging.INFO)
-    said = '2 images of 32 x 32 need about 0.0 GiB (phase sr) of the 0.0 GiB of the GPU'
+    assert needed.phases['task'] > needed.phases['sr']
+    said = '2 images of 32 x 32 need about 0.0 GiB (phase task) of the 0.0 GiB of '
+    said += 'the GPU'
     assert more == said
     assert less.startswith(f'{said}: lower train_dataloader.batch_size')
     part = dataclasses.replace(needed, is_whole=False)
