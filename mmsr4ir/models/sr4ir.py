@@ -461,9 +461,8 @@ class SR4IR(BaseModel):
             ValueError: If ``mode`` is neither ``'predict'`` nor ``'tensor'``.
         """
         if mode == 'tensor':
-            batch = self.prepare(inputs, data_samples)
-            restored = self.to_input(self.super_resolve_batch(batch), batch)
-            return self.network('task')(restored, batch.samples, mode='tensor')
+            restored, samples = self.restored_input(inputs, data_samples)
+            return self.network('task')(restored, samples, mode='tensor')
         if mode != 'predict':
             raise ValueError(
                 f"mode {mode!r}: use 'predict' or 'tensor'; train_step gives losses"
@@ -472,3 +471,33 @@ class SR4IR(BaseModel):
             assert data_samples is not None  # LRTestLoop and the inferencer give them
             return predict_lr(self, inputs, data_samples, self.lr_input)
         return predict_hr(self, inputs, data_samples)
+
+    def extract_feat(self, inputs: Tensor, data_samples: Sequence | None = None) -> Any:
+        """Compute the task network's features of restored images.
+
+        Tools of OpenMMLab ask for it, such as mmpretrain's ``get_flops.py``.
+
+        Args:
+            inputs: (N, 3, H, W), normalised HR images, which are made LR and restored.
+            data_samples: The task's data samples.
+
+        Returns:
+            What the task network's own ``extract_feat`` returns.
+        """
+        restored, _ = self.restored_input(inputs, data_samples)
+        return unwrap(self.task).extract_feat(restored)
+
+    def restored_input(
+        self, inputs: Tensor, data_samples: Sequence | None
+    ) -> tuple[Tensor, Sequence | None]:
+        """Make HR images LR, restore them, and turn them into the task network's input.
+
+        Args:
+            inputs: (N, 3, H, W), normalised HR images.
+            data_samples: The task's data samples.
+
+        Returns:
+            tuple: The input (N, 3, H', W'), normalised, and its data samples.
+        """
+        batch = self.prepare(inputs, data_samples)
+        return self.to_input(self.super_resolve_batch(batch), batch), batch.samples

@@ -360,6 +360,8 @@ def test_by_default_the_task_network_s_outputs_on_sr_are_returned():
     sr = model.sr(batch.lr)
     want = model.task._logits(model.image_space.normalise(sr))
     torch.testing.assert_close(model(**data), want)
+    features = model.task.extract_feat(model.image_space.normalise(sr))
+    torch.testing.assert_close(model.extract_feat(data['inputs']), features)
     with pytest.raises(ValueError, match='train_step'):
         model(**data, mode='loss')
 
