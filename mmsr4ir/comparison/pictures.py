@@ -86,23 +86,43 @@ def trade_off(report: dict) -> bytes | None:
     for point, names in labels.items():
         best = any(name in front for name in names)
         axes.plot(*point, 'o', color='tab:orange' if best else 'tab:blue')
-        axes.annotate(
-            ', '.join(names),
-            point,
-            textcoords='offset points',
-            xytext=(5, 4),
-            fontsize=8,
-        )
     axes.margins(x=0.25)
     oracle = report['methods'].get('h2t', {}).get('task')
     if oracle:
         axes.axhline(oracle['mean'], color='grey', linestyle='--', linewidth=1)
-        axes.annotate('H→T', (axes.get_xlim()[0], oracle['mean']), fontsize=8)
+        axes.annotate(
+            'H→T',
+            (0.01, oracle['mean']),
+            xycoords=('axes fraction', 'data'),
+            textcoords='offset points',
+            xytext=(0, -10),
+            fontsize=8,
+        )
     axes.set_xlabel('milliseconds an image (S and T)')
     axes.set_ylabel(report['metric'])
+    _label(figure, axes, {point: ', '.join(names) for point, names in labels.items()})
     content = io.BytesIO()
     figure.savefig(content, format='png', dpi=120)
     return content.getvalue()
+
+
+def _label(figure, axes, labels: Mapping[tuple[float, float], str]) -> None:
+    """Write a text beside each point, from below, each above those in its way."""
+    figure.draw_without_rendering()  # which sets the scales of the axes
+    width, height = 80, 9  # of a text, in points
+    placed: list[tuple[float, float]] = []
+    for point, text in sorted(labels.items(), key=lambda item: item[0][1]):
+        x, y = axes.transData.transform(point) * 72 / figure.dpi
+        lift = 0.0
+        while any(
+            abs(x - other) < width and abs(y + lift - line) < height
+            for other, line in placed
+        ):
+            lift += 1
+        placed.append((x, y + lift))
+        axes.annotate(
+            text, point, textcoords='offset points', xytext=(6, lift - 3), fontsize=8
+        )
 
 
 def pareto_front(points: Mapping[str, tuple[float, float]]) -> list[str]:

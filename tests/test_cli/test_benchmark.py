@@ -105,8 +105,8 @@ def test_cut_off_and_started_again(shapes, run_tool, tmp_path):
     assert report['complexity']['sr']['params'] > 0
     taught = report['methods']['l2t_kd']['runs']['0']
     assert taught['TFD'] > 0 and taught['total']['teacher'] is True
-    assert taught['total']['task'] == 2 * 12 * 2  # with those of H→T
-    assert taught['total']['images'] == 2 * 12 * 8
+    assert taught['total']['updates']['task'] == 2 * 12 * 2  # with those of H→T
+    assert taught['total']['images'] == dict(sr=0, task=2 * 12 * 8)
     log = (out / 'l2t_kd' / 'seed_0' / 'train.log').read_text()
     assert 'teacher: all ' in log and 'task: all ' in log
     images = json.loads((out / 'l2t_kd' / 'seed_0' / 'images.json').read_text())

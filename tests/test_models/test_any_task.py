@@ -71,7 +71,7 @@ def test_hooks_of_the_libraries_find_the_task_network_in_the_model():
     model = build()
     model.head.use_l1 = True  # as mmdet's YOLOXModeSwitchHook does
     assert model.task.head.use_l1
-    assert not hasattr(model, 'extract_feat')  # no method but those of hooks
+    assert not hasattr(model, 'loss')  # no method but those of hooks
     assert model.sr is model._modules['sr']
     with pytest.raises(AttributeError, match="'SR4IR' object has no attribute 'bbox'"):
         model.bbox  # noqa: B018
