@@ -49,6 +49,17 @@ OBJECTS = 8
 # What changes the memory of an iteration.
 _HOOKS = ('ActivationCheckpointHook', 'SparseRoIAlignHook')
 
+# What networks raise that ask a fake tensor for values: torch's own errors are
+# RuntimeErrors, the others come of what was computed with a value that is none.
+_NO_VALUES = (
+    RuntimeError,
+    TypeError,
+    ValueError,
+    AssertionError,
+    LookupError,
+    AttributeError,
+)
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -259,7 +270,7 @@ class _PhaseWatch:
         model.phase_sr = begin  # type: ignore[method-assign]
         try:
             model.train_step(dict(inputs=None, data_samples=None), wrappers)
-        except Exception:  # whatever a network raises that asks for values
+        except _NO_VALUES:
             if not stops:
                 raise
             return False

@@ -5,6 +5,7 @@ one, of the task library, reads the files and recognises what is in them.
 """
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
@@ -33,7 +34,7 @@ PARTS = ('decode', 'SR network', 'write', 'task network', 'whole')
 _DRAWN = 0.3  # boxes below this score are not drawn
 
 
-class Way:
+class Way(ABC):
     """One way from an LR image to a prediction, with its times.
 
     Args:
@@ -61,9 +62,9 @@ class Way:
         self.mib = max(self.mib, peak_memory()['mib'])
         return prediction
 
+    @abstractmethod
     def run(self, source: Source) -> dict:
         """Recognise what is in one image; call ``laps.lap`` after each part."""
-        raise NotImplementedError
 
     def read(self, source: Source) -> list[Item]:
         """Decode an image.

@@ -226,6 +226,25 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
+def add_ways_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of tools that look at several ways to train."""
+    parser.add_argument(
+        '--variant',
+        nargs='+',
+        action='append',
+        default=[],
+        metavar=('NAME', 'KEY=VALUE'),
+        help='a way to train for --compare, as settings of the config; may be given '
+        'several times',
+    )
+    parser.add_argument(
+        '--stage',
+        choices=('main', 'warmup'),
+        default='main',
+        help='stage of the training (default: %(default)s)',
+    )
+
+
 class ConfigOptions(DictAction):
     """MMEngine's reader of ``--cfg-options``, which refuses a word without ``=``."""
 

@@ -21,7 +21,7 @@ from mmsr4ir.utils.configs import read_config
 from mmsr4ir.utils.files import write_whole
 from mmsr4ir.utils.tables import markdown_table
 
-from .arguments import add_timing_arguments
+from .arguments import add_timing_arguments, add_ways_arguments
 from .command import command
 
 
@@ -45,21 +45,7 @@ def parse_args() -> argparse.Namespace:
         f'what the speed of the others is given against: {", ".join(VARIANTS)}, and '
         'those of --variant',
     )
-    parser.add_argument(
-        '--variant',
-        nargs='+',
-        action='append',
-        default=[],
-        metavar=('NAME', 'KEY=VALUE'),
-        help='a way to train for --compare, as settings '
-        'of the config; may be given several times',
-    )
-    parser.add_argument(
-        '--stage',
-        choices=('main', 'warmup'),
-        default='main',
-        help='stage of the training whose phases are timed (default: %(default)s)',
-    )
+    add_ways_arguments(parser)
     parser.add_argument(
         '--no-memory',
         action='store_true',

@@ -10,7 +10,7 @@ from mmsr4ir.utils.configs import read_config
 from mmsr4ir.utils.files import write_whole
 from mmsr4ir.utils.tables import markdown_table
 
-from .arguments import add_config_options, new_file, positive
+from .arguments import add_config_options, add_ways_arguments, new_file, positive
 from .benchmark_train import chosen_variants
 from .command import command
 
@@ -49,21 +49,7 @@ def parse_args() -> argparse.Namespace:
         help='ways to train beside the config as it is (plain): '
         f'{", ".join(VARIANTS)}, and those of --variant',
     )
-    parser.add_argument(
-        '--variant',
-        nargs='+',
-        action='append',
-        default=[],
-        metavar=('NAME', 'KEY=VALUE'),
-        help='a way to train for --compare, as settings '
-        'of the config; may be given several times',
-    )
-    parser.add_argument(
-        '--stage',
-        choices=('main', 'warmup'),
-        default='main',
-        help='stage of the training (default: %(default)s)',
-    )
+    add_ways_arguments(parser)
     parser.add_argument(
         '--out', type=new_file, metavar='FILE.json', help='write the bytes too'
     )
