@@ -49,9 +49,9 @@ OBJECTS = 8
 # What changes the memory of an iteration.
 _HOOKS = ('ActivationCheckpointHook', 'SparseRoIAlignHook')
 
-# What networks raise that ask a fake tensor for values: torch's own errors are
-# RuntimeErrors, the others come of what was computed with a value that is none.
-_NO_VALUES = (
+#: What networks raise that ask a fake tensor for values: torch's own errors are
+#: RuntimeErrors, the others come of what was computed with a value that is none.
+NO_VALUES = (
     RuntimeError,
     TypeError,
     ValueError,
@@ -270,7 +270,7 @@ class _PhaseWatch:
         model.phase_sr = begin  # type: ignore[method-assign]
         try:
             model.train_step(dict(inputs=None, data_samples=None), wrappers)
-        except _NO_VALUES:
+        except NO_VALUES:
             if not stops:
                 raise
             return False

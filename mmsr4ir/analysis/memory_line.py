@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from .memory import GIB, count_memory
+from .memory import GIB, NO_VALUES, count_memory
 
 
 class MemoryLineHook(Hook):
@@ -41,7 +41,7 @@ class MemoryLineHook(Hook):
             level, line = memory_line(
                 runner.cfg, len(shapes), (height, width), gpu_memory()
             )
-        except Exception as error:  # the training itself may well work
+        except (*NO_VALUES, ImportError) as error:  # the training may well work
             level = logging.INFO
             line = f'the memory of an iteration cannot be estimated: {error!r}'
         print_log(line, 'current', level)
