@@ -36,6 +36,8 @@ def take_init_cfg(cfg: dict) -> tuple[dict, dict | None]:
         ValueError: If the ``init_cfg`` has an unknown key or no ``checkpoint``.
     """
     init_cfg = cfg.get('init_cfg')
+    if init_cfg is None:  # as --cfg-options model.sr.init_cfg=None leaves it
+        return {k: v for k, v in cfg.items() if k != 'init_cfg'}, None
     if not isinstance(init_cfg, Mapping) or init_cfg.get('type') != 'Pretrained':
         return cfg, None
     unknown = set(init_cfg) - _KEYS
