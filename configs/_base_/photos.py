@@ -9,4 +9,6 @@ photos_sr = dict(
         type='Pretrained', checkpoint='work_dirs/edsr_photos/iter_10000.pth',
         source='Run tools/train.py configs/sr4ir/edsr_photos.py'),
     **photos_network)
-
+photos_metric = dict(
+    type='mmsr4ir.SRQuality', crop_border=8, metrics=('PSNR', 'SSIM', 'LPIPS'),
+    lpips_weights='data/photos/weights/alexnet_features_torchvision.pth')

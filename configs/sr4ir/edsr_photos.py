@@ -34,7 +34,7 @@ val_dataloader = dict(
         pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')],
         **dataset))
 test_dataloader = val_dataloader
-val_evaluator = [_base_.sr4ir_metric]
+val_evaluator = [_base_.photos_metric]
 test_evaluator = val_evaluator
 
 train_cfg = dict(

@@ -14,7 +14,7 @@ model = dict(
 model['sr'].update(_base_.photos_sr)
 model['task']['backbone']['init_cfg'] = dict(
     type='Pretrained',
-    checkpoint='data/photos/weights/mobilenet_v2_imagenet_mmpretrain.pth')
+    checkpoint='data/photos/weights/mobilenet_v2_imagenet.pth')
 model['task']['head'].update(topk=(1, ))
 data_preprocessor = dict(num_classes=60, mean=[127.5] * 3, std=[127.5] * 3)
 
@@ -43,12 +43,12 @@ val_dataloader = dict(
         pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')],
         **dataset))
 test_dataloader = val_dataloader
-val_evaluator = [dict(type='Accuracy', topk=(1, )), _base_.sr4ir_metric]
+val_evaluator = [dict(type='Accuracy', topk=(1, )), _base_.photos_metric]
 test_evaluator = val_evaluator
 
 # A fine-tuning of both networks. `tools/compare.py --start trained` starts every method
 # from one T that was trained on HR images for twice as long.
-epochs = 4
+epochs = 6
 train_cfg = dict(max_epochs=epochs, val_interval=epochs)
 optim_wrapper = dict(
     _delete_=True, **_base_.sr4ir_optim,

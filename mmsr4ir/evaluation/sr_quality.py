@@ -5,6 +5,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -44,6 +45,8 @@ class SRQuality(BaseMetric):
         metrics: Any of ``'PSNR'`` (dB), ``'SSIM'``, ``'LPIPS'`` (0 is equal; on RGB)
             and ``'NIQE'`` (lower is better; of the restored image alone, in gray; for
             images of at least 96 x 192 pixels after the crop).
+        lpips_weights: A file with torchvision's AlexNet, or with its ``features.*``
+            alone, for LPIPS; None: torch's cache, into which it is fetched if need be.
         convert_to: ``'Y'`` for PSNR and SSIM on the luma of ITU-R BT.601, as most SR
             papers have it; None for all channels.
         collect_device: As in :class:`mmengine.evaluator.BaseMetric`.
@@ -54,7 +57,8 @@ class SRQuality(BaseMetric):
             has channels that a metric is not defined for, or there is no HR image (the
             input is LR), which all metrics except NIQE need.
         WeightsError: If ``metrics`` has LPIPS, and AlexNet's weights can neither be
-            found nor fetched. That is known before a training starts.
+            found nor fetched, or are not in ``lpips_weights``. That is known before a
+            training starts.
         ImportError: If ``metrics`` has LPIPS and the package ``lpips`` is not
             installed, or NIQE and mmagic is not.
     """
@@ -66,6 +70,7 @@ class SRQuality(BaseMetric):
         crop_border: int = 0,
         metrics: Sequence[str] = ('PSNR', 'SSIM'),
         convert_to: str | None = None,
+        lpips_weights: str | None = None,
         collect_device: str = 'cpu',
         prefix: str | None = None,
     ) -> None:
@@ -88,7 +93,7 @@ class SRQuality(BaseMetric):
         self.convert_to = convert_to
         # What is missing for them is known before a training starts.
         self.niqe = niqe_function() if 'NIQE' in metrics else None
-        self.lpips = lpips_network() if 'LPIPS' in metrics else None
+        self.lpips = lpips_network(lpips_weights) if 'LPIPS' in metrics else None
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keep a number for each metric and image; the images are not kept."""
@@ -243,12 +248,16 @@ def niqe_function() -> Callable:
         ) from error
 
 
-def lpips_network() -> nn.Module:
+def lpips_network(path: str | None = None) -> nn.Module:
     """Build the network of LPIPS: AlexNet's features and a weight of each channel.
 
+    Args:
+        path: A file with the weights of torchvision's AlexNet, or of its features
+            alone; None: torch's cache, into which they are fetched if need be.
+
     Raises:
-        WeightsError: If AlexNet's weights are not in torch's cache and cannot be
-            fetched.
+        WeightsError: If AlexNet's weights are not in ``path``, or without it are not
+            in torch's cache and cannot be fetched.
         ImportError: If the package ``lpips`` is not installed.
     """
     try:
@@ -263,22 +272,19 @@ def lpips_network() -> nn.Module:
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter('ignore', UserWarning)  # of torchvision's old arguments
         network = LPIPS(pnet_rand=True, verbose=False)
-    try:
-        weights = CheckpointLoader.load_checkpoint(
-            AlexNet_Weights.IMAGENET1K_V1.url, map_location='cpu'
-        )
-    except (OSError, RuntimeError) as error:
-        raise WeightsError(
-            f"SRQuality: 'LPIPS' needs torchvision's AlexNet. {error}"
-        ) from error
     trunk = network.net
     # Its parts keep AlexNet's numbering: slice2.3 is features.3.
-    trunk.load_state_dict(
-        {
-            name: weights[f'features.{name.partition(".")[2]}']
-            for name in trunk.state_dict()
-        }
-    )
+    names = {name: f'features.{name.partition(".")[2]}' for name in trunk.state_dict()}
+    source = path or AlexNet_Weights.IMAGENET1K_V1.url
+    try:
+        weights = CheckpointLoader.load_checkpoint(source, map_location='cpu')
+        trunk.load_state_dict({name: weights[key] for name, key in names.items()})
+    except (OSError, RuntimeError, KeyError, UnpicklingError) as error:
+        why = f'no tensor {error}' if isinstance(error, KeyError) else error
+        raise WeightsError(
+            "SRQuality: 'LPIPS' needs torchvision's AlexNet in torch's cache or in the "
+            f'file lpips_weights. {source}: {why}'
+        ) from error
     return network.requires_grad_(False)
 
 

@@ -100,12 +100,13 @@ def test_the_demo_writes_its_table_and_pictures(tmp_path, run_tool):
     assert process.stdout.count('\n  Test | coco/bbox_mAP: ') == 3
     table = (out / 'results.md').read_text()
     rows = [line for line in table.splitlines() if line.startswith('| ')]
-    assert [row.split(' | ')[0][2:] for row in rows] == [
-        'the task network sees',
+    assert [row[2:].split(' | ')[0] for row in rows] == [
+        'the task network',
         '---',
-        'HR',
-        'LR x4, bilinear',
-        'LR x4, restored (SR)',
+        'of SR4IR sees HR',
+        'of SR4IR sees LR x4, bilinear',
+        'of L→T sees LR x4, bilinear',
+        'of SR4IR sees LR x4, restored (SR)',
     ]
     for row in rows[2:]:
         assert re.search(r'\| -?\d\.\d{3} \| -?\d\.\d{3} \| (-|\d+\.\d\d) \|$', row)

@@ -269,6 +269,10 @@ def test_lpips_against_a_computation_by_hand(random_alexnet):
     before = torch.get_rng_state()
     metric = SRQuality(crop_border=2, metrics=('LPIPS', 'PSNR'))
     assert torch.equal(torch.get_rng_state(), before)
+    file = next(Path(torch.hub.get_dir()).rglob('alexnet*.pth'))
+    by_file = SRQuality(metrics=['LPIPS'], lpips_weights=str(file)).lpips.state_dict()
+    for name, value in metric.lpips.state_dict().items():
+        assert torch.equal(by_file[name], value)
     data = samples(4, ((64, 48), (35, 40)))
     metric.process({}, data)
     expected = [lpips_by_hand(*arrays(s, 2)[::-1], random_alexnet) for s in data]
@@ -293,6 +297,11 @@ def test_lpips_without_alexnet_stops_before_the_training(tmp_path, monkeypatch):
     text = str(error.value)
     assert "'LPIPS' needs torchvision's AlexNet" in text and 'no network' in text
     assert str(tmp_path / 'checkpoints' / 'alexnet-owt-7be5be79.pth') in text
+    other = tmp_path / 'other.pth'
+    torch.save({'features.0.weight': torch.zeros(64, 3, 11, 11)}, other)
+    for path, why in ((other, 'no tensor'), (tmp_path / 'no.pth', 'no.pth')):
+        with pytest.raises(WeightsError, match=f'lpips_weights.*{why}'):
+            SRQuality(metrics=['LPIPS'], lpips_weights=str(path))
     SRQuality(metrics=['PSNR'])
 
 

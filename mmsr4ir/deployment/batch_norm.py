@@ -1,0 +1,81 @@
+"""Batch norms that a converter has folded into the convolutions, made trainable again."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from mmsr4ir.utils.errors import SR4IRError
+
+
+class FoldedError(SR4IRError, ValueError):
+    """A network has no folded batch norm; the message names what it has."""
+
+
+def folded(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
+    """Find batch norms that only add a bias: mean 0, variance and weight 1."""
+    return {
+        name: layer
+        for name, layer in network.named_modules()
+        if isinstance(layer, nn.BatchNorm2d)
+        and layer.running_mean.abs().max() == 0
+        and (layer.running_var - 1).abs().max() < 1e-3
+        and (layer.weight - 1).abs().max() < 1e-3
+    }
+
+
+@torch.no_grad()
+def unfold_batch_norms(network: nn.Module, batches: Iterable[Tensor]) -> list[str]:
+    """Give folded batch norms the statistics of their input, without changing outputs.
+
+    Files that come from ONNX often have batch norms that only add a bias. In eval mode
+    such a network is the original one. In train mode each layer normalises its input,
+    which the convolution has scaled already, and all that the network has learned is
+    lost. Here a layer with bias b gets the mean m and variance v of its input as
+    running statistics, the weight sqrt(v + eps) and the bias b + m: in eval mode it
+    still adds b, and in train mode it differs only by the statistics of the batch.
+
+    Args:
+        network: In eval mode afterwards.
+        batches: Its inputs, some hundred images of the kind that it will see, for all
+            layers in one pass.
+
+    Returns:
+        list[str]: The names of the layers.
+
+    Raises:
+        FoldedError: If no batch norm of the network is folded.
+    """
+    layers = folded(network)
+    if not layers:
+        raise FoldedError(
+            f'no batch norm of {type(network).__name__} is folded (mean 0, variance '
+            'and weight 1): the file can be used as it is'
+        )
+    sums = {name: torch.zeros(3, len(layer.bias)).double() for name, layer in layers.items()}
+
+    def add(name: str, x: Tensor) -> None:
+        x = x.double().transpose(0, 1).flatten(1)
+        count = torch.full(x.shape[:1], x.shape[1])
+        sums[name] += torch.stack([count, x.sum(1), x.square().sum(1)])
+
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, args, name=name: add(name, args[0]))
+        for name, layer in layers.items()
+    ]
+    network.eval()
+    for batch in batches:
+        network(batch)
+    for hook in hooks:
+        hook.remove()
+    for name, layer in layers.items():
+        count, first, second = sums[name]
+        mean = first / count
+        variance = (second / count - mean.square()).clamp(min=0)
+        scale = (layer.running_var + layer.eps).sqrt() / layer.weight  # 1, to rounding
+        weight = (variance + layer.eps).sqrt() / scale
+        layer.bias += (mean / scale).float()
+        layer.weight.copy_(weight)
+        layer.running_mean.copy_(mean)
+        layer.running_var.copy_(variance)
+    return list(layers)
