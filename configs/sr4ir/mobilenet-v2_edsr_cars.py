@@ -48,7 +48,7 @@ test_evaluator = val_evaluator
 
 # A fine-tuning of both networks. `tools/compare.py --start trained` starts every method
 # from one T that was trained on HR images for twice as long.
-epochs = 6
+epochs = 4
 train_cfg = dict(max_epochs=epochs, val_interval=epochs)
 optim_wrapper = dict(
     _delete_=True, **_base_.sr4ir_optim,
