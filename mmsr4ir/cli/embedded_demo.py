@@ -147,7 +147,9 @@ def main() -> None:
             *show,
             *options(f'model.test_on={test_on}'),
         )
-        rows.append([f'of SR4IR sees {title}', *cells(test_metrics(work), args.task, test_on)])
+        rows.append(
+            [f'of SR4IR sees {title}', *cells(test_metrics(work), args.task, test_on)]
+        )
     results = next((out / 'compare').glob('*/results.json'))
     alone = json.loads(results.read_text())['methods']['l2t']['runs']['0']['metrics']
     rows.insert(-1, [f'of L→T sees {INPUTS["lr"]}', *cells(alone, args.task, 'lr')])

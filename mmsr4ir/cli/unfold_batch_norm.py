@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mmsr4ir.deployment.batch_norm import unfold_batch_norms
 from mmsr4ir.engine.build import build_model
+from mmsr4ir.models.weights import load_weights
 from mmsr4ir.utils.configs import read_config
 from mmsr4ir.utils.files import whole_file
 
@@ -20,24 +21,35 @@ from .command import command
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    """Convert the backbone that the config's task network starts from."""
+    """Convert a file of the backbone of a config's task network."""
     parser = argparse.ArgumentParser(
         description=__doc__ + ' Files that come from ONNX often have such layers: in '
-        'train mode a network with them loses what it has learned.',
+        'train mode a network with them loses what it has learned.'
     )
     parser.add_argument('config', help='SR4IR config: its training images are seen')
     parser.add_argument('weights', help="file of the task network's backbone")
     parser.add_argument('out', type=Path, help='file to write')
     parser.add_argument(
-        '--batches', type=int, default=16, metavar='N', help='(default: 16)'
+        '--batches',
+        type=int,
+        default=16,
+        metavar='N',
+        help='training batches that it sees (default: 16)',
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='override settings of the config',
+    )
     args = parser.parse_args(argv)
     cfg = read_config(args.config, args.cfg_options)
     task = build_model(cfg).task
     backbone = task.backbone
-    backbone.load_state_dict(torch.load(args.weights, map_location='cpu'))
-    loader = Runner.build_dataloader(dict(cfg.train_dataloader, persistent_workers=False), seed=0)
+    load_weights('task.backbone', backbone, dict(checkpoint=args.weights))
+    loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
 
     def inputs() -> Iterator[Tensor]:
         for data in islice(loader, args.batches):

@@ -1,4 +1,4 @@
-"""Batch norms that a converter has folded into the convolutions, made trainable again."""
+"""Batch norms that were folded into the convolutions, made trainable again."""
 
 from collections.abc import Iterable
 
@@ -52,7 +52,9 @@ def unfold_batch_norms(network: nn.Module, batches: Iterable[Tensor]) -> list[st
             f'no batch norm of {type(network).__name__} is folded (mean 0, variance '
             'and weight 1): the file can be used as it is'
         )
-    sums = {name: torch.zeros(3, len(layer.bias)).double() for name, layer in layers.items()}
+    sums = {
+        name: torch.zeros(3, len(layer.bias)).double() for name, layer in layers.items()
+    }
 
     def add(name: str, x: Tensor) -> None:
         x = x.double().transpose(0, 1).flatten(1)

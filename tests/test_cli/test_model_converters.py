@@ -1,12 +1,15 @@
 """The converters of SR networks, against the originals (`original_networks`)."""
 
+import copy
 import re
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.runner import load_checkpoint
 from original_networks import (
     DEPTHS,
@@ -20,9 +23,13 @@ from original_networks import (
     swinir_net,
     swinir_weights,
 )
+from torch import nn
 
 from mmsr4ir.cli import edsr2mmagic as edsr
 from mmsr4ir.cli import swinir2mmagic as swinir
+from mmsr4ir.cli import unfold_batch_norm
+from mmsr4ir.deployment.batch_norm import FoldedError, unfold_batch_norms
+from mmsr4ir.engine.build import build_model
 from mmsr4ir.registry import MODELS
 from toys import toy_config, toy_data
 
@@ -279,3 +286,69 @@ def test_command_lines(tmp_path, run_tool):
     )
     assert process.returncode == 1 and 'Traceback' not in process.stdout
     assert 'error: ' in process.stdout and not (tmp_path / 'no.pth').exists()
+
+
+def folded_backbone() -> nn.Sequential:
+    """Two convolutions whose batch norms a converter has folded, with large outputs."""
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3, bias=False),
+        nn.BatchNorm2d(4),
+        nn.Conv2d(4, 5, 3),
+        nn.BatchNorm2d(5),
+    )
+    for layer in network:
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.bias)
+            layer.running_var.fill_(1 - layer.eps)
+        else:
+            nn.init.normal_(layer.weight, std=3)
+    return network.eval()
+
+
+def test_folded_batch_norms_keep_their_outputs_and_can_be_trained():
+    torch.manual_seed(0)
+    network, x = folded_backbone(), torch.randn(8, 3, 9, 9)
+    before = network(x)
+    lost = copy.deepcopy(network).train()(x)
+    assert (lost - before).abs().mean() > before.abs().mean() / 2
+    assert unfold_batch_norms(network, [x[:3], x[3:]]) == ['1', '3']
+    torch.testing.assert_close(network(x), before, rtol=1e-4, atol=1e-4)
+    # The statistics are those of this batch, so train mode normalises by them too.
+    torch.testing.assert_close(network.train()(x), before, rtol=1e-3, atol=1e-3)
+    with pytest.raises(FoldedError, match='no batch norm of Sequential is folded'):
+        unfold_batch_norms(network, [x])
+
+
+def test_a_backbone_with_folded_batch_norms(tmp_path, capsys):
+    """Through the command line, on the training images of a config."""
+    for name in ('checker', 'diagonal', 'horizontal', 'vertical'):
+        (tmp_path / 'train' / name).mkdir(parents=True)
+        for i in range(4):
+            image = np.random.default_rng(i).integers(0, 256, (64, 64, 3), np.uint8)
+            cv2.imwrite(str(tmp_path / 'train' / name / f'{i}.png'), image)
+    config = TOOLS.parents[1] / 'configs/sr4ir/resnet18_edsr_tiny.py'
+    backbone = build_model(Config.fromfile(config)).task.backbone
+    folded, out = tmp_path / 'folded.pth', tmp_path / 'out.pth'
+    torch.save(backbone.state_dict(), folded)
+
+    def run(source: Path) -> None:
+        unfold_batch_norm.main(
+            [
+                *map(str, (config, source, out)),
+                *('--batches', '1', '--cfg-options'),
+                f'train_dataloader.dataset.data_root={tmp_path}',
+                'train_dataloader.num_workers=0',
+                'train_dataloader.persistent_workers=False',
+            ]
+        )
+
+    run(folded)
+    assert 'batch norms have statistics now' in capsys.readouterr().out
+    x = torch.randn(2, 3, 32, 32)
+    expected = backbone(x)[-1]
+    backbone.load_state_dict(torch.load(out))
+    torch.testing.assert_close(backbone(x)[-1], expected, rtol=1e-3, atol=1e-3)
+    assert backbone.layer4[0].bn1.running_mean.abs().max() > 1e-3
+    for source, said in ((tmp_path / 'no.pth', 'does not exist'), (out, 'is folded')):
+        with pytest.raises(SystemExit, match=f'error: .*{said}'):
+            run(source)
