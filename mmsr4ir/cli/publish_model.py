@@ -30,6 +30,14 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar='OUT',
         help='name to write to: NAME.pth gives NAME-<8 digits>.pth',
     )
+    parser.add_argument(
+        '--card',
+        type=Path,
+        nargs='*',
+        metavar='TEST.json',
+        help='also write the config (.py) and a model card (.md) with the metrics of '
+        'these files, which tools/test.py writes to its work directory',
+    )
     add_weights_argument(parser)
     return parser.parse_args(argv)
 
@@ -39,5 +47,5 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the file to publish, and print what it left out."""
     args = parse_args(argv)
     with about(args.checkpoint):
-        report = publish(args.checkpoint, args.out, args.weights)
+        report = publish(args.checkpoint, args.out, args.weights, args.card)
     print(*report, sep='\n')

@@ -3,12 +3,13 @@
 import hashlib
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 
 import torch
 from mmengine.config import Config
 
-from mmsr4ir.utils.files import write_whole
+from mmsr4ir.utils.files import load_json, write_whole
 
 from .convert import (
     ConvertError,
@@ -18,24 +19,33 @@ from .convert import (
     read_checkpoint,
     select,
 )
+from .model_card import model_card
 
 _ABSOLUTE = re.compile(r'/|~[/\\]|\\\\|[A-Za-z]:[/\\]|file:')
 
 
-def publish(source: Path, out: Path, weights: str | None = None) -> list[str]:
+def publish(
+    source: Path,
+    out: Path,
+    weights: str | None = None,
+    card: Sequence[Path] | None = None,
+) -> list[str]:
     """Write weights and meta alone to ``NAME-<8 digits of the SHA-256>.pth``.
 
     Args:
         source: Checkpoint of a training.
         out: ``NAME.pth`` or ``NAME``.
         weights: ``'average'``, ``'last'`` or None, see :func:`.find_weights`.
+        card: Files with the metrics of tests. Unless None, the config and a model card
+            with these metrics are written beside, as ``.py`` and ``.md``.
 
     Returns:
         list[str]: What is in the file and what was left out, in lines.
 
     Raises:
-        ConvertError: If the checkpoint cannot be read or is published already, or if
-            the file exists.
+        ConvertError: If the checkpoint cannot be read or is published already, if
+            the file exists, or if there is to be a card and the checkpoint holds no
+            config, or one of the files no metrics.
         OSError: If the file cannot be written.
     """
     checkpoint = read_checkpoint(source)
@@ -52,6 +62,17 @@ def publish(source: Path, out: Path, weights: str | None = None) -> list[str]:
     out = out.with_name(f'{out.name.removesuffix(".pth")}-{file_digest(data)}.pth')
     if out.exists():
         raise ConvertError(f'{out} exists already')
+    if card is not None:
+        text = meta.get('cfg')
+        if not text:
+            raise ConvertError('it holds no config, so there can be no model card')
+        write_whole(out.with_suffix('.py'), text)
+        write_whole(
+            out.with_suffix('.md'),
+            model_card(
+                out.stem, parse_config(text), meta, state_dict, read_metrics(card)
+            ),
+        )
     write_whole(out, data)
     if 'optimizer' not in checkpoint:
         report.append('it has no optimizer; was it published before?')
@@ -64,6 +85,29 @@ def publish(source: Path, out: Path, weights: str | None = None) -> list[str]:
         f'{out}: {len(state_dict)} tensors, {len(data):,} bytes instead of '
         f'{source.stat().st_size:,}',
     ]
+
+
+def read_metrics(paths: Sequence[Path]) -> list[dict[str, float]]:
+    """Read the JSON files that tests write.
+
+    Raises:
+        ConvertError: If a file is missing or holds no numbers by name.
+    """
+    found = []
+    for path in paths:
+        try:
+            metrics = load_json(path)
+        except (OSError, ValueError) as error:
+            raise ConvertError(f'{path} cannot be read: {error}') from error
+        if not isinstance(metrics, dict) or not all(
+            isinstance(value, int | float) for value in metrics.values()
+        ):
+            raise ConvertError(
+                f'{path} holds no metrics by name: give the JSON that tools/test.py '
+                'writes to its work directory'
+            )
+        found.append(metrics)
+    return found
 
 
 def clean_meta(meta: dict) -> tuple[dict, list[str]]:

@@ -100,6 +100,42 @@ def test_the_config_inside_builds_the_same_model(tmp_path):
     build_model(cfg, str(out))  # strict: every tensor has its place
 
 
+def test_a_model_card(tmp_path):
+    """It names the networks and the metrics, and its config builds the file's model."""
+    metrics = tmp_path / 'metrics.json'
+    metrics.write_text(
+        '{"accuracy/top1": 61.23456, "data_time": 0.01, "sr/PSNR": 20.5}'
+    )
+    source = saved(tmp_path, checkpoint())
+    publish(source, tmp_path / 'new/x.pth', '--card', metrics)
+    (out,) = (tmp_path / 'new').glob('x-????????.pth')
+    card = out.with_suffix('.md').read_text()
+    assert card.startswith(f'# {out.stem}\n') and f'--weights {out.name}' in card
+    assert '| accuracy/top1 | 61.23 |' in card and '| sr/PSNR | 20.5 |' in card
+    assert 'time' not in card and 'ann' not in card
+    model = build_model(Config.fromfile(out.with_suffix('.py')), str(out))
+    for name in ('sr', 'task'):
+        network = getattr(model, name)
+        number = sum(p.numel() for p in network.parameters()) / 1e6
+        kind = toy_config()[name]['type']
+        assert f'| {kind}, {number:.2f} M parameters |' in card
+    assert '| classes | a, b/c |' in card and '| seed | 5 |' in card
+
+    publish(source, tmp_path / 'none/x', '--card')
+    (card,) = (tmp_path / 'none').glob('*.md')
+    assert 'None were given.' in card.read_text()
+    (tmp_path / 'text.json').write_text('{"a": "b"}')
+    bare = saved(tmp_path, dict(state_dict=dict(w=torch.ones(2))), 'bare.pth')
+    for path, files, said in (
+        (source, (tmp_path / 'text.json',), 'holds no metrics by name'),
+        (source, (tmp_path / 'no.json',), 'cannot be read'),
+        (bare, (), 'no config'),
+    ):
+        with pytest.raises(SystemExit, match=said):
+            publish(path, tmp_path / 'bad/x', '--card', *files)
+    assert not list(tmp_path.glob('bad/*.pth'))
+
+
 def test_equal_weights_get_equal_names(tmp_path):
     """The hash is of the content; names and folders of the source are not in it."""
     for name in ('a', 'b'):
