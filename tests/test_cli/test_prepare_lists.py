@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import cv2
 import mmpretrain.datasets
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
 from scipy.io import savemat
 
+from mmsr4ir.cli import prepare_cars
 from mmsr4ir.cli import prepare_image_folder as folders
 from mmsr4ir.datasets.checks.problem import Problem
 from mmsr4ir.datasets.class_lists import (
@@ -321,3 +323,48 @@ def test_the_split_is_random_and_fixed():
     assert 400 < np.mean([int(name) for name in chosen]) < 600
     # by sha256sum of 0/a, 0/b, 0/c, 0/d: the lowest are c, b, d, a
     assert split_names(['a', 'b', 'c', 'd'], 0.5, 0) == {'b', 'c'}
+
+
+def test_cars(tmp_path, capsys):
+    """A folder as Stanford Cars unpacks: two cars of each of two classes."""
+    rng = np.random.default_rng(0)
+    names = [f'{i:05}.jpg' for i in range(1, 5)]
+    (tmp_path / 'devkit').mkdir()
+    (tmp_path / 'cars_train').mkdir()
+    boxes = [(11, 21, 170, 132)] * 4  # 160 x 112 pixels, counted from 1
+    images = []
+    for name in names:
+        smooth = cv2.resize(rng.integers(0, 256, (4, 5, 3), np.uint8), (200, 150))
+        images.append(smooth)
+        cv2.imwrite(str(tmp_path / 'cars_train' / name), smooth)
+    kinds = [(f'bbox_{key}', 'O') for key in ('x1', 'y1', 'x2', 'y2')]
+    rows = np.array(
+        [(*box, 1 + i // 2, names[i]) for i, box in enumerate(boxes)],
+        dtype=[*kinds, ('class', 'O'), ('fname', 'O')],
+    )
+    labels = tmp_path / 'devkit/cars_train_annos.mat'
+    savemat(labels, dict(annotations=rows))
+    out = tmp_path / 'out'
+    prepare_cars.main([str(tmp_path), str(out), '--val-share', '0.5'])
+    assert '2 images to train, 2 to validate' in capsys.readouterr().out
+    lines = [
+        (out / f'{split}.txt').read_text().split('\n') for split in ('train', 'val')
+    ]
+    assert sorted(lines[0][:2] + lines[1][:2]) == [
+        f'{name} {i // 2}' for i, name in enumerate(names)
+    ]
+    assert [[line[-1] for line in part[:2]] for part in lines] == [['0', '1']] * 2
+    for name, image in zip(names, images, strict=True):
+        small = cv2.imread(str(out / 'images' / name))
+        assert small.shape == (112, 160, 3)
+        wrong = np.abs(small.astype(int) - image[20:132, 10:170])
+        assert wrong.mean() < 4  # what JPEG loses twice
+    (tmp_path / 'cars_train' / names[0]).unlink()
+    with pytest.raises(SystemExit, match=names[0]):
+        prepare_cars.main([str(tmp_path), str(out)])
+    savemat(labels, dict(other=1))
+    with pytest.raises(SystemExit, match='is not that of Stanford Cars'):
+        prepare_cars.main([str(tmp_path), str(out)])
+    labels.unlink()
+    with pytest.raises(SystemExit, match='does not exist: unpack'):
+        prepare_cars.main([str(tmp_path), str(out)])
