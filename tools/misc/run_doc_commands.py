@@ -46,7 +46,6 @@ NOT_RUN = {
     '*sr4ir_det_x8.pth*': "needs the authors' files and PASCAL VOC",
     '*/BCCD*': 'BCCD must be downloaded',
     '*data/photos*': 'the photographs must be downloaded',
-    '*prepare_cars.py*': 'Stanford Cars must be downloaded',
     '*_photos*': 'the photographs must be downloaded',
     '*_cars.py*': 'the photographs must be downloaded',
     '*_bccd.py*': 'BCCD must be downloaded',
