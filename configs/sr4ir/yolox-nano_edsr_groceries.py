@@ -14,7 +14,7 @@ model['sr'].update(_base_.photos_sr)
 model['task_resize'] = None  # T sees the images in their size
 model['task'].update(
     init_cfg=dict(
-        type='Pretrained', checkpoint='data/photos/weights/yolox_nano_coco_mmdet.pth',
+        type='Pretrained', checkpoint='data/photos/weights/yolox_nano_coco.pth',
         strict=False))  # but for the layers of the classes
 model['task']['data_preprocessor']['batch_augments'] = None
 

@@ -1,19 +1,19 @@
 """Make batch norms that were folded into the convolutions trainable again."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
 import torch
 from mmengine.config import DictAction
 from mmengine.runner import Runner
-from torch import Tensor
 
 from mmsr4ir.deployment.batch_norm import unfold_batch_norms
 from mmsr4ir.engine.build import build_model
 from mmsr4ir.models.weights import load_weights
 from mmsr4ir.utils.configs import read_config
+from mmsr4ir.utils.errors import ConfigError
 from mmsr4ir.utils.files import whole_file
 
 from .command import command
@@ -21,14 +21,20 @@ from .command import command
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    """Convert a file of the backbone of a config's task network."""
+    """Convert a file of a config's task network, or of a part of it."""
     parser = argparse.ArgumentParser(
         description=__doc__ + ' Files that come from ONNX often have such layers: in '
         'train mode a network with them loses what it has learned.'
     )
     parser.add_argument('config', help='SR4IR config: its training images are seen')
-    parser.add_argument('weights', help="file of the task network's backbone")
+    parser.add_argument('weights', help='file of the task network, or of a part of it')
     parser.add_argument('out', type=Path, help='file to write')
+    parser.add_argument(
+        '--part',
+        default='',
+        metavar='NAME',
+        help='part that the file holds, such as backbone (default: all of it)',
+    )
     parser.add_argument(
         '--batches',
         type=int,
@@ -47,15 +53,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     cfg = read_config(args.config, args.cfg_options)
     task = build_model(cfg).task
-    backbone = task.backbone
-    load_weights('task.backbone', backbone, dict(checkpoint=args.weights))
+    name = f'task.{args.part}' if args.part else 'task'
+    try:
+        network = task.get_submodule(args.part)
+    except AttributeError as error:
+        raise ConfigError(f'the task network has no part {args.part!r}') from error
+    load_weights(name, network, dict(checkpoint=args.weights))
     loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
 
-    def inputs() -> Iterator[Tensor]:
+    def run() -> None:
         for data in islice(loader, args.batches):
-            yield task.data_preprocessor(data)['inputs']
+            task(**task.data_preprocessor(data), mode='tensor')
 
-    names = unfold_batch_norms(backbone, inputs())
+    found = unfold_batch_norms(network, run)
     with whole_file(args.out) as path:
-        torch.save(backbone.state_dict(), path)
-    print(f'{args.out}: {len(names)} batch norms have statistics now')
+        torch.save(network.state_dict(), path)
+    print(f'{args.out}: {len(found)} batch norms have statistics now')

@@ -1,6 +1,6 @@
 """Batch norms that were folded into the convolutions, made trainable again."""
 
-from collections.abc import Iterable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +19,13 @@ def folded(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
         for name, layer in network.named_modules()
         if isinstance(layer, nn.BatchNorm2d)
         and layer.running_mean.abs().max() == 0
-        and (layer.running_var - 1).abs().max() < 1e-3
+        and (layer.running_var - 1).abs().max() < 2 * layer.eps
         and (layer.weight - 1).abs().max() < 1e-3
     }
 
 
 @torch.no_grad()
-def unfold_batch_norms(network: nn.Module, batches: Iterable[Tensor]) -> list[str]:
+def unfold_batch_norms(network: nn.Module, run: Callable[[], object]) -> list[str]:
     """Give folded batch norms the statistics of their input, without changing outputs.
 
     Files that come from ONNX often have batch norms that only add a bias. In eval mode
@@ -37,8 +37,8 @@ def unfold_batch_norms(network: nn.Module, batches: Iterable[Tensor]) -> list[st
 
     Args:
         network: In eval mode afterwards.
-        batches: Its inputs, some hundred images of the kind that it will see, for all
-            layers in one pass.
+        run: Runs the network on its inputs: some hundred images of the kind that it
+            will see.
 
     Returns:
         list[str]: The names of the layers.
@@ -66,8 +66,7 @@ def unfold_batch_norms(network: nn.Module, batches: Iterable[Tensor]) -> list[st
         for name, layer in layers.items()
     ]
     network.eval()
-    for batch in batches:
-        network(batch)
+    run()
     for hook in hooks:
         hook.remove()
     for name, layer in layers.items():

@@ -309,14 +309,19 @@ def test_folded_batch_norms_keep_their_outputs_and_can_be_trained():
     torch.manual_seed(0)
     network, x = folded_backbone(), torch.randn(8, 3, 9, 9)
     before = network(x)
+
+    def run():
+        for batch in (x[:3], x[3:]):
+            network(batch)
+
     lost = copy.deepcopy(network).train()(x)
     assert (lost - before).abs().mean() > before.abs().mean() / 2
-    assert unfold_batch_norms(network, [x[:3], x[3:]]) == ['1', '3']
+    assert unfold_batch_norms(network, run) == ['1', '3']
     torch.testing.assert_close(network(x), before, rtol=1e-4, atol=1e-4)
     # The statistics are those of this batch, so train mode normalises by them too.
     torch.testing.assert_close(network.train()(x), before, rtol=1e-3, atol=1e-3)
     with pytest.raises(FoldedError, match='no batch norm of Sequential is folded'):
-        unfold_batch_norms(network, [x])
+        unfold_batch_norms(network, run)
 
 
 def test_a_backbone_with_folded_batch_norms(tmp_path, capsys):
@@ -331,11 +336,11 @@ def test_a_backbone_with_folded_batch_norms(tmp_path, capsys):
     folded, out = tmp_path / 'folded.pth', tmp_path / 'out.pth'
     torch.save(backbone.state_dict(), folded)
 
-    def run(source: Path) -> None:
+    def run(source: Path, part: str = 'backbone') -> None:
         unfold_batch_norm.main(
             [
                 *map(str, (config, source, out)),
-                *('--batches', '1', '--cfg-options'),
+                *('--part', part, '--batches', '1', '--cfg-options'),
                 f'train_dataloader.dataset.data_root={tmp_path}',
                 'train_dataloader.num_workers=0',
                 'train_dataloader.persistent_workers=False',
@@ -352,3 +357,5 @@ def test_a_backbone_with_folded_batch_norms(tmp_path, capsys):
     for source, said in ((tmp_path / 'no.pth', 'does not exist'), (out, 'is folded')):
         with pytest.raises(SystemExit, match=f'error: .*{said}'):
             run(source)
+    with pytest.raises(SystemExit, match="error: .*no part 'spine'"):
+        run(folded, 'spine')
