@@ -1,5 +1,5 @@
 # SR4IR x4 on IDD-Lite (7 classes, 320 x 227 pixels): DeepLabV3 on MobileNetV2 from
-# ImageNet, S from the photographs. docs/en/photographs.md says where the images and the
+# ImageNet, EDSR from edsr_photos.py. docs/en/photographs.md says where the images and the
 # weights come from.
 _base_ = [
     'mmseg::mobilenet_v2/mobilenet-v2-d8_deeplabv3_4xb2-80k_cityscapes-512x1024.py',
@@ -68,15 +68,13 @@ val_evaluator = [dict(type='IoUMetric', iou_metrics=['mIoU']), _base_.photos_met
 test_evaluator = val_evaluator
 
 # A fine-tuning of both networks. `tools/compare.py --start trained` starts every method
-# from one T that was trained on HR images for twice as long.
+# from one task network that was trained on HR images for twice as long.
 epochs = 2
 train_cfg = dict(
     _delete_=True, by_epoch=True, max_epochs=epochs, val_interval=epochs)
 optim_wrapper = dict(
     _delete_=True, **_base_.sr4ir_optim,
-    task=dict(
-        type='OptimWrapper',
-        optimizer=dict(type='AdamW', lr=5e-4, weight_decay=0.01)))
+    task=_base_.photos_task_optim)
 cosine = dict(
     type='CosineAnnealingLR', begin=0, end=epochs, T_max=epochs, eta_min=1e-6,
     convert_to_iter_based=True)

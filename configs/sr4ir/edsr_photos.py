@@ -1,6 +1,6 @@
-# S for the configs of the photographs: EDSR x4 on pixels, on patches of the training
-# images of Cars, groceries and IDD-Lite (docs/en/photographs.md). It needs no labels;
-# the task network of the config it inherits is there and learns nothing.
+# The SR network of the photographs: EDSR x4 on pixels, on patches of the training images
+# of Cars, groceries and IDD-Lite (docs/en/photographs.md). It needs no labels. The task
+# network, the demo's, is there because a config has two networks; it learns nothing.
 _base_ = ['./resnet18_edsr_tiny.py', '../_base_/photos.py']
 
 model = dict(
@@ -37,6 +37,7 @@ test_dataloader = val_dataloader
 val_evaluator = [_base_.photos_metric]
 test_evaluator = val_evaluator
 
+# Half an hour to an hour of one core.
 train_cfg = dict(
     _delete_=True, by_epoch=False, max_iters=10000, val_interval=2000)
 optim_wrapper = dict(sr=dict(optimizer=dict(lr=5e-4)))

@@ -1,5 +1,5 @@
 # SR4IR x4 on Stanford Cars (60 of its 196 classes, 160 x 112 pixels): MobileNetV2 from
-# ImageNet, S from the photographs. docs/en/photographs.md says where the images and the
+# ImageNet, EDSR from edsr_photos.py. docs/en/photographs.md says where the images and the
 # weights come from.
 _base_ = [
     'mmpretrain::mobilenet_v2/mobilenet-v2_8xb32_in1k.py',
@@ -47,14 +47,12 @@ val_evaluator = [dict(type='Accuracy', topk=(1, )), _base_.photos_metric]
 test_evaluator = val_evaluator
 
 # A fine-tuning of both networks. `tools/compare.py --start trained` starts every method
-# from one T that was trained on HR images for twice as long.
+# from one task network that was trained on HR images for twice as long.
 epochs = 4
 train_cfg = dict(max_epochs=epochs, val_interval=epochs)
 optim_wrapper = dict(
     _delete_=True, **_base_.sr4ir_optim,
-    task=dict(
-        type='OptimWrapper',
-        optimizer=dict(type='AdamW', lr=5e-4, weight_decay=0.01)))
+    task=_base_.photos_task_optim)
 cosine = dict(
     type='CosineAnnealingLR', begin=0, end=epochs, T_max=epochs, eta_min=1e-6,
     convert_to_iter_based=True)

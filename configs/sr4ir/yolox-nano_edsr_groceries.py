@@ -1,5 +1,5 @@
-# SR4IR x4 on Freiburg groceries (25 classes, 224 x 224 pixels): YOLOX-nano from COCO, S
-# from the photographs. docs/en/photographs.md says where images and weights come from.
+# SR4IR x4 on Freiburg groceries (25 classes, 224 x 224 pixels): YOLOX-nano from COCO,
+# EDSR from edsr_photos.py. docs/en/photographs.md says where images and weights come from.
 _base_ = [
     'mmdet::yolox/yolox_nano_8xb8-300e_coco.py',
     '../_base_/sr4ir_det.py',
@@ -11,7 +11,7 @@ model = dict(
     _delete_=True, task=_base_.model, recipe=_base_.recipe, num_classes=25,
     **_base_.sr4ir_model)
 model['sr'].update(_base_.photos_sr)
-model['task_resize'] = None  # T sees the images in their size
+model['task_resize'] = None  # the task network sees the images in their size
 model['task'].update(
     init_cfg=dict(
         type='Pretrained', checkpoint='data/photos/weights/yolox_nano_coco.pth',
@@ -62,15 +62,13 @@ val_evaluator = [
 test_evaluator = val_evaluator
 
 # A fine-tuning of both networks. `tools/compare.py --start trained` starts every method
-# from one T that was trained on HR images for twice as long.
+# from one task network that was trained on HR images for twice as long.
 epochs = 1
 train_cfg = dict(
     _delete_=True, type='EpochBasedTrainLoop', max_epochs=epochs, val_interval=epochs)
 optim_wrapper = dict(
     _delete_=True, **_base_.sr4ir_optim,
-    task=dict(
-        type='OptimWrapper',
-        optimizer=dict(type='AdamW', lr=5e-4, weight_decay=0.01)))
+    task=_base_.photos_task_optim)
 cosine = dict(
     type='CosineAnnealingLR', begin=0, end=epochs, T_max=epochs, eta_min=1e-6,
     convert_to_iter_based=True)

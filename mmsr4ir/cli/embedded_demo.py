@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from mmsr4ir.utils.configs import CONFIGS
+from mmsr4ir.utils.files import write_whole
 from mmsr4ir.utils.tables import markdown_table
 
 from .command import command
@@ -148,18 +149,17 @@ def main() -> None:
             *options(f'model.test_on={test_on}'),
         )
         rows.append(
-            [f'of SR4IR sees {title}', *cells(test_metrics(work), args.task, test_on)]
+            [f'SR4IR, on {title}', *cells(test_metrics(work), args.task, test_on)]
         )
     results = next((out / 'compare').glob('*/results.json'))
     alone = json.loads(results.read_text())['methods']['l2t']['runs']['0']['metrics']
-    rows.insert(-1, [f'of L→T sees {INPUTS["lr"]}', *cells(alone, args.task, 'lr')])
-    table = markdown_table(
-        ['the task network', *METRICS[args.task], 'PSNR in dB'], rows
-    )
+    rows.insert(-1, [f'L→T, on {INPUTS["lr"]}', *cells(alone, args.task, 'lr')])
+    table = markdown_table(['trained by, on', *METRICS[args.task], 'PSNR in dB'], rows)
     text = (
-        f'{table}\n\nL→T is T alone, trained on LR images. SR4IR x4 trained for '
-        f'{trained:.0f} s; the whole demo took {time.time() - start:.0f} s.\n'
+        f'{table}\n\nL→T is the task network alone, trained on LR images. SR4IR x4 '
+        f'trained for {trained:.0f} s; the whole demo took '
+        f'{time.time() - start:.0f} s.\n'
     )
-    (out / 'results.md').write_text(text)
+    write_whole(out / 'results.md', text)
     pictures = len(list((out / 'pictures').glob('*.png')))
     print(f'\n{text}\n{pictures} picture grids are in {out / "pictures"}')

@@ -1,12 +1,14 @@
 """Crop the cars of Stanford Cars, resize them, and write lists of them."""
 
 import argparse
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 from mmengine.utils import track_iter_progress
 from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
 
 from mmsr4ir.datasets.class_lists import split_samples
 from mmsr4ir.utils.errors import DataError
@@ -58,7 +60,7 @@ def read_labels(root: Path) -> list[tuple[str, int, tuple[int, int, int, int]]]:
         rows = loadmat(path, squeeze_me=True)['annotations']
         return [
             (
-                str(row['fname']),
+                Path(str(row['fname'])).name,
                 int(row['class']) - 1,
                 # Counted from 1, and with the last pixel.
                 (
@@ -70,7 +72,10 @@ def read_labels(root: Path) -> list[tuple[str, int, tuple[int, int, int, int]]]:
             )
             for row in rows
         ]
-    except (KeyError, ValueError, TypeError, IndexError) as error:
+    except (
+        *(KeyError, ValueError, TypeError, IndexError),
+        *(MatReadError, NotImplementedError, zlib.error),  # of a damaged file
+    ) as error:
         raise DataError(f'{path} is not that of Stanford Cars: {error}') from error
 
 
@@ -86,7 +91,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             image = read_image(path.read_bytes())
         except (OSError, ImageError) as error:
             raise DataError(f'{path}: {error}') from error
-        car = image[top:bottom, left:right, ::-1]  # OpenCV writes blue first
+        car = image[max(top, 0) : bottom, max(left, 0) : right, ::-1]  # BGR for OpenCV
+        if not car.size:
+            raise DataError(f'{path}: its box lies outside the image')
         small = cv2.resize(car, SIZE, interpolation=cv2.INTER_AREA)
         written, data = cv2.imencode('.jpg', small, [cv2.IMWRITE_JPEG_QUALITY, 95])
         assert written

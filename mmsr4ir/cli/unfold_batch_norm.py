@@ -6,16 +6,15 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from mmengine.config import DictAction
-from mmengine.runner import Runner
 
 from mmsr4ir.deployment.batch_norm import unfold_batch_norms
-from mmsr4ir.engine.build import build_model
+from mmsr4ir.engine.build import build_loader, build_model
 from mmsr4ir.models.weights import load_weights
 from mmsr4ir.utils.configs import read_config
 from mmsr4ir.utils.errors import ConfigError
 from mmsr4ir.utils.files import whole_file
 
+from .arguments import add_config_options, positive
 from .command import command
 
 
@@ -36,30 +35,26 @@ def main(argv: Sequence[str] | None = None) -> None:
         help='part that the file holds, such as backbone (default: all of it)',
     )
     parser.add_argument(
+        '--prefix', help='start of the names in the file that the part lacks'
+    )
+    parser.add_argument(
         '--batches',
-        type=int,
+        type=positive,
         default=16,
         metavar='N',
         help='training batches that it sees (default: 16)',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override settings of the config',
-    )
+    add_config_options(parser)
     args = parser.parse_args(argv)
     cfg = read_config(args.config, args.cfg_options)
     task = build_model(cfg).task
-    name = f'task.{args.part}' if args.part else 'task'
     try:
         network = task.get_submodule(args.part)
     except AttributeError as error:
         raise ConfigError(f'the task network has no part {args.part!r}') from error
-    load_weights(name, network, dict(checkpoint=args.weights))
-    loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
+    name = f'task.{args.part}' if args.part else 'task'
+    load_weights(name, network, dict(checkpoint=args.weights, prefix=args.prefix))
+    loader = build_loader(cfg, 'train')
 
     def run() -> None:
         for data in islice(loader, args.batches):

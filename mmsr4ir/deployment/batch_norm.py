@@ -13,11 +13,20 @@ class FoldedError(SR4IRError, ValueError):
 
 
 def folded(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
-    """Find batch norms that only add a bias: mean 0, variance and weight 1."""
+    """Find batch norms that only add a bias: mean 0, variance and weight 1.
+
+    Args:
+        network: Any network.
+
+    Returns:
+        dict: The layers by name.
+    """
     return {
         name: layer
         for name, layer in network.named_modules()
         if isinstance(layer, nn.BatchNorm2d)
+        and layer.affine
+        and layer.running_mean is not None
         and layer.running_mean.abs().max() == 0
         and (layer.running_var - 1).abs().max() < 2 * layer.eps
         and (layer.weight - 1).abs().max() < 1e-3
@@ -44,7 +53,8 @@ def unfold_batch_norms(network: nn.Module, run: Callable[[], object]) -> list[st
         list[str]: The names of the layers.
 
     Raises:
-        FoldedError: If no batch norm of the network is folded.
+        FoldedError: If no batch norm of the network is folded, or ``run`` leaves out
+            one that is.
     """
     layers = folded(network)
     if not layers:
@@ -66,14 +76,19 @@ def unfold_batch_norms(network: nn.Module, run: Callable[[], object]) -> list[st
         for name, layer in layers.items()
     ]
     network.eval()
-    run()
-    for hook in hooks:
-        hook.remove()
+    try:
+        run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    unseen = [name for name in layers if not sums[name][0].all()]
+    if unseen:
+        raise FoldedError(f'no image has reached {", ".join(unseen)}')
     for name, layer in layers.items():
         count, first, second = sums[name]
         mean = first / count
         variance = (second / count - mean.square()).clamp(min=0)
-        scale = (layer.running_var + layer.eps).sqrt() / layer.weight  # 1, to rounding
+        scale = (layer.running_var + layer.eps).sqrt() / layer.weight  # close to 1
         weight = (variance + layer.eps).sqrt() / scale
         layer.bias += (mean / scale).float()
         layer.weight.copy_(weight)

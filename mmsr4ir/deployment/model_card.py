@@ -8,8 +8,8 @@ from torch import Tensor
 
 from mmsr4ir.utils.tables import markdown_table
 
-#: What a batch norm counts, which is no parameter.
-_COUNTS = ('running_mean', 'running_var', 'num_batches_tracked')
+# Buffers, which are no parameters: of batch norms, and of SwinIR.
+_BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked', 'attn_mask')
 _TEXT = """# {name}
 
 {facts}
@@ -28,8 +28,8 @@ mmsr4ir predict {name}.py IMAGES --weights {name}.pth --out-dir found
 ```
 
 The SR network has learned to undo the degradation above. On images that became small or
-blurred in another way it may do worse than plain enlargement. The licence of the data
-that it was trained on applies to the weights.
+blurred in another way it may do worse than plain enlargement. Check the terms of the
+training data before you use or pass on the weights.
 """
 
 
@@ -66,9 +66,10 @@ def model_card(
         'degradation': f'{degradation.get("type")}({settings})',
         'trained on': ', '.join(map(str, filter(None, data))) or 'unknown',
         'classes': ', '.join(map(str, classes)) or model.get('num_classes', 'unknown'),
-        'epochs, iterations': f'{meta.get("epoch")}, {meta.get("iter")}',
-        'seed': meta.get('seed'),
-        'versions': f'MMEngine {meta.get("mmengine_version")}',
+        'epochs': meta.get('epoch', 'unknown'),
+        'iterations': meta.get('iter', 'unknown'),
+        'seed': meta.get('seed', 'unknown'),
+        'MMEngine': meta.get('mmengine_version', 'unknown'),
     }
     metrics = {
         key: value
@@ -78,7 +79,9 @@ def model_card(
     }
     return _TEXT.format(
         name=name,
-        facts=markdown_table(['', ''], facts.items()).replace('---:', '---'),
+        facts='\n'.join(
+            ['| | |', '| --- | --- |', *(f'| {k} | {v} |' for k, v in facts.items())]
+        ),
         results=markdown_table(
             ['metric', 'value'], [(k, f'{v:.4g}') for k, v in metrics.items()]
         )
@@ -92,6 +95,8 @@ def count(state_dict: Mapping[str, Tensor], prefix: str) -> str:
     number = sum(
         math.prod(value.shape)
         for key, value in state_dict.items()
-        if key.startswith(prefix) and not key.endswith(_COUNTS)
+        if key.startswith(prefix)
+        and not key.endswith(_BUFFERS)
+        and value.is_floating_point()
     )
     return f'{number / 1e6:.2f} M parameters'

@@ -45,7 +45,7 @@ def publish(
     Raises:
         ConvertError: If the checkpoint cannot be read or is published already, if
             the file exists, or if there is to be a card and the checkpoint holds no
-            config, or one of the files no metrics.
+            config of an SR4IR, or one of the files no metrics.
         OSError: If the file cannot be written.
     """
     checkpoint = read_checkpoint(source)
@@ -62,18 +62,21 @@ def publish(
     out = out.with_name(f'{out.name.removesuffix(".pth")}-{file_digest(data)}.pth')
     if out.exists():
         raise ConvertError(f'{out} exists already')
+    beside = {}
     if card is not None:
         text = meta.get('cfg')
-        if not text:
-            raise ConvertError('it holds no config, so there can be no model card')
-        write_whole(out.with_suffix('.py'), text)
-        write_whole(
-            out.with_suffix('.md'),
-            model_card(
-                out.stem, parse_config(text), meta, state_dict, read_metrics(card)
-            ),
-        )
+        cfg = parse_config(text) if text else {}
+        if not {'sr', 'task'} <= set(cfg.get('model') or ()):
+            raise ConvertError(
+                'it holds no config with model.sr and model.task, so there can be no '
+                'model card'
+            )
+        tests = read_metrics(card)
+        beside['.py'] = text
+        beside['.md'] = model_card(out.stem, cfg, meta, state_dict, tests)
     write_whole(out, data)
+    for suffix, content in beside.items():
+        write_whole(out.with_suffix(suffix), content)
     if 'optimizer' not in checkpoint:
         report.append('it has no optimizer; was it published before?')
     if 'ema_state_dict' in checkpoint:

@@ -5,7 +5,6 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -279,11 +278,12 @@ def lpips_network(path: str | None = None) -> nn.Module:
     try:
         weights = CheckpointLoader.load_checkpoint(source, map_location='cpu')
         trunk.load_state_dict({name: weights[key] for name, key in names.items()})
-    except (OSError, RuntimeError, KeyError, UnpicklingError) as error:
+    except (OSError, RuntimeError, KeyError) as error:
         why = f'no tensor {error}' if isinstance(error, KeyError) else error
         raise WeightsError(
-            "SRQuality: 'LPIPS' needs torchvision's AlexNet in torch's cache or in the "
-            f'file lpips_weights. {source}: {why}'
+            "SRQuality: 'LPIPS' needs torchvision's AlexNet, "
+            f'{"lpips_weights=" if path else ""}{source}: {why}'
+            + ('' if path else '. Or set lpips_weights to a file with it')
         ) from error
     return network.requires_grad_(False)
 

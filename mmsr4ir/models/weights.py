@@ -36,7 +36,7 @@ def take_init_cfg(cfg: dict) -> tuple[dict, dict | None]:
         ValueError: If the ``init_cfg`` has an unknown key or no ``checkpoint``.
     """
     init_cfg = cfg.get('init_cfg')
-    if init_cfg is None:  # as --cfg-options model.sr.init_cfg=None leaves it
+    if init_cfg is None and 'init_cfg' in cfg:  # by model.sr.init_cfg=None
         return {k: v for k, v in cfg.items() if k != 'init_cfg'}, None
     if not isinstance(init_cfg, Mapping) or init_cfg.get('type') != 'Pretrained':
         return cfg, None
@@ -77,7 +77,10 @@ def load_weights(part: str, network: nn.Module, init_cfg: Mapping) -> None:
             f'{where} does not exist.'
             f'{hint or " Set it to the checkpoint of the run that trains this part."}'
         )
-    checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    try:
+        checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    except RuntimeError as error:
+        raise WeightsError(f'{where}: {error}{hint}') from error
     state_dict = checkpoint
     if isinstance(checkpoint, Mapping):
         state_dict = checkpoint.get('state_dict', checkpoint)

@@ -126,14 +126,18 @@ def test_a_model_card(tmp_path):
     assert 'None were given.' in card.read_text()
     (tmp_path / 'text.json').write_text('{"a": "b"}')
     bare = saved(tmp_path, dict(state_dict=dict(w=torch.ones(2))), 'bare.pth')
+    content = checkpoint()
+    content['meta']['cfg'] = "model = dict(type='X')"
+    other = saved(tmp_path, content, 'other.pth')
     for path, files, said in (
         (source, (tmp_path / 'text.json',), 'holds no metrics by name'),
         (source, (tmp_path / 'no.json',), 'cannot be read'),
         (bare, (), 'no config'),
+        (other, (), 'no config with model.sr'),
     ):
         with pytest.raises(SystemExit, match=said):
             publish(path, tmp_path / 'bad/x', '--card', *files)
-    assert not list(tmp_path.glob('bad/*.pth'))
+    assert not list(tmp_path.glob('bad/*'))
 
 
 def test_equal_weights_get_equal_names(tmp_path):

@@ -101,12 +101,12 @@ def test_the_demo_writes_its_table_and_pictures(tmp_path, run_tool):
     table = (out / 'results.md').read_text()
     rows = [line for line in table.splitlines() if line.startswith('| ')]
     assert [row[2:].split(' | ')[0] for row in rows] == [
-        'the task network',
+        'trained by, on',
         '---',
-        'of SR4IR sees HR',
-        'of SR4IR sees LR x4, bilinear',
-        'of L→T sees LR x4, bilinear',
-        'of SR4IR sees LR x4, restored (SR)',
+        'SR4IR, on HR',
+        'SR4IR, on LR x4, bilinear',
+        'L→T, on LR x4, bilinear',
+        'SR4IR, on LR x4, restored (SR)',
     ]
     for row in rows[2:]:
         assert re.search(r'\| -?\d\.\d{3} \| -?\d\.\d{3} \| (-|\d+\.\d\d) \|$', row)

@@ -121,6 +121,7 @@ def test_an_unknown_key_is_an_error():
         take_init_cfg(dict(init_cfg=dict(type='Pretrained', file='a', checkpoint='b')))
     other = dict(init_cfg=dict(type='Kaiming'))
     assert take_init_cfg(other) == (other, None)
+    assert take_init_cfg(dict(type='X', init_cfg=None)) == (dict(type='X'), None)
 
 
 def test_only_networks_that_the_recipe_updates_get_an_optimizer():

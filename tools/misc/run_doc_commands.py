@@ -45,7 +45,7 @@ NOT_RUN = {
     'tests/test_cli/test_published_converter.py makes some',
     '*sr4ir_det_x8.pth*': "needs the authors' files and PASCAL VOC",
     '*/BCCD*': 'BCCD must be downloaded',
-    '*data/photos*': 'the photographs must be downloaded',
+    '*/photos*': 'the photographs must be downloaded',
     '*_photos*': 'the photographs must be downloaded',
     '*_cars.py*': 'the photographs must be downloaded',
     '*_bccd.py*': 'BCCD must be downloaded',
