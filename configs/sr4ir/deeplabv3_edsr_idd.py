@@ -1,6 +1,6 @@
 # SR4IR x4 on IDD-Lite (7 classes, 320 x 227 pixels): DeepLabV3 on MobileNetV2 from
-# ImageNet, EDSR from edsr_photos.py. docs/en/photographs.md says where the images and the
-# weights come from.
+# ImageNet, EDSR from edsr_photos.py.
+# docs/en/photographs.md says where the images and weights come from.
 _base_ = [
     'mmseg::mobilenet_v2/mobilenet-v2-d8_deeplabv3_4xb2-80k_cityscapes-512x1024.py',
     '../_base_/sr4ir_seg.py',

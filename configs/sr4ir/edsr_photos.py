@@ -1,4 +1,4 @@
-# The SR network of the photographs: EDSR x4 on pixels, on patches of the training images
+# The SR network of the photographs: EDSR x4, trained on pixels of the training images
 # of Cars, groceries and IDD-Lite (docs/en/photographs.md). It needs no labels. The task
 # network, the demo's, is there because a config has two networks; it learns nothing.
 _base_ = ['./resnet18_edsr_tiny.py', '../_base_/photos.py']

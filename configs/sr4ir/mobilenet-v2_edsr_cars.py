@@ -1,6 +1,6 @@
 # SR4IR x4 on Stanford Cars (60 of its 196 classes, 160 x 112 pixels): MobileNetV2 from
-# ImageNet, EDSR from edsr_photos.py. docs/en/photographs.md says where the images and the
-# weights come from.
+# ImageNet, EDSR from edsr_photos.py.
+# docs/en/photographs.md says where the images and weights come from.
 _base_ = [
     'mmpretrain::mobilenet_v2/mobilenet-v2_8xb32_in1k.py',
     '../_base_/sr4ir_cls.py',

@@ -1,5 +1,6 @@
 # SR4IR x4 on Freiburg groceries (25 classes, 224 x 224 pixels): YOLOX-nano from COCO,
-# EDSR from edsr_photos.py. docs/en/photographs.md says where images and weights come from.
+# EDSR from edsr_photos.py.
+# docs/en/photographs.md says where the images and weights come from.
 _base_ = [
     'mmdet::yolox/yolox_nano_8xb8-300e_coco.py',
     '../_base_/sr4ir_det.py',
