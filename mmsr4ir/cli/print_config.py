@@ -1,7 +1,6 @@
 """Print the whole config: all that it inherits, and the command line's settings."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from mmsr4ir.utils.configs import read_config
@@ -38,9 +37,6 @@ def main() -> None:
     if args.save_path is None:
         print(cfg.pretty_text)
         return
-    try:
-        with whole_file(args.save_path) as unfinished:
-            cfg.dump(unfinished)
-    except OSError as error:
-        sys.exit(f'error: {error}')
+    with whole_file(args.save_path) as unfinished:
+        cfg.dump(unfinished)
     print(f'{args.save_path} written')
