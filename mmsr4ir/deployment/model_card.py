@@ -1,6 +1,7 @@
 """Model cards: what is in a published file, how good it is, and how to use it."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 from mmengine.config import ConfigDict
@@ -69,7 +70,10 @@ def model_card(
         'epochs': meta.get('epoch', 'unknown'),
         'iterations': meta.get('iter', 'unknown'),
         'seed': meta.get('seed', 'unknown'),
-        'MMEngine': meta.get('mmengine_version', 'unknown'),
+        # MMEngine puts the hash of the commit behind its version.
+        'MMEngine': re.sub(
+            r'[0-9a-f]{40}$', '', meta.get('mmengine_version') or 'unknown'
+        ),
     }
     metrics = {
         key: value

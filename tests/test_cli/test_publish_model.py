@@ -106,7 +106,9 @@ def test_a_model_card(tmp_path):
     metrics.write_text(
         '{"accuracy/top1": 61.23456, "data_time": 0.01, "sr/PSNR": 20.5}'
     )
-    source = saved(tmp_path, checkpoint())
+    content = checkpoint()
+    content['meta']['mmengine_version'] = '0.10.7' + 'a1' * 20
+    source = saved(tmp_path, content)
     publish(source, tmp_path / 'new/x.pth', '--card', metrics)
     (out,) = (tmp_path / 'new').glob('x-????????.pth')
     card = out.with_suffix('.md').read_text()
@@ -120,6 +122,7 @@ def test_a_model_card(tmp_path):
         kind = toy_config()[name]['type']
         assert f'| {kind}, {number:.2f} M parameters |' in card
     assert '| classes | a, b/c |' in card and '| seed | 5 |' in card
+    assert '| MMEngine | 0.10.7 |' in card
 
     publish(source, tmp_path / 'none/x', '--card')
     (card,) = (tmp_path / 'none').glob('*.md')
