@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_config_options(parser)
     args = parser.parse_args(argv)
     cfg = read_config(args.config, args.cfg_options)
-    task = build_model(cfg).task
+    task: Any = build_model(cfg).task
     try:
         network = task.get_submodule(args.part)
     except AttributeError as error:

@@ -21,16 +21,20 @@ def folded(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
     Returns:
         dict: The layers by name.
     """
-    return {
-        name: layer
-        for name, layer in network.named_modules()
-        if isinstance(layer, nn.BatchNorm2d)
-        and layer.affine
-        and layer.running_mean is not None
-        and layer.running_mean.abs().max() == 0
-        and (layer.running_var - 1).abs().max() < 2 * layer.eps
-        and (layer.weight - 1).abs().max() < 1e-3
-    }
+    found = {}
+    for name, layer in network.named_modules():
+        if not isinstance(layer, nn.BatchNorm2d) or not layer.affine:
+            continue
+        mean, variance = layer.running_mean, layer.running_var
+        if (
+            mean is not None
+            and variance is not None
+            and mean.abs().max() == 0
+            and (variance - 1).abs().max() < 2 * layer.eps
+            and (layer.weight - 1).abs().max() < 1e-3
+        ):
+            found[name] = layer
+    return found
 
 
 @torch.no_grad()
@@ -88,10 +92,11 @@ def unfold_batch_norms(network: nn.Module, run: Callable[[], object]) -> list[st
         count, first, second = sums[name]
         mean = first / count
         variance = (second / count - mean.square()).clamp(min=0)
-        scale = (layer.running_var + layer.eps).sqrt() / layer.weight  # close to 1
-        weight = (variance + layer.eps).sqrt() / scale
-        layer.bias += (mean / scale).float()
-        layer.weight.copy_(weight)
-        layer.running_mean.copy_(mean)
-        layer.running_var.copy_(variance)
+        running_mean, running_var = layer.running_mean, layer.running_var
+        assert running_mean is not None and running_var is not None  # see folded
+        scale = (running_var + layer.eps).sqrt() / layer.weight  # close to 1
+        layer.weight.copy_((variance + layer.eps).sqrt() / scale)
+        layer.bias.add_(mean / scale)
+        running_mean.copy_(mean)
+        running_var.copy_(variance)
     return list(layers)

@@ -72,11 +72,11 @@ def publish(
                 'model card'
             )
         tests = read_metrics(card)
-        beside['.py'] = text
+        beside['.py'] = str(text)
         beside['.md'] = model_card(out.stem, cfg, meta, state_dict, tests)
     write_whole(out, data)
-    for suffix, content in beside.items():
-        write_whole(out.with_suffix(suffix), content)
+    for suffix, one in beside.items():
+        write_whole(out.with_suffix(suffix), one)
     if 'optimizer' not in checkpoint:
         report.append('it has no optimizer; was it published before?')
     if 'ema_state_dict' in checkpoint:
