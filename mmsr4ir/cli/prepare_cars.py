@@ -21,6 +21,17 @@ from .command import command
 #: Width and height of the small images, in pixels.
 SIZE = (160, 112)
 _LABELS = 'devkit/cars_train_annos.mat'
+# What scipy raises for a damaged file, for one of MATLAB 7.3 (NotImplementedError) and
+# where a field is missing or is no number.
+_UNREADABLE = (
+    MatReadError,
+    NotImplementedError,
+    zlib.error,
+    KeyError,
+    IndexError,
+    ValueError,
+    TypeError,
+)
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -72,10 +83,7 @@ def read_labels(root: Path) -> list[tuple[str, int, tuple[int, int, int, int]]]:
             )
             for row in rows
         ]
-    except (
-        *(KeyError, ValueError, TypeError, IndexError),
-        *(MatReadError, NotImplementedError, zlib.error),  # of a damaged file
-    ) as error:
+    except _UNREADABLE as error:
         raise DataError(f'{path} is not that of Stanford Cars: {error}') from error
 
 

@@ -43,9 +43,10 @@ def publish(
         list[str]: What is in the file and what was left out, in lines.
 
     Raises:
-        ConvertError: If the checkpoint cannot be read or is published already, if
-            the file exists, or if there is to be a card and the checkpoint holds no
-            config of an SR4IR, or one of the files no metrics.
+        ConvertError: If the checkpoint cannot be read or is published already, or if
+            the file exists. With ``card`` also if the checkpoint holds no config with
+            ``model.sr`` and ``model.task``, or if a file of ``card`` is missing or
+            holds no metrics.
         OSError: If the file cannot be written.
     """
     checkpoint = read_checkpoint(source)
