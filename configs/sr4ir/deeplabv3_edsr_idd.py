@@ -69,7 +69,7 @@ test_evaluator = val_evaluator
 
 # A fine-tuning of both networks. `tools/compare.py --start trained` starts every method
 # from one task network that was trained on HR images for twice as long.
-epochs = 2
+epochs = 1
 train_cfg = dict(
     _delete_=True, by_epoch=True, max_epochs=epochs, val_interval=epochs)
 optim_wrapper = dict(
