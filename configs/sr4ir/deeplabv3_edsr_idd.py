@@ -68,7 +68,7 @@ val_evaluator = [dict(type='IoUMetric', iou_metrics=['mIoU']), _base_.photos_met
 test_evaluator = val_evaluator
 
 # A fine-tuning of both networks. `tools/compare.py --start trained` starts every method
-# from one task network that was trained on HR images for twice as long.
+# from one task network (`t`) that was trained on HR images for twice as long.
 epochs = 1
 train_cfg = dict(
     _delete_=True, by_epoch=True, max_epochs=epochs, val_interval=epochs)
@@ -87,6 +87,6 @@ default_hooks.update(
 log_processor = dict(by_epoch=True, **_base_.sr4ir_log_processor)
 randomness = dict(seed=0)
 long = dict(cosine, end=2 * epochs, T_max=2 * epochs)
-benchmark = dict(h2t=dict(
+benchmark = dict(t=dict(
     train_cfg=dict(max_epochs=2 * epochs, val_interval=2 * epochs),
     param_scheduler=dict(sr=[long], task=[long])))

@@ -48,7 +48,7 @@ def parse_args() -> argparse.Namespace:
         choices=STARTS,
         default='config',
         help='what each method starts from: what the config says, or the same trained '
-        'S (of a run on pixels) and T (of H→T) for all (default: %(default)s)',
+        'S (of a run on pixels) and T (of one on HR images) for all (default: %(default)s)',
     )
     parser.add_argument(
         '--seeds',

@@ -23,12 +23,14 @@ class Method:
         title: Its name in tables.
         restores: Whether it has an SR network; else images are interpolated.
         test_on: The image that it is tested on.
+        trains_task: Whether T learns in it.
         needs: Networks that come from another method's run, by that method's name.
     """
 
     title: str
     restores: bool = True
     test_on: str = 'sr'
+    trains_task: bool = True
     needs: dict[str, str] = field(default_factory=dict)
 
 
@@ -38,14 +40,14 @@ METHODS = dict(
     l2t_kd=Method('L→T+KD', restores=False, needs=dict(teacher='h2t')),
     s2t=Method('S→T', needs=dict(sr='s')),
     s2t_kd=Method('S→T+KD', needs=dict(sr='s', teacher='h2t')),
-    t2s=Method('T→S', needs=dict(task='h2t')),
-    frozen_t=Method('frozen T', needs=dict(task='h2t')),
+    t2s=Method('T→S', trains_task=False, needs=dict(task='h2t')),
+    frozen_t=Method('frozen T', trains_task=False, needs=dict(task='h2t')),
     s_and_t=Method('S+T'),
     sr4ir=Method('SR4IR'),
     hlf_fm=Method('HLF+FM', needs=dict(sr='s', task='h2t', teacher='h2t')),
 )
-# Trained because S→T needs it; it has no task network worth testing.
-PREPARATIONS = dict(s=Method('S'))
+# What methods start from: S trained on pixels, T trained on HR images. They are not tested.
+PREPARATIONS = dict(s=Method('S', trains_task=False), t=Method('T', restores=False))
 STARTS = ('config', 'trained')
 
 
@@ -112,14 +114,16 @@ def needed(method: str, start: str) -> dict[str, str]:
 
     Args:
         method: Key of :data:`METHODS` or :data:`PREPARATIONS`.
-        start: ``'config'``: what the method itself wants; ``'trained'``: besides that,
-            every method on LR images starts from the S of ``s``, if it has one, and
-            the T of ``h2t``.
+        start: ``'config'``: what the method itself wants; ``'trained'``: every method
+            starts from the S of ``s``, if it has one, and the T of ``t``. H→T does too,
+            so that the T of the upper bound has had as many updates as the others. A T
+            that does not learn is that of H→T.
     """
     info = (METHODS | PREPARATIONS)[method]
-    if start == 'config' or method in ('h2t', *PREPARATIONS):
+    if start == 'config' or method in PREPARATIONS:
         return info.needs
-    return dict(task='h2t') | (dict(sr='s') if info.restores else {}) | info.needs
+    task = dict(task='t') if info.trains_task else {}
+    return info.needs | task | (dict(sr='s') if info.restores else {})
 
 
 def plan_parts(
@@ -206,7 +210,8 @@ def method_config(cfg: Config, method: str, seed: int, start: str = 'config') ->
     cfg = copy.deepcopy(cfg)
     model = cfg.model
     if method != 'sr4ir':
-        recipe = Config.fromfile(CONFIGS / '_base_' / 'recipes' / f'{method}.py')
+        name = 'h2t' if method == 't' else method
+        recipe = Config.fromfile(CONFIGS / '_base_' / 'recipes' / f'{name}.py')
         model.recipe = ConfigDict(recipe.recipe)
         compares = any(
             term.compares_features
@@ -234,8 +239,8 @@ def method_config(cfg: Config, method: str, seed: int, start: str = 'config') ->
     cfg.default_hooks.setdefault('picture_grid', dict(type='mmsr4ir.PictureGridHook'))
     if start == 'trained' and 'alternate' in cfg.default_hooks:
         cfg.default_hooks.alternate.warmup = 0
-    if method == 's':
-        # T is not trained: a validation would only cost time.
+    if method in PREPARATIONS:
+        # Nobody chooses by it: a validation would only cost time.
         cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     own = (cfg.get('benchmark') or {}).get(method)
     if own:

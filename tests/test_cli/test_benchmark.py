@@ -74,7 +74,7 @@ def test_cut_off_and_started_again(shapes, run_tool, tmp_path):
         *options(shapes, 12),
     ]
     out = tmp_path / 'resnet18_edsr_tiny'
-    train = out / 'h2t' / 'seed_0' / 'train'
+    train = out / 't' / 'seed_0' / 'train'
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -90,10 +90,10 @@ def test_cut_off_and_started_again(shapes, run_tool, tmp_path):
     process.terminate()
     text = process.communicate()[0]
     assert process.returncode == 143, text
-    assert not (out / 'h2t' / 'seed_0' / 'trained.json').exists()
+    assert not (out / 't' / 'seed_0' / 'trained.json').exists()
     text = run_tool(*command).stdout
     assert 'H→T seed 0: done' in text and '| L→T+KD |' in text
-    log = (out / 'h2t' / 'seed_0' / 'train.log').read_text()
+    log = (out / 't' / 'seed_0' / 'train.log').read_text()
     assert 'Resumed epoch: ' in log or 'resumed epoch: ' in log, log[-3000:]
 
     report = json.loads((out / 'results.json').read_text())
@@ -105,8 +105,8 @@ def test_cut_off_and_started_again(shapes, run_tool, tmp_path):
     assert report['complexity']['sr']['params'] > 0
     taught = report['methods']['l2t_kd']['runs']['0']
     assert taught['TFD'] > 0 and taught['total']['teacher'] is True
-    assert taught['total']['updates']['task'] == 2 * 12 * 2  # with those of H→T
-    assert taught['total']['images'] == dict(sr=0, task=2 * 12 * 8)
+    assert taught['total']['updates']['task'] == 3 * 12 * 2  # with those of T and H→T
+    assert taught['total']['images'] == dict(sr=0, task=3 * 12 * 8)
     log = (out / 'l2t_kd' / 'seed_0' / 'train.log').read_text()
     assert 'teacher: all ' in log and 'task: all ' in log
     images = json.loads((out / 'l2t_kd' / 'seed_0' / 'images.json').read_text())
