@@ -119,7 +119,7 @@ def test_cut_off_and_started_again(shapes, run_tool, tmp_path):
     text = (out / 'results.md').read_text()
     assert text.startswith('L→T+KD is the best method here')
     assert 'no method with an SR network has a result (add sr4ir' in text
-    assert 'order and augmentation: the same in all 2' in text
+    assert 'order and augmentation: the same in all 3' in text
     assert 'LR images of the test: the same in all 2' in text
     assert cv2.imread(str(out / 'results.png')) is not None
     grids = sorted((out / 'grids').iterdir())
