@@ -47,8 +47,8 @@ def parse_args() -> argparse.Namespace:
         '--start',
         choices=STARTS,
         default='config',
-        help='what each method starts from: what the config says, or the same trained '
-        'S (of a run on pixels) and T (of one on HR images) for all (default: %(default)s)',
+        help='what each method starts from: what the config says, or the same S, '
+        'trained on pixels, and T, trained on HR, for all (default: %(default)s)',
     )
     parser.add_argument(
         '--seeds',

@@ -38,7 +38,8 @@ def main() -> None:
         type=int,
         default=60,
         metavar='N',
-        help='validation images, and four times as many class crops (default: %(default)s)',
+        help='validation images, and four times as many class crops '
+        '(default: %(default)s)',
     )
     parser.add_argument(
         '--size',

@@ -46,7 +46,7 @@ METHODS = dict(
     sr4ir=Method('SR4IR'),
     hlf_fm=Method('HLF+FM', needs=dict(sr='s', task='h2t', teacher='h2t')),
 )
-# What methods start from: S trained on pixels, T trained on HR images. They are not tested.
+# What methods start from: S trained on pixels, T on HR images. They are not tested.
 PREPARATIONS = dict(s=Method('S', trains_task=False), t=Method('T', restores=False))
 STARTS = ('config', 'trained')
 
@@ -240,7 +240,7 @@ def method_config(cfg: Config, method: str, seed: int, start: str = 'config') ->
     if start == 'trained' and 'alternate' in cfg.default_hooks:
         cfg.default_hooks.alternate.warmup = 0
     if method in PREPARATIONS:
-        # Nobody chooses by it: a validation would only cost time.
+        # They are not compared, so a validation would only cost time.
         cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     own = (cfg.get('benchmark') or {}).get(method)
     if own:
