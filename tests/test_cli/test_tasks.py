@@ -109,7 +109,8 @@ def test_train_and_test(
         *options,
     ).stdout
     assert re.search(rf'{metric}: \d+.* sr/PSNR: \d+', text)
-    assert len(list((tmp_path / 'pictures').glob('*.png'))) == 4
+    shown = 16 if 'top1' in metric else 4  # the class crops are four times as many
+    assert len(list((tmp_path / 'pictures').glob('*.png'))) == shown
     if metric == 'mIoU':
         check_tta_of_maps(config, tmp_path, options, run_tool)
     else:

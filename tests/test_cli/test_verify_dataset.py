@@ -303,7 +303,7 @@ def test_wrapped_and_joined_sets(root, run, tmp_path):
     assert code == 0
     assert {name: one['images'] for name, one in report.items()} == {
         'train[0]': 8,
-        'train[1]': 4,
+        'train[1]': 16,  # class crops
     }
 
 
@@ -385,7 +385,7 @@ def test_lists_beside_the_class_folders_are_no_class(root, run):
     code, shown, report = run(folder)
     assert code == 0 and 'meta' not in shown
     assert report['val']['classes'] == {
-        name: dict(images=1)
+        name: dict(images=4)
         for name in ('checker', 'diagonal', 'horizontal', 'vertical')
     }
     (folder / 'meta/train.txt').unlink()  # a class without images after all
