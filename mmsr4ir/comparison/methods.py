@@ -210,8 +210,7 @@ def method_config(cfg: Config, method: str, seed: int, start: str = 'config') ->
     cfg = copy.deepcopy(cfg)
     model = cfg.model
     if method != 'sr4ir':
-        name = 'h2t' if method == 't' else method
-        recipe = Config.fromfile(CONFIGS / '_base_' / 'recipes' / f'{name}.py')
+        recipe = Config.fromfile(CONFIGS / '_base_' / 'recipes' / f'{method}.py')
         model.recipe = ConfigDict(recipe.recipe)
         compares = any(
             term.compares_features

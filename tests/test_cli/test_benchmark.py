@@ -71,7 +71,7 @@ def test_cut_off_and_started_again(shapes, run_tool, tmp_path):
         str(tmp_path),
         '--images',
         '2',
-        *options(shapes, 12),
+        *options(shapes, 6),
     ]
     out = tmp_path / 'resnet18_edsr_tiny'
     train = out / 't' / 'seed_0' / 'train'
@@ -101,12 +101,12 @@ def test_cut_off_and_started_again(shapes, run_tool, tmp_path):
     for row in report['methods'].values():
         run = row['runs']['0']
         assert run['state'] == 'done' and 0 <= run['task'] <= 100
-        assert run['iter'] == run['iters'] == 12 * 2
+        assert run['iter'] == run['iters'] == 6 * 2
     assert report['complexity']['sr']['params'] > 0
     taught = report['methods']['l2t_kd']['runs']['0']
     assert taught['TFD'] > 0 and taught['total']['teacher'] is True
-    assert taught['total']['updates']['task'] == 3 * 12 * 2  # with those of T and H→T
-    assert taught['total']['images'] == dict(sr=0, task=3 * 12 * 8)
+    assert taught['total']['updates']['task'] == 3 * 6 * 2  # with those of T and H→T
+    assert taught['total']['images'] == dict(sr=0, task=3 * 6 * 8)
     log = (out / 'l2t_kd' / 'seed_0' / 'train.log').read_text()
     assert 'teacher: all ' in log and 'task: all ' in log
     images = json.loads((out / 'l2t_kd' / 'seed_0' / 'images.json').read_text())
