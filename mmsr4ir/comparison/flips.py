@@ -3,7 +3,6 @@
 import copy
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from mmsr4ir.utils.files import write_json, write_whole
 from .methods import Part
 from .pictures import stack_pictures
 from .resampling import flips
-from .runner import COMMANDS, last_line, read_json
+from .runner import last_line, read_json, tool_command
 from .testing import PANELS, load_record
 
 
@@ -91,21 +90,15 @@ def _draw(
         write_whole(work / 'config.py', cfg.pretty_text)
         log = work / 'test.log'
         with log.open('w') as file:
-            code = subprocess.call(
-                [
-                    sys.executable,
-                    *COMMANDS['test'],
-                    str(work / 'config.py'),
-                    str(part.checkpoint),
-                    '--work-dir',
-                    str(work),
-                    '--no-data-check',
-                    '--show-dir',
-                    str(work / 'pictures'),
-                ],
-                stdout=file,
-                stderr=subprocess.STDOUT,
+            command = tool_command(
+                'test',
+                work / 'config.py',
+                work,
+                '--show-dir',
+                str(work / 'pictures'),
+                checkpoint=part.checkpoint,
             )
+            code = subprocess.call(command, stdout=file, stderr=subprocess.STDOUT)
         if code:
             return last_line(log)
         rows[part.info.title] = work / 'pictures'

@@ -195,13 +195,7 @@ class Team:
             shutil.rmtree(part.folder / 'pictures', ignore_errors=True)
             cfg = make_test_config(part, self.images)
             write_whole(part.folder / 'test.py', cfg.pretty_text)
-            self.call(
-                part,
-                'test',
-                str(part.checkpoint),
-                '--show-dir',
-                str(part.folder / 'pictures'),
-            )
+            self.call(part, 'test', '--show-dir', str(part.folder / 'pictures'))
             metrics = max(
                 (part.folder / 'test').glob('*/*.json'),
                 key=lambda path: path.stat().st_mtime,
@@ -257,21 +251,18 @@ class Team:
         """
         slot = self.slots.get()
         log = part.folder / f'{name}.log'
+        command = tool_command(
+            name,
+            part.folder / f'{_CONFIGS[name]}.py',
+            part.folder / name,
+            *arguments,
+            checkpoint=part.checkpoint if name == 'test' else None,
+        )
         try:
             with log.open('w') as file:
                 # The lock is held as long as any process of the benchmark lives.
                 process = subprocess.Popen(
-                    [
-                        sys.executable,
-                        '-u',
-                        *COMMANDS[name],
-                        str(part.folder / f'{_CONFIGS[name]}.py'),
-                        *arguments[: name == 'test'],
-                        '--work-dir',
-                        str(part.folder / name),
-                        '--no-data-check',
-                        *arguments[name == 'test' :],
-                    ],
+                    command,
                     stdout=file,
                     stderr=subprocess.STDOUT,
                     pass_fds=[self.lock],
@@ -292,6 +283,34 @@ class Team:
         self.stopped = True
         for process in list(self.processes):
             process.terminate()
+
+
+def tool_command(
+    name: str, config: Path, work: Path, *more: str, checkpoint: Path | None = None
+) -> list[str]:
+    """Make the command line of a tool of this package.
+
+    Args:
+        name: ``'train'`` or ``'test'``.
+        config: The config file.
+        work: The work directory.
+        *more: Further arguments.
+        checkpoint: What to test; None for a training.
+
+    Returns:
+        list[str]: The command line, without a data check: the comparison had one.
+    """
+    files = [config, checkpoint] if checkpoint else [config]
+    return [
+        sys.executable,
+        '-u',
+        *COMMANDS[name],
+        *map(str, files),
+        '--work-dir',
+        str(work),
+        '--no-data-check',
+        *more,
+    ]
 
 
 def slot_settings(slot: int, jobs: int) -> dict[str, str]:

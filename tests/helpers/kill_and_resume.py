@@ -380,7 +380,7 @@ def check(kind: dict, moments: int, root: Path, draw: random.Random) -> dict:
     for number in itertools.count():
         if len(where) == moments:
             break
-        if len(where) % 3 == 2:
+        if len(where) % 2:
             moment = (draw.choice(SAVING), draw.randrange(3))
         else:
             moment = draw.uniform(0, seconds)

@@ -4,6 +4,7 @@
 
 Each case is one training through MMEngine's Runner. Whatever the number of processes,
 all of them together see eight images an iteration, and four in an epoch's last one.
+Four processes train SR4IR only, whose phases hold those of the other recipes.
 FOLDER/<case>/<processes> is the work dir of each, FOLDER/<task>.pth the model before.
 """
 
@@ -57,6 +58,15 @@ CASES = {
 }
 # Eleven images: the sampler gives out the first one again.
 CASES |= {f'{task} SR4IR, 11 images': (task, 'SR4IR', 11) for task in SCOPES}
+
+
+def cases_of(world: int, part: str = '') -> list[str]:
+    """The names of the cases that so many processes train."""
+    return [
+        name
+        for name, (_, recipe, _) in CASES.items()
+        if part in name and (world < 4 or recipe == 'SR4IR')
+    ]
 
 
 @OURS.register_module()
@@ -334,7 +344,6 @@ def one_process(folder: Path, names: list[str], rank: int, world: int) -> None:
 
 def main(folder: str, part: str = '') -> None:
     folder = Path(folder).absolute()
-    names = [name for name in CASES if part in name]
     torch.set_num_threads(1)
     for task in SCOPES:  # imports, once for all that is forked
         torch.save(build(task, 'SR4IR').state_dict(), folder / f'{task}.pth')
@@ -342,6 +351,7 @@ def main(folder: str, part: str = '') -> None:
     # Both ask other programs (compilers, git) about this machine, each time anew.
     runner_module.collect_env, runner_module.get_git_hash = dict, str
     for world in WORLDS:
+        names = cases_of(world, part)
         children = []
         for rank in range(world):
             children.append(os.fork())

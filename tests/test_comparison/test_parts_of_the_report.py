@@ -6,7 +6,7 @@ import cv2
 import pytest
 from mmengine.config import Config
 
-from mmsr4ir.comparison import flips
+from mmsr4ir.comparison import flips, runner
 from mmsr4ir.comparison.breakdown import breakdown
 from mmsr4ir.comparison.methods import Part
 from mmsr4ir.comparison.pictures import pareto_front, trade_off
@@ -95,7 +95,7 @@ def test_the_methods_that_no_other_beats():
 
 def test_images_that_flip_are_drawn_once(tmp_path, monkeypatch):
     (tmp_path / 'test.py').write_text(TEST)
-    monkeypatch.setattr(flips, 'COMMANDS', dict(test=[str(tmp_path / 'test.py')]))
+    monkeypatch.setattr(runner, 'COMMANDS', dict(test=[str(tmp_path / 'test.py')]))
     parts = {}
     for method, labels in (('l2t', [0, 0, 2, 1]), ('sr4ir', [0, 1, 0, 0])):
         cfg = Config(
@@ -113,7 +113,7 @@ def test_images_that_flip_are_drawn_once(tmp_path, monkeypatch):
         lines = flips.draw_flips(parts['l2t'], parts['sr4ir'], tmp_path, 4)
         assert 'right or better with SR4IR than with L→T: 1.jpg, 3.jpg.' in lines[0]
         assert 'wrong or worse with SR4IR than with L→T: 2.jpg.' in lines[1]
-        monkeypatch.setattr(flips, 'COMMANDS', None)  # the second time nothing is run
+        monkeypatch.setattr(runner, 'COMMANDS', None)  # the second time nothing is run
     assert sorted(path.name for path in (tmp_path / 'flips/gained').iterdir()) == [
         '1.png',
         '3.png',
@@ -126,7 +126,7 @@ def test_images_that_flip_are_drawn_once(tmp_path, monkeypatch):
 @pytest.mark.parametrize('broken', ['no record', 'test fails'])
 def test_what_is_not_drawn_is_said(tmp_path, monkeypatch, broken):
     (tmp_path / 'test.py').write_text("import sys; sys.exit('error: out of paint')")
-    monkeypatch.setattr(flips, 'COMMANDS', dict(test=[str(tmp_path / 'test.py')]))
+    monkeypatch.setattr(runner, 'COMMANDS', dict(test=[str(tmp_path / 'test.py')]))
     parts = []
     for method, labels in (('l2t', [0, 0, 2]), ('sr4ir', [0, 1, 2])):
         cfg = Config(

@@ -397,21 +397,33 @@ default_hooks = dict(picture_grid=dict(
 
 @pytest.mark.slow
 def test_a_detector_in_two_processes(tmp_path, coco_root, tiny_options, run_tool):
-    """Three images: the second process draws one of its own and the first's first."""
+    """Its learning rate, its checkpoint and its pictures.
+
+    Three images: the second process draws one of its own and the first's first.
+    """
     config = tmp_path / 'config.py'
     config.write_text(CONFIG.format(root=Path(__file__).parents[2]))
-    run_tool(
+    process = run_tool(
         'bash',
         'tools/dist_train.sh',
         config,
         2,
         '--work-dir',
         tmp_path,
+        '--auto-scale-lr',
         *tiny_options(
             coco_root, **{'train_cfg.max_epochs': 1, 'train_cfg.val_interval': 1}
         ),
         env=dict(PORT='29625', PATH=f'{Path(sys.executable).parent}:/usr/bin:/bin'),
     )
+    assert 'GPU number: 2' in process.stdout or 'world_size: 2' in process.stdout
+    assert (
+        'LR is set based on batch size of 16 and the current batch size is 4. '
+        'Scaling the original LR by 0.25'
+    ) in process.stdout
+    names = load_from_local(tmp_path / 'epoch_1.pth')['state_dict']
+    assert {n.split('.')[0] for n in names} == {'sr', 'task'}
+    assert not any('.module.' in name for name in names)
     drawn = pictures(tmp_path)
     # 64 x 64 four times, 64 x 48 five times as large, in seven panels.
     assert {name: picture.shape for name, picture in drawn.items()} == {

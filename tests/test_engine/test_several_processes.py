@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from several_processes import CASES, RECIPES
+from several_processes import CASES, RECIPES, cases_of
 
 from mmsr4ir.compat.checkpoint import load_from_local
 
@@ -31,8 +31,9 @@ def lines(folder, case, world) -> list[dict]:
     ]
 
 
-@pytest.mark.parametrize('world', [2, 4])
-@pytest.mark.parametrize('case', CASES)
+@pytest.mark.parametrize(
+    'case, world', [(case, world) for world in (2, 4) for case in cases_of(world)]
+)
 def test_losses_parameters_and_metrics_are_those_of_one_process(folder, case, world):
     one, several = lines(folder, case, 1), lines(folder, case, world)
     assert len(one) == len(several) == 5
