@@ -170,19 +170,23 @@ def shown_size(sample, default: tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-def correct_sizes(preprocessor: nn.Module, args: tuple) -> None:
-    """Set each sample's ``img_shape`` to the size of its image.
+def complete_meta(preprocessor: nn.Module, args: tuple) -> None:
+    """Tell each sample the size of its image, and that nothing resized it.
 
-    Some transforms do not update it, such as torchvision's in mmpretrain, and whatever
-    lies beyond it is taken for padding. This is a forward pre-hook of a preprocessor.
+    Some transforms do not update ``img_shape``, such as torchvision's in mmpretrain, and
+    whatever lies beyond it is taken for padding. Without a resize in the pipeline there
+    is no ``scale_factor``, and mmdet's detectors cannot predict without one. This is a
+    forward pre-hook of a preprocessor.
     """
     data = args[0]
     for image, sample in zip(
         data['inputs'], data.get('data_samples') or (), strict=False
     ):
-        size = image_size(image)
+        size, meta = image_size(image), sample.metainfo
         if shown_size(sample, size) != size:
             sample.set_metainfo(dict(img_shape=size))
+        if 'scale_factor' not in meta and tuple(meta.get('ori_shape', ())[:2]) == size:
+            sample.set_metainfo(dict(scale_factor=(1.0, 1.0)))
 
 
 def enlarged_text(what: str, times: float) -> str:

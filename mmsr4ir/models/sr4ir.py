@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mmsr4ir.registry import MODELS
 
-from .batch import Batch, correct_sizes, make_batch
+from .batch import Batch, complete_meta, make_batch
 from .distributed import drop_wrappers, unwrap, wrapped_if_it_learns
 from .image_space import ImageSpace, extend_edges
 from .judges import Judges
@@ -113,7 +113,7 @@ class SR4IR(BaseModel):
         sr, sr_init = take_init_cfg(sr)
         network = build_network('task', task)
         super().__init__(network.data_preprocessor, init_cfg)
-        self.data_preprocessor.register_forward_pre_hook(correct_sizes)
+        self.data_preprocessor.register_forward_pre_hook(complete_meta)
         self.task = network
         self.sr = build_network('sr', sr)
         self.weights = dict(sr=sr_init, task=task_init)

@@ -14,8 +14,7 @@ model = dict(degradation=dict(
 load = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True)]
 train_dataloader = dict(dataset=dict(pipeline=[
     *load, dict(type='RandomFlip', prob=0.5), dict(type='PackDetInputs')]))
-val_dataloader = dict(dataset=dict(pipeline=[
-    *load, dict(type='Resize', scale_factor=1.0), dict(type='PackDetInputs')]))
+val_dataloader = dict(dataset=dict(pipeline=[*load, dict(type='PackDetInputs')]))
 test_dataloader = val_dataloader
 """
 

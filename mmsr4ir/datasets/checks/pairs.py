@@ -81,9 +81,7 @@ def check_pairs(report: Report, cfg: Mapping, split: str) -> None:
         paths: dict[str, Loading] = {}
         loader = cfg.get(f'{split}_dataloader') or {}
         for dataset, _ in datasets_of(loader.get('dataset')):
-            flips |= check_transforms(
-                dataset.get('pipeline') or (), split, bool(model.get('task_resize'))
-            )
+            flips |= check_transforms(dataset.get('pipeline') or (), split)
         for part in parts(cfg, [split]):
             for sample in samples_of(build_unread(part), part):
                 paths[sample.get('img_path') or ''] = part.loading
@@ -92,15 +90,12 @@ def check_pairs(report: Report, cfg: Mapping, split: str) -> None:
         report.error('', str(error))
 
 
-def check_transforms(
-    pipeline: Sequence[dict], split: str, resized: bool = False
-) -> set[str]:
+def check_transforms(pipeline: Sequence[dict], split: str) -> set[str]:
     """Check that LR images can follow a pipeline.
 
     Args:
         pipeline: Configs of transforms.
         split: Whose it is.
-        resized: Whether the model resizes, and tells mmdet the scale factor.
 
     Returns:
         set[str]: The directions in which it flips.
@@ -109,29 +104,17 @@ def check_transforms(
         DataError: If LR images cannot follow a transform of the pipeline.
     """
     where = f'the pipeline of {split}_dataloader'
-    # mmdet's detectors cannot be validated without the scale factor that this tells.
-    same_size = [
-        t for t in pipeline if type_name(t) == 'Resize' and t.get('scale_factor') == 1
-    ]
     others = [
         type_name(t)
         for t in pipeline
-        if type_name(t) not in ALLOWED and t not in same_size
+        if type_name(t) not in ALLOWED
+        and not (type_name(t) == 'Resize' and t.get('scale_factor') == 1)
     ]
     if others:
         raise DataError(
             f'{where} has {others}, which LR images of mmsr4ir.PairedLR cannot follow: '
             'take them out, and resize or crop the files of both before. Known to keep '
             f'the pixels in their places: {", ".join(ALLOWED)}'
-        )
-    if (
-        split != 'train'
-        and not (same_size or resized)
-        and 'PackDetInputs' in map(type_name, pipeline)
-    ):
-        raise DataError(
-            f"{where} needs dict(type='Resize', scale_factor=1.0), which leaves images "
-            'as they are, since mmdet asks each for its scale_factor'
         )
     flips = [t for t in pipeline if type_name(t) == 'RandomFlip']
     if len(flips) > 1:
