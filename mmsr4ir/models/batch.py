@@ -173,9 +173,9 @@ def shown_size(sample, default: tuple[int, int]) -> tuple[int, int]:
 def complete_meta(preprocessor: nn.Module, args: tuple) -> None:
     """Tell each sample the size of its image, and that nothing resized it.
 
-    Some transforms do not update ``img_shape``, such as torchvision's in mmpretrain, and
-    whatever lies beyond it is taken for padding. Without a resize in the pipeline there
-    is no ``scale_factor``, and mmdet's detectors cannot predict without one. This is a
+    Some transforms do not update ``img_shape``, such as torchvision's in mmpretrain,
+    and whatever lies beyond it is taken for padding. A pipeline without a resize gives
+    no ``scale_factor``, and mmdet's detectors cannot predict without one. This is a
     forward pre-hook of a preprocessor.
     """
     data = args[0]
