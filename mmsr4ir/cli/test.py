@@ -28,7 +28,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--show-dir',
         metavar='FOLDER',
-        help='write a picture for each image: HR, LR, SR, prediction, ground truth',
+        help='write pictures of up to 50 images: HR, LR, SR, prediction, ground truth',
     )
     parser.add_argument(
         '--tta',
