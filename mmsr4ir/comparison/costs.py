@@ -83,11 +83,13 @@ def inference_costs(parts: Sequence[Part], out: Path) -> dict[str, dict[str, Any
 def time_part(part: Part, path: Path) -> dict[str, Any]:
     """Time one part's networks with random weights, and keep the numbers in a file."""
     networks = {name: part.cfg.model.get(name) for name in ('sr', 'task', 'sr_range')}
-    key = Config(dict(networks=_without_files(networks))).pretty_text
+    machine = describe_machine()
+    what = dict(networks=_without_files(networks), machine=machine['device_name'])
+    key = Config(what).pretty_text
     cost = read_json(path)
     if cost.pop('key', None) == key:
         return cost
-    cfg, machine = copy.deepcopy(part.cfg), describe_machine()
+    cfg = copy.deepcopy(part.cfg)
     try:
         model = build_model(cfg).to(machine['device'])
         reset_peak_memory()

@@ -43,7 +43,7 @@ def draw_flips(plain: Part, sr: Part, out: Path, count: int) -> list[str]:
     if before is None or after is None:
         return ['No images are compared: the tests kept no record of them.']
     images = before['images']
-    lines = []
+    lines, failed = [], False
     for kind, chosen in zip(
         ('gained', 'lost'), flips(before, after, count), strict=True
     ):
@@ -60,12 +60,14 @@ def draw_flips(plain: Part, sr: Part, out: Path, count: int) -> list[str]:
         ids = [images[index].get('id') for index in chosen]
         where = dict(ids=ids) if None not in ids else dict(indices=chosen)
         reason = _draw((plain, sr), folder / kind, **where)
+        failed |= reason is not None
         lines.append(
             f'Not drawn ({reason}): {names}, {text}.'
             if reason
             else f'`flips/{kind}`: {text}: {names}.'
         )
-    write_json(folder / 'drawn.json', dict(done=done, lines=lines))
+    if not failed:  # else the next start tries again
+        write_json(folder / 'drawn.json', dict(done=done, lines=lines))
     return lines
 
 
@@ -112,6 +114,12 @@ def _draw(
 def _config_of(part: Part, indices: Sequence[int]) -> Config:
     """Return a part's config for a test of some images alone."""
     cfg = copy.deepcopy(part.cfg)
-    cfg.test_dataloader.dataset.indices = list(indices)
+    dataset = cfg.test_dataloader.dataset
+    own = dataset.get('indices')  # of a test on a part of the images
+    if isinstance(own, int):  # the first ones, or with a negative number the last
+        indices = [min(own, 0) + index for index in indices]
+    elif own is not None:
+        indices = [own[index] for index in indices]
+    dataset.indices = list(indices)
     cfg.default_hooks.picture_grid.update(panels=PANELS, max_images=len(indices))
     return cfg

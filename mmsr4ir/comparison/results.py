@@ -26,6 +26,11 @@ _MAIN_METRIC = dict(
 )
 
 
+# Of SRQuality, TeacherDistance and mmseg's DepthMetric.
+_LESS_IS_BETTER = ('LPIPS', 'NIQE', 'TFD', 'abs_rel', 'sq_rel', 'rmse', 'rmse_log')
+_LESS_IS_BETTER += ('log10', 'silog')
+
+
 def main_metric(cfg: Config) -> str:
     """Return the key of the task metric by which a config's methods are compared.
 
@@ -60,8 +65,14 @@ def check_metric_group(cfg: Config, metric: str) -> None:
     from the first test.
 
     Raises:
-        ComparisonError: If no metric of ``test_evaluator`` gives such numbers.
+        ComparisonError: If no metric of ``test_evaluator`` gives such numbers, or if
+            less of this one is better.
     """
+    if metric.rpartition('/')[2] in _LESS_IS_BETTER:
+        raise ComparisonError(
+            f'--metric {metric}: less of it is better, and methods are compared by '
+            'numbers of which more is better: choose another one'
+        )
     groups = []
     for evaluator in as_list(cfg.get('test_evaluator')):
         kind: type[BaseMetric] | None = registered_class(

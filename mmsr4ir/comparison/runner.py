@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import torch
 
+from mmsr4ir.engine.resume import ResumeError, resume_point
 from mmsr4ir.utils.errors import SR4IRError
 from mmsr4ir.utils.files import load_json, whole_file, write_json, write_whole
 
@@ -161,7 +162,7 @@ class Team:
                 return
             self.train_and_test(work)
             work.state = 'done'
-        except (PartError, OSError) as error:
+        except (PartError, ResumeError, OSError) as error:
             work.state, work.reason = 'failed', str(error)
         finally:
             work.trained.set()
@@ -180,7 +181,9 @@ class Team:
             # Before the training: if interrupted, it continues with these networks.
             write_json(part.folder / 'needs.json', origins(part))
             self.call(part, 'train', '--resume')
-            last = (part.folder / 'train' / 'last_checkpoint').read_text().strip()
+            last = resume_point(str(part.folder / 'train'), 'auto')
+            if last is None:
+                raise PartError(f'{part.folder / "train"} has no checkpoint')
             with whole_file(part.checkpoint) as link:
                 link.symlink_to(os.path.relpath(last, part.folder))
             write_json(

@@ -23,7 +23,6 @@ def decide(
     methods: Mapping[str, Mapping],
     records: Mapping[tuple[str, int], Record | None],
     metric: str,
-    higher_is_better: bool = True,
     cost: Mapping[str, Cost | None] | None = None,
 ) -> Verdict:
     """Decide whether SR helps. The rule was fixed before any data were seen.
@@ -50,18 +49,16 @@ def decide(
         methods: ``methods`` of a report, see :func:`.results.collect`: for each method
             a ``title`` and ``runs`` by seed, which have ``task`` if they were tested.
         records: By method and seed, what :class:`mmsr4ir.evaluation.ImageRecord` wrote.
-        metric: The task metric.
-        higher_is_better: Whether more of it is better.
+        metric: The task metric; more is better.
         cost: By method ``ms``, milliseconds an image, and ``mib``, peak memory, at
             inference with all of its networks; each may be None.
 
     Returns:
         Verdict: With the paragraph.
     """
-    sign = 1.0 if higher_is_better else -1.0
     tasks = {
         name: {
-            seed: sign * run['task']
+            seed: run['task']
             for seed, run in row['runs'].items()
             if run.get('task') is not None
         }
@@ -84,7 +81,7 @@ def decide(
     noise = None
     if sr and plain:
         level = 1 - ERROR / max(map(len, groups.values()))
-        noise = measure(tasks, records, metric, sign, (plain, sr), level)
+        noise = measure(tasks, records, metric, (plain, sr), level)
     outcome = judge(noise, margin) if sr and plain else 'unknown'
     seeds_needed, images_needed = (
         needed(noise, margin) if outcome == 'undecided' else (None, None)
@@ -104,10 +101,9 @@ def decide(
         cost={name: found for name, found in costs.items() if found},
         use=(sr if outcome == 'helps' else plain) if sr and plain else None,
     )
-    values = {name: sign * mean for name, mean in means.items()}
     titles = {name: row['title'] for name, row in methods.items()}
     compared = max(map(len, groups.values()))
-    return replace(verdict, text=paragraph(verdict, metric, values, titles, compared))
+    return replace(verdict, text=paragraph(verdict, metric, means, titles, compared))
 
 
 def _paired(tasks: Mapping[str, Mapping], a: str, b: str) -> dict[int, float]:
@@ -146,7 +142,6 @@ def measure(
     tasks: Mapping[str, Mapping[int, float]],
     records: Mapping[tuple[str, int], Record | None],
     metric: str,
-    sign: float,
     pair: tuple[str, str],
     level: float,
 ) -> Noise | None:
@@ -156,7 +151,6 @@ def measure(
         tasks: By method and seed the task metric; more is better.
         records: As for :func:`decide`.
         metric: The task metric.
-        sign: -1 if less of the metric is better, else 1.
         pair: The methods without SR and with it.
         level: Of the interval.
 
@@ -189,15 +183,13 @@ def measure(
     found = paired_bootstrap(before, after, metric, level=level)
     if found is None or not math.isfinite(found.interval[1]):
         return noise
-    difference = sign * found.difference
     # A metric with settings of its own is another one than that of the records.
-    if abs(difference - noise.difference) > _ROUNDING[before[0]['kind']]:
+    if abs(found.difference - noise.difference) > _ROUNDING[before[0]['kind']]:
         return noise
-    low, high = sorted(sign * end for end in found.interval)
     return replace(
         noise,
-        difference=difference,
-        interval=(low, high),
+        difference=found.difference,
+        interval=found.interval,
         std_error=found.std_error,
         test='images',
         images=found.images,

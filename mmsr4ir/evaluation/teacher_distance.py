@@ -9,6 +9,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.runner import load_checkpoint
 from torch import Tensor
 
+from mmsr4ir.models.image_space import extend_edges, image_size
 from mmsr4ir.registry import METRICS, MODELS
 
 
@@ -57,11 +58,17 @@ class TeacherDistance(BaseMetric):
             hr: The same.
         """
         model = self.model.to(sr.device)
-        sr_features, hr_features = (
-            model.judges.task(model.image_space.normalise(image[None].float() / 255))
+        size = image_size(hr)
+        # As the judge's own preprocessor pads; some networks need such sides.
+        multiple = getattr(model.data_preprocessor, 'pad_size_divisor', 1)
+        sr, hr = (
+            extend_edges(image[None].float() / 255, multiple=multiple)
             for image in (sr, hr)
         )
-        return model.tdp(sr_features, hr_features).item()
+        sr_features, hr_features = (
+            model.judges.task(model.image_space.normalise(image)) for image in (sr, hr)
+        )
+        return model.tdp(sr_features, hr_features, [size], image_size(hr)).item()
 
     def compute_metrics(self, results: list[float]) -> dict[str, float]:
         """Return the mean over the images."""

@@ -325,11 +325,17 @@ class TorchvisionSegmentor(TorchvisionNetwork):
         """
         maps = torch.cat([sample.gt_sem_seg.data for sample in data_samples])
         outputs, losses = self.network(inputs), {}
+        # The mean over the pixels that count; 0 where all are ignored.
+        counted = (maps != self.ignore_index).sum().clamp(min=1)
         for name, weight in (('out', 1.0), ('aux', 0.5)):
             if name in outputs:
-                losses[f'loss_{name}'] = weight * F.cross_entropy(
-                    outputs[name], maps.long(), ignore_index=self.ignore_index
+                total = F.cross_entropy(
+                    outputs[name],
+                    maps.long(),
+                    ignore_index=self.ignore_index,
+                    reduction='sum',
                 )
+                losses[f'loss_{name}'] = weight * total / counted
         return losses
 
     def predict(self, inputs: Tensor, data_samples: Sequence) -> list:

@@ -154,6 +154,8 @@ def test_the_metric_that_ranks(config, key):
     check_metric_group(cfg, 'sr/PSNR')
     with pytest.raises(ComparisonError, match='--metric cocco/bbox_mAP: .*sr/'):
         check_metric_group(cfg, 'cocco/bbox_mAP')
+    with pytest.raises(ComparisonError, match='sr/LPIPS: less of it is better'):
+        check_metric_group(cfg, 'sr/LPIPS')
     cfg.test_evaluator = [e for e in cfg.test_evaluator if 'SRQuality' in e.type]
     with pytest.raises(ComparisonError, match='no task metric.*nothing to compare'):
         main_metric(cfg)

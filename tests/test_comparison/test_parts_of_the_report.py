@@ -70,9 +70,10 @@ def test_the_metric_by_the_difficulty_of_classes():
         ('sr4ir', 0): record([1, 1, 2, 0, 1, 0]),  # a 50 %, b 100 %, c 50 %
     }
     text = '\n'.join(breakdown(methods, records, 'accuracy/top1'))
-    assert 'difficult they are for L→T (1, 1, 1 classes)' in text
-    assert '| L→T | 0.000 | 50.000 | 100.000 |' in text
-    assert '| SR4IR | 50.000 | 100.000 | 50.000 |' in text
+    # Both together have 75, 75 and 25 %.
+    assert 'for all methods on LR images together (1, 1, 1 classes)' in text
+    assert '| L→T | 0.000 | 100.000 | 50.000 |' in text
+    assert '| SR4IR | 50.000 | 50.000 | 100.000 |' in text
     assert breakdown(methods, {}, 'accuracy/top1') == []
 
 
@@ -93,7 +94,9 @@ def test_the_methods_that_no_other_beats():
     assert trade_off(report).startswith(b'\x89PNG')
 
 
-def test_images_that_flip_are_drawn_once(tmp_path, monkeypatch):
+@pytest.mark.parametrize('own, first', [(-4, -4), ([5, 6, 7, 8], 5)])
+def test_images_that_flip_are_drawn_once(tmp_path, monkeypatch, own, first):
+    """Also in a test on a part of the images, whose file has others before them."""
     (tmp_path / 'test.py').write_text(TEST)
     monkeypatch.setattr(runner, 'COMMANDS', dict(test=[str(tmp_path / 'test.py')]))
     parts = {}
@@ -101,7 +104,7 @@ def test_images_that_flip_are_drawn_once(tmp_path, monkeypatch):
         cfg = Config(
             dict(
                 model=dict(name=method),
-                test_dataloader=dict(dataset=dict(type='x')),
+                test_dataloader=dict(dataset=dict(type='x', indices=own)),
                 default_hooks=dict(picture_grid=dict(type='y')),
             )
         )
@@ -114,11 +117,11 @@ def test_images_that_flip_are_drawn_once(tmp_path, monkeypatch):
         assert 'right or better with SR4IR than with L→T: 1.jpg, 3.jpg.' in lines[0]
         assert 'wrong or worse with SR4IR than with L→T: 2.jpg.' in lines[1]
         monkeypatch.setattr(runner, 'COMMANDS', None)  # the second time nothing is run
-    assert sorted(path.name for path in (tmp_path / 'flips/gained').iterdir()) == [
-        '1.png',
-        '3.png',
-    ]
-    picture = cv2.imread(str(tmp_path / 'flips/lost/2.png'))
+    assert {path.name for path in (tmp_path / 'flips/gained').iterdir()} == {
+        f'{first + 1}.png',
+        f'{first + 3}.png',
+    }
+    picture = cv2.imread(str(tmp_path / f'flips/lost/{first + 2}.png'))
     assert picture[2, -24 // len(PANELS) - 1, 0] == len('l2t')  # the first row
     assert len(picture) == 2 * 8
 
@@ -131,6 +134,7 @@ def test_what_is_not_drawn_is_said(tmp_path, monkeypatch, broken):
     for method, labels in (('l2t', [0, 0, 2]), ('sr4ir', [0, 1, 2])):
         cfg = Config(
             dict(
+                model=dict(name=method),
                 test_dataloader=dict(dataset=dict(type='x')),
                 default_hooks=dict(picture_grid=dict(type='y')),
             )
@@ -145,3 +149,6 @@ def test_what_is_not_drawn_is_said(tmp_path, monkeypatch, broken):
     else:
         assert lines[0].startswith('Not drawn (error: out of paint): 1.jpg, right')
         assert lines[1] == 'No image is wrong or worse with SR4IR than with L→T.'
+        (tmp_path / 'test.py').write_text(TEST)  # mended: the next start draws them
+        lines = flips.draw_flips(*parts, tmp_path, 4)
+        assert lines[0].startswith('`flips/gained`: right or better')

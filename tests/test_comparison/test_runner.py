@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import pytest
 from mmengine.config import Config
@@ -13,7 +14,7 @@ from mmsr4ir.comparison.methods import ComparisonError
 
 # They leave the files of the real tools, and a line in a diary for each call.
 TRAIN = """
-import json, sys, time
+import json, os, sys, time, zipfile
 from pathlib import Path
 work = Path(sys.argv[sys.argv.index('--work-dir') + 1])
 assert '--resume' in sys.argv
@@ -25,18 +26,22 @@ if method in {broken!r}:
 while Path({diary!r}).read_text().count('train') < {company}:
     time.sleep(0.05)
 work.mkdir(exist_ok=True)
-(work / 'epoch_2.pth').write_text(method)
-(work / 'last_checkpoint').write_text(str(work.resolve() / 'epoch_2.pth'))
+for epoch in (1, 2):
+    with zipfile.ZipFile(work / f'epoch_{{epoch}}.pth', 'w') as archive:
+        archive.writestr('method', method)
+    os.utime(work / f'epoch_{{epoch}}.pth', (epoch, epoch))
+# As left by a training that died before it wrote the note of its last checkpoint.
+(work / 'last_checkpoint').write_text(str(work.resolve() / 'epoch_1.pth'))
 (work / 'record.json').write_text(json.dumps(dict(
     epoch=2, epochs=2, iter=4, iters=4, updates=dict(sr=4, task=4), data_digest=7,
     iter_time=0.5)))
 """
 TEST = """
-import json, sys
+import json, sys, zipfile
 from pathlib import Path
 checkpoint = Path(sys.argv[2])
 work = Path(sys.argv[sys.argv.index('--work-dir') + 1])
-method = checkpoint.read_text()
+method = zipfile.ZipFile(checkpoint).read('method').decode()
 if f'test {{method}}' in {broken!r}:
     sys.exit('error: no more paint')
 with open({diary!r}, 'a') as file:
@@ -99,7 +104,8 @@ def test_parts_come_after_what_they_need(straw, tmp_path):
     assert diary.index('train s') < diary.index('train s2t') < diary.index('test s2t')
     assert 'test s' not in diary
     final = tmp_path / 'out/s2t/seed_0/final.pth'
-    assert final.read_text() == 's2t' and final.resolve().name == 'epoch_2.pth'
+    assert zipfile.ZipFile(final).read('method') == b's2t'
+    assert final.resolve().name == 'epoch_2.pth'
     judge = json.loads((tmp_path / 'out/h2t/seed_0/trained.json').read_text())['run']
     assert json.loads((final.parent / 'tested.json').read_text()) == dict(
         metrics=dict(mIoU=3), images=8, lr_digest=5, judge=judge

@@ -265,24 +265,23 @@ def test_without_an_effect_it_seldom_helps(seeds):
     assert helps < uncorrected
 
 
-def test_less_is_better_and_cost():
+def test_cost_and_runs_that_failed():
     rows = {
         name: dict(title=METHODS[name].title, runs=dict(enumerate(runs)))
         for name, runs in dict(
-            h2t=[dict(task=one) for one in (0.1, 0.12, 0.11)],
-            l2t=[dict(task=one) for one in (0.5, 0.52, 0.51)],
-            sr4ir=[dict(task=one) for one in (0.3, 0.32, 0.311)],
-            s2t=[dict(task=0.9), dict(state='failed'), dict(task=None)],
+            h2t=[dict(task=one) for one in (0.9, 0.88, 0.89)],
+            l2t=[dict(task=one) for one in (0.5, 0.48, 0.49)],
+            sr4ir=[dict(task=one) for one in (0.7, 0.68, 0.689)],
+            s2t=[dict(task=0.1), dict(state='failed'), dict(task=None)],
         ).items()
     }
     cost = dict(sr4ir=dict(ms=12.34, mib=250.0), l2t=dict(ms=4.0, mib=None), s2t=None)
-    verdict = decide(rows, {}, 'error', higher_is_better=False, cost=cost)
+    verdict = decide(rows, {}, 'mAP', cost=cost)
     assert verdict.outcome == 'helps' and verdict.best == 'sr4ir'
     assert verdict.noise.difference == pytest.approx(0.2 - 0.001 / 3)
     assert verdict.gap_closed['sr4ir'] == pytest.approx(0.5, abs=0.01)
-    assert (
-        'SR4IR is the best method here (error 0.310), 0.200 ahead of L→T (0.510)'
-        in (verdict.text)
+    assert 'SR4IR is the best method here (mAP 0.690), 0.200 ahead of L→T (0.490)' in (
+        verdict.text
     )
     assert (
         'An image takes 12.3 ms and 250 MiB with SR4IR, 4.0 ms with L→T.'

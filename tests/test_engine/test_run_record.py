@@ -2,7 +2,9 @@
 
 import json
 import math
+import time
 import zlib
+from types import SimpleNamespace
 
 import torch
 from mmengine.dataset import pseudo_collate
@@ -121,6 +123,22 @@ def test_a_resumed_run_goes_on_with_the_counts(tmp_path):
     assert a.pop('iter_time') and (b.pop('iter_time') or True)
     assert a.pop('seconds') > 0 and b.pop('seconds') > 0
     assert a == b
+
+
+def test_a_validation_is_no_part_of_an_iteration(monkeypatch):
+    clock = iter([10.0, 11.0, 500.0, 502.0])
+    monkeypatch.setattr(time, 'perf_counter', lambda: next(clock))
+    hook = RunRecordHook(interval=math.inf)
+    model = SR4IR.__new__(SR4IR)
+    torch.nn.Module.__init__(model)
+    model.recipe, model.skip_non_finite = (), False
+    hub = SimpleNamespace(runtime_info={}, update_info=lambda *_: None)
+    run = SimpleNamespace(message_hub=hub, iter=0, model=model)
+    hook.before_train(run)
+    hook.after_train_iter(run, 0)
+    hook.after_val(run)
+    hook.after_train_iter(run, 1)
+    assert hook._seconds == (11 - 10) + (502 - 500)
 
 
 def test_digest_of_lr_images_in_a_test(tmp_path):

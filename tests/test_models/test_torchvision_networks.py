@@ -391,6 +391,10 @@ def test_a_segmentor_computes_what_torchvision_does():
     for name, weight in (('out', 1), ('aux', 0.5)):
         scores = outputs[name].log_softmax(1).gather(1, maps[:, None] % 255)[:, 0]
         near(ours[f'loss_{name}'], -weight * scores[maps != 255].mean())
+    for sample in samples:
+        sample.gt_sem_seg.data[:] = 255
+    losses = hr_losses(model, data)  # nothing counts
+    assert losses['loss_out'] == losses['loss_aux'] == 0
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,10 @@ class RunRecordHook(Hook):
         """Leave what lies between two epochs out of the iterations' time."""
         self._start = time.perf_counter()
 
+    def after_val(self, runner: Runner) -> None:
+        """Leave a validation out of it, too."""
+        self._start = time.perf_counter()
+
     def after_train(self, runner: Runner) -> None:
         """Write the whole record."""
         self._write(runner)
