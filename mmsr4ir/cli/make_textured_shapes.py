@@ -1,7 +1,6 @@
 """Make the embedded data set (see mmsr4ir/datasets/textured_shapes.py)."""
 
 import argparse
-import sys
 
 from mmengine.utils import ProgressBar
 
@@ -63,12 +62,9 @@ def main() -> None:
         bar = bar or ProgressBar(args.num_train + args.num_val)
         bar.update()
 
-    try:
-        written = write_dataset(
-            args.out, args.num_train, args.num_val, args.size, args.seed, progress
-        )
-    except (ValueError, OSError) as error:
-        sys.exit(f'error: {error}')
+    written = write_dataset(
+        args.out, args.num_train, args.num_val, args.size, args.seed, progress
+    )
     print(
         f'\n{args.out} written'
         if written

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from mmsr4ir.utils.errors import DataError
 from mmsr4ir.utils.files import load_json
 
 CLASSES = ('horizontal', 'vertical', 'diagonal', 'checker')
@@ -29,13 +30,17 @@ PERIODS = (3.5, 7.0)
 #: Objects of less than this visible share are left out.
 _MIN_VISIBLE = 0.4
 _CROP_SIZE = 64
+#: Radius of the object of a class crop, as a share of the crop: 10 to 19 pixels, as in
+#: the images of detection. An object that fills the crop shows so many periods that T
+#: tells its class from enlarged LR images nearly as well as from restored ones.
+_CROP_RADII = (0.15, 0.3)
 #: Standard deviation of every pattern before it is coloured, 0.5 at most.
 _CONTRAST = 0.32
 #: Class crops for each validation image. With 60 crops, one would be 1.7 points of
 #: accuracy, too coarse to compare methods.
 _VAL_CROPS = 4
 #: A change of it makes existing sets be made anew.
-_VERSION = 4
+_VERSION = 5
 #: Marks a set that is being written; becomes meta.json when all of it is there.
 _UNFINISHED = '.unfinished'
 _OWN_FILE = re.compile(
@@ -72,7 +77,7 @@ def render(
         size: Height and width in pixels, at least 64.
         labels: The classes of the objects, 0 to 3, in drawing order; 1 to 5 objects
             at random if None.
-        centred: Whether to draw large objects in the middle, as a class crop needs.
+        centred: Whether to draw the objects in the middle, as a class crop needs.
 
     Returns:
         Sample: The image. Objects that others mostly cover are left out, except the
@@ -90,7 +95,7 @@ def render(
     image = _background(rng, size)
     shapes: list[tuple] = []
     for label in labels:
-        radius = rng.uniform(0.3, 0.42) * size if centred else rng.uniform(10, 28)
+        radius = rng.uniform(*_CROP_RADII) * size if centred else rng.uniform(10, 28)
         if centred:
             centre = rng.uniform(0.45, 0.55, 2) * size
         elif shapes and rng.random() < 0.3:  # touches or covers an earlier one a little
@@ -195,7 +200,8 @@ def write_dataset(
         settings. A set with other settings or with files missing is made anew.
 
     Raises:
-        ValueError: If the folder holds something else, or a setting is too small.
+        DataError: If the folder holds something else.
+        ValueError: If a setting is too small.
         OSError: If a file cannot be written.
     """
     if min(num_train, num_val) < len(CLASSES) or size < 64:
@@ -245,17 +251,17 @@ def _is_complete(root: Path, settings: dict) -> bool:
 def _clear(root: Path) -> None:
     """Make an empty folder; remove only what an earlier run of ours left there."""
     if root.exists() and not root.is_dir():
-        raise ValueError(f'{root} is a file: choose another folder')
+        raise DataError(f'{root} is a file: choose another folder')
     ours = _read_meta(root) is not None or (root / _UNFINISHED).is_file()
     files = [path for path in root.rglob('*') if path.is_symlink() or path.is_file()]
     for path in files:
         if not ours:
-            raise ValueError(
+            raise DataError(
                 f'{root} is not empty and holds something else ({path.name}): choose '
                 'another folder'
             )
         if not _OWN_FILE.fullmatch(path.relative_to(root).as_posix()):
-            raise ValueError(
+            raise DataError(
                 f'{path} does not belong to this data set, and making it anew would '
                 'mix them: move that file or choose another folder'
             )
