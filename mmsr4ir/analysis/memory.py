@@ -270,9 +270,13 @@ class _PhaseWatch:
         model.phase_sr = begin  # type: ignore[method-assign]
         try:
             model.train_step(dict(inputs=None, data_samples=None), wrappers)
-        except NO_VALUES:
+        except NO_VALUES as error:
             if not stops:
-                raise
+                raise ConfigError(
+                    'the networks cannot be run on images that are made up, with boxes '
+                    f'and labels but no masks or the like: {type(error).__name__}: '
+                    f'{error}'
+                ) from error
             return False
         finally:
             self.end()

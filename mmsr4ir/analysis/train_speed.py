@@ -27,7 +27,7 @@ from mmsr4ir.models.recipes import NETWORKS, LossTerm, Phase
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.utils.errors import ConfigError
 
-from .speed import Laps, PeakHook, endless
+from .speed import Laps, PeakHook, endless, peak_memory
 
 _NEVER = 10**9
 
@@ -169,7 +169,7 @@ def time_input(
         dict: ``waiting`` for data, ``iteration`` without the waiting, and ``alone``,
         the time of the loader while nothing else runs. These are means in seconds a
         batch, because workers deliver in bursts. ``images_per_second`` is that of the
-        loader alone.
+        loader alone, ``memory`` the peak of the training, see :func:`.peak_memory`.
     """
     beside, alone = Laps(warmup), Laps(_prefetched(steps))
     for _ in range(warmup + iterations):
@@ -181,6 +181,7 @@ def time_input(
         steps.iterate(data)
         beside.lap('iteration')
         beside.finish(len(data['inputs']))
+    memory = peak_memory()  # before the loader runs alone, and the peak begins anew
     for _ in range(_prefetched(steps) + iterations):
         alone.start()
         data = next(batches)
@@ -191,7 +192,7 @@ def time_input(
         for name, seconds in (beside.seconds | alone.seconds).items()
     }
     return means | dict(
-        images_per_second=sum(alone.images) / sum(alone.seconds['alone'])
+        images_per_second=sum(alone.images) / sum(alone.seconds['alone']), memory=memory
     )
 
 

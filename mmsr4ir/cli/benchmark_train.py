@@ -10,7 +10,6 @@ from mmengine.config import Config, DictAction
 from mmsr4ir.analysis.complexity import count_flops
 from mmsr4ir.analysis.speed import (
     describe_machine,
-    peak_memory,
     quartiles,
     summarise_laps,
     timing_table,
@@ -92,7 +91,7 @@ def time_one(cfg: Config, args: argparse.Namespace) -> dict:
         steps = Steps(cfg, Path(folder), args.stage)
         batches = steps.batches()
         loading = time_input(steps, batches, args.iterations, args.warmup)
-        memory = peak_memory()  # of the training alone
+        memory = loading.pop('memory')
         laps = time_parts(steps, batches, args.iterations)
         steps.hold()
         flops = count_flops(

@@ -6,14 +6,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from mmsr4ir.deployment.batch_norm import unfold_batch_norms
+from mmsr4ir.deployment.convert import save_checkpoint
 from mmsr4ir.engine.build import build_loader, build_model
 from mmsr4ir.models.weights import load_weights
 from mmsr4ir.utils.configs import read_config
 from mmsr4ir.utils.errors import ConfigError
-from mmsr4ir.utils.files import whole_file
 
 from .arguments import add_config_options, positive
 from .command import command
@@ -62,6 +60,5 @@ def main(argv: Sequence[str] | None = None) -> None:
             task(**task.data_preprocessor(data), mode='tensor')
 
     found = unfold_batch_norms(network, run)
-    with whole_file(args.out) as path:
-        torch.save(network.state_dict(), path)
+    save_checkpoint(network.state_dict(), args.out)
     print(f'{args.out}: {len(found)} batch norms have statistics now')

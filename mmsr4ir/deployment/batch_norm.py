@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from mmsr4ir.compat.torch_parts import BatchNorm
 from mmsr4ir.utils.errors import SR4IRError
 
 
@@ -12,7 +13,7 @@ class FoldedError(SR4IRError, ValueError):
     """A network has no folded batch norm; the message names what it has."""
 
 
-def folded(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
+def folded(network: nn.Module) -> dict[str, BatchNorm]:
     """Find batch norms that only add a bias: mean 0, variance and weight 1.
 
     Args:
@@ -23,7 +24,7 @@ def folded(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
     """
     found = {}
     for name, layer in network.named_modules():
-        if not isinstance(layer, nn.BatchNorm2d) or not layer.affine:
+        if not isinstance(layer, BatchNorm) or not layer.affine:
             continue
         mean, variance = layer.running_mean, layer.running_var
         if (

@@ -158,7 +158,15 @@ def config_of_task(config: dict) -> dict:
     ]
     if others:
         plain['custom_imports'] = dict(imports, imports=others)
-    return dict(without_mmsr4ir(plain), model=task)
+    if str((plain.get('test_cfg') or {}).get('type')).startswith('mmsr4ir.'):
+        plain['test_cfg'] = dict(type='TestLoop')  # of a test on LR images
+    plain = without_mmsr4ir(plain)
+    for split in ('val', 'test'):
+        parts = [f'{split}_{part}' for part in ('dataloader', 'cfg', 'evaluator')]
+        if not all(plain.get(part) is not None for part in parts):
+            for part in parts:  # MMEngine takes all three or none
+                plain.pop(part, None)
+    return dict(plain, model=task)
 
 
 def without_mmsr4ir(node):

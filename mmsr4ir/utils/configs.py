@@ -41,8 +41,8 @@ def read_config(path: str, options: Mapping | None = None) -> Config:
         options: Settings to put into it, see :func:`merge_options`.
 
     Raises:
-        ConfigError: If ``path`` is an address, or is no config file, or an option fits
-            nowhere.
+        ConfigError: If ``path`` is an address, or is no config file, or its code raises
+            an error, or an option fits nowhere.
     """
     if '://' in path:
         raise ConfigError(
@@ -55,6 +55,9 @@ def read_config(path: str, options: Mapping | None = None) -> Config:
         cfg = Config.fromfile(path)
     except (OSError, SyntaxError, ValueError, KeyError) as error:
         why = error.args[0] if isinstance(error, KeyError) else error  # as it is put
+        raise ConfigError(f'config {path} cannot be read: {why}') from error
+    except (NameError, AttributeError, TypeError, ImportError) as error:  # its code
+        why = f'{type(error).__name__}: {error}'
         raise ConfigError(f'config {path} cannot be read: {why}') from error
     merge_options(cfg, options)
     return cfg

@@ -102,6 +102,19 @@ def test_a_detector_is_run_on_two_images():
         assert counted.phases[name] == pytest.approx(size, rel=0.1)
     # What stops at the proposals is a lower bound, and no loose one.
     assert 0.5 * real.peak < fake.peak < 1.05 * real.peak
+    cfg.model.task.type = 'mmdet.MaskRCNN'
+    heads = cfg.model.task.roi_head
+    heads.mask_roi_extractor = heads.bbox_roi_extractor
+    heads.mask_head = dict(
+        type='FCNMaskHead',
+        num_convs=1,
+        in_channels=heads.bbox_roi_extractor.out_channels,
+        num_classes=4,
+        loss_mask=dict(type='CrossEntropyLoss', use_mask=True),
+    )
+    cfg.model.task.train_cfg.rcnn.mask_size = 14
+    with pytest.raises(ConfigError, match='no masks or the like: AttributeError'):
+        estimate_memory(cfg, 3, (64, 64))
 
 
 def test_checkpointing_and_mixed_precision():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import load_checkpoint
 from original_networks import (
     DEPTHS,
@@ -305,9 +306,13 @@ def folded_backbone() -> nn.Sequential:
     return network.eval()
 
 
-def test_folded_batch_norms_keep_their_outputs_and_can_be_trained():
+@pytest.mark.parametrize('synced', [False, True])
+def test_folded_batch_norms_keep_their_outputs_and_can_be_trained(synced):
     torch.manual_seed(0)
     network, x = folded_backbone(), torch.randn(8, 3, 9, 9)
+    if synced:  # as SyncBN is built without a GPU
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        network = revert_sync_batchnorm(network).eval()
     before = network(x)
 
     def run():

@@ -174,6 +174,14 @@ def test_of_contradicting_entries_none_is_kept(root, run):
     run(root / 'clean.json', '--images', root / 'train')
 
 
+def test_of_two_images_with_one_id_none_is_kept(root, run):
+    edit(root / 'train.json', lambda c: c['images'][1].update(id=0))
+    run(root / 'train.json', '--images', root / 'train', '--skip-broken')
+    clean = json.loads((root / 'clean.json').read_text())
+    assert [one['id'] for one in clean['images']] == [2, 3, 4, 5]
+    assert {one['image_id'] for one in clean['annotations']} == {2, 3, 4, 5}
+
+
 def test_refusals(root, run):
     source = root / 'train.json'
     shown = run(source, '--images', root / 'train', '--val-share', '0.5', ok=False)

@@ -50,6 +50,8 @@ def trained(config: str, folder: Path, classes: tuple, **settings):
                 if 'running_var' in name
                 else scale * torch.randn(value.shape)
             )
+    cfg.test_cfg = dict(type='mmsr4ir.LRTestLoop')
+    cfg.val_evaluator = dict(type='mmsr4ir.SRQuality')
     path = folder / 'epoch_3.pth'
     torch.save(
         dict(
@@ -84,7 +86,11 @@ def check_alone(model, config: Path, out: Path) -> None:
     text = config.read_text()
     assert 'sr4ir' not in text and 'mmagic' not in text
     assert saved['meta']['cfg'] == text
-    plain = MODELS.build(Config.fromfile(config).model)
+    cfg = Config.fromfile(config)
+    # MMEngine wants all three parts of a split, or none.
+    assert cfg.test_cfg == dict(type='TestLoop') and cfg.test_evaluator
+    assert not {'val_dataloader', 'val_cfg', 'val_evaluator'} & set(cfg)
+    plain = MODELS.build(cfg.model)
     load_checkpoint(plain, str(out), map_location='cpu', strict=True)
     own = model.task.state_dict()
     assert all(torch.equal(v, own[k]) for k, v in plain.state_dict().items())

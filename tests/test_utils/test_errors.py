@@ -11,6 +11,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 import mmsr4ir
 from mmsr4ir.cli.command import command
+from mmsr4ir.utils.configs import read_config
 from mmsr4ir.utils.errors import ConfigError
 
 
@@ -76,3 +77,18 @@ def test_the_launcher_of_several_processes_is_told_as_well(tmp_path, monkeypatch
         main()
     told = json.loads((tmp_path / 'error.json').read_text())['message']['message']
     assert told == 'ConfigError: recipe: add one'
+
+
+@pytest.mark.parametrize(
+    'code, message',
+    [
+        ('scale = factor * 4', "NameError: name 'factor' is not defined"),
+        ("scale = 'x' / 4", 'TypeError: unsupported operand'),
+    ],
+)
+def test_an_error_in_the_code_of_a_config_is_one_line(tmp_path, code, message):
+    path = tmp_path / 'config.py'
+    path.write_text(f'{code}\n')
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_config(str(path))
+    assert f'config {path} cannot be read' in str(caught.value)

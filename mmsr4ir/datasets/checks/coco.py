@@ -123,7 +123,7 @@ def check_coco(
     """
     report.unit, where = 'objects', f'annotation file {path}'
     names = _check_categories(report, path, content['categories'], rule)
-    images = _check_image_entries(report, path, content['images'], rule)
+    images, repeated = _check_image_entries(report, path, content['images'], rule)
     objects = content['annotations']
     if rule.panoptic:
         objects = _segments(report, path, objects)
@@ -150,6 +150,7 @@ def check_coco(
     usable = _check_files(
         report, images, of_image, names, folder, rule, whole, workers, progress
     )
+    usable -= repeated
     return dict(
         content,
         images=[image for key, image in images.items() if key in usable],
@@ -205,9 +206,13 @@ def _check_categories(
 
 def _check_image_entries(
     report: Report, path: str, entries: list, rule: CocoRule
-) -> dict[int | str, dict]:
-    """Return the complete entries of images, by their ids."""
+) -> tuple[dict[int | str, dict], set[int | str]]:
+    """Return the complete entries of images, by their ids, and ids of several images.
+
+    Nobody knows of which image the objects with such an id are.
+    """
     images: dict[int | str, dict] = {}
+    repeated = set()
     name = 'coco_url' if rule.lvis else 'file_name'
     for image in check_keys(
         report,
@@ -218,6 +223,8 @@ def _check_image_entries(
     ):
         first = images.setdefault(image['id'], image)
         if first is not image:
+            if image[name] != first[name]:
+                repeated.add(image['id'])
             report.error(
                 path,
                 f'stands there twice, for {first[name]} and {image[name]}: the '
@@ -225,7 +232,7 @@ def _check_image_entries(
                 'give each image an id of its own',
                 f'image id {image["id"]}',
             )
-    return images
+    return images, repeated
 
 
 def _segments(report: Report, path: str, entries: list) -> list[dict]:
@@ -354,13 +361,14 @@ def _check_files(
         crowds = [bool(one.get('iscrowd') or one.get('ignore')) for one in objects[key]]
         if any(crowds):
             report.note(path, 'has crowds, which no training counts')
-        report.count(
-            Counter(
-                names[one['category_id']]
-                for one, crowd in zip(objects[key], crowds, strict=True)
-                if not crowd
+        if not scan.problem:
+            report.count(
+                Counter(
+                    names[one['category_id']]
+                    for one, crowd in zip(objects[key], crowds, strict=True)
+                    if not crowd
+                )
             )
-        )
         progress()
     return {key for key in usable if paths[key] not in contradicted}
 

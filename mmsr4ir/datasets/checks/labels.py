@@ -58,7 +58,8 @@ def check_labels(
                 f'has the label {one}, but the classes are 0 to {classes}',
                 'correct the label, or set classes and num_classes',
             )
-        report.count({report.name_of(one): 1 for one in labels - bad})
+        if not scan.problem:
+            report.count({report.name_of(one): 1 for one in labels - bad})
         progress()
 
 
