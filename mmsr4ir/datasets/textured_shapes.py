@@ -31,8 +31,8 @@ PERIODS = (3.5, 7.0)
 _MIN_VISIBLE = 0.4
 _CROP_SIZE = 64
 #: Radius of the object of a class crop, as a share of the crop: 10 to 19 pixels, as in
-#: the images of detection. An object that fills the crop shows so many periods that T
-#: tells its class from enlarged LR images nearly as well as from restored ones.
+#: the images of detection. With objects that fill the crop and show many periods, T
+#: did as well on enlarged LR images as on restored ones.
 _CROP_RADII = (0.15, 0.3)
 #: Standard deviation of every pattern before it is coloured, 0.5 at most.
 _CONTRAST = 0.32

@@ -63,6 +63,7 @@ def test_cut_off_and_started_again(shapes, run_tool, tmp_path):
         'tools/compare.py',
         CONFIG,
         '--methods',
+        'h2t',
         'l2t_kd',
         '--start',
         'trained',
@@ -91,7 +92,7 @@ def test_cut_off_and_started_again(shapes, run_tool, tmp_path):
     assert process.returncode == 143, text
     assert not (out / 't' / 'seed_0' / 'trained.json').exists()
     text = run_tool(*command).stdout
-    assert 'L→T+KD seed 0: done' in text and '| L→T+KD |' in text
+    assert 'H→T seed 0: done' in text and '| L→T+KD |' in text
     log = (out / 't' / 'seed_0' / 'train.log').read_text()
     assert 'Resumed epoch: ' in log or 'resumed epoch: ' in log, log[-3000:]
 
@@ -114,11 +115,11 @@ def test_cut_off_and_started_again(shapes, run_tool, tmp_path):
     assert {'sr_ms', 'task_ms', 'mib'} <= set(report['inference']['l2t_kd'])
     assert report['verdict']['outcome'] == 'unknown'
     with (out / 'results.csv').open() as file:
-        assert [row['method'] for row in csv.DictReader(file)] == ['l2t_kd']
+        assert [row['method'] for row in csv.DictReader(file)] == ['h2t', 'l2t_kd']
     text = (out / 'results.md').read_text()
     assert text.startswith('L→T+KD is the best method here')
     assert 'no method with an SR network has a result (add sr4ir' in text
-    assert 'order and augmentation: the same in all 2' in text
+    assert 'order and augmentation: the same in all 3' in text
     assert 'LR images of the test: the same in all 2' in text
     assert cv2.imread(str(out / 'results.png')) is not None
     grids = sorted((out / 'grids').iterdir())
