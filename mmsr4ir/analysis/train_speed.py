@@ -27,7 +27,7 @@ from mmsr4ir.models.recipes import NETWORKS, LossTerm, Phase
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.utils.errors import ConfigError
 
-from .speed import Laps, PeakHook, endless, peak_memory
+from .speed import Laps, PeakHook, PeakMemory, endless, peak_memory
 
 _NEVER = 10**9
 
@@ -156,7 +156,7 @@ def _only_train(cfg: Config, folder: Path, stage: str) -> None:
 
 def time_input(
     steps: Steps, batches: Iterator[dict], iterations: int, warmup: int
-) -> dict[str, float]:
+) -> tuple[dict[str, float], PeakMemory]:
     """Time the loader beside the training, and then alone.
 
     Args:
@@ -166,10 +166,10 @@ def time_input(
         warmup: Iterations before them.
 
     Returns:
-        dict: ``waiting`` for data, ``iteration`` without the waiting, and ``alone``,
+        tuple: ``waiting`` for data, ``iteration`` without the waiting, and ``alone``,
         the time of the loader while nothing else runs. These are means in seconds a
         batch, because workers deliver in bursts. ``images_per_second`` is that of the
-        loader alone, ``memory`` the peak of the training, see :func:`.peak_memory`.
+        loader alone. Then the peak memory of the training, see :func:`.peak_memory`.
     """
     beside, alone = Laps(warmup), Laps(_prefetched(steps))
     for _ in range(warmup + iterations):
@@ -191,9 +191,8 @@ def time_input(
         name: statistics.fmean(seconds)
         for name, seconds in (beside.seconds | alone.seconds).items()
     }
-    return means | dict(
-        images_per_second=sum(alone.images) / sum(alone.seconds['alone']), memory=memory
-    )
+    means['images_per_second'] = sum(alone.images) / sum(alone.seconds['alone'])
+    return means, memory
 
 
 def _prefetched(steps: Steps) -> int:

@@ -90,8 +90,7 @@ def time_one(cfg: Config, args: argparse.Namespace) -> dict:
     with tempfile.TemporaryDirectory(prefix='mmsr4ir_') as folder:
         steps = Steps(cfg, Path(folder), args.stage)
         batches = steps.batches()
-        loading = time_input(steps, batches, args.iterations, args.warmup)
-        memory = loading.pop('memory')
+        loading, memory = time_input(steps, batches, args.iterations, args.warmup)
         laps = time_parts(steps, batches, args.iterations)
         steps.hold()
         flops = count_flops(

@@ -27,8 +27,9 @@ _MAIN_METRIC = dict(
 
 
 # Of SRQuality, TeacherDistance and mmseg's DepthMetric.
-_LESS_IS_BETTER = ('LPIPS', 'NIQE', 'TFD', 'abs_rel', 'sq_rel', 'rmse', 'rmse_log')
-_LESS_IS_BETTER += ('log10', 'silog')
+_LESS_IS_BETTER = {'LPIPS', 'NIQE', 'TFD'} | {
+    *('abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'log10', 'silog')
+}
 
 
 def main_metric(cfg: Config) -> str:
