@@ -72,9 +72,9 @@ def by_class(
 ) -> list[str]:
     """Write the metric by classes of three difficulties, the mean over the seeds.
 
-    How difficult a class is, all methods on LR images say together, by the mean of
-    their values. One of them alone as the judge would come out too low in the hardest
-    third and too high in the easiest, for it is its own noise that sorts the classes.
+    All methods on LR images say together how difficult a class is, by the mean of their
+    values. A single method as the judge would come out too low in the hardest third and
+    too high in the easiest, because its own noise would sort the classes.
     """
     found = {}
     for method in methods:

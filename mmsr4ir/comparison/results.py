@@ -26,8 +26,8 @@ _MAIN_METRIC = dict(
 )
 
 
-# Of SRQuality, TeacherDistance and mmseg's DepthMetric.
-_LESS_IS_BETTER = {'LPIPS', 'NIQE', 'TFD'} | {
+# Of SRQuality and TeacherDistance, mmdet's CrowdHumanMetric, and mmseg's DepthMetric.
+_LESS_IS_BETTER = {'LPIPS', 'NIQE', 'TFD', 'mMR'} | {
     *('abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'log10', 'silog')
 }
 

@@ -56,7 +56,7 @@ def read_config(path: str, options: Mapping | None = None) -> Config:
     except (OSError, SyntaxError, ValueError, KeyError) as error:
         why = error.args[0] if isinstance(error, KeyError) else error  # as it is put
         raise ConfigError(f'config {path} cannot be read: {why}') from error
-    except (NameError, AttributeError, TypeError, ImportError) as error:  # its code
+    except Exception as error:  # a config is code, and code can raise anything
         why = f'{type(error).__name__}: {error}'
         raise ConfigError(f'config {path} cannot be read: {why}') from error
     merge_options(cfg, options)

@@ -61,7 +61,7 @@ CASES |= {f'{task} SR4IR, 11 images': (task, 'SR4IR', 11) for task in SCOPES}
 
 
 def cases_of(world: int, part: str = '') -> list[str]:
-    """The names of the cases that so many processes train."""
+    """Return the names of the cases that so many processes train."""
     return [
         name
         for name, (_, recipe, _) in CASES.items()

@@ -149,6 +149,6 @@ def test_what_is_not_drawn_is_said(tmp_path, monkeypatch, broken):
     else:
         assert lines[0].startswith('Not drawn (error: out of paint): 1.jpg, right')
         assert lines[1] == 'No image is wrong or worse with SR4IR than with L→T.'
-        (tmp_path / 'test.py').write_text(TEST)  # mended: the next start draws them
+        (tmp_path / 'test.py').write_text(TEST)  # fixed: the next start draws them
         lines = flips.draw_flips(*parts, tmp_path, 4)
         assert lines[0].startswith('`flips/gained`: right or better')

@@ -108,7 +108,7 @@ class RunRecordHook(Hook):
         self._start = time.perf_counter()
 
     def after_val(self, runner: Runner) -> None:
-        """Leave a validation out of it, too."""
+        """Leave a validation out of the iterations' time."""
         self._start = time.perf_counter()
 
     def after_train(self, runner: Runner) -> None:
