@@ -93,8 +93,8 @@ def by_class(
     known = np.flatnonzero(~np.isnan(np.stack(list(found.values()))).any(0))
     if len(known) < len(_THIRDS):
         return []
-    values = np.mean([found[name] for name in judges], axis=0)
-    thirds = np.array_split(known[np.argsort(values[known], kind='stable')], 3)
+    mean = np.mean([found[name] for name in judges], axis=0)
+    thirds = np.array_split(known[np.argsort(mean[known], kind='stable')], 3)
     counts = ', '.join(str(len(third)) for third in thirds)
     return [
         'Mean over classes by how difficult they are for all methods on LR images '

@@ -27,9 +27,9 @@ _MAIN_METRIC = dict(
 
 
 # Of SRQuality and TeacherDistance, mmdet's CrowdHumanMetric, and mmseg's DepthMetric.
-_LESS_IS_BETTER = {'LPIPS', 'NIQE', 'TFD', 'mMR'} | {
-    *('abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'log10', 'silog')
-}
+_LESS_IS_BETTER = set(
+    'LPIPS NIQE TFD mMR abs_rel sq_rel rmse rmse_log log10 silog'.split()
+)
 
 
 def main_metric(cfg: Config) -> str:

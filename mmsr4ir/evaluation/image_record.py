@@ -155,8 +155,7 @@ def segmentation_entry(sample: Mapping, num_classes: int, ignore_index: int) -> 
     """Return the pixels of the classes that are in the prediction or in the truth."""
     from mmseg.evaluation import IoUMetric
 
-    # On the CPU: torch counts on a GPU in an order of its own, and refuses to where
-    # everything is to be deterministic.
+    # On the CPU: torch refuses to count on a GPU where all is to be deterministic.
     found = sample['pred_sem_seg']['data'].squeeze().cpu()
     common, _, predicted, true = IoUMetric.intersect_and_union(
         found,
