@@ -2,9 +2,14 @@
 
 import re
 import sys
+from contextlib import contextmanager
+from subprocess import PIPE, STDOUT
+from types import SimpleNamespace
 
 import pytest
 from long_run import SHRUNK
+
+from mmsr4ir.cli import embedded_demo
 
 PYTHON = sys.executable
 
@@ -73,15 +78,29 @@ def test_the_demo_removes_nothing_of_others(work, tmp_path, run_tool):
 
 
 @pytest.mark.slow
-def test_the_demo_writes_its_table_and_pictures(tmp_path, run_tool):
-    """The demo with small networks, on 16 images and one epoch."""
+def test_the_demo_writes_its_table_and_pictures(
+    tmp_path, run_tool, monkeypatch, capsys
+):
+    """The demo with small networks, on 16 images and one epoch.
+
+    Its commands run in forks of the tool server, which start sooner.
+    """
+
+    @contextmanager
+    def popen(command, **_):
+        assert command[:4] == [PYTHON, '-u', '-m', 'mmsr4ir']
+        process = run_tool(PYTHON, *command[2:], ok=False)
+        lines = process.stdout.splitlines(keepends=True)
+        yield SimpleNamespace(stdout=lines, returncode=process.returncode)
+
+    fake = SimpleNamespace(Popen=popen, PIPE=PIPE, STDOUT=STDOUT)
+    monkeypatch.setattr(embedded_demo, 'subprocess', fake)
     out = tmp_path / 'out'
     small = SHRUNK | {'test_dataloader.dataset.pipeline.1.scale': '"(64,64)"'}
-    process = run_tool(
-        PYTHON,
-        'tools/embedded_demo.py',
+    arguments = [
+        'embedded_demo',
         '--out',
-        out,
+        str(out),
         '--cfg-options',
         'train_dataloader.dataset.indices=16',
         'val_dataloader.dataset.indices=4',
@@ -90,14 +109,17 @@ def test_the_demo_writes_its_table_and_pictures(tmp_path, run_tool):
         'default_hooks.logger.interval=1',
         'default_hooks.checkpoint.interval=1',
         *(f'{key}={value}' for key, value in small.items()),
-    )
+    ]
+    monkeypatch.setattr(sys, 'argv', arguments)
+    embedded_demo.main()
+    shown = capsys.readouterr().out
     assert re.search(
         r'^  Epoch 1/1 \[2/2\] \| .* \| loss sr .* \| loss task \S+ = sr \S+ \+ hr \S+',
-        process.stdout,
+        shown,
         re.MULTILINE,
     )
-    assert process.stdout.count('\n  Val epoch 1/1 | coco/bbox_mAP: ') == 1
-    assert process.stdout.count('\n  Test | coco/bbox_mAP: ') == 3
+    assert shown.count('\n  Val epoch 1/1 | coco/bbox_mAP: ') == 1
+    assert shown.count('\n  Test | coco/bbox_mAP: ') == 3
     table = (out / 'results.md').read_text()
     rows = [line for line in table.splitlines() if line.startswith('| ')]
     assert [row[2:].split(' | ')[0] for row in rows] == [
@@ -111,4 +133,4 @@ def test_the_demo_writes_its_table_and_pictures(tmp_path, run_tool):
     for row in rows[2:]:
         assert re.search(r'\| -?\d\.\d{3} \| -?\d\.\d{3} \| (-|\d+\.\d\d) \|$', row)
     assert len(list((out / 'pictures').glob('*.png'))) == 4
-    assert table in process.stdout
+    assert table in shown
