@@ -212,33 +212,56 @@ def tools(monkeypatch):
 
 @pytest.mark.parametrize('library', ['mmdet', 'mmseg', 'mmpretrain', 'mmagic'])
 def test_every_family_of_the_zoos_is_tried_or_out_of_scope(library, tools):
-    zoo = tools('zoo_families')
+    page, zoo = tools('zoo_page'), tools('zoo_families')
+    text = page.PAGE.read_text()
+    families = page.families(text).get(library, {})
+    tried, outside = set(families or zoo.SR_NETWORKS), page.out_of_scope(text)[library]
     folder = Path(find_spec(library).origin).parent / '.mim/configs'
-    tried = zoo.FAMILIES.get(library, zoo.SR_NETWORKS)
     there = {path.name for path in folder.iterdir() if path.is_dir()}
-    assert there == set(tried) | set(zoo.OUT_OF_SCOPE[library])
-    assert not set(tried) & set(zoo.OUT_OF_SCOPE[library])
-    for family, config in zoo.FAMILIES.get(library, {}).items():
+    assert there == tried | outside
+    assert not tried & outside
+    for family, config in families.items():
         assert (folder / family / f'{config}.py').is_file(), config
 
 
-def test_the_counts_of_the_coverage_page(tools):
-    page, zoo = tools('zoo_page').page, tools('zoo_families')
+def test_the_coverage_page_takes_results(tools):
+    page, zoo = tools('zoo_page'), tools('zoo_families')
+    text = page.PAGE.read_text()
     losses = dict(losses={'sr/loss_pixel': 0.25, 'sr/loss_tdp': 0.5, 'task/loss': 3.0})
     results = {
         ('mmdet', 'atss'): losses,
         ('mmdet', 'fcos'): dict(error='TypeError: a | b'),
         ('mmseg', 'fcn'): losses,
+        ('spandrel', 'HAT'): losses | dict(tiles=0.5),
     }
-    text = page(results)
-    total = sum(map(len, zoo.FAMILIES.values())) + len(zoo.SR_NETWORKS)
-    out = sum(map(len, zoo.OUT_OF_SCOPE.values()))
-    assert f'2 of the {total} families in scope are green (1 %), 1 red and ' in text
-    assert f'{total - 3} not tried; {out} families are out of scope' in ' '.join(
-        text.split()
-    )
-    assert '| `atss_r50_fpn_1x_coco` | green | 0.25, 0.5, 3 | - |' in text
-    assert r'| **red** TypeError: a \| b | - |' in text
+    new = page.update(text, results)
+    total = sum(map(len, page.families(text).values())) + len(zoo.SR_NETWORKS)
+    out = sum(map(len, page.out_of_scope(text).values()))
+    assert f'\n2 of the {total} families in scope are green (1 %), 1 red and ' in new
+    assert f'{total - 3} not tried; {out} families are out of scope.\n' in new
+    assert f'| **all** | 2 | 1 | {total - 3} | {out} | 1 % |' in new
+    assert '| `atss_r50_fpn_1x_coco` | green | 0.25, 0.5, 3 | - |' in new
+    assert r'| **red** TypeError: a \| b | - |' in new
+    assert '| spandrel | HAT | `HAT` | green | 0.25, 0.5, 3 | 0.5 |' in new
+    assert page.families(new) == page.families(text)
+    # What is no result is as it was.
+    assert new[new.index('## Out of scope') :] == text[text.index('## Out of scope') :]
+
+
+def test_the_coverage_page_names_the_settings_of_the_trials(tools):
+    page, networks = tools('zoo_page'), tools('zoo_networks')
+    rows = list(page.rows(page.PAGE.read_text()))
+    for (library, family), settings in tools('zoo_families').SETTINGS.items():
+        (row,) = [
+            row for row in rows if (row.heading, row.cells[0]) == (library, family)
+        ]
+        for key, value in settings.items():
+            assert f'`{key}={value!r}`' in row.cells[4]
+    tried = {tuple(row.cells[:2]) for row in rows if row.heading == page.SR_HEADING}
+    assert tried == {
+        *(('mmagic', name) for name in networks.SR_NETWORKS),
+        *(('spandrel', name) for name in networks.SPANDREL),
+    }
 
 
 def test_what_a_trial_changes_in_a_config(tools):

@@ -1,8 +1,8 @@
-"""Try every family of the model zoos under SR4IR and write a Markdown table.
+"""Try every family on the coverage page under SR4IR and write the results into it.
 
 Each trial runs in a process of its own, within limits of time and memory, and leaves a
 JSON file in the work directory, so that a sweep can be interrupted and continued. The
-page is written from these files.
+page is updated from these files.
 """
 
 import argparse
@@ -20,18 +20,18 @@ from pathlib import Path
 
 import torch
 from zoo_data import make_data
-from zoo_families import FAMILIES, SETTINGS, SR_NETWORKS
+from zoo_families import SETTINGS, SR_NETWORKS
 from zoo_networks import SPANDREL, sr_trial
-from zoo_page import page
+from zoo_page import PAGE, families, update
 from zoo_trial import CPU_LIMIT, MEMORY_LIMIT, trial
 
-_ROOT = Path(__file__).parents[2]
+FAMILIES = families(PAGE.read_text(encoding='utf-8'))
 
 
 def trials() -> Iterator[tuple[str, str]]:
     """Yield everything that is tried: library, and family or network."""
-    for library, families in FAMILIES.items():
-        for family in families:
+    for library, configs in FAMILIES.items():
+        for family in configs:
             yield library, family
     for family in SR_NETWORKS:
         yield 'mmagic', family
@@ -117,8 +117,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         '--out',
-        default=str(_ROOT / 'docs/en/coverage.md'),
-        help='file to write (default: %(default)s)',
+        default=str(PAGE),
+        help='where to write the page (default: over itself, %(default)s)',
     )
     parser.add_argument(
         '--work-dir',
@@ -159,7 +159,8 @@ def main() -> None:
         if (path := work / f'{library}-{family}.json').exists()
     }
     if args.write or not args.only:
-        Path(args.out).write_text(page(results), encoding='utf-8')
+        text = update(PAGE.read_text(encoding='utf-8'), results)
+        Path(args.out).write_text(text, encoding='utf-8')
 
 
 if __name__ == '__main__':

@@ -1,181 +1,131 @@
-"""The page of the coverage: tables of what was tried and what came out."""
+"""The coverage page: which families there are, and what came of trying them.
+
+The page is its own data. A row names a family and its config, or why the family is out
+of scope; :func:`update` writes results into the rows. A new family is a new row.
+"""
 
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from zoo_data import NUM_IMAGES
-from zoo_families import EXTRA, FAMILIES, OUT_OF_SCOPE, SETTINGS, SR_NETWORKS
-from zoo_networks import HR_SIZE, SPANDREL, TASK, TILE
-from zoo_trial import CPU_LIMIT, EDGES, LIMITS, MEMORY_LIMIT
 
+PAGE = Path(__file__).parents[2] / 'docs/en/coverage.md'
+SR_HEADING, OUT_HEADING = 'SR networks', 'Out of scope'
 Results = Mapping[tuple[str, str], Mapping]
-_INTRO = """\
-# Coverage: networks of the model zoos that were trained for one step
-
-`python tools/misc/make_coverage.py` tried one config of each family of the zoos and
-wrote this page, on Python {python} and torch {torch}, on a CPU. A family is a folder of
-configs, and its config is one of the smallest.
-
-Each row is a config of the zoo with the settings of `configs/_base_/sr4ir_*.py`: its
-own pipelines, loops, hooks, metrics and optimizer, one train step of SR4IR on two
-images (both phases, TDP loss and patch mix included), and one validation. A row is
-green if the data check and the training ended without an error, all losses were
-finite, both networks changed, and the validation gave its metrics. The losses are
-those of pixels, TDP and task. What differs from a user's config:
-
-- The weights are random, the SR network is a small EDSR at x4, and each data set has
-  {images} images of random pixels. The data check is run for mmdet alone, since these
-  sets lack most classes of the others.
-- Sizes in the pipelines, and in networks that are made for one size, are scaled so that
-  the longest is about {det} pixels for mmdet and {seg} for mmseg, unless the column of
-  extra lines names another edge. Sizes of mmpretrain stay, but those of networks that
-  take any size are at most {cls} pixels.
-- In detectors, `num` of samplers is at most {num}, `max_per_img` {max_per_img} and
-  `nms_pre` {nms_pre}. Optimizers compute in float32.
-- Each trial has at most {seconds} s of CPU time and {memory} GB of memory.
-"""
-_SR_INTRO = """\
-## SR networks
-
-One train step and one val step each, on two images of {size} pixels, with
-`{task}`. Those of spandrel (`mmsr4ir.Spandrel`) have the default
-sizes of its classes, at x4. spandrel's SeemoRe and IPT take one image at a time and
-cannot be validated here.
-
-The column of tiles has the largest difference, in steps of 8 bits, between an image of
-96 x 104 LR pixels that the SR network restores at once and the same image in tiles of
-{tile} with an overlap of {overlap} pixels. It is large if attention or a mean reaches
-further than the overlap.
-"""
 
 
-def page(results: Results) -> str:
-    """Return the Markdown page.
+class Row(NamedTuple):
+    """A row of one of the page's tables.
 
     Args:
-        results: What each trial returned, or ``error``, by library and family.
+        number: The number of its line, from 0.
+        heading: The heading above it; empty in the summary.
+        cells: The texts of its cells.
     """
-    lines = [
-        _INTRO.format(
-            python=platform.python_version(),
-            torch=torch.__version__,
-            images=NUM_IMAGES,
-            det=EDGES['mmdet'],
-            seg=EDGES['mmseg'],
-            cls=EDGES['mmpretrain'],
-            seconds=CPU_LIMIT,
-            memory=MEMORY_LIMIT >> 30,
-            **LIMITS,
-        ),
-        *_summary(results),
-    ]
-    for library, families in FAMILIES.items():
-        rows = [
-            (
-                family,
-                f'`{config}`',
-                *_outcome(results, library, family),
-                _extra(library, family),
-            )
-            for family, config in families.items()
+
+    number: int
+    heading: str
+    cells: list[str]
+
+
+def rows(text: str) -> Iterator[Row]:
+    """Yield the rows of all tables of a page, without their heads."""
+    heading, lines = '', text.splitlines()
+    for number, line in enumerate(lines):
+        if line.startswith('## '):
+            heading = line[3:]
+        is_head = '| ---' in ''.join(lines[number : number + 2])
+        if line.startswith('| ') and not is_head:
+            yield Row(number, heading, line[2:-2].split(' | '))
+
+
+def families(text: str) -> dict[str, dict[str, str]]:
+    """Return the families to try: library, family, and the name of its config."""
+    found: dict[str, dict[str, str]] = {}
+    for row in rows(text):
+        if row.heading not in ('', SR_HEADING, OUT_HEADING):
+            family, config = row.cells[:2]
+            found.setdefault(row.heading, {})[family] = config.strip('`')
+    return found
+
+
+def out_of_scope(text: str) -> dict[str, set[str]]:
+    """Return the families that are not to be tried, by library."""
+    found: dict[str, set[str]] = {}
+    for row in rows(text):
+        if row.heading == OUT_HEADING:
+            found.setdefault(row.cells[0], set()).update(row.cells[1].split(', '))
+    return found
+
+
+def update(text: str, results: Results) -> str:
+    """Return the page with new results, and counted anew.
+
+    Args:
+        text: The page.
+        results: What each trial returned, or ``error``, by library and family; a row
+            without one becomes ``not tried``.
+    """
+    lines = text.splitlines()
+    words: dict[str, list[str]] = {}
+    summary = []
+    for number, heading, cells in rows(text):
+        if not heading:
+            summary.append((number, cells[0]))
+            continue
+        if heading == OUT_HEADING:
+            names = cells[1].split(', ')
+            words.setdefault(cells[0], []).extend(['out of scope'] * len(names))
+            continue
+        key = (cells[0], cells[1]) if heading == SR_HEADING else (heading, cells[0])
+        result = results.get(key)
+        first = 3 if heading == SR_HEADING else 2
+        cells[first : first + 2] = outcome(result)
+        if heading == SR_HEADING:
+            tiles = (result or {}).get('tiles')
+            cells[5] = '-' if tiles is None else f'{tiles:.2g}'
+        if key[0] != 'spandrel':  # which is no zoo of families
+            words.setdefault(key[0], []).append(word(result))
+        lines[number] = _line(cells)
+    for number, name in summary:
+        chosen = words.get(name) or sum(words.values(), [])
+        counts = [
+            chosen.count(one) for one in ('green', 'red', 'not tried', 'out of scope')
         ]
-        lines += ['', f'## {library}', '']
-        lines += _table(('family', 'config', 'result', 'losses', 'extra lines'), rows)
-    lines += ['', *_sr_tables(results), '', *_out_of_scope()]
-    return '\n'.join(lines) + '\n'
+        percent = f'{100 * counts[0] / sum(counts[:3]):.0f} %'
+        lines[number] = _line([name, *map(str, counts), percent])
+    # The last row of the summary is that of all libraries.
+    text = re.sub(
+        r'^\d+ of the \d+ families .*$',
+        f'{counts[0]} of the {sum(counts[:3])} families in scope are green '
+        f'({percent}), {counts[1]} red and {counts[2]} not tried; {counts[3]} families '
+        'are out of scope.',
+        '\n'.join(lines) + '\n',
+        flags=re.MULTILINE,
+    )
+    versions = f'on Python {platform.python_version()} and torch {torch.__version__},'
+    return re.sub(r'on Python \S+ and torch \S+,', versions, text)
 
 
-def count(results: Results, library: str, families: Iterable[str]) -> dict[str, int]:
-    """Count the families of a library that are green, red and not tried."""
-    words = [_word(results.get((library, family))) for family in families]
-    return {word: words.count(word) for word in ('green', 'red', 'not tried')}
-
-
-def _word(result: Mapping | None) -> str:
+def word(result: Mapping | None) -> str:
+    """Return what came of a trial: ``green``, ``red`` or ``not tried``."""
     if result is None:
         return 'not tried'
     return 'red' if 'error' in result else 'green'
 
 
-def _summary(results: Results) -> list[str]:
-    rows = []
-    tried = {**FAMILIES, 'mmagic': SR_NETWORKS}
-    totals: dict[str, int] = {}
-    for library, families in tried.items():
-        counts = count(results, library, families)
-        counts |= {'out of scope': len(OUT_OF_SCOPE[library])}
-        rows.append((library, *counts.values(), _percent(counts)))
-        totals = {key: totals.get(key, 0) + value for key, value in counts.items()}
-    rows.append(('**all**', *totals.values(), _percent(totals)))
-    in_scope = totals['green'] + totals['red'] + totals['not tried']
-    text = (
-        f'{totals["green"]} of the {in_scope} families in scope are green '
-        f'({_percent(totals)}), {totals["red"]} red and {totals["not tried"]} not '
-        f'tried; {totals["out of scope"]} families are out of scope.'
-    )
-    heads = ('library', 'green', 'red', 'not tried', 'out of scope', 'green in scope')
-    return [text, '', *_table(heads, rows)]
-
-
-def _percent(counts: Mapping[str, int]) -> str:
-    in_scope = counts['green'] + counts['red'] + counts['not tried']
-    return f'{100 * counts["green"] / in_scope:.0f} %'
-
-
-def _outcome(results: Results, library: str, family: str) -> tuple[str, str]:
-    """Return the columns of the result and of the losses."""
-    result = results.get((library, family))
+def outcome(result: Mapping | None) -> tuple[str, str]:
+    """Return the cells of the result and of the losses."""
     if result is None or 'error' in result:
         # The first sentence; what follows may be paths of this machine.
         reason = (result or {}).get('error', '').split('. ')[0][:200]
-        return (f'**{_word(result)}** {_escape(reason)}'.strip(), '-')
+        reason = reason.replace('|', '\\|').replace('<', '&lt;')
+        return f'**{word(result)}** {reason}'.strip(), '-'
     return 'green', ', '.join(f'{value:.3g}' for value in result['losses'].values())
 
 
-def _extra(library: str, family: str) -> str:
-    """Return the settings that a family needs besides, and what to install."""
-    settings = SETTINGS.get((library, family), {})
-    words = [f'`{key}={value!r}`' for key, value in settings.items()]
-    return ', '.join(words + EXTRA.get((library, family), [])) or '-'
-
-
-def _sr_tables(results: Results) -> list[str]:
-    task = TASK.split('/')[1]
-    edge, overlap = TILE
-    rows = []
-    for library, names in (('mmagic', SR_NETWORKS), ('spandrel', SPANDREL)):
-        for name in names:
-            tiles = results.get((library, name), {}).get('tiles')
-            network = SR_NETWORKS[name]['type'] if library == 'mmagic' else name
-            rows.append(
-                (
-                    library,
-                    name,
-                    f'`{network}`',
-                    *_outcome(results, library, name),
-                    '-' if tiles is None else f'{tiles:.2g}',
-                )
-            )
-    heads = ('from', 'family', 'network', 'result', 'losses', 'tiles')
-    intro = _SR_INTRO.format(size=HR_SIZE, task=task, tile=edge, overlap=overlap)
-    return [intro, *_table(heads, rows)]
-
-
-def _out_of_scope() -> list[str]:
-    rows = []
-    for library, families in OUT_OF_SCOPE.items():
-        for reason in dict.fromkeys(families.values()):
-            names = [name for name, why in families.items() if why == reason]
-            rows.append((library, ', '.join(names), reason))
-    return ['## Out of scope', '', *_table(('library', 'families', 'reason'), rows)]
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence]) -> list[str]:
-    lines = [heads, ['---'] * len(heads), *rows]
-    return ['| ' + ' | '.join(map(str, line)) + ' |' for line in lines]
-
-
-def _escape(text: str) -> str:
-    """Keep a text within its cell of a table."""
-    return text.replace('|', '\\|').replace('<', '&lt;')
+def _line(cells: list[str]) -> str:
+    return f'| {" | ".join(cells)} |'
