@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from test_hostile import numbers, raw, values
 
 from mmsr4ir.analysis.logs import LogError, read_log
-from mmsr4ir.cli import prepare_voc_seg as voc_seg
 from mmsr4ir.datasets import voc
 from mmsr4ir.datasets.class_lists import prepare_lists
 from mmsr4ir.datasets.textured_shapes import write_dataset
@@ -107,25 +106,14 @@ def test_an_image_outside_the_data_set_is_refused(tmp_path, path):
             False,
             lambda: None,
         )
-    lists = tmp_path / 'ImageSets/Segmentation'
-    lists.mkdir(parents=True)
-    (lists / 'train.txt').write_text(f'one\n{path}\n')
-    with pytest.raises(DataError, match='is a path and not the name'):
-        voc_seg.read_list(tmp_path, 'train')
 
 
 @fuzz
 @given(raw | tables)
 def test_any_list_of_voc_is_read_or_refused(tmp_path, content):
-    for folder in ('ImageSets/Segmentation', 'ImageSets/Main', 'Annotations'):
+    for folder in ('ImageSets/Main', 'Annotations'):
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         (tmp_path / folder / 'train.txt').write_bytes(content)
-    try:
-        for image, labels in voc_seg.read_list(tmp_path, 'train'):
-            assert Path(image).parent == tmp_path / 'JPEGImages'
-            assert Path(labels).parent == tmp_path / 'SegmentationClass'
-    except (DataError, UnicodeDecodeError) as error:
-        assert str(error)
     try:
         for files in voc.find_splits(tmp_path).values():
             voc.Converter(tmp_path, ['a']).convert(files)

@@ -1,8 +1,5 @@
 """RoIAlign as sums of table rows: torchvision's numbers in both directions."""
 
-import re
-import sys
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -110,22 +107,3 @@ def test_memory_format_does_not_matter():
     assert torch.equal(
         sparse_roi_align(last, rois, **HOW), sparse_roi_align(features, rois, **HOW)
     )
-
-
-def test_the_benchmark_times_both(run_tool):
-    text = run_tool(
-        sys.executable,
-        'tools/analysis_tools/benchmark_roi_align.py',
-        '--boxes',
-        4,
-        '--channels',
-        3,
-        '--seconds',
-        0.001,
-        '--device',
-        'cpu',
-    ).stdout
-    assert '4 boxes, 3 channels on cpu' in text
-    rows = re.findall(r'^ +((?:sparse_)?roi_align)(?: +\| +[\d.]+){3}', text, re.M)
-    assert rows == ['roi_align', 'sparse_roi_align']
-    assert len(re.findall(r': [\d.]+ times as fast', text)) == 3

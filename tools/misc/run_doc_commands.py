@@ -64,7 +64,6 @@ SHORTER = {
     'tools/dataset_converters/make_textured_shapes.py': '--num-train 8 --num-val 4',
     'tools/analysis_tools/benchmark_inference.py': '--iterations 2 --warmup 1',
     'tools/analysis_tools/benchmark_train.py': '--iterations 1 --warmup 1 --no-memory',
-    'tools/analysis_tools/benchmark_roi_align.py': '--boxes 16 --seconds 0.01',
     'tools/compare.py': '--seeds 0 --methods h2t',
     'tests/helpers/kill_command_line.py': '--moments 2',
     'tests/helpers/long_run.py': '--iterations 240 --steady 60',
