@@ -1,7 +1,6 @@
 """Score each tested image by the task; draw the best and the worst."""
 
 import argparse
-import json
 import re
 import sys
 from pathlib import Path
@@ -22,7 +21,7 @@ from mmsr4ir.compat.checkpoint import load_predictions
 from mmsr4ir.engine.build import build_loader
 from mmsr4ir.utils.configs import read_config
 from mmsr4ir.utils.errors import DataError
-from mmsr4ir.utils.files import image_path, write_whole
+from mmsr4ir.utils.files import image_path, write_json
 from mmsr4ir.visualization.drawing import build_annotator, write_png
 
 from .arguments import add_config_options, positive
@@ -140,21 +139,12 @@ def main() -> None:
         best, worst = best_and_worst(scores, args.topk)
         counted = [one for one in scores if one is not None]
         mean = sum(counted) / len(counted) if counted else None
-        write_whole(
-            args.out / 'scores.json',
-            json.dumps(
-                dict(
-                    score=KINDS[kind],
-                    mean=mean,
-                    images=[
-                        dict(index=i, path=result.get('img_path'), score=one)
-                        for i, (result, one) in enumerate(
-                            zip(results, scores, strict=True)
-                        )
-                    ],
-                ),
-                indent=1,
-            ),
+        images = [
+            dict(index=i, path=result.get('img_path'), score=one)
+            for i, (result, one) in enumerate(zip(results, scores, strict=True))
+        ]
+        write_json(
+            args.out / 'scores.json', dict(score=KINDS[kind], mean=mean, images=images)
         )
         for folder in ('best', 'worst'):
             remove_pictures(args.out / folder)

@@ -87,6 +87,33 @@ def add_config_options(
     )
 
 
+def add_shape_argument(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add the size of the HR images.
+
+    Args:
+        parser: Of a tool.
+        default: Where the size comes from otherwise, for the help.
+    """
+    parser.add_argument(
+        '--shape',
+        type=positive,
+        nargs='+',
+        metavar='PIXELS',
+        action=_Shape,
+        help='height and width of the HR images, or one number for both '
+        f'(default: {default})',
+    )
+
+
+class _Shape(argparse.Action):
+    """Take one or two numbers as (height, width)."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        if len(values) > 2:
+            raise argparse.ArgumentError(self, 'takes one or two numbers')
+        setattr(namespace, self.dest, tuple((values * 2)[:2]))
+
+
 def add_timing_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that the benchmarks share."""
     parser.add_argument('config', help='config file')

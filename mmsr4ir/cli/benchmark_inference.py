@@ -1,7 +1,6 @@
 """Time a test, or the inferencer beside two tools: images a second, peak memory."""
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -30,7 +29,7 @@ from mmsr4ir.apis.inputs import Source, find_sources
 from mmsr4ir.engine.build import build_loader, build_model, find_run
 from mmsr4ir.utils.configs import merge_options, read_config
 from mmsr4ir.utils.errors import ConfigError
-from mmsr4ir.utils.files import write_whole
+from mmsr4ir.utils.files import write_json
 from mmsr4ir.utils.tables import markdown_table
 
 from .arguments import add_timing_arguments
@@ -88,7 +87,7 @@ def main() -> None:
             warmup=args.warmup,
             **numbers,
         )
-        write_whole(args.out, json.dumps(numbers, indent=1))
+        write_json(args.out, numbers)
 
 
 def time_test(args: argparse.Namespace) -> dict:

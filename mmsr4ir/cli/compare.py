@@ -20,7 +20,7 @@ from mmsr4ir.comparison.results import check_metric_group, main_metric
 from mmsr4ir.datasets.checks.sets import SPLITS
 from mmsr4ir.utils.configs import read_config
 
-from .arguments import add_config_options
+from .arguments import add_config_options, positive
 from .command import command
 from .runs import check_before_run
 
@@ -60,14 +60,14 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--jobs',
-        type=int,
+        type=positive,
         default=1,
         metavar='N',
         help='trainings at once (default: 1)',
     )
     parser.add_argument(
         '--images',
-        type=int,
+        type=positive,
         default=8,
         metavar='N',
         help='test images that are drawn (default: 8); with another number than '
@@ -87,10 +87,7 @@ def parse_args() -> argparse.Namespace:
         help='results go to FOLDER/<config name> (default: work_dirs/benchmark)',
     )
     add_config_options(parser, 'override settings of the config, for all methods')
-    args = parser.parse_args()
-    if args.jobs < 1 or args.images < 1:
-        parser.error('--jobs and --images must be at least 1')
-    return args
+    return parser.parse_args()
 
 
 def run_comparison(config: str, args: argparse.Namespace) -> bool:

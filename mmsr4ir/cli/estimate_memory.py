@@ -1,16 +1,21 @@
 """Estimate the memory that a training needs on a GPU; no GPU is needed for it."""
 
 import argparse
-import json
 from dataclasses import asdict
 
 from mmsr4ir.analysis.memory import GIB, OBJECTS, estimate_memory, training_shape
 from mmsr4ir.analysis.train_variants import VARIANTS, variant_config
 from mmsr4ir.utils.configs import read_config
-from mmsr4ir.utils.files import write_whole
+from mmsr4ir.utils.files import write_json
 from mmsr4ir.utils.tables import markdown_table
 
-from .arguments import add_config_options, add_ways_arguments, new_file, positive
+from .arguments import (
+    add_config_options,
+    add_shape_argument,
+    add_ways_arguments,
+    new_file,
+    positive,
+)
 from .benchmark_train import chosen_variants
 from .command import command
 
@@ -27,14 +32,7 @@ def parse_args() -> argparse.Namespace:
         'much memory there.',
     )
     parser.add_argument('config', help='config file')
-    parser.add_argument(
-        '--shape',
-        type=positive,
-        nargs='+',
-        metavar='PIXELS',
-        help='height and width of the HR images, or one number for both (default: the '
-        'first image of the training data)',
-    )
+    add_shape_argument(parser, 'those of the first image of the training data')
     parser.add_argument(
         '--batch-size',
         type=positive,
@@ -55,8 +53,6 @@ def parse_args() -> argparse.Namespace:
     )
     add_config_options(parser)
     args = parser.parse_args()
-    if args.shape and len(args.shape) > 2:
-        parser.error('--shape takes one or two numbers')
     args.variants = chosen_variants(parser, args)
     return args
 
@@ -66,7 +62,7 @@ def main() -> None:
     """Print a table, and write its numbers."""
     args = parse_args()
     cfg = read_config(args.config, args.cfg_options)
-    shape = tuple((args.shape * 2)[:2]) if args.shape else training_shape(cfg)
+    shape = args.shape or training_shape(cfg)
     rows = [
         dict(
             way=name,
@@ -105,4 +101,4 @@ def main() -> None:
     )
     if args.out:
         result = dict(config=args.config, shape=shape, stage=args.stage, rows=rows)
-        write_whole(args.out, json.dumps(result, indent=1))
+        write_json(args.out, result)

@@ -1,16 +1,15 @@
 """Count parameters and FLOPs of the SR network, the task network and both."""
 
 import argparse
-import json
 import math
 import sys
 from pathlib import Path
 
 from mmsr4ir.analysis.complexity import complexity
 from mmsr4ir.utils.configs import read_config
-from mmsr4ir.utils.files import write_whole
+from mmsr4ir.utils.files import write_json
 
-from .arguments import add_config_options
+from .arguments import add_config_options, add_shape_argument
 from .command import command
 
 _TITLES = dict(sr='S', task='T', sum='sum')
@@ -25,22 +24,12 @@ def parse_args() -> argparse.Namespace:
         'shows "nan" and a warning with the reason; the exit code is 1 then.',
     )
     parser.add_argument('config', help='config file')
-    parser.add_argument(
-        '--shape',
-        type=int,
-        nargs='+',
-        metavar='PIXELS',
-        help='height and width of the HR image, or one number for both (default: the '
-        'first image of the test data)',
-    )
+    add_shape_argument(parser, 'those of the first image of the test data')
     parser.add_argument(
         '--out', type=Path, metavar='FILE.json', help='write the numbers too'
     )
     add_config_options(parser)
-    args = parser.parse_args()
-    if args.shape and len(args.shape) > 2:
-        parser.error('--shape takes one or two numbers')
-    return args
+    return parser.parse_args()
 
 
 def short(number: float) -> str:
@@ -56,7 +45,7 @@ def main() -> None:
     """Print the counts, and write them."""
     args = parse_args()
     cfg = read_config(args.config, args.cfg_options)
-    counts = complexity(cfg, (args.shape * 2)[:2] if args.shape else None)
+    counts = complexity(cfg, args.shape)
     for name, title in (('sr', 'LR image'), ('task', "T's input")):
         height, width = counts[name]['pixels']
         print(f'{title}: {height} x {width} pixels, with padding')
@@ -64,5 +53,5 @@ def main() -> None:
     for name, row in counts.items():
         print(f'{_TITLES[name]:10}{short(row["params"]):>14}{short(row["flops"]):>14}')
     if args.out:
-        write_whole(args.out, json.dumps(counts, indent=1))
+        write_json(args.out, counts)
     sys.exit(math.isnan(counts['sum']['flops']))
