@@ -15,6 +15,7 @@ from torch import nn
 from mmsr4ir.engine.build import build_model, find_run
 from mmsr4ir.models.image_space import image_channels
 from mmsr4ir.models.prediction.lr_input import LRInput, recognise, super_resolve_all
+from mmsr4ir.utils.errors import ConfigError
 from mmsr4ir.utils.images import MAX_PIXELS, ImageError, fit_channels
 from mmsr4ir.utils.loading import loading_in
 from mmsr4ir.visualization.drawing import (
@@ -91,9 +92,10 @@ class SR4IRInferencer(BaseInferencer):
         if isinstance(model, str | Path):
             model, weights = find_run(Path(model), weights)
         if weights is None or not os.path.isfile(weights):
-            raise ValueError(
-                f'there is no checkpoint {weights}: give the file of a '
-                'training, or a work directory that has one'
+            found = f'there is no checkpoint {weights}' if weights else 'no weights'
+            raise ConfigError(
+                f'{found}: give the file of a training as weights, or a work directory '
+                'that has one as model'
             )
         self.max_pixels = max_pixels
         self.max_task_pixels = max_task_pixels

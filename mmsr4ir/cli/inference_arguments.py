@@ -7,6 +7,8 @@ from mmsr4ir.apis.inferencer import MAX_TASK_PIXELS, SR4IRInferencer
 from mmsr4ir.models.prediction.lr_input import LRInput
 from mmsr4ir.utils.images import MAX_PIXELS
 
+from .arguments import positive
+
 
 def add_model_arguments(
     parser: argparse.ArgumentParser, max_pixels: int, max_task_pixels: int
@@ -49,7 +51,7 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser, MAX_PIXELS, MAX_TASK_PIXELS)
     parser.add_argument(
         '--batch-size',
-        type=int,
+        type=positive,
         default=1,
         metavar='N',
         help='images at once (default: %(default)s)',
@@ -74,6 +76,24 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def build_inferencer(args: argparse.Namespace, **options) -> SR4IRInferencer:
+    """Build the inferencer that the options of a command line choose.
+
+    Ends the process with a message if the model cannot be used.
+    """
+    try:
+        return SR4IRInferencer(
+            args.model,
+            args.weights,
+            args.device,
+            max_pixels=args.max_pixels,
+            max_task_pixels=args.max_task_pixels,
+            **options,
+        )
+    except (ValueError, RuntimeError) as error:  # torch raises the latter for a device
+        sys.exit(f'error: {error}')
+
+
 def start_inference(args: argparse.Namespace) -> tuple[SR4IRInferencer, dict]:
     """Build the inferencer, and the options of its calls.
 
@@ -82,18 +102,9 @@ def start_inference(args: argparse.Namespace) -> tuple[SR4IRInferencer, dict]:
     options = dict(tile=args.tile or None, overlap=args.overlap)
     try:
         LRInput(**options)
-        if args.batch_size < 1:
-            raise ValueError(f'--batch-size {args.batch_size} must be positive')
-        inferencer = SR4IRInferencer(
-            args.model,
-            args.weights,
-            args.device,
-            max_pixels=args.max_pixels,
-            max_task_pixels=args.max_task_pixels,
-        )
-    except (ValueError, OSError, RuntimeError) as error:
+    except ValueError as error:
         sys.exit(f'error: {error}')
-    return inferencer, options | dict(
+    return build_inferencer(args), options | dict(
         batch_size=args.batch_size,
         restore_only=args.restore_only,
         score_thr=args.score_thr,

@@ -7,11 +7,10 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mmsr4ir.apis import SR4IRInferencer
 from mmsr4ir.apis.side_by_side import SideBySide
 
 from .command import command
-from .inference_arguments import add_model_arguments
+from .inference_arguments import add_model_arguments, build_inferencer
 
 
 def parse_args() -> argparse.Namespace:
@@ -43,17 +42,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Serve the page until the process is interrupted."""
     args = parse_args()
-    try:
-        inferencer = SR4IRInferencer(
-            args.model,
-            args.weights,
-            args.device,
-            show_progress=False,
-            max_pixels=args.max_pixels,
-            max_task_pixels=args.max_task_pixels,
-        )
-    except (ValueError, OSError, RuntimeError) as error:
-        sys.exit(f'error: {error}')
+    inferencer = build_inferencer(args, show_progress=False)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # closes the server
     with TemporaryDirectory(prefix='mmsr4ir_web_') as folder:
         # Gradio keeps what it is given here, and reads this when it is imported.
@@ -68,7 +57,4 @@ def main() -> None:
             Path(inferencer.cfg.filename).stem,
             args.max_pixels,
         )
-        try:
-            serve(page, args.host, args.port, int(args.max_megabytes * 10**6))
-        except OSError as error:
-            sys.exit(f'error: {error}')
+        serve(page, args.host, args.port, int(args.max_megabytes * 10**6))

@@ -91,7 +91,7 @@ def test_differences_by_hand():
     [
         (['--switches', 'bfloat16'], 'need --two-tools'),
         (['--two-tools', 'a', '--batch-size', '2'], 'leave out --batch-size'),
-        (['--two-tools', 'a'], 'error: there is no checkpoint None'),
+        (['--two-tools', 'a'], 'error: no weights: give the file of a training'),
     ],
 )
 def test_what_does_not_go_together_is_refused(arguments, message, run, capsys):

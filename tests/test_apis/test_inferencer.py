@@ -397,7 +397,7 @@ def test_too_large_for_the_task_network(det):
 def test_where_the_checkpoint_is_looked_for(det, tmp_path):
     folder, config, checkpoint = det
     (tmp_path / Path(config).name).write_text(Path(config).read_text())
-    with pytest.raises(ValueError, match='there is no checkpoint None'):
+    with pytest.raises(ValueError, match='no weights: give the file of a training'):
         SR4IRInferencer(tmp_path)
     (tmp_path / 'last_checkpoint').write_text('/moved/away/epoch_1.pth')
     with pytest.raises(ValueError, match='there is no checkpoint .*epoch_1.pth'):
