@@ -3,23 +3,17 @@
 import copy
 import itertools
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.optim import OptimWrapperDict
 from mmengine.utils import import_modules_from_strings
-from torch import Tensor
 
 from mmsr4ir.engine.build import build_loader, build_model
-from mmsr4ir.models.batch import Batch
-from mmsr4ir.models.features import FeatureTap
 from mmsr4ir.models.recipes import NETWORKS, parse_recipe
-from mmsr4ir.models.sr4ir import SR4IR
-from mmsr4ir.registry import MODELS
 from mmsr4ir.utils.configs import CONFIGS, merge_options
 from mmsr4ir.utils.errors import ConfigError
 
@@ -44,7 +38,6 @@ def recipe_settings(name: str) -> dict:
 #: Ways to train by name, as settings of a config.
 VARIANTS: dict[str, dict] = {
     'plain': {},
-    'published': {'model.type': 'mmsr4ir.PublishedSR4IR'},
     'channels_last': {'model.channels_last': True},
     'reuse_sr': {'model.recipe.task.reuse_sr': True},
     'one_pass': {
@@ -82,87 +75,6 @@ VARIANTS: dict[str, dict] = {
     },
     'ema': {'default_hooks.ema': dict(type='EMAHook')},
 }
-
-
-@MODELS.register_module()
-class PublishedSR4IR(SR4IR):
-    """The train step with what the published trainer does beside the method.
-
-    For measurements only; the losses and updates are the same to the last bit. T's
-    features come from predictions of the whole network, each loss goes to two loggers
-    as a number, the PSNR of SR is computed in each iteration, and phase 2 takes SR from
-    a pass with gradients.
-    """
-
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
-        self.tap: WholeNetworkTap | None = None
-        if self.judges:
-            tap = self.judges.task
-            self.tap = self.judges.task = WholeNetworkTap(tap.task, tap.layer)
-        self.psnr = 0.0
-
-    def prepare(self, inputs: Tensor, samples: Sequence | None) -> Batch:
-        """Prepare a batch as the base class does; the features get the samples too."""
-        batch = super().prepare(inputs, samples)
-        if self.tap:
-            self.tap.samples = batch.samples
-        return batch
-
-    def train_step(
-        self, data: dict, optim_wrapper: OptimWrapperDict
-    ) -> dict[str, Tensor]:
-        """Train as the base class does; each loss goes to two loggers as a number."""
-        logs = super().train_step(data, optim_wrapper)
-        for value in logs.values():
-            value.item(), value.item()
-        return logs
-
-    def super_resolve_batch(self, batch: Batch) -> Tensor:
-        """Restore a batch, always with a graph; compute the PSNR of SR.
-
-        Returns:
-            Tensor: (N, 3, H, W), RGB, [0, 1] except for overshoots.
-        """
-        learns = torch.is_grad_enabled()
-        parameters = (
-            [] if learns else [p for p in self.sr.parameters() if not p.requires_grad]
-        )
-        for parameter in parameters:
-            parameter.requires_grad_(True)
-        with torch.enable_grad():
-            sr = super().super_resolve_batch(batch)
-        for parameter in parameters:
-            parameter.requires_grad_(False)
-        with torch.no_grad():
-            error = (sr.clamp(0, 1) - batch.hr).square().mean()
-            self.psnr = -10 * error.log10().item()
-        return sr if learns else sr.detach()
-
-
-class WholeNetworkTap(FeatureTap):
-    """A module's outputs, taken on the way of a prediction to its very end."""
-
-    samples: Sequence | None
-
-    def __call__(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """Compute the module's outputs; the data samples stay without predictions.
-
-        Args:
-            inputs: (N, 3, H, W), normalised as the task network wants it.
-
-        Returns:
-            tuple[Tensor, ...]: The outputs, level by level.
-        """
-        found = []
-        handle = self.module.register_forward_hook(
-            lambda module, args, output: found.append(output)
-        )
-        try:
-            self.task(inputs, copy.deepcopy(self.samples), mode='predict')
-        finally:
-            handle.remove()
-        return (found[0],) if isinstance(found[0], Tensor) else tuple(found[0])
 
 
 def variant_config(cfg: Config, name: str, options: Mapping) -> Config:

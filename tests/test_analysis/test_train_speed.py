@@ -14,18 +14,12 @@ from mmengine.hooks import LoggerHook
 from mmengine.runner import EpochBasedTrainLoop
 
 import toys
-from mmsr4ir.analysis import speed, train_speed, train_variants
+from mmsr4ir.analysis import speed, train_speed
 from mmsr4ir.analysis.complexity import count_flops
 from mmsr4ir.analysis.speed import Laps, quartiles
 from mmsr4ir.analysis.train_speed import Steps
-from mmsr4ir.analysis.train_variants import (
-    VARIANTS,
-    PublishedSR4IR,
-    time_variants,
-    variant_config,
-)
+from mmsr4ir.analysis.train_variants import VARIANTS, time_variants, variant_config
 from mmsr4ir.cli import benchmark_train as tool
-from mmsr4ir.datasets.textured_shapes import write_dataset
 from mmsr4ir.registry import LOOPS
 
 ROOT = Path(__file__).parents[2]
@@ -345,86 +339,6 @@ def test_differences_grow_by_what_was_learnt():
     )
     first, second = differences['faster']['sr/loss_pixel']
     assert first == 0 and second > 1e-4
-
-
-@pytest.fixture(scope='module')
-def shapes(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp('shapes')
-    write_dataset(root, num_train=4, num_val=4, size=64)
-    return root
-
-
-@pytest.mark.parametrize(
-    'config, folder',
-    [('faster-rcnn', '.'), ('deeplabv3', '.'), ('resnet18', 'classification')],
-)
-def test_published_way_has_the_same_losses(config, folder, shapes, monkeypatch):
-    cfg = Config.fromfile(ROOT / f'configs/sr4ir/{config}_edsr_tiny.py')
-    cfg.merge_from_dict(
-        {
-            'train_dataloader.dataset.data_root': f'{shapes / folder}/',
-            'train_dataloader.batch_size': 2,
-        }
-    )
-    predicted = []
-    tap = train_variants.WholeNetworkTap.__call__
-
-    def look(self, inputs):
-        handle = self.task.register_forward_hook(
-            lambda module, args, kwargs, output: predicted.append(
-                (kwargs['mode'], len(output))
-            ),
-            with_kwargs=True,
-        )
-        features = tap(self, inputs)
-        handle.remove()
-        assert not any(
-            'pred' in key for sample in self.samples for key in sample.all_keys()
-        )
-        return features
-
-    monkeypatch.setattr(train_variants.WholeNetworkTap, '__call__', look)
-    _, differences = time_variants(
-        cfg,
-        {name: VARIANTS[name] for name in ('published', 'plain')},
-        iterations=1,
-        checked=2,
-    )
-    assert predicted == [('predict', 2)] * 6  # of HR and SR, in each iteration
-    assert len(differences['published']) > 5
-    assert all(values == [0.0, 0.0] for values in differences['published'].values())
-
-
-def test_published_way_does_more(start, monkeypatch):
-    steps = start(variant_config(run_config(), 'published', VARIANTS['published']))
-    assert isinstance(steps.model, PublishedSR4IR)
-    graphs, images = [], []
-    steps.model.sr.register_forward_hook(
-        lambda module, args, output: graphs.append(output.requires_grad)
-    )
-    make = PublishedSR4IR.super_resolve_batch
-    monkeypatch.setattr(
-        PublishedSR4IR,
-        'super_resolve_batch',
-        lambda self, batch: (
-            images.append((make(self, batch), batch.hr)) or images[-1][0]
-        ),
-    )
-    items = []
-    item = torch.Tensor.item
-    monkeypatch.setattr(
-        torch.Tensor, 'item', lambda self: items.append(self) or item(self)
-    )
-    steps.model.train_step(next(steps.batches()), steps.runner.optim_wrapper)
-    # S has a graph in both phases; the result of the second is cut off.
-    assert graphs == [True, True]
-    assert [sr.requires_grad for sr, _ in images] == [True, False]
-    sr, hr = (image.detach().double() for image in images[1])
-    error = (sr.clamp(0, 1) - hr).pow(2).mean()
-    assert steps.model.psnr == pytest.approx(10 * float(torch.log10(1 / error)), 1e-5)
-    logs = steps.model.train_step(next(steps.batches()), steps.runner.optim_wrapper)
-    assert len(items) >= 2 * 2 * len(logs)
-    assert steps.model.task.head_calls >= 2 * 5
 
 
 def test_quartiles():
