@@ -245,8 +245,8 @@ def ratios(laps: Laps, steps: Steps, waiting: float) -> list[float]:
 def run_each_part(steps: Steps, data: dict, laps: Laps) -> None:
     """Run each part of an iteration alone.
 
-    Networks are frozen and gradients dropped outside of the time of the parts. T's pass
-    on each image is a part of its own, also where the recipe makes one pass of several.
+    Networks are frozen and gradients dropped outside of the time of the parts. Each
+    loss of the recipe is a part, the pixel loss together with S.
 
     Raises:
         ConfigError: If gradients are accumulated, so that not every iteration has
@@ -287,34 +287,21 @@ class _Parts:
             for name in set(NETWORKS) - set(self.phase.update):
                 keep_mode = name == 'sr' and self.phase.sr_in_train_mode
                 stack.enter_context(frozen(getattr(self.model, name), keep_mode))
-            names = {term.name for term in self.terms}
-            if names - {'task_hr'}:
-                sr = self.super_resolve()
-                if 'tdp' in names:
-                    self.compare_features(sr)
-                if 'tdp_teacher' in names:
-                    self.compare_features_of_teacher(sr)
+            if any(term.needs_sr for term in self.terms):
+                self.super_resolve()
             for term in self.terms:
-                if term.match or term.is_divided:
-                    self.learn_and_match(term)
-                elif term.is_task:
-                    for image in term.images:
-                        self.learn(image)
+                if term.name != 'pixel':  # it is timed with S
+                    self.learn(term)
             for name in self.phase.update:
                 self.laps.skip()
                 self.wrappers[name].step()
                 self.wrappers[name].zero_grad()
                 self.lap(f'optimizer of {name}')
 
-    def super_resolve(self) -> Tensor:
-        """Run S, with its backward pass where it learns.
-
-        Returns:
-            Tensor: (N, 3, H, W), RGB, [0, 1] except for overshoots; a leaf.
-        """
+    def super_resolve(self) -> None:
+        """Run S, with its backward pass where it learns; keep SR as a leaf."""
         if self.phase.reuse_sr:
-            assert self.batch.sr is not None  # checked when the recipe was read
-            return self.batch.sr
+            return
         self.drop_gradients(self.model.sr)
         with self.precision(), torch.set_grad_enabled(self.teaches_sr):
             self.batch.sr = sr = self.model.super_resolve_batch(self.batch)
@@ -323,67 +310,15 @@ class _Parts:
             loss.backward()
         self.lap('S forward, pixel loss, backward' if self.teaches_sr else 'S forward')
         self.batch.sr = sr.detach().requires_grad_(self.teaches_sr)
-        return self.batch.sr
 
-    def compare_features(self, sr: Tensor) -> None:
-        """Compute T's features of HR, and those of SR with their backward pass (TDP).
-
-        Args:
-            sr: (N, 3, H, W), RGB, [0, 1] except for overshoots.
-        """
-        model, batch = self.model, self.batch
-        judges = model.judges
-        assert judges  # checked when the model was built
-        with frozen(judges.task.task):
-            self.laps.skip()
-            with self.precision(), torch.no_grad():
-                hr_features = judges.task(batch.inputs)
-            self.lap('TDP features of HR')
-            with self.precision():
-                sr_features = judges.task(model.to_input(sr, batch))
-                loss = judges.compare(sr_features, hr_features, batch)
-            loss.backward()
-            self.lap('TDP features of SR, backward')
-
-    def compare_features_of_teacher(self, sr: Tensor) -> None:
-        """Compute the teacher's features of HR, and those of SR with their backward.
-
-        Args:
-            sr: (N, 3, H, W), RGB, [0, 1] except for overshoots.
-        """
-        model, batch = self.model, self.batch
-        assert model.judges  # checked when the model was built
-        with self.precision():
-            model.judges.teacher_hr(batch)
-            self.lap("teacher's features of HR")
-            loss = model.judges.ask_teacher(model.to_input(sr, batch), batch)
-        loss.backward()
-        self.lap("teacher's features of SR, backward")
-
-    def learn_and_match(self, term: LossTerm) -> None:
-        """Compute T's loss on a batch, with feature matching if the term has it."""
+    def learn(self, term: LossTerm) -> None:
+        """Compute a loss of the recipe, backward to the weights of T or to SR."""
         self.drop_gradients(self.model.task)
         with self.precision():
-            if term.match:
-                assert self.model.judges  # checked when the model was built
-                self.model.judges.teacher_hr(self.batch)
-                self.lap("teacher's features of HR")
-            parts = self.model.task_losses(term, self.batch)
+            parts = self.model.term_losses(term, self.batch)
             loss = torch.stack([v for name, v in parts.items() if 'loss' in name]).sum()
         loss.backward()
-        self.lap(f'T on {term.image}, forward and backward')
-
-    def learn(self, image: str) -> None:
-        """Compute T's loss on an image, backward to the weights of T or to S."""
-        self.drop_gradients(self.model.task)
-        with self.precision():
-            inputs = self.model.task_inputs(image, self.batch)
-            if image == 'mix':
-                self.lap('patch mix')
-            losses = self.model.network('task')(inputs, self.batch.samples, mode='loss')
-            loss = self.model.parse_losses(losses)[0]
-        loss.backward()
-        self.lap(f'T on {image}, forward and backward')
+        self.lap(f'{term.name}, forward and backward')
 
     def precision(self) -> ExitStack:
         """Enter what the phase's optimizers want around a forward pass (AMP)."""

@@ -84,44 +84,41 @@ REUSED = dict(
 PARTS = {
     ('SR4IR', 'main'): [
         f'sr: S {ALL}',
-        'sr: TDP features of HR',
-        'sr: TDP features of SR, backward',
+        'sr: tdp, forward and backward',
         'sr: optimizer of sr',
         'task: S forward',
-        *(f'task: T on {image}, forward and backward' for image in ('sr', 'hr')),
-        'task: patch mix',
-        'task: T on mix, forward and backward',
+        *(f'task: task_{image}, forward and backward' for image in ('sr', 'hr', 'mix')),
         'task: optimizer of task',
     ],
     ('reused', 'main'): [
         f'sr: S {ALL}',
         'sr: optimizer of sr',
-        'task: T on sr, forward and backward',
+        'task: task_sr, forward and backward',
         'task: optimizer of task',
     ],
     ('H->T', 'main'): [
-        'task: T on hr, forward and backward',
+        'task: task_hr, forward and backward',
         'task: optimizer of task',
     ],
     ('L->T', 'main'): [
         'task: S forward',
-        'task: T on sr, forward and backward',
+        'task: task_sr, forward and backward',
         'task: optimizer of task',
     ],
     ('S->T', 'warmup'): [f'sr: S {ALL}', 'sr: optimizer of sr'],
     ('S->T', 'main'): [
         'task: S forward',
-        'task: T on sr, forward and backward',
+        'task: task_sr, forward and backward',
         'task: optimizer of task',
     ],
     ('T->S', 'main'): [
         f'sr: S {ALL}',
-        'sr: T on sr, forward and backward',
+        'sr: task_sr, forward and backward',
         'sr: optimizer of sr',
     ],
     ('S+T', 'main'): [
         f'both: S {ALL}',
-        'both: T on sr, forward and backward',
+        'both: task_sr, forward and backward',
         'both: optimizer of sr',
         'both: optimizer of task',
     ],
@@ -416,7 +413,7 @@ def test_tool_times_parts(config_file, monkeypatch, tmp_path, capsys):
     )
     assert result['ratio']['q1'] <= result['ratio']['median'] <= result['ratio']['q3']
     assert result['memory']['mib'] > 1
-    for word in ('sum of its parts', 'of the peak', 'task: patch mix', '0 workers'):
+    for word in ('sum of its parts', 'of the peak', 'task: task_mix', '0 workers'):
         assert word in text
 
 
