@@ -27,7 +27,7 @@ from mmsr4ir.models.recipes import NETWORKS, LossTerm, Phase
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.utils.errors import ConfigError
 
-from .speed import Laps, PeakHook, PeakMemory, endless, peak_memory
+from .speed import Laps, PeakHook, endless
 
 _NEVER = 10**9
 
@@ -156,8 +156,8 @@ def _only_train(cfg: Config, folder: Path, stage: str) -> None:
 
 def time_input(
     steps: Steps, batches: Iterator[dict], iterations: int, warmup: int
-) -> tuple[dict[str, float], PeakMemory]:
-    """Time the loader beside the training, and then alone.
+) -> dict[str, float]:
+    """Time how long the training waits for its batches.
 
     Args:
         steps: The training.
@@ -166,39 +166,20 @@ def time_input(
         warmup: Iterations before them.
 
     Returns:
-        tuple: ``waiting`` for data, ``iteration`` without the waiting, and ``alone``,
-        the time of the loader while nothing else runs. These are means in seconds a
-        batch, because workers deliver in bursts. ``images_per_second`` is that of the
-        loader alone. Then the peak memory of the training, see :func:`.peak_memory`.
+        dict: ``waiting`` for data, and ``iteration`` without the waiting. These are
+        means in seconds a batch, because workers deliver in bursts.
     """
-    beside, alone = Laps(warmup), Laps(_prefetched(steps))
+    laps = Laps(warmup)
     for _ in range(warmup + iterations):
-        beside.start()
+        laps.start()
         data = next(batches)
-        beside.lap('waiting')
+        laps.lap('waiting')
         steps.hold()
-        beside.skip()
+        laps.skip()
         steps.iterate(data)
-        beside.lap('iteration')
-        beside.finish(len(data['inputs']))
-    memory = peak_memory()  # before the loader runs alone, and the peak begins anew
-    for _ in range(_prefetched(steps) + iterations):
-        alone.start()
-        data = next(batches)
-        alone.lap('alone')
-        alone.finish(len(data['inputs']))
-    means = {
-        name: statistics.fmean(seconds)
-        for name, seconds in (beside.seconds | alone.seconds).items()
-    }
-    means['images_per_second'] = sum(alone.images) / sum(alone.seconds['alone'])
-    return means, memory
-
-
-def _prefetched(steps: Steps) -> int:
-    """Return how many batches the workers may load ahead."""
-    loader = steps.loop.dataloader
-    return loader.num_workers * (loader.prefetch_factor or 0)
+        laps.lap('iteration')
+        laps.finish(len(data['inputs']))
+    return {name: statistics.fmean(seconds) for name, seconds in laps.seconds.items()}
 
 
 def time_parts(steps: Steps, batches: Iterator[dict], iterations: int) -> Laps:

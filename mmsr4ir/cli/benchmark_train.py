@@ -10,6 +10,7 @@ from mmengine.config import Config, DictAction
 from mmsr4ir.analysis.complexity import count_flops
 from mmsr4ir.analysis.speed import (
     describe_machine,
+    peak_memory,
     quartiles,
     summarise_laps,
     timing_table,
@@ -29,7 +30,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Time training. Without --compare: an iteration as tools/train.py '
         'does it, with all hooks, against the sum of the parts that the method cannot '
-        'do without, each run alone; and the data loader against the iteration. With '
+        'do without, each run alone; and how long it waits for data. With '
         '--compare: several ways to train the same networks, iteration by iteration in '
         'turns, with their losses and peak memory.',
         epilog='Weights are random, unless --cfg-options load_from=FILE names a '
@@ -90,7 +91,8 @@ def time_one(cfg: Config, args: argparse.Namespace) -> dict:
     with tempfile.TemporaryDirectory(prefix='mmsr4ir_') as folder:
         steps = Steps(cfg, Path(folder), args.stage)
         batches = steps.batches()
-        loading, memory = time_input(steps, batches, args.iterations, args.warmup)
+        loading = time_input(steps, batches, args.iterations, args.warmup)
+        memory = peak_memory()
         laps = time_parts(steps, batches, args.iterations)
         steps.hold()
         flops = count_flops(
@@ -111,8 +113,7 @@ def time_one(cfg: Config, args: argparse.Namespace) -> dict:
         f'train step: {flops / 1e9:.1f} GFLOP, {speed:.3f} TFLOP/s'
         + (f', {speed / peak:.1%} of the peak' if peak else '')
         + '\n'
-        f'data with {workers} workers (means): {loading["alone"]:.4f} s a batch '
-        f'alone, {loading["images_per_second"]:.1f} images/s; beside an iteration of '
+        f'data with {workers} workers (means): beside an iteration of '
         f'{loading["iteration"]:.4f} s, {loading["waiting"]:.4f} s of waiting'
     )
     return dict(
