@@ -14,7 +14,7 @@ from mmsr4ir.utils.files import write_json, write_whole
 
 from .methods import Part
 from .pictures import stack_pictures
-from .resampling import flips
+from .resampling import flips, same_images
 from .runner import last_line, read_json, tool_command
 from .testing import PANELS, load_record
 
@@ -40,8 +40,8 @@ def draw_flips(plain: Part, sr: Part, out: Path, count: int) -> list[str]:
         return earlier['lines']
     shutil.rmtree(folder, ignore_errors=True)
     before, after = load_record(plain), load_record(sr)
-    if before is None or after is None:
-        return ['No images are compared: the tests kept no record of them.']
+    if before is None or after is None or not same_images([before, after]):
+        return ['No images are compared: the tests kept no records of the same images.']
     images = before['images']
     lines, failed = [], False
     for kind, chosen in zip(

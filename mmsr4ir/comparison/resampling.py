@@ -6,8 +6,7 @@ again and again, each time the same ones for both methods.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +15,6 @@ from scipy.special import stdtrit
 from mmsr4ir.analysis.results import score
 
 from .average_precision import COCO_METRICS, average_precision, match_boxes
-from .methods import ComparisonError
 
 Record = Mapping[str, Any]
 Statistic = Callable[[np.ndarray], np.ndarray]
@@ -24,53 +22,18 @@ Statistic = Callable[[np.ndarray], np.ndarray]
 _CELLS = 2**22
 
 
-@dataclass(frozen=True)
-class Paired:
+class Paired(NamedTuple):
     """A difference between two methods and what the bootstrap says of it.
 
     Attributes:
         difference: On the test images as they are.
-        mean: Of the draws.
         std_error: Standard deviation of the draws.
-        interval: Confidence interval of the difference, at ``level``.
-        level: Such as 0.95.
-        positive: Share of draws in which the difference is above 0.
-        images: Number of test images.
-        differing: In how many of them the records of the two methods differ.
+        interval: Confidence interval of the difference.
     """
 
     difference: float
-    mean: float
     std_error: float
     interval: tuple[float, float]
-    level: float
-    positive: float
-    images: int
-    differing: int
-
-
-def value(
-    record: Record, metric: str, weights: Sequence[int] | np.ndarray | None = None
-) -> float | None:
-    """Compute the task metric, each image as often as its weight says.
-
-    Args:
-        record: Of one test.
-        metric: As the log of a test names it: ``coco/bbox_mAP`` (also ``_50``, ``_75``,
-            ``_s``, ``_m``, ``_l``), ``mIoU``, ``mAcc``, ``aAcc``, ``accuracy/top1``;
-            what stands before the ``/`` does not count.
-        weights: (images,), whole numbers; None: each image once.
-
-    Returns:
-        float | None: What the library's metric gives, not rounded; NaN if it gives
-        none because no object or pixel counts. None for other metrics.
-    """
-    compute = statistic(record, metric)
-    if compute is None:
-        return None
-    if weights is None:
-        weights = np.ones(len(record['images']))
-    return float(compute(np.asarray(weights, float)[None])[0])
 
 
 def statistic(record: Record, metric: str) -> Statistic | None:
@@ -80,11 +43,14 @@ def statistic(record: Record, metric: str) -> Statistic | None:
 
     Args:
         record: Of one test.
-        metric: As for :func:`value`.
+        metric: As the log of a test names it: ``coco/bbox_mAP`` (also ``_50``, ``_75``,
+            ``_s``, ``_m``, ``_l``), ``mIoU``, ``mAcc``, ``aAcc``, ``accuracy/top1``;
+            what stands before the ``/`` does not count.
 
     Returns:
-        Callable | None: From weights (draws, images) to numbers (draws,), each as
-        :func:`value` returns it. None for metrics that are unknown.
+        Callable | None: From weights (draws, images), how often each image counts, to
+        numbers (draws,): what the library's metric gives, not rounded; NaN if it gives
+        none because no object or pixel counts. None for other metrics.
     """
     of_classes = class_statistic(record, metric)
     if of_classes is None:
@@ -107,7 +73,7 @@ def class_statistic(record: Record, metric: str) -> Statistic | None:
 
     Args:
         record: Of one test.
-        metric: As for :func:`value`.
+        metric: As for :func:`statistic`.
 
     Returns:
         Callable | None: From weights (draws, images) to numbers (draws, classes): AP,
@@ -132,7 +98,7 @@ def class_values(record: Record, metric: str) -> np.ndarray | None:
 
     Args:
         record: Of one test.
-        metric: As for :func:`value`.
+        metric: As for :func:`statistic`.
 
     Returns:
         np.ndarray | None: (1, classes), NaN for a class that is not in the images. None
@@ -187,14 +153,13 @@ def same_images(records: Sequence[Record]) -> bool:
 
 
 def paired_bootstrap(
-    a: Record | Sequence[Record],
-    b: Record | Sequence[Record],
+    before: Sequence[Record],
+    after: Sequence[Record],
     metric: str,
     draws: int = 1000,
-    seed: int = 0,
     level: float = 0.95,
 ) -> Paired | None:
-    """Estimate how much of the difference b - a is luck of the test images.
+    """Estimate how much of the difference of two methods is luck of the test images.
 
     The interval is the difference ± the standard error of the draws times the quantile
     of Student's t with (images that differ - 1) degrees of freedom. Where few images
@@ -202,26 +167,16 @@ def paired_bootstrap(
     normal distribution, would be too sure.
 
     Args:
-        a: The record of one method, or those of several seeds, whose mean is taken.
-        b: The same of the other method, seed by seed.
-        metric: As for :func:`value`.
+        before: The records of one method, one of each seed; their mean is taken.
+        after: Those of the other method, seed by seed, of the same images.
+        metric: As for :func:`statistic`.
         draws: How often the images are drawn.
-        seed: Of the draws.
         level: Of the interval.
 
     Returns:
-        Paired | None: None if the metric is unknown or has no value.
-
-    Raises:
-        ComparisonError: If the records are not of the same images.
+        Paired | None: The difference after - before; None if the metric is unknown or
+        has no value.
     """
-    before = [a] if isinstance(a, Mapping) else list(a)
-    after = [b] if isinstance(b, Mapping) else list(b)
-    if len(before) != len(after) or not same_images([*before, *after]):
-        raise ComparisonError(
-            'the records are not of the same images: test both methods again, on the '
-            'same data'
-        )
     pairs = []
     for one, other in zip(before, after, strict=True):
         low, high = statistic(one, metric), statistic(other, metric)
@@ -234,7 +189,7 @@ def paired_bootstrap(
 
     count = len(before[0]['images'])
     observed = float(difference(np.ones((1, count)))[0])
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     blocks = []
     for start in range(0, draws, step := max(1, _CELLS // count)):
         size = min(step, draws - start)
@@ -253,16 +208,7 @@ def paired_bootstrap(
     )
     error = float(np.std(found, ddof=1))
     half = half_width(error, differing - 1, level)
-    return Paired(
-        observed,
-        float(np.mean(found)),
-        error,
-        (observed - half, observed + half),
-        level,
-        float(np.mean(found > 0)),
-        count,
-        differing,
-    )
+    return Paired(observed, error, (observed - half, observed + half))
 
 
 def half_width(std_error: float, freedom: int, level: float) -> float:
@@ -336,15 +282,7 @@ def flips(a: Record, b: Record, count: int) -> tuple[list[int], list[int]]:
 
     Returns:
         tuple: Indices of the images, the largest change of the score first.
-
-    Raises:
-        ComparisonError: If the records are not of the same images.
     """
-    if not same_images([a, b]):
-        raise ComparisonError(
-            'the records are not of the same images: test both methods again, on the '
-            'same data'
-        )
     changes = [
         0.0 if before is None or after is None else after - before
         for before, after in zip(image_scores(a), image_scores(b), strict=True)

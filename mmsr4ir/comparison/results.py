@@ -138,17 +138,7 @@ def collect(works: Sequence[Progress], methods: Sequence[str], metric: str) -> d
             runs[work.part.seed] = run
         result[method] = dict(title=METHODS[method].title, runs=runs)
     add_gap_closed(result)
-    for row in result.values():
-        for key in ('task', 'gap_closed', 'iter_time', *QUALITY):
-            values = [
-                run[key] for run in row['runs'].values() if run.get(key) is not None
-            ]
-            if values:
-                row[key] = dict(
-                    mean=statistics.fmean(values),
-                    runs=len(values),
-                    std=statistics.stdev(values) if len(values) > 1 else None,
-                )
+    add_means(result)
     return result
 
 
@@ -196,6 +186,21 @@ def add_gap_closed(result: dict) -> None:
                 continue
             if best > worst:
                 run['gap_closed'] = (own - worst) / (best - worst)
+
+
+def add_means(result: dict) -> None:
+    """Add mean and standard deviation over the seeds of what the runs have."""
+    for row in result.values():
+        for key in ('task', 'gap_closed', 'iter_time', *QUALITY):
+            values = [
+                run[key] for run in row['runs'].values() if run.get(key) is not None
+            ]
+            if values:
+                row[key] = dict(
+                    mean=statistics.fmean(values),
+                    runs=len(values),
+                    std=statistics.stdev(values) if len(values) > 1 else None,
+                )
 
 
 def conditions(methods: Mapping[str, Mapping]) -> list[dict]:

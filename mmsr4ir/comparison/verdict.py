@@ -47,7 +47,8 @@ def decide(
 
     Args:
         methods: ``methods`` of a report, see :func:`.results.collect`: for each method
-            a ``title`` and ``runs`` by seed, which have ``task`` if they were tested.
+            a ``title`` and ``runs`` by seed, which have ``task`` if they were tested;
+            and ``gap_closed``, with its ``mean``, if there is a gap.
         records: By method and seed, what :class:`mmsr4ir.evaluation.ImageRecord` wrote.
         metric: The task metric; more is better.
         cost: By method ``ms``, milliseconds an image, and ``mib``, peak memory, at
@@ -87,6 +88,7 @@ def decide(
         needed(noise, margin) if outcome == 'undecided' else (None, None)
     )
     pair = [name for name in (sr, plain) if name]
+    closed = {name: methods[name].get('gap_closed') for name in pair}
     costs = {name: (cost or {}).get(name) for name in pair}
     verdict = Verdict(
         outcome=outcome,
@@ -95,7 +97,7 @@ def decide(
         without_sr=plain,
         noise=noise,
         margin=margin,
-        gap_closed=gap_closed(tasks, pair),
+        gap_closed={name: found['mean'] for name, found in closed.items() if found},
         seeds_needed=seeds_needed,
         images_needed=images_needed,
         cost={name: found for name, found in costs.items() if found},
@@ -110,32 +112,6 @@ def _paired(tasks: Mapping[str, Mapping], a: str, b: str) -> dict[int, float]:
     """Return b - a for each seed that both have."""
     before, after = tasks.get(a, {}), tasks.get(b, {})
     return {seed: after[seed] - before[seed] for seed in before if seed in after}
-
-
-def gap_closed(
-    tasks: Mapping[str, Mapping[int, float]], methods: Sequence[str]
-) -> dict[str, float]:
-    """Return the share of the gap between L→T and H→T that methods close.
-
-    It is the mean over the seeds that have all three and in which H→T is better.
-
-    Args:
-        tasks: By method and seed the task metric; more is better.
-        methods: Those to look at.
-
-    Returns:
-        dict: By method; those without such a seed are left out.
-    """
-    gaps = {s: gap for s, gap in _paired(tasks, 'l2t', 'h2t').items() if gap > 0}
-    shares = {
-        name: [
-            gain / gaps[seed]
-            for seed, gain in _paired(tasks, 'l2t', name).items()
-            if seed in gaps
-        ]
-        for name in methods
-    }
-    return {name: statistics.fmean(found) for name, found in shares.items() if found}
 
 
 def measure(
@@ -192,7 +168,7 @@ def measure(
         interval=found.interval,
         std_error=found.std_error,
         test='images',
-        images=found.images,
+        images=len(before[0]['images']),
     )
 
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from mmsr4ir.comparison import verdict as product
 from mmsr4ir.comparison.methods import METHODS
-from mmsr4ir.comparison.resampling import value
-from mmsr4ir.comparison.verdict import decide
+from mmsr4ir.comparison.resampling import statistic
+from mmsr4ir.comparison.results import add_gap_closed, add_means
 
 METRICS = dict(
     classification='accuracy/top1', segmentation='mIoU', detection='coco/bbox_mAP'
@@ -54,6 +55,18 @@ def box_image(truth, rng, quality):
 
 
 MAKERS = dict(classification=label_image, segmentation=map_image, detection=box_image)
+
+
+def value(record, metric):
+    """The task metric, each image once."""
+    return statistic(record, metric)(np.ones((1, len(record['images']))))[0]
+
+
+def decide(rows, *args, **settings):
+    """The verdict on the rows as :func:`.results.collect` completes them."""
+    add_gap_closed(rows)
+    add_means(rows)
+    return product.decide(rows, *args, **settings)
 
 
 def plant(kind, qualities, seeds, images=None, spread=0.0, number=0):

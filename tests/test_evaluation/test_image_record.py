@@ -11,6 +11,7 @@ from mmengine.structures import BaseDataElement
 from mmpretrain.evaluation import Accuracy
 from mmseg.evaluation import IoUMetric
 from pycocotools.cocoeval import COCOeval
+from scipy.stats import t as student
 
 from mmsr4ir.analysis.results import score
 from mmsr4ir.comparison.resampling import (
@@ -19,7 +20,6 @@ from mmsr4ir.comparison.resampling import (
     image_scores,
     paired_bootstrap,
     statistic,
-    value,
 )
 from mmsr4ir.evaluation import ImageRecord
 from mmsr4ir.utils.errors import DataError
@@ -34,6 +34,13 @@ def evaluate(samples, out, *metrics, **settings) -> tuple[dict, dict]:
     for start in range(0, len(samples), 3):
         evaluator.process(samples[start : start + 3])
     return evaluator.evaluate(len(samples)), json.loads(out.read_text())
+
+
+def value(record, metric, weights=None):
+    """The task metric, each image as often as its weight says; None: unknown."""
+    compute = statistic(record, metric)
+    weights = np.ones(len(record['images'])) if weights is None else np.array(weights)
+    return compute and compute(weights[None].astype(float))[0]
 
 
 def labels(seed: int, count: int = 30) -> list[dict]:
@@ -311,8 +318,6 @@ def test_flips(tmp_path):
     gained, fallen = flips(before, after, 3)
     assert gained == list(np.argsort(-rise)[: len(gained)]) and rise[gained[-1]] > 0
     assert fallen == list(np.argsort(rise)[: len(fallen)]) and rise[fallen[-1]] < 0
-    with pytest.raises(ValueError, match='not of the same images'):
-        flips(before, a, 3)
 
 
 def test_bootstrap_of_labels_has_the_known_error(tmp_path):
@@ -329,19 +334,17 @@ def test_bootstrap_of_labels_has_the_known_error(tmp_path):
             for x, y in zip(a['images'], b['images'], strict=True)
         ]
     )
-    got = paired_bootstrap(a, b, 'accuracy/top1', draws=2000)
+    got = paired_bootstrap([a], [b], 'accuracy/top1', draws=2000)
     assert got.difference == pytest.approx(100 * difference.mean())
     assert got.std_error == pytest.approx(100 * difference.std() / 200**0.5, rel=0.06)
-    assert got.mean == pytest.approx(got.difference, abs=4 * got.std_error / 2000**0.5)
-    assert got.differing == np.count_nonzero(difference) and got.images == 200
-    assert got.positive == 1.0 and got.interval[0] > 0
-    assert paired_bootstrap(a, b, 'accuracy/top1', 2000) == got
-    assert paired_bootstrap(b, a, 'accuracy/top1', 2000).interval == pytest.approx(
+    half = got.std_error * student.ppf(0.975, np.count_nonzero(difference) - 1)
+    assert got.interval == pytest.approx([got.difference - half, got.difference + half])
+    assert paired_bootstrap([a], [b], 'accuracy/top1', 2000) == got
+    assert paired_bootstrap([b], [a], 'accuracy/top1', 2000).interval == pytest.approx(
         [-got.interval[1], -got.interval[0]]
     )
-    same = paired_bootstrap(a, a, 'accuracy/top1')
-    assert same.interval == (0, 0) and same.positive == 0 and same.differing == 0
+    assert paired_bootstrap([a], [a], 'accuracy/top1').interval == (0, 0)
     # The mean of two seeds; a metric that records do not have.
     both = paired_bootstrap([a, a], [b, a], 'accuracy/top1')
     assert both.difference == pytest.approx(got.difference / 2)
-    assert paired_bootstrap(a, b, 'accuracy/top5') is None
+    assert paired_bootstrap([a], [b], 'accuracy/top5') is None
