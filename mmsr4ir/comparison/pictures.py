@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import matplotlib.figure
@@ -11,51 +12,37 @@ import numpy as np
 from mmsr4ir.visualization.drawing import encode_png
 
 _LABEL_WIDTH = 70
+# How the lines of L→T and H→T are drawn.
+_BOUND: dict[str, Any] = dict(color='grey', linestyle='--', linewidth=1)
 
 
 def bar_chart(report: dict) -> bytes:
-    """Draw the task metric and PSNR of each method, as a PNG file's content.
+    """Draw the task metric of each method, as a PNG file's content.
 
     Bars are means, dots single seeds, whiskers standard deviations; the dashed lines
     are L→T and H→T, between which the other methods are judged.
     """
     methods = report['methods']
     figure = matplotlib.figure.Figure(figsize=(9, 3.6), layout='constrained')
-    for axes, key, label in zip(
-        figure.subplots(1, 2),
-        ('task', 'PSNR'),
-        (report['metric'], 'PSNR in dB'),
-        strict=True,
-    ):
-        rows = [row for row in methods.values() if key in row]
-        for i, row in enumerate(rows):
-            axes.bar(
-                i,
-                row[key]['mean'],
-                yerr=row[key]['std'],
-                capsize=4,
-                color='tab:orange' if row['title'] == 'SR4IR' else 'tab:blue',
-            )
-            values = [run[key] for run in row['runs'].values() if key in run]
-            if len(values) > 1:
-                axes.plot([i] * len(values), values, 'k.', markersize=4)
-        axes.set_xticks(range(len(rows)), [row['title'] for row in rows])
-        axes.set_ylabel(label)
-        if key == 'task':
-            for bound in ('l2t', 'h2t'):
-                if key in methods.get(bound, {}):
-                    axes.axhline(
-                        methods[bound][key]['mean'],
-                        color='grey',
-                        linestyle='--',
-                        linewidth=1,
-                    )
-        elif rows:
-            lowest = min(row[key]['mean'] for row in rows)
-            axes.set_ylim(bottom=max(0.0, lowest - 3.0))
-    content = io.BytesIO()
-    figure.savefig(content, format='png', dpi=120)
-    return content.getvalue()
+    axes = figure.subplots()
+    rows = [row for row in methods.values() if 'task' in row]
+    for i, row in enumerate(rows):
+        axes.bar(
+            i,
+            row['task']['mean'],
+            yerr=row['task']['std'],
+            capsize=4,
+            color='tab:orange' if row['title'] == 'SR4IR' else 'tab:blue',
+        )
+        values = [run['task'] for run in row['runs'].values() if 'task' in run]
+        if len(values) > 1:
+            axes.plot([i] * len(values), values, 'k.', markersize=4)
+    axes.set_xticks(range(len(rows)), [row['title'] for row in rows])
+    axes.set_ylabel(report['metric'])
+    for bound in ('l2t', 'h2t'):
+        if 'task' in methods.get(bound, {}):
+            axes.axhline(methods[bound]['task']['mean'], **_BOUND)
+    return _png(figure)
 
 
 def trade_off(report: dict) -> bytes | None:
@@ -78,51 +65,23 @@ def trade_off(report: dict) -> bytes | None:
         return None
     figure = matplotlib.figure.Figure(figsize=(7, 4), layout='constrained')
     axes = figure.subplots()
-    front = pareto_front(points)
-    axes.plot(*zip(*(points[name] for name in front), strict=True), '-', color='grey')
-    labels: dict[tuple[float, float], list[str]] = {}
+    front = [points[name] for name in pareto_front(points)]
+    axes.plot(*zip(*front, strict=True), '-', color='grey')
     for name, point in points.items():
-        labels.setdefault(point, []).append(name)
-    for point, names in labels.items():
-        best = any(name in front for name in names)
-        axes.plot(*point, 'o', color='tab:orange' if best else 'tab:blue')
-    axes.margins(x=0.25)
+        axes.plot(*point, 'o', label=name)
     oracle = report['methods'].get('h2t', {}).get('task')
     if oracle:
-        axes.axhline(oracle['mean'], color='grey', linestyle='--', linewidth=1)
-        axes.annotate(
-            'H→T',
-            (0.01, oracle['mean']),
-            xycoords=('axes fraction', 'data'),
-            textcoords='offset points',
-            xytext=(0, -10),
-            fontsize=8,
-        )
+        axes.axhline(oracle['mean'], label='H→T', **_BOUND)
     axes.set_xlabel('milliseconds an image (S and T)')
     axes.set_ylabel(report['metric'])
-    _label(figure, axes, {point: ', '.join(names) for point, names in labels.items()})
+    figure.legend(loc='outside right upper')
+    return _png(figure)
+
+
+def _png(figure: matplotlib.figure.Figure) -> bytes:
     content = io.BytesIO()
     figure.savefig(content, format='png', dpi=120)
     return content.getvalue()
-
-
-def _label(figure, axes, labels: Mapping[tuple[float, float], str]) -> None:
-    """Write a text beside each point, from below, each above those in its way."""
-    figure.draw_without_rendering()  # which sets the scales of the axes
-    width, height = 80, 9  # of a text, in points
-    placed: list[tuple[float, float]] = []
-    for point, text in sorted(labels.items(), key=lambda item: item[0][1]):
-        x, y = axes.transData.transform(point) * 72 / figure.dpi
-        lift = 0.0
-        while any(
-            abs(x - other) < width and abs(y + lift - line) < height
-            for other, line in placed
-        ):
-            lift += 1
-        placed.append((x, y + lift))
-        axes.annotate(
-            text, point, textcoords='offset points', xytext=(6, lift - 3), fontsize=8
-        )
 
 
 def pareto_front(points: Mapping[str, tuple[float, float]]) -> list[str]:
