@@ -159,17 +159,11 @@ def check_metric(tests: Iterable[Mapping], metric: str) -> None:
     tests = list(tests)
     if not tests or any(is_usable(metrics, metric) for metrics in tests):
         return
-    found = [metrics[metric] for metrics in tests if metric in metrics]
-    if found:
-        raise ComparisonError(
-            f'{metric} is {found[0]} in all tests, so the test data have no ground '
-            'truth for it: set ann_file, data_prefix or the classes of '
-            'test_dataloader'
-        )
     raise ComparisonError(
-        f'no test gave a metric {metric!r}; there are {sorted({*chain(*tests)})}: '
-        'choose one by --metric; or train longer, if that is the right one and nothing '
-        'was detected'
+        f'no test gave a number for {metric!r}; there are {sorted({*chain(*tests)})}: '
+        'choose one by --metric. If it is the right one, the test data have no ground '
+        'truth for it (see ann_file, data_prefix and the classes of test_dataloader), '
+        'or nothing was detected: train longer'
     )
 
 
