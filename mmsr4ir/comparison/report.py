@@ -188,32 +188,15 @@ def _taken(times: Sequence[Mapping]) -> str:
 
 def table_csv(report: dict) -> str:
     """Return the raw numbers, one row for each method and seed."""
-    columns = ['method', 'seed', 'state', 'task', 'gap_closed', *QUALITY, 'iter_time']
-    sizes = [
-        (network, what) for what in ('params', 'flops') for network in ('sr', 'task')
-    ]
+    metric = report['metric']
+    columns = ['method', 'seed', 'state', metric, 'gap_closed', *QUALITY, 'iter_time']
     text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(
-        [
-            *(report['metric'] if c == 'task' else c for c in columns),
-            *(f'{network}_{what}' for network, what in sizes),
-        ]
-    )
+    writer = csv.DictWriter(text, columns, restval='', extrasaction='ignore')
+    writer.writeheader()
     for method, row in report['methods'].items():
         for seed, run in row['runs'].items():
-            values = dict(run, method=method, seed=seed)
-            writer.writerow(
-                [
-                    *(values.get(c, '') for c in columns),
-                    *(
-                        0
-                        if network == 'sr' and not METHODS[method].restores
-                        else report['complexity'].get(network, {}).get(what, '')
-                        for network, what in sizes
-                    ),
-                ]
-            )
+            number = {metric: run.get('task')}
+            writer.writerow(run | number | dict(method=method, seed=seed))
     return text.getvalue()
 
 
