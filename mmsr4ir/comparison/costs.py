@@ -24,18 +24,15 @@ from .runner import read_json
 ITERATIONS, WARMUP = 20, 3
 
 
-def total_training(part: Part) -> dict[str, Any] | None:
+def total_training(part: Part) -> dict[str, Any]:
     """Add up what a method's networks had in all, with the runs that they come from.
 
     Returns:
-        dict | None: ``updates`` and ``images``, by network ``sr`` and ``task``: the
-        training images that it learnt from, each as often as it was seen; ``hours``,
-        of iterations with their loading; ``teacher``, whether there was one. None if a
-        run has no record of it.
+        dict: ``updates`` and ``images``, by network ``sr`` and ``task``: the training
+        images that it learnt from, each as often as it was seen; ``hours``, of
+        iterations with their loading; ``teacher``, whether there was one.
     """
     records = [read_json(one.folder / 'trained.json') for one in (*part.sources, part)]
-    if not all({'updates', 'images', 'seconds'} <= set(record) for record in records):
-        return None
     sums = {
         what: {
             network: sum(record[what][network] for record in records)

@@ -173,11 +173,7 @@ def totals_table(report: Mapping) -> str:
 
 def _taken(times: Sequence[Mapping]) -> str:
     """Say under which conditions times were taken, and which are not comparable."""
-    texts = [
-        f'{group["jobs"] or "an unknown number"} at once, '
-        f'{group["machine"] or "an unknown machine"}'
-        for group in times
-    ]
+    texts = [f'{group["jobs"]} at once, {group["machine"]}' for group in times]
     if len(times) < 2:
         return ''.join(f'; {text}' for text in texts)
     return '; **not under the same conditions**: ' + '; '.join(

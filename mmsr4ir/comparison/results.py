@@ -204,14 +204,13 @@ def conditions(methods: Mapping[str, Mapping]) -> list[dict]:
         methods: Of :func:`collect`.
 
     Returns:
-        list: For each number of trainings at once and each machine the runs; None is
-        what early versions did not note.
+        list: For each number of trainings at once and each machine the runs.
     """
     groups: dict[tuple, list[str]] = {}
     for row in methods.values():
         for seed, run in row['runs'].items():
             if run.get('iter_time') is not None:
-                key = run.get('jobs'), run.get('machine')
+                key = run['jobs'], run['machine']
                 groups.setdefault(key, []).append(f'{row["title"]} seed {seed}')
     return [
         dict(jobs=jobs, machine=machine, runs=runs)

@@ -362,17 +362,15 @@ def write_settings(part: Part, parts: Sequence[Part]) -> None:
     write_whole(path, text)
 
 
-def origins(part: Part) -> dict[str, str]:
+def origins(part: Part) -> dict[str, str | None]:
     """Return the runs that a part's networks come from, by network.
 
-    Each training has a unique name, and a repeated training gets another one. Runs of
-    early versions have no name and are left out.
+    Each training has a unique name, and a repeated training gets another one.
     """
-    found = {
+    return {
         network: read_json(need.folder / 'trained.json').get('run')
         for network, need in part.needs.items()
     }
-    return {network: run for network, run in found.items() if run}
 
 
 def check_origins(part: Part) -> None:

@@ -222,18 +222,6 @@ def test_a_training_that_was_cut_off_keeps_its_networks(straw, tmp_path):
         straw(['s2t'])
 
 
-def test_results_of_early_versions_are_taken(straw, tmp_path):
-    straw(['s2t'])
-    for method in ('s', 's2t'):
-        path = tmp_path / 'out' / method / 'seed_0' / 'trained.json'
-        record = json.loads(path.read_text())
-        assert record.pop('run')
-        path.write_text(json.dumps(record))
-    (tmp_path / 'out/s2t/seed_0/needs.json').unlink()
-    _, diary = straw(['s2t'])
-    assert diary == ['']
-
-
 def test_a_misspelt_metric_is_named_after_the_first_test(straw, tmp_path):
     with pytest.raises(
         ComparisonError,
