@@ -11,8 +11,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
-from mmsr4ir.datasets.checks.sets import NOT_READ
-from mmsr4ir.engine.build import build_loader, build_model
+from mmsr4ir.engine.build import build_model, first_batch
 from mmsr4ir.models.image_space import image_channels
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.utils.errors import ConfigError
@@ -50,13 +49,7 @@ def sample_image(
             positive.
     """
     if shape is None:
-        try:
-            data = next(iter(build_loader(cfg, 'test', batch_size=1)))
-        except (*NOT_READ, StopIteration) as error:
-            raise ConfigError(
-                'the first image of test_dataloader cannot be read, so give the size '
-                f'of the image (--shape HEIGHT WIDTH): {error}'
-            ) from error
+        data = first_batch(cfg, 'test')
     else:
         if min(shape) < 1:
             raise ConfigError(f'shape must be positive, got {tuple(shape)}')

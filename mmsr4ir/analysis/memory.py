@@ -13,7 +13,6 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,11 +23,11 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import Tensor, nn
 
+from mmsr4ir.apis.predictions import sample_class
 from mmsr4ir.compat.fake_tensors import TorchDispatchMode, fake_tensors, tree_leaves
 from mmsr4ir.compat.mmengine_parts import accumulative_counts
-from mmsr4ir.datasets.checks.sets import NOT_READ
 from mmsr4ir.engine.amp import AmpOptimWrapper
-from mmsr4ir.engine.build import build_loader, build_model
+from mmsr4ir.engine.build import build_model, first_batch
 from mmsr4ir.models.batch import Batch
 from mmsr4ir.models.image_space import image_channels
 from mmsr4ir.models.recipes import Phase
@@ -39,11 +38,6 @@ from mmsr4ir.utils.errors import ConfigError
 
 GIB = 2**30
 _BLOCK = 512  # bytes; torch's allocator for GPUs rounds up to it
-_SAMPLES = dict(
-    mmdet='mmdet.structures.DetDataSample',
-    mmseg='mmseg.structures.SegDataSample',
-    mmpretrain='mmpretrain.structures.DataSample',
-)
 #: Objects in each image of a detector.
 OBJECTS = 8
 # What changes the memory of an iteration.
@@ -176,13 +170,7 @@ def training_shape(cfg: Config) -> tuple[int, int]:
     Raises:
         ConfigError: If the training data cannot be read.
     """
-    try:
-        data = next(iter(build_loader(copy.deepcopy(cfg), 'train', batch_size=1)))
-    except (*NOT_READ, StopIteration) as error:
-        raise ConfigError(
-            'the first image of train_dataloader cannot be read, so give the size of '
-            f'the images (--shape HEIGHT WIDTH): {error}'
-        ) from error
+    data = first_batch(cfg, 'train')
     height, width = data['inputs'][0].shape[-2:]
     return height, width
 
@@ -205,17 +193,18 @@ def count_memory(
             values stops the step then (:attr:`Memory.is_whole`).
 
     Raises:
-        ConfigError: If the model of the config is no SR4IR or cannot be built.
+        ConfigError: If the model of the config is no SR4IR or cannot be built, or if
+            its task network is of none of the task libraries.
     """
     cfg, watch = copy.deepcopy(cfg), _PhaseWatch()
-    scope = cfg.get('default_scope')
     with _aside():
         model = build_model(cfg).train()
+        kind = sample_class(model.task)
         # Sizes of padding and resize follow from numbers in tensors.
-        data = model.data_preprocessor(_images(model, scope, images, shape), True)
+        data = model.data_preprocessor(_images(model, kind, images, shape), True)
         real = model, model.prepare(data['inputs'], data['data_samples'])
         # Masks of a detector choose boxes, of which it has many more than objects.
-        full_masks = OBJECTS if scope == 'mmdet' else math.inf
+        full_masks = OBJECTS if kind.__name__ == 'DetDataSample' else math.inf
         tensors = fake_tensors(real, full_masks) if fake else nullcontext(real)
         with tensors as (model, batch), watch.live:
             watch.live.add([*model.parameters(), *model.buffers()])
@@ -350,9 +339,7 @@ def _install_hooks(cfg: Config, model: SR4IR) -> None:
             HOOKS.build(entry).before_train(SimpleNamespace(model=model))
 
 
-def _images(
-    model: SR4IR, scope: str | None, images: int, shape: tuple[int, int]
-) -> dict:
+def _images(model: SR4IR, kind: type, images: int, shape: tuple[int, int]) -> dict:
     """Make a batch as a dataloader gives it: random images with labels."""
     channels = image_channels(model.data_preprocessor, model.task)
     return dict(
@@ -360,27 +347,18 @@ def _images(
             torch.randint(0, 256, (channels, *shape), dtype=torch.uint8)
             for _ in range(images)
         ],
-        data_samples=[_sample(scope, shape) for _ in range(images)],
+        data_samples=[_sample(kind, shape) for _ in range(images)],
     )
 
 
-def _sample(scope: str | None, shape: tuple[int, int]) -> BaseDataElement:
-    """Make the data sample of an image; all labels are 0.
-
-    Raises:
-        ConfigError: If ``scope`` is none of the task libraries.
-    """
-    if scope not in _SAMPLES:
-        raise ConfigError(
-            f'default_scope={scope!r}: labels are made for {sorted(_SAMPLES)}'
-        )
-    module, _, name = _SAMPLES[scope].rpartition('.')
+def _sample(kind: type, shape: tuple[int, int]) -> BaseDataElement:
+    """Make the data sample of an image, of a library's class; all labels are 0."""
     height, width = shape
     size = dict(img_shape=shape, ori_shape=shape, pad_shape=shape, scale_factor=(1, 1))
-    sample = getattr(import_module(module), name)(metainfo=size)
-    if scope == 'mmseg':
+    sample = kind(metainfo=size)
+    if kind.__name__ == 'SegDataSample':
         sample.gt_sem_seg = PixelData(data=torch.zeros(1, *shape, dtype=torch.long))
-    elif scope == 'mmpretrain':
+    elif kind.__name__ == 'DataSample':
         sample.set_gt_label(torch.zeros(1, dtype=torch.long))
     else:
         corner = torch.rand(OBJECTS, 2) * 0.5

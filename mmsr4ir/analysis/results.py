@@ -11,6 +11,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import Tensor
 
+from mmsr4ir.evaluation.image_record import as_array
 from mmsr4ir.visualization.drawing import Annotator, drawn_pixels, enlarge, row, zoom_to
 
 #: What a score means, by the predictions that a result holds.
@@ -19,13 +20,24 @@ KINDS = dict(
     pred_sem_seg='IoU, mean over the classes in the image',
     pred_score='probability of the true class',
 )
+# The library whose tests give each of them, and the truth that it is compared with.
+_MADE_BY = dict(
+    pred_instances=('mmdet', 'gt_instances'),
+    pred_sem_seg=('mmseg', 'gt_sem_seg'),
+    pred_score=('mmpretrain', 'gt_label'),
+)
 
 
-def kind_of(results: Sequence[Mapping]) -> str:
+def kind_of(results: Sequence[Mapping], scope: str | None = None) -> str:
     """Return the key of :data:`KINDS` that all results have.
 
+    Args:
+        results: What ``tools/test.py --out`` wrote.
+        scope: ``default_scope`` of the config that was tested.
+
     Raises:
-        ValueError: If the results are no predictions of ``tools/test.py --out``.
+        ValueError: If the results are no predictions of ``tools/test.py --out``, have
+            no ground truth, or are those of another library than ``scope``.
     """
     if (
         not isinstance(results, Sequence)
@@ -41,9 +53,13 @@ def kind_of(results: Sequence[Mapping]) -> str:
             f'it holds none of {", ".join(KINDS)} for every image, but '
             f'{", ".join(sorted(map(str, results[0])))}'
         )
-    truth = dict(
-        pred_instances='gt_instances', pred_sem_seg='gt_sem_seg', pred_score='gt_label'
-    )[kind]
+    wanted = next((key for key, made in _MADE_BY.items() if scope == made[0]), kind)
+    if kind != wanted:
+        raise ValueError(
+            f'it holds {kind}, but the config is one of {scope}, whose tests give '
+            f'{wanted}'
+        )
+    _, truth = _MADE_BY[kind]
     if not all(truth in one for one in results):
         raise ValueError(
             f'it holds no {truth}: the test pipeline has to load the '
@@ -91,8 +107,8 @@ def score(result: Mapping, num_classes: int, ignore_index: int = 255) -> float |
 def _average_precision(result: Mapping, num_classes: int) -> float | None:
     from mmdet.evaluation import eval_map
 
-    found = {key: _array(value) for key, value in result['pred_instances'].items()}
-    truth = {key: _array(value) for key, value in result['gt_instances'].items()}
+    found = {key: as_array(value) for key, value in result['pred_instances'].items()}
+    truth = {key: as_array(value) for key, value in result['gt_instances'].items()}
     if not len(truth['labels']):
         return None
     boxes = np.column_stack([found['bboxes'].reshape(-1, 4), found['scores']])
@@ -101,17 +117,12 @@ def _average_precision(result: Mapping, num_classes: int) -> float | None:
     ignored = result.get('ignored_instances')
     if ignored is not None:
         annotation |= dict(
-            bboxes_ignore=_array(ignored['bboxes']).reshape(-1, 4),
-            labels_ignore=_array(ignored['labels']),
+            bboxes_ignore=as_array(ignored['bboxes']).reshape(-1, 4),
+            labels_ignore=as_array(ignored['labels']),
         )
     return float(
         eval_map([by_class], [annotation], iou_thr=0.5, logger='silent', nproc=1)[0]
     )
-
-
-def _array(value) -> np.ndarray:
-    value = getattr(value, 'tensor', value)  # boxes with a class of their own
-    return value.cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
 
 
 def best_and_worst(

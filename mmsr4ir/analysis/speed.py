@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
 
+import numpy as np
 import torch
 from mmengine.device import get_device
 from mmengine.hooks import Hook
@@ -164,11 +165,7 @@ def summarise_laps(laps: Laps) -> dict[str, dict[str, float]]:
 
 def quartiles(values: list[float]) -> list[float]:
     """Return the first quartile, the median and the third quartile."""
-    return (
-        statistics.quantiles(values, n=4, method='inclusive')
-        if len(values) > 1
-        else values * 3
-    )
+    return np.quantile(values, (0.25, 0.5, 0.75)).tolist()
 
 
 def timing_table(rows: dict[str, dict[str, float]], whole: str) -> str:

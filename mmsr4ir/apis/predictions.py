@@ -10,6 +10,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from torch import nn
 
+from mmsr4ir.utils.errors import ConfigError
 from mmsr4ir.utils.files import write_whole
 from mmsr4ir.visualization.drawing import encode_png
 
@@ -49,7 +50,7 @@ def sample_class(task: nn.Module) -> type:
     """Return the class of the data samples that a task network takes.
 
     Raises:
-        ValueError: If the network is of none of the three task libraries.
+        ConfigError: If the network is of none of the three task libraries.
     """
     packages = [
         getattr(task, 'library', None),
@@ -59,7 +60,7 @@ def sample_class(task: nn.Module) -> type:
         if package in _SAMPLES:
             module, name = _SAMPLES[package]
             return getattr(import_module(module), name)
-    raise ValueError(
+    raise ConfigError(
         f'the task network {type(task).__name__} is of none of {", ".join(_SAMPLES)}'
     )
 

@@ -27,10 +27,6 @@ from mmsr4ir.visualization.drawing import build_annotator, write_png
 from .arguments import add_config_options, positive
 from .command import command
 
-_KIND_OF_SCOPE = dict(
-    mmdet='pred_instances', mmseg='pred_sem_seg', mmpretrain='pred_score'
-)
-
 
 def parse_args() -> argparse.Namespace:
     """Read and check the command line."""
@@ -115,15 +111,9 @@ def main() -> None:
     cfg = read_config(args.config, args.cfg_options)
     results = load_results(args.results)
     try:
-        kind = kind_of(results)
+        kind = kind_of(results, cfg.get('default_scope'))
     except ValueError as error:
         sys.exit(f'error: {args.results}: {error}')
-    wanted = _KIND_OF_SCOPE.get(cfg.get('default_scope'), kind)
-    if kind != wanted:
-        sys.exit(
-            f'error: {args.results} holds {kind}, but {args.config} is one of '
-            f'{cfg.default_scope}, whose tests give {wanted}'
-        )
     try:
         dataset: BaseDataset = build_loader(cfg, 'test').dataset
         if len(dataset) != len(results):

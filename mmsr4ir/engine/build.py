@@ -1,5 +1,6 @@
 """Networks and data of a config without a Runner, for tools that only look at them."""
 
+import copy
 import os
 from pathlib import Path
 
@@ -155,3 +156,23 @@ def build_loader(
         return SR4IRRunner.build_dataloader(options, seed=0)
     except NOT_READ as error:
         raise ConfigError(f'{split}_dataloader: {error}') from error
+
+
+def first_batch(cfg: Config, split: str) -> dict:
+    """Load the first image of a split, as a batch of one.
+
+    Args:
+        cfg: The whole config.
+        split: ``'train'``, ``'val'`` or ``'test'``.
+
+    Raises:
+        ConfigError: If the config has no such dataloader, or its first image cannot be
+            read.
+    """
+    try:
+        return next(iter(build_loader(copy.deepcopy(cfg), split, batch_size=1)))
+    except (*NOT_READ, StopIteration) as error:
+        raise ConfigError(
+            f'the first image of {split}_dataloader cannot be read, so give the size '
+            f'of the images (--shape HEIGHT WIDTH): {error}'
+        ) from error

@@ -33,10 +33,9 @@ class ImageRecord(BaseMetric):
       the true class (None without probabilities);
     - ``segmentation``: ``classes`` that are in the prediction or the truth, and their
       pixels in ``common``, ``predicted`` and ``true``, as mmseg's ``IoUMetric`` counts;
-    - ``detection``: ``id``, ``size`` (height, width), ``boxes`` (x1, y1, x2, y2) with
-      ``scores`` and ``labels``, and ``true_boxes`` (x, y, width, height, as in COCO)
-      with ``true_labels``, ``areas`` and ``crowd`` (1: ignored). Boxes are in pixels of
-      the original image.
+    - ``detection``: ``id``, ``boxes`` (x1, y1, x2, y2) with ``scores`` and ``labels``,
+      and ``true_boxes`` (x, y, width, height, as in COCO) with ``true_labels``,
+      ``areas`` and ``crowd`` (1: ignored). Boxes are in pixels of the original image.
 
     It adds no number to the test. Of samples of another kind it writes nothing, and a
     warning says so.
@@ -175,10 +174,9 @@ def detection_entry(sample: Mapping, with_truth: bool) -> dict:
     found = sample['pred_instances']
     entry = dict(
         id=sample.get('img_id'),
-        size=[int(length) for length in sample.get('ori_shape', (0, 0))[:2]],
-        boxes=[[_short(x) for x in box] for box in _array(found['bboxes'])],
-        scores=[_short(score) for score in _array(found['scores'])],
-        labels=_array(found['labels']).tolist(),
+        boxes=[[_short(x) for x in box] for box in as_array(found['bboxes'])],
+        scores=[_short(score) for score in as_array(found['scores'])],
+        labels=as_array(found['labels']).tolist(),
     )
     if not with_truth:
         return entry
@@ -206,8 +204,8 @@ def _true_instances(sample: Mapping) -> tuple[list, list[int], list[int]]:
     crowd: list[int] = []
     for key in ('gt_instances', 'ignored_instances'):
         instances = sample.get(key) or dict(bboxes=np.zeros((0, 4)), labels=np.zeros(0))
-        boxes += _array(instances['bboxes']).astype(float).tolist()
-        labels += _array(instances['labels']).astype(int).tolist()
+        boxes += as_array(instances['bboxes']).astype(float).tolist()
+        labels += as_array(instances['labels']).astype(int).tolist()
         crowd += [int(key == 'ignored_instances')] * (len(labels) - len(crowd))
     return boxes, labels, crowd
 
@@ -244,7 +242,6 @@ def add_annotations(
         dict(
             name=Path(one.get('file_name', str(one['id']))).name,
             id=one['id'],
-            size=[one.get('height', 0), one.get('width', 0)],
             boxes=[],
             scores=[],
             labels=[],
@@ -265,7 +262,8 @@ def add_annotations(
     return complete
 
 
-def _array(value: Any) -> np.ndarray:
+def as_array(value: Any) -> np.ndarray:
+    """Return a tensor of any device, boxes or numbers as an array."""
     value = getattr(value, 'tensor', value)  # boxes with a class of their own
     return value.cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
 

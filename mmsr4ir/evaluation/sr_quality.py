@@ -143,16 +143,13 @@ class SRQuality(BaseMetric):
             ValueError: If the images are neither gray nor RGB, and one of the metrics,
                 or the luma, is for these alone.
         """
-        for name in {'LPIPS', 'NIQE'} & set(self.metrics):
-            if channels not in (1, 3):
-                raise ValueError(
-                    f'SRQuality: {name} is for images of 1 or 3 channels, and these '
-                    f'have {channels}: leave it out of metrics'
-                )
-        if self.convert_to and channels not in (1, 3):
+        needing = [name for name in self.metrics if name in ('LPIPS', 'NIQE')]
+        if self.convert_to:
+            needing.append(f'convert_to={self.convert_to!r}')
+        if needing and channels not in (1, 3):
             raise ValueError(
-                f'SRQuality: convert_to={self.convert_to!r} is for images of 1 or 3 '
-                f'channels, and these have {channels}: leave it out'
+                f'SRQuality: {needing[0]} is for images of 1 or 3 channels, and these '
+                f'have {channels}: leave it out'
             )
 
     def measure(self, sr: Tensor, hr: Tensor | None) -> dict[str, float]:
