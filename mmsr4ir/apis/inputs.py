@@ -17,6 +17,7 @@ import numpy as np
 from mmengine.logging import print_log
 from PIL import Image
 from torch import Tensor, uint8
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from mmsr4ir.utils.files import unique_names
 from mmsr4ir.utils.images import (
@@ -30,31 +31,8 @@ from mmsr4ir.utils.loading import USUAL, Loading
 
 from .videos import open_video, read_live, read_video
 
-IMAGE_SUFFIXES = (
-    '.bmp',
-    '.gif',
-    '.jp2',
-    '.jpeg',
-    '.jpg',
-    '.pbm',
-    '.pgm',
-    '.png',
-    '.ppm',
-    '.tif',
-    '.tiff',
-    '.webp',
-)
-VIDEO_SUFFIXES = (
-    '.avi',
-    '.m4v',
-    '.mkv',
-    '.mov',
-    '.mp4',
-    '.mpeg',
-    '.mpg',
-    '.webm',
-    '.wmv',
-)
+IMAGE_SUFFIXES = (*IMG_EXTENSIONS, '.gif', '.jp2', '.pbm')
+VIDEO_SUFFIXES = tuple('.avi .m4v .mkv .mov .mp4 .mpeg .mpg .webm .wmv'.split())
 #: Seconds without an answer after which an address is given up.
 URL_TIMEOUT = 10
 #: Yields images (height, width, 3), RGB, uint8, or raises :class:`ImageError`.
