@@ -18,11 +18,11 @@ from mmengine.model import BaseModel
 
 from mmsr4ir.apis.inferencer import SR4IRInferencer
 from mmsr4ir.apis.inputs import Item, Source, find_sources
-from mmsr4ir.apis.predictions import is_multi_label, plain
 from mmsr4ir.engine.runner import move_resize
 from mmsr4ir.models.prediction.lr_input import recognise
 from mmsr4ir.utils.configs import as_list, type_name
 from mmsr4ir.utils.errors import ConfigError
+from mmsr4ir.utils.loading import pipeline_of
 from mmsr4ir.visualization.drawing import write_png
 
 from .speed import Laps, peak_memory, reset_peak_memory
@@ -143,7 +143,7 @@ class TwoTools(Way):
         task: BaseModel = self.inferencer.model.task
         with torch.no_grad():
             (sample,) = task.test_step(data)
-        prediction = as_plain(self.inferencer, sample)
+        prediction = self.inferencer.as_plain(sample)
         self.laps.lap('task network')
         return prediction
 
@@ -158,10 +158,7 @@ def library_pipeline(cfg: Config) -> Callable[[dict], dict]:
         ConfigError: If the config has no test pipeline that loads and packs images.
     """
     move_resize(cfg)
-    dataset: Mapping = (cfg.get('test_dataloader') or {}).get('dataset') or {}
-    while inner := as_list(dataset.get('dataset') or dataset.get('datasets')):
-        dataset = inner[0]
-    steps = dataset.get('pipeline') or []
+    steps = pipeline_of((cfg.get('test_dataloader') or {}).get('dataset'))
     resize = cfg.model.get('task_resize')
     if isinstance(resize, Mapping) and 'type' not in resize:
         resize = resize.get('test')
@@ -174,12 +171,6 @@ def library_pipeline(cfg: Config) -> Callable[[dict], dict]:
             'the second tool cannot read images by it'
         )
     return Compose(copy.deepcopy(chosen))
-
-
-def as_plain(inferencer: SR4IRInferencer, sample) -> dict:
-    """Return the prediction in a data sample as plain data."""
-    classes = inferencer.dataset_meta.get('classes') or ()
-    return plain(sample, classes, is_multi_label(inferencer.model.task))
 
 
 def with_switches(cfg: Config, weights: str, switches: str, warmup: int) -> OneTool:
@@ -254,7 +245,7 @@ def recognise_file(inferencer: SR4IRInferencer, source: Source, folder: Path) ->
     )
     (lr, sample), (sr, _) = map(inferencer.pipeline, (small, restored))
     (found,) = recognise(inferencer.model, [lr], [sr], [sample], 'sr')
-    return as_plain(inferencer, found)
+    return inferencer.as_plain(found)
 
 
 def difference(one: Mapping, other: Mapping) -> dict[str, float]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.infer import BaseInferencer
+from mmengine.structures import BaseDataElement
 from rich.progress import track
 from torch import nn
 
@@ -256,14 +257,19 @@ class SR4IRInferencer(BaseInferencer):
         sr = super_resolve_all(self.model, lr, how)
         found = recognise(self.model, lr, sr, samples, how.coordinates)
         for result, sample in zip(results, found, strict=True):
-            result.prediction = plain(
-                sample,
-                self.dataset_meta.get('classes') or (),
-                is_multi_label(self.model.task),
-            )
+            result.prediction = self.as_plain(sample)
             result.prediction['coordinates'] = how.coordinates
             result.sample = sample
             result.restored = sample.images['sr'].permute(1, 2, 0).cpu().numpy()
+
+    def as_plain(self, sample: BaseDataElement) -> dict:
+        """Return a prediction as plain data, see :func:`.predictions.plain`.
+
+        Args:
+            sample: The task's data sample, with a prediction.
+        """
+        classes = self.dataset_meta.get('classes') or ()
+        return plain(sample, classes, is_multi_label(self.model.task))
 
     def _restore(
         self, images: Sequence[np.ndarray], results: Sequence[Result], how: LRInput

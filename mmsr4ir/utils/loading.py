@@ -74,15 +74,19 @@ def loading_in(
         Loading: As by default if no split has a pipeline.
     """
     for split in splits:
-        pipeline = _pipeline((cfg.get(f'{split}_dataloader') or {}).get('dataset'))
+        pipeline = pipeline_of((cfg.get(f'{split}_dataloader') or {}).get('dataset'))
         if pipeline:
             return loading_of(pipeline)
     return USUAL
 
 
-def _pipeline(dataset: Any) -> Sequence[Mapping]:
-    """Return the pipeline of the innermost data set, the first of several."""
+def pipeline_of(dataset: Any) -> Sequence[Mapping]:
+    """Return the pipeline of the innermost data set, the first of several.
+
+    Args:
+        dataset: The config of a data set, which may wrap others; or None.
+    """
     if not isinstance(dataset, Mapping):
         return ()
     inner = as_list(dataset.get('datasets')) or as_list(dataset.get('dataset'))
-    return _pipeline(inner[0]) if inner else dataset.get('pipeline') or ()
+    return pipeline_of(inner[0]) if inner else dataset.get('pipeline') or ()
