@@ -1,7 +1,6 @@
 """Time training: an iteration against its parts, or several ways to train."""
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from mmsr4ir.analysis.speed import (
 from mmsr4ir.analysis.train_speed import Steps, ratios, time_input, time_parts
 from mmsr4ir.analysis.train_variants import VARIANTS, measure_memory, time_variants
 from mmsr4ir.utils.configs import read_config
-from mmsr4ir.utils.files import write_whole
+from mmsr4ir.utils.files import write_json
 from mmsr4ir.utils.tables import markdown_table
 
 from .arguments import add_timing_arguments, add_ways_arguments
@@ -203,17 +202,10 @@ def main() -> None:
     )
     result = compare_variants(cfg, args) if args.compare else time_one(cfg, args)
     if args.out:
-        write_whole(
-            args.out,
-            json.dumps(
-                dict(
-                    result,
-                    **machine,
-                    config=args.config,
-                    stage=args.stage,
-                    iterations=args.iterations,
-                    warmup=args.warmup,
-                ),
-                indent=1,
-            ),
+        settings = dict(
+            config=args.config,
+            stage=args.stage,
+            iterations=args.iterations,
+            warmup=args.warmup,
         )
+        write_json(args.out, result | machine | settings)
