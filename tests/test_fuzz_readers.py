@@ -13,6 +13,7 @@ from test_hostile import numbers, raw, values
 
 from mmsr4ir.analysis.logs import LogError, read_log
 from mmsr4ir.datasets import voc
+from mmsr4ir.datasets.checks.images import Scanner
 from mmsr4ir.datasets.class_lists import prepare_lists
 from mmsr4ir.datasets.textured_shapes import write_dataset
 from mmsr4ir.deployment.convert import ConvertError, find_state_dict, read_checkpoint
@@ -73,7 +74,7 @@ def test_any_samples_become_lists_that_are_read_back_or_are_refused(tmp_path, sp
         write_image(tmp_path / f'images/{i}.png')
     out = tmp_path / 'meta'
     try:
-        prepare_lists(tmp_path, out, ['a', 'b', 'c'], splits, 1, False, lambda: None)
+        prepare_lists(tmp_path, out, ['a', 'b', 'c'], splits, Scanner(), False)
     except DataError as error:
         assert str(error)
     else:
@@ -102,9 +103,8 @@ def test_an_image_outside_the_data_set_is_refused(tmp_path, path):
             tmp_path / 'meta',
             ['a'],
             dict(train=[(path, 0)]),
-            1,
+            Scanner(),
             False,
-            lambda: None,
         )
 
 

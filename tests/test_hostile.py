@@ -129,12 +129,13 @@ def test_any_coco_file_passes_or_is_refused_before_a_training(tmp_path, content)
 @given(coco)
 def test_any_coco_content_passes_or_is_reported_by_the_verifier(tmp_path, content):
     from mmsr4ir.datasets.checks.coco import CocoRule, check_coco, read_coco
+    from mmsr4ir.datasets.checks.images import Scanner
     from mmsr4ir.datasets.checks.problem import Report
 
     (tmp_path / 'coco.json').write_text(json.dumps(content))
     report, path = Report('train', ['a', 'b']), str(tmp_path / 'coco.json')
     try:
-        check_coco(report, path, read_coco(path), str(tmp_path), CocoRule(), True, 1)
+        check_coco(report, path, read_coco(path), str(tmp_path), CocoRule(), Scanner())
     except DataError:
         pass
 

@@ -5,13 +5,14 @@ import ast
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
+from mmengine.utils import ProgressBar
 
-from mmsr4ir.datasets.checks.images import default_workers
+from mmsr4ir.datasets.checks.images import Scanner, default_workers
 from mmsr4ir.engine.runner import move_resize
 from mmsr4ir.utils.configs import read_config
 from mmsr4ir.utils.errors import ConfigError
@@ -46,6 +47,24 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
         metavar='N',
         help='threads that read the images (default: %(default)s)',
     )
+
+
+def scanner(args: argparse.Namespace) -> Scanner:
+    """Return what decodes whole images in ``--workers`` threads and shows progress."""
+    return Scanner(workers=args.workers, start=_start_bar)
+
+
+def _start_bar(name: str, images: int) -> Callable[[], None]:
+    """Begin the progress bar of a data set; return what moves it by an image."""
+    print(f'{name}: {images} images')
+    bar = ProgressBar(images)
+
+    def move() -> None:
+        bar.update()
+        if bar.completed == images:
+            print()  # the next text begins a line
+
+    return move
 
 
 def positive(text: str) -> int:

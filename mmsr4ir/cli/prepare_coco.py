@@ -5,8 +5,6 @@ import json
 import sys
 from pathlib import Path
 
-from mmengine.utils import ProgressBar
-
 from mmsr4ir.datasets.checks.coco import CocoRule, check_coco, read_coco
 from mmsr4ir.datasets.checks.labels import check_occurrence
 from mmsr4ir.datasets.checks.problem import Report
@@ -14,7 +12,7 @@ from mmsr4ir.datasets.class_lists import describe, split_names
 from mmsr4ir.utils.errors import DataError
 from mmsr4ir.utils.files import write_whole
 
-from .arguments import add_check_arguments, share
+from .arguments import add_check_arguments, scanner, share
 from .coco_settings import coco_settings
 from .command import command
 
@@ -97,18 +95,14 @@ def main() -> None:
     try:
         content = read_coco(str(args.annotations))
         report = Report(args.annotations.stem)
-        bar = ProgressBar(len(content['images']))
         clean = check_coco(
             report,
             str(args.annotations),
             content,
             str(args.images),
             CocoRule(str(args.annotations)),
-            True,
-            args.workers,
-            bar.update,
+            scanner(args),
         )
-        print()
         check_occurrence(report)
         problems = report.found('error', 'warning')
         if problems and not args.skip_broken:

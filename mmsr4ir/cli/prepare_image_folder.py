@@ -4,8 +4,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.utils import ProgressBar
-
 from mmsr4ir.datasets.class_lists import (
     Samples,
     holds_lists,
@@ -14,7 +12,7 @@ from mmsr4ir.datasets.class_lists import (
 )
 from mmsr4ir.utils.errors import DataError
 
-from .arguments import add_list_arguments, share
+from .arguments import add_list_arguments, scanner, share
 from .command import command
 
 _SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp')
@@ -117,17 +115,10 @@ def main() -> None:
     args = parse_args()
     try:
         classes, splits = read_folders(args.root, args.val_share, args.seed)
-        bar = ProgressBar(sum(map(len, splits.values())))
+        out = args.out or args.root / 'meta'
         print(
-            '\n'
-            + prepare_lists(
-                args.root,
-                args.out or args.root / 'meta',
-                classes,
-                splits,
-                args.workers,
-                args.skip_broken,
-                bar.update,
+            prepare_lists(
+                args.root, out, classes, splits, scanner(args), args.skip_broken
             )
         )
     except (DataError, OSError) as error:

@@ -20,6 +20,7 @@ from torch import nn
 
 from mmsr4ir.compat.torch_parts import leave_group
 from mmsr4ir.datasets.checks.check import reports
+from mmsr4ir.datasets.checks.images import Scanner
 from mmsr4ir.datasets.checks.problem import in_one_line, stop_on_errors
 from mmsr4ir.engine.runner import SR4IRRunner, move_resize
 from mmsr4ir.engine.zoo_checks import check_zoo
@@ -144,7 +145,9 @@ def check_before_run(cfg: Config, splits: Sequence[str]) -> None:
         return
     check_zoo(cfg)
     # The checks see the pipelines that the Runner will have.
-    for report in reports(move_resize(copy.deepcopy(cfg)), splits):
+    for report in reports(
+        move_resize(copy.deepcopy(cfg)), splits, Scanner(whole=False)
+    ):
         stop_on_errors(report.problems)
         warnings = report.found('warning')
         if warnings:

@@ -3,11 +3,9 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.utils import ProgressBar
 
 from mmsr4ir.datasets.checks.check import reports
 from mmsr4ir.datasets.checks.sets import SPLITS, parts
@@ -17,7 +15,7 @@ from mmsr4ir.utils.configs import read_config
 from mmsr4ir.utils.errors import DataError
 from mmsr4ir.utils.files import write_json
 
-from .arguments import add_config_options, add_workers, new_file
+from .arguments import add_config_options, add_workers, new_file, scanner
 from .command import command
 
 _SHOWN = 20
@@ -113,12 +111,6 @@ def chosen_splits(cfg: Config, wanted: list[str] | None) -> list[str]:
     return [split for split in SPLITS if split in {part.split for part in there}]
 
 
-def start_bar(name: str, images: int) -> Callable[[], None]:
-    """Begin the progress bar of a data set; return what moves it by an image."""
-    print(f'{name}: {images} images')
-    return ProgressBar(images).update if images else lambda: None
-
-
 @command
 def main() -> None:
     """Run the command line."""
@@ -130,9 +122,7 @@ def main() -> None:
         move_resize(cfg)  # as the Runner does
     else:
         cfg = plain_config(args.target, args.images)
-    found = list(
-        reports(cfg, chosen_splits(cfg, args.split), 'all', args.workers, start_bar)
-    )
+    found = list(reports(cfg, chosen_splits(cfg, args.split), scanner(args)))
     if args.out:
         write_json(args.out, {report.name: report.as_dict() for report in found})
     for report in found:

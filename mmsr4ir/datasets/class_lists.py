@@ -6,12 +6,13 @@ as mmpretrain's ``CustomDataset`` takes them; no image is moved or copied.
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmsr4ir.utils.errors import DataError
 from mmsr4ir.utils.files import write_whole
 
+from .checks.images import Scanner
 from .checks.labels import check_labels, check_occurrence
 from .checks.problem import Problem, Report
 
@@ -67,9 +68,8 @@ def prepare_lists(
     out: Path,
     classes: Sequence[str],
     splits: dict[str, Samples],
-    workers: int,
+    scanner: Scanner,
     skip_broken: bool,
-    progress: Callable[[], None],
 ) -> str:
     """Check every image and write the lists.
 
@@ -78,9 +78,8 @@ def prepare_lists(
         out: Folder for the lists.
         classes: Class names in the order of their numbers.
         splits: The samples of each split, by its name.
-        workers: Number of threads.
+        scanner: How images are read.
         skip_broken: Whether to leave out images that cannot be used.
-        progress: Called after each image.
 
     Returns:
         str: What was written, the class counts and what to put into a config.
@@ -101,11 +100,7 @@ def prepare_lists(
     for name, samples in splits.items():
         report = Report(name, classes=classes)
         check_labels(
-            report,
-            [(str(root / path), label) for path, label in samples],
-            True,
-            workers,
-            progress,
+            report, [(str(root / path), label) for path, label in samples], scanner
         )
         broken = {one.file for one in report.found('error', 'warning')}
         kept = [one for one in samples if str(root / one[0]) not in broken]

@@ -2,8 +2,15 @@
 
 from mmengine.config import Config
 
-from mmsr4ir.datasets.checks.check import check
-from mmsr4ir.datasets.checks.problem import stop_on_errors
+from mmsr4ir.datasets.checks.check import reports
+from mmsr4ir.datasets.checks.images import Scanner
+from mmsr4ir.datasets.checks.problem import Problem, stop_on_errors
+
+
+def check(cfg, splits=('train', 'val'), whole=False) -> list[Problem]:
+    """What is found in all data of a config, split by split."""
+    found = reports(cfg, splits, Scanner(whole))
+    return [one for report in found for one in report.problems]
 
 
 def check_data(cfg, splits=('train', 'val')) -> None:
@@ -11,11 +18,11 @@ def check_data(cfg, splits=('train', 'val')) -> None:
     stop_on_errors(check(cfg, splits))
 
 
-def found(cfg, splits=('train',), images='some') -> list[tuple[str, str]]:
+def found(cfg, splits=('train',), whole=False) -> list[tuple[str, str]]:
     """Severities and texts, without notes."""
     return [
         (one.severity, str(one))
-        for one in check(cfg, splits, images)
+        for one in check(cfg, splits, whole)
         if one.severity != 'note'
     ]
 

@@ -18,6 +18,7 @@ from scipy.io import savemat
 
 from mmsr4ir.cli import prepare_cars
 from mmsr4ir.cli import prepare_image_folder as folders
+from mmsr4ir.datasets.checks.images import Scanner
 from mmsr4ir.datasets.checks.problem import Problem
 from mmsr4ir.datasets.class_lists import (
     check_splits,
@@ -266,9 +267,8 @@ def test_names_that_a_list_cannot_hold(tmp_path, name):
             tmp_path / 'meta',
             ['a'],
             dict(train=[(name, 0)]),
-            1,
+            Scanner(),
             False,
-            lambda: None,
         )
     assert not (tmp_path / 'meta').exists()
 

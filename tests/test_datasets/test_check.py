@@ -9,13 +9,12 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from data_checks import check_data
+from data_checks import check, check_data
 from data_checks import coco_config as config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.config import Config
 
-from mmsr4ir.datasets.checks.check import check
 from mmsr4ir.datasets.checks.coco import read_coco
 from mmsr4ir.datasets.checks.evaluators import check_evaluator
 from mmsr4ir.datasets.checks.images import scan_image

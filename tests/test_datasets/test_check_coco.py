@@ -7,13 +7,12 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-from data_checks import check_data, found
+from data_checks import check, check_data, found
 from data_checks import coco_config as config
 from PIL import Image
 from torch.utils.data import IterableDataset
 
 from mmsr4ir.datasets.checks import pipelines
-from mmsr4ir.datasets.checks.check import check
 from mmsr4ir.utils.errors import DataError
 
 
@@ -107,13 +106,11 @@ def edit(root, change, name='train.json') -> dict:
         ],
     ],
 )
-@pytest.mark.parametrize('images', ['some', 'all'])
-def test_entries_that_a_training_cannot_use(part, change, message, images, root):
+@pytest.mark.parametrize('whole', [False, True])
+def test_entries_that_a_training_cannot_use(part, change, message, whole, root):
     edit(root, lambda content: [entry.update(change) for entry in content[part]])
     errors = [
-        one
-        for one in check(config(root), ('train',), images)
-        if one.severity == 'error'
+        one for one in check(config(root), ('train',), whole) if one.severity == 'error'
     ]
     assert errors and re.search(message, str(errors[0]))
     assert str(root / 'train.json') in str(errors[0])
@@ -187,7 +184,7 @@ def test_objects_that_mmdet_leaves_out_are_warned_of(root):
         strict=True,
     ):
         assert part in text
-    assert found(config(root), images='all') == problems
+    assert found(config(root), whole=True) == problems
 
 
 def test_an_evaluation_needs_iscrowd(root):

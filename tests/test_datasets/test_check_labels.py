@@ -269,7 +269,7 @@ def test_a_class_that_is_in_no_map(seg, tmp_path, monkeypatch):
     monkeypatch.setattr(maps, 'COUNTED_MAPS', 1)
     ((severity, text),) = found(seg)
     assert severity == 'warning' and 'in the 1 maps that were counted' in text
-    assert found(seg, images='all')[0][0] == 'error'
+    assert found(seg, whole=True)[0][0] == 'error'
     seg.val_dataloader = seg.train_dataloader
     assert found(seg, ('val',)) == []
 

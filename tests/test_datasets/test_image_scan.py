@@ -13,8 +13,8 @@ from PIL import Image
 
 from mmsr4ir.datasets.checks.images import (
     Scan,
+    Scanner,
     loaded_size,
-    scan_all,
     scan_image,
     scan_mask,
 )
@@ -262,4 +262,6 @@ def test_the_size_of_a_thin_map(tmp_path, shape):
 
 
 def test_order_is_kept():
-    assert list(scan_all(lambda v: -v, range(50), 8)) == [-v for v in range(50)]
+    assert list(Scanner(workers=8).each('train', lambda v: -v, range(50))) == [
+        -v for v in range(50)
+    ]

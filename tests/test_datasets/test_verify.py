@@ -10,6 +10,7 @@ from PIL import Image
 
 from mmsr4ir.datasets.checks.coco import CocoRule, check_coco
 from mmsr4ir.datasets.checks.coco_entries import box_problem
+from mmsr4ir.datasets.checks.images import Scanner
 from mmsr4ir.datasets.checks.labels import check_labels, check_occurrence
 from mmsr4ir.datasets.checks.maps import MapRule, check_maps
 from mmsr4ir.datasets.checks.problem import Problem, Report, in_one_line
@@ -40,9 +41,7 @@ def test_labels_are_counted_and_bad_ones_found(tmp_path):
             (paths[1], 0),
             (str(tmp_path / 'no.png'), 1),
         ],
-        True,
-        2,
-        lambda: ticks.append(1),
+        Scanner(workers=2, start=lambda *_: lambda: ticks.append(1)),
     )
     assert len(ticks) == report.as_dict()['images'] == 7
     assert texts(report, 'error') == [
@@ -71,7 +70,9 @@ def test_labels_are_counted_and_bad_ones_found(tmp_path):
 
 def test_several_labels_and_images_in_memory():
     report = Report('train')
-    check_labels(report, [(None, [0, 10]), (None, 10), (None, [])], False, 1)
+    check_labels(
+        report, [(None, [0, 10]), (None, 10), (None, [])], Scanner(whole=False)
+    )
     assert report.amounts == {'0': 1, '10': 2} and not report.problems
     assert list(report.as_dict()['classes']) == ['0', '10']
 
@@ -91,7 +92,7 @@ def maps(tmp_path, values, classes=('a', 'b', 'c'), size=None, **rule) -> Report
     image = picture(tmp_path / 'i.png', size or values.shape[::-1])
     Image.fromarray(values).save(tmp_path / 'm.png')
     report = Report('train', classes)
-    check_maps(report, [(image, str(tmp_path / 'm.png'))], MapRule(**rule), True, 1)
+    check_maps(report, [(image, str(tmp_path / 'm.png'))], MapRule(**rule), Scanner())
     return report
 
 
@@ -216,7 +217,7 @@ def annotation(**changes) -> list[dict]:
 
 def look(tmp_path, content: dict, classes=None) -> tuple[Report, dict]:
     report = Report('train', classes)
-    clean = check_coco(report, 'a.json', content, str(tmp_path), CocoRule(), True, 1)
+    clean = check_coco(report, 'a.json', content, str(tmp_path), CocoRule(), Scanner())
     return report, clean
 
 

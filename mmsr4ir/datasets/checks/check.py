@@ -6,7 +6,7 @@ reads some truncated files as whole images.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from mmengine.config import Config
 
@@ -16,57 +16,28 @@ from mmsr4ir.utils.loading import USUAL, Loading
 
 from .coco import CocoRule, check_coco, read_coco
 from .evaluators import check_evaluator
-from .images import default_workers, scan_image
+from .images import Scanner, scan_image
 from .labels import check_folders, check_labels, check_mixing, check_occurrence
 from .maps import check_maps, map_rule
 from .pairs import check_pairs
 from .pipelines import check_buildable, check_enlarged, check_loaded, check_padding
-from .problem import Problem, Report
+from .problem import Report
 from .sets import DataPart, build_unread, check_counts, class_names, parts, samples_of
 
-#: Tells the name of a data set and its number of images; returns what counts one.
-Progress = Callable[[str, int], Callable[[], None]]
 
-
-def check(
-    cfg: Mapping, splits: Sequence[str] = ('train', 'val'), images: str = 'some'
-) -> list[Problem]:
-    """Look at all data that a run of a config will read.
+def reports(cfg: Mapping, splits: Sequence[str], scanner: Scanner) -> Iterator[Report]:
+    """Look at the data of a config, one data set after the other.
 
     Args:
         cfg: A whole config with ``<split>_dataloader`` and ``model``.
         splits: The splits that will be used.
-        images: ``'some'`` reads head and end of each image, and counts 500 maps of a
-            split; ``'all'`` decodes every image and map. Annotation files are read
-            whole in any case.
-
-    Returns:
-        list[Problem]: What was found, split by split.
-    """
-    return [one for report in reports(cfg, splits, images) for one in report.problems]
-
-
-def reports(
-    cfg: Mapping,
-    splits: Sequence[str],
-    images: str = 'some',
-    workers: int | None = None,
-    progress: Progress | None = None,
-) -> Iterator[Report]:
-    """Look at the data of a config, one data set after the other.
-
-    Args:
-        cfg: As for :func:`check`.
-        splits: As for :func:`check`.
-        images: As for :func:`check`.
-        workers: Number of threads.
-        progress: Is told of each data set.
+        scanner: How images and maps are read. If it reads only head and end of files,
+            500 maps of a split are counted. Annotation files are read whole in any
+            case.
 
     Yields:
         Report: Of each data set, then of what concerns the split or several of them.
     """
-    whole, workers = images == 'all', workers or default_workers()
-    tell = progress or (lambda name, count: lambda: None)
     cfg = _with_counts(cfg)
     # Metrics read some of the files, too.
     contents: dict[str, dict | None] = {
@@ -80,7 +51,7 @@ def reports(
         found = [part for part in parts(cfg, splits) if part.split == split]
         for part in found:
             if not part.same:
-                done.append(_look(part, whole, workers, tell, contents))
+                done.append(_look(part, scanner, contents))
                 yield done[-1]
         report = Report(f'metrics and pairs of {split}')
         check_evaluator(report, cfg, split, found, contents)
@@ -109,9 +80,7 @@ def _with_counts(cfg: Mapping) -> Mapping:
     )
 
 
-def _look(
-    part: DataPart, whole: bool, workers: int, tell: Progress, contents: dict
-) -> Report:
+def _look(part: DataPart, scanner: Scanner, contents: dict) -> Report:
     """Look at one data set; whatever cannot be read is an error of its report."""
     report = Report(part.name)
     check_buildable(report, part)
@@ -122,14 +91,14 @@ def _look(
         if report.found('error'):
             return report
         if hasattr(part.kind, 'COCOAPI'):
-            _look_at_coco(report, part, whole, workers, tell, contents)
+            _look_at_coco(report, part, scanner, contents)
         else:
-            _look_at_samples(report, part, whole, workers, tell)
+            _look_at_samples(report, part, scanner)
     except DataError as error:
         report.error('', str(error))
     else:
         check_loaded(report, part)
-        if not whole:
+        if not scanner.whole:
             check_padding(report, part)
     return report
 
@@ -140,17 +109,12 @@ def base_names(part: DataPart) -> set[str]:
 
 
 def _look_at_coco(
-    report: Report,
-    part: DataPart,
-    whole: bool,
-    workers: int,
-    tell: Progress,
-    contents: dict,
+    report: Report, part: DataPart, scanner: Scanner, contents: dict
 ) -> None:
     """Check the file itself, because mmdet leaves bad objects out without a message."""
     path = part.ann_path
     if path is None:
-        if whole or not part.dataset.get('ann_file'):
+        if scanner.whole or not part.dataset.get('ann_file'):
             raise DataError(f'{part.loader} has no ann_file on this machine: set it')
         return
     kinds = base_names(part)
@@ -171,8 +135,8 @@ def _look_at_coco(
     content = read_coco(path, rule.labels)
     if os.path.normpath(path) in contents:
         contents[os.path.normpath(path)] = content
-    _check_coco(report, part, path, content, rule, whole, workers, tell)
-    if not report.found('error') and not whole:
+    _check_coco(report, part, path, content, rule, scanner)
+    if not report.found('error') and not scanner.whole:
         first = content['images'][0]
         check_enlarged(report, part, (first['width'], first['height']))
 
@@ -183,31 +147,18 @@ def _check_coco(
     path: str,
     content: dict,
     rule: CocoRule,
-    whole: bool,
-    workers: int,
-    tell: Progress,
+    scanner: Scanner,
 ) -> None:
-    check_coco(
-        report,
-        path,
-        content,
-        part.folder,
-        rule,
-        whole,
-        workers,
-        tell(part.name, len(content['images'])),
-    )
+    check_coco(report, path, content, part.folder, rule, scanner)
     check_counts(report, part, path)
     if not report.found('error'):
         check_occurrence(report, 'warning' if part.split == 'train' else 'note')
 
 
-def _look_at_samples(
-    report: Report, part: DataPart, whole: bool, workers: int, tell: Progress
-) -> None:
+def _look_at_samples(report: Report, part: DataPart, scanner: Scanner) -> None:
     """Look at what the data set itself lists: maps, class numbers or boxes."""
     bases = base_names(part)
-    if not whole and not bases & {
+    if not scanner.whole and not bases & {
         'BaseSegDataset',
         'CustomDataset',
         'CUB',
@@ -223,7 +174,6 @@ def _look_at_samples(
             return
     samples = samples_of(built, part)
     report.classes = built.metainfo.get('classes')  # some read them with the samples
-    tick = tell(part.name, len(samples))
     labelled, training = samples[0], part.split == 'train'
     if 'BaseSegDataset' in bases and (part.compared or part.reads()):
         if not labelled.get('seg_map_path'):
@@ -234,9 +184,7 @@ def _look_at_samples(
             report,
             [(one['img_path'], one['seg_map_path']) for one in samples],
             map_rule(part, built, training),
-            whole,
-            workers,
-            tick,
+            scanner,
         )
         some = f' in the {counted} maps that were counted' * (counted < len(samples))
         check_occurrence(
@@ -246,24 +194,14 @@ def _look_at_samples(
         )
     elif 'instances' in labelled:
         content = as_coco(samples, report.classes, part.loading)
-        _check_coco(
-            report,
-            part,
-            part.loader,
-            content,
-            CocoRule(part.loader, part.compared, how=part.loading),
-            whole,
-            workers,
-            tell,
-        )
+        rule = CocoRule(part.loader, part.compared, how=part.loading)
+        _check_coco(report, part, part.loader, content, rule, scanner)
         return
     else:
         check_labels(
             report,
             [(one.get('img_path'), one.get('gt_label')) for one in samples],
-            whole,
-            workers,
-            tick,
+            scanner,
             part.loading,
         )
         if part.compared and 'gt_label' not in labelled:

@@ -6,7 +6,6 @@ or outside the image, if its area is 0, or if its category is unknown. NaN passe
 
 import os
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from mmsr4ir.utils.errors import DataError
@@ -25,7 +24,7 @@ from .coco_entries import (
     left_out,
     mask_problem,
 )
-from .images import Scan, scan_all, scan_image
+from .images import Scan, Scanner, scan_image
 from .labels import check_repeat, some
 from .maps import is_size_of
 from .problem import Report, in_one_line
@@ -99,9 +98,7 @@ def check_coco(
     content: dict,
     folder: str,
     rule: CocoRule,
-    whole: bool,
-    workers: int,
-    progress: Callable[[], None] = lambda: None,
+    scanner: Scanner,
 ) -> dict:
     """Look at the images and objects of a COCO dict.
 
@@ -112,10 +109,8 @@ def check_coco(
         content: As :func:`read_coco` returns it.
         folder: What the file names start from.
         rule: What is asked of the file.
-        whole: Whether to decode all of each image. If not, only head and end are read,
-            and no image at all if the file has errors.
-        workers: Number of threads.
-        progress: Called after each image.
+        scanner: How images are read. One that reads only head and end reads no image
+            at all if the file has errors.
 
     Returns:
         dict: The same without the images and objects that cannot be used, and with
@@ -142,14 +137,12 @@ def check_coco(
             f'has no object that counts: all {len(good)} are crowds or ignored',
             'write "iscrowd": 0 where an object is a single one',
         )
-    if report.found('error') and not whole:
+    if report.found('error') and not scanner.whole:
         return content
     of_image: dict[int | str, list] = {key: [] for key in images}
     for one in good:
         of_image[one['image_id']].append(one)
-    usable = _check_files(
-        report, images, of_image, names, folder, rule, whole, workers, progress
-    )
+    usable = _check_files(report, images, of_image, names, folder, rule, scanner)
     usable -= repeated
     return dict(
         content,
@@ -313,9 +306,7 @@ def _check_files(
     names: dict,
     folder: str,
     rule: CocoRule,
-    whole: bool,
-    workers: int,
-    progress: Callable[[], None],
+    scanner: Scanner,
 ) -> set:
     """Look at the images themselves; return the ids of those that can be used."""
     paths = {
@@ -325,8 +316,10 @@ def _check_files(
     usable, contradicted = set(), set()
     seen: dict[str, Scan] = {}
     times = Counter(paths.values())
-    scans = scan_all(
-        lambda path: scan_image(path, whole, rule.how), paths.values(), workers
+    scans = scanner.each(
+        report.name,
+        lambda path: scan_image(path, scanner.whole, rule.how),
+        list(paths.values()),
     )
     for (key, path), scan in zip(paths.items(), scans, strict=True):
         report.add_scan(scan)
@@ -369,7 +362,6 @@ def _check_files(
                     if not crowd
                 )
             )
-        progress()
     return {key for key in usable if paths[key] not in contradicted}
 
 

@@ -11,7 +11,7 @@ JPEG's scan.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -60,10 +60,37 @@ def default_workers() -> int:
     return min(16, 2 * (os.cpu_count() or 1))
 
 
-def scan_all(scan: Callable, items: Iterable, workers: int) -> Iterator:
-    """Scan in threads (PIL decodes without the interpreter's lock), in order."""
-    with ThreadPoolExecutor(workers) as pool:
-        yield from pool.map(scan, items)
+@dataclass(frozen=True)
+class Scanner:
+    """How the images of data sets are read.
+
+    Args:
+        whole: Whether to decode all of each image. If not, only head and end are read.
+        workers: Number of threads; 0 for :func:`default_workers`.
+        start: Called with the name of a data set and its number of images; returns what
+            is called after each image.
+    """
+
+    whole: bool = True
+    workers: int = 0
+    start: Callable[[str, int], Callable[[], None]] = lambda name, count: lambda: None
+
+    def each(self, name: str, scan: Callable, items: Sequence) -> Iterator:
+        """Scan in threads (PIL decodes without the interpreter's lock), in order.
+
+        Args:
+            name: The data set, for ``start``.
+            scan: Called with each item.
+            items: The files of the images.
+
+        Yields:
+            What ``scan`` returned.
+        """
+        tick = self.start(name, len(items))
+        with ThreadPoolExecutor(self.workers or default_workers()) as pool:
+            for scanned in pool.map(scan, items):
+                yield scanned
+                tick()
 
 
 def scan_image(path: str, whole: bool = True, how: Loading = USUAL) -> Scan:

@@ -1,25 +1,20 @@
 """What is wrong with images that have class numbers, from folders or lists."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from mmsr4ir.utils.configs import as_list, type_name
 from mmsr4ir.utils.loading import USUAL, Loading
 
-from .images import Scan, scan_all, scan_image
+from .images import Scan, Scanner, scan_image
 from .problem import Problem, Report
 from .sets import DataPart
 
 
 def check_labels(
-    report: Report,
-    samples: Sequence[tuple],
-    whole: bool,
-    workers: int,
-    progress: Callable[[], None] = lambda: None,
-    how: Loading = USUAL,
+    report: Report, samples: Sequence[tuple], scanner: Scanner, how: Loading = USUAL
 ) -> None:
     """Look at images with class numbers.
 
@@ -27,21 +22,18 @@ def check_labels(
         report: Is filled.
         samples: (path, class number or numbers) of each image; the path is None for an
             image in memory, the number None for an image without a label.
-        whole: Whether to decode all of each image.
-        workers: Number of threads.
-        progress: Called after each image.
+        scanner: How images are read.
         how: How the pipeline loads images.
     """
 
-    def look(path: str | None) -> Scan:
+    def scan_one(path: str | None) -> Scan:
         if path is None or '://' in path:
             return Scan(path or 'in memory', kind='elsewhere' if path else 'in memory')
-        return scan_image(path, whole, how)
+        return scan_image(path, scanner.whole, how)
 
     seen: dict[str, int] = {}
-    for scan, (path, label) in zip(
-        scan_all(look, [path for path, _ in samples], workers), samples, strict=True
-    ):
+    scans = scanner.each(report.name, scan_one, [path for path, _ in samples])
+    for scan, (path, label) in zip(scans, samples, strict=True):
         report.add_scan(scan)
         labels = set(np.ravel([] if label is None else label).tolist())
         if path:
@@ -60,7 +52,6 @@ def check_labels(
             )
         if not scan.problem:
             report.count({report.name_of(one): 1 for one in labels - bad})
-        progress()
 
 
 def check_folders(report: Report, built) -> None:

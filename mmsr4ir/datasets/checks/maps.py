@@ -6,13 +6,13 @@ size differs from that of its image ends in a wrong crop or a shape error.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mmsr4ir.utils.configs import as_list
 from mmsr4ir.utils.loading import USUAL, Loading
 
-from .images import Scan, scan_all, scan_image, scan_mask
+from .images import Scan, Scanner, scan_image, scan_mask
 from .labels import check_repeat
 from .problem import Report
 from .sets import DataPart
@@ -85,12 +85,7 @@ def map_rule(part: DataPart, built, training: bool) -> MapRule:
 
 
 def check_maps(
-    report: Report,
-    samples: Sequence[tuple[str, str]],
-    rule: MapRule,
-    whole: bool,
-    workers: int,
-    progress: Callable[[], None] = lambda: None,
+    report: Report, samples: Sequence[tuple[str, str]], rule: MapRule, scanner: Scanner
 ) -> int:
     """Look at images with a map of class numbers each.
 
@@ -98,25 +93,25 @@ def check_maps(
         report: Is filled; it has the classes.
         samples: (image path, map path) of each.
         rule: How the values are read.
-        whole: Whether to decode all images and maps. If not, of the images only head
-            and end are read, and `COUNTED_MAPS` maps are counted.
-        workers: Number of threads.
-        progress: Called after each image.
+        scanner: How images are read. One that reads only head and end counts
+            `COUNTED_MAPS` maps.
 
     Returns:
         int: How many maps were counted.
     """
     report.unit = 'pixels'
-    every = 1 if whole else max(1, -(-len(samples) // COUNTED_MAPS))
+    every = 1 if scanner.whole else max(1, -(-len(samples) // COUNTED_MAPS))
 
-    def look(item: tuple[int, tuple[str, str]]) -> tuple[Scan, Scan]:
+    def scan_one(item: tuple[int, tuple[str, str]]) -> tuple[Scan, Scan]:
         index, (image, labels) = item
-        return scan_image(image, whole, rule.how), scan_mask(labels, index % every == 0)
+        return scan_image(image, scanner.whole, rule.how), scan_mask(
+            labels, index % every == 0
+        )
 
     seen: dict = {}
     values: Counter = Counter()
     counted = 0
-    for image, mask in scan_all(look, enumerate(samples), workers):
+    for image, mask in scanner.each(report.name, scan_one, list(enumerate(samples))):
         report.add_scan(image)
         check_repeat(report, seen, image.path, {mask.path})
         if mask.problem:
@@ -140,7 +135,6 @@ def check_maps(
             counted += 1
             values.update(mask.counts)
             _count_values(report, mask, rule)
-        progress()
     left = {rule.label(value) for value in values} - {rule.ignored}
     if set(values) == {0, 255} and len(report.classes or ()) > 1 and left == {0}:
         report.error(
