@@ -138,64 +138,46 @@ def _take(source: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return torch.where(inside, taken, 0)
 
 
-def psamask_forward(
-    input,
-    output,
-    *,
-    psa_type,
-    num_,
-    h_feature,
-    w_feature,
-    h_mask,
-    w_mask,
-    half_h_mask,
-    half_w_mask,
-) -> None:
+def _spread(source: Tensor, target: str, sign: int, shape: dict[str, int]) -> Tensor:
+    """Take, for place t and pixel p of each axis, from ``t - sign * (p - half mask)``.
+
+    Args:
+        source: (N, A, B, H, W); the pixels are those of H and W.
+        target: What has the places: ``'feature'`` or ``'mask'``.
+        sign: 1 if ``source`` holds the masks, -1 if it holds the map's gradient.
+        shape: What mmcv gives: ``h_feature``, ``h_mask``, ``half_h_mask`` and so on.
+
+    Returns:
+        Tensor: (N, height * width of the target, H * W).
+    """
+    taken_from = []
+    for side in 'hw':
+        places, pixels = (
+            torch.arange(shape[f'{side}_{name}'], device=source.device)
+            for name in (target, 'feature')
+        )
+        shifts = pixels - shape[f'half_{side}_mask']
+        taken_from.append(places[:, None] - sign * shifts)
+    return _take(source, *taken_from).flatten(3).flatten(1, 2)
+
+
+def psamask_forward(input, output, *, psa_type, **shape) -> None:
     """Spread each pixel's mask over the feature map (PSANet, Zhao et al., ECCV 2018).
 
     ``input`` is (N, h_mask * w_mask, H, W), ``output`` (N, H * W, H, W). ``psa_type`` 0
     (collect) has the map's pixels in the second axis, 1 (distribute) in the last two.
     """
-    device = input.device
-    rows, columns = (
-        torch.arange(size, device=device)[:, None]
-        - torch.arange(size, device=device)
-        + half
-        for size, half in ((h_feature, half_h_mask), (w_feature, half_w_mask))
-    )
-    spread = _take(input.unflatten(1, (h_mask, w_mask)), rows, columns)
-    spread = spread.flatten(3).flatten(1, 2)
+    masks = input.unflatten(1, (shape['h_mask'], shape['w_mask']))
+    spread = _spread(masks, 'feature', 1, shape)
     output.copy_((spread.mT if psa_type == 1 else spread).view_as(output))
 
 
-def psamask_backward(
-    grad_output,
-    grad_input,
-    *,
-    psa_type,
-    num_,
-    h_feature,
-    w_feature,
-    h_mask,
-    w_mask,
-    half_h_mask,
-    half_w_mask,
-) -> None:
+def psamask_backward(grad_output, grad_input, *, psa_type, **shape) -> None:
     """Compute the gradient of :func:`psamask_forward`."""
-    device = grad_output.device
-    rows, columns = (
-        torch.arange(mask, device=device)[:, None]
-        + torch.arange(size, device=device)
-        - half
-        for mask, size, half in (
-            (h_mask, h_feature, half_h_mask),
-            (w_mask, w_feature, half_w_mask),
-        )
-    )
     grad = grad_output.flatten(2)
-    grad = (grad.mT if psa_type == 1 else grad).unflatten(1, (h_feature, w_feature))
-    grad = grad.unflatten(3, (h_feature, w_feature))
-    grad_input.copy_(_take(grad, rows, columns).flatten(1, 2))
+    size = grad_output.shape[2:]
+    grad = (grad.mT if psa_type == 1 else grad).unflatten(1, size).unflatten(3, size)
+    grad_input.copy_(_spread(grad, 'mask', -1, shape).view_as(grad_input))
 
 
 def masked_im2col_forward(

@@ -193,56 +193,34 @@ def deform_roi_pool(
     return sums.reshape(len(rois), *size, channels).permute(0, 3, 1, 2)
 
 
-def _prepared(input: Tensor, rois: Tensor, offset: Tensor, size) -> list[Tensor]:
+def _prepared(
+    input, rois, offset, pooled_height, pooled_width, **settings
+) -> tuple[list[Tensor], dict]:
+    """Return the tensors and the settings of :func:`deform_roi_pool`."""
+    size = (pooled_height, pooled_width)
     if not offset.numel():
         offset = input.new_zeros(len(rois), 2, *size)
     rois = rois.to(input).nan_to_num(0, 0, 0)
-    return at_least_single(input, rois, offset.to(input))
+    return at_least_single(input, rois, offset.to(input)), dict(settings, size=size)
 
 
-def deform_roi_pool_forward(
-    input,
-    rois,
-    offset,
-    output,
-    *,
-    pooled_height,
-    pooled_width,
-    spatial_scale,
-    sampling_ratio,
-    gamma,
-) -> None:
+def deform_roi_pool_forward(input, rois, offset, output, **shape) -> None:
     """Compute :func:`deform_roi_pool`; no elements in ``offset`` mean offsets of 0."""
-    size = (pooled_height, pooled_width)
     if len(rois):
-        input, rois, offset = _prepared(input, rois, offset, size)
-        settings = (size, spatial_scale, sampling_ratio, gamma)
-        output.copy_(deform_roi_pool(input, rois, offset, *settings))
+        (input, rois, offset), settings = _prepared(input, rois, offset, **shape)
+        output.copy_(deform_roi_pool(input, rois, offset, **settings))
 
 
 def deform_roi_pool_backward(
-    grad_output,
-    input,
-    rois,
-    offset,
-    grad_input,
-    grad_offset,
-    *,
-    pooled_height,
-    pooled_width,
-    spatial_scale,
-    sampling_ratio,
-    gamma,
+    grad_output, input, rois, offset, grad_input, grad_offset, **shape
 ) -> None:
     """Add the gradients of the input and the offsets of :func:`deform_roi_pool`."""
     if not len(rois):
         return
-    size = (pooled_height, pooled_width)
-    input, rois, offset = _prepared(input, rois, offset, size)
+    (input, rois, offset), settings = _prepared(input, rois, offset, **shape)
     with torch.enable_grad():
         leaves = [x.detach().requires_grad_() for x in (input, offset)]
-        settings = (size, spatial_scale, sampling_ratio, gamma)
-        output = deform_roi_pool(leaves[0], rois, leaves[1], *settings)
+        output = deform_roi_pool(leaves[0], rois, leaves[1], **settings)
     grads = torch.autograd.grad(output, leaves, grad_output.to(output))
     grad_input.add_(grads[0])
     if grad_offset.numel():

@@ -1,6 +1,7 @@
 """``mmcv._ext`` of deformable convolutions, versions 1 and 2."""
 
 from collections.abc import Sequence
+from operator import itemgetter
 
 import torch
 from torch import Tensor
@@ -8,11 +9,20 @@ from torch.nn import functional as F
 
 from .torchvision_kernels import at_least_single, kernels
 
-
-def _conv_args(
-    kW, kH, dW, dH, padW, padH, dilationW, dilationH, group, deformable_group
-) -> tuple:
-    return dH, dW, padH, padW, dilationH, dilationW, group, deformable_group
+# mmcv's arguments in the order in which torchvision's kernel takes them.
+_conv_args = itemgetter(
+    'dH', 'dW', 'padH', 'padW', 'dilationH', 'dilationW', 'group', 'deformable_group'
+)
+_modulated_args = itemgetter(
+    'stride_h',
+    'stride_w',
+    'pad_h',
+    'pad_w',
+    'dilation_h',
+    'dilation_w',
+    'group',
+    'deformable_group',
+)
 
 
 def deform_conv_forward(
@@ -22,7 +32,7 @@ def deform_conv_forward(
     output.copy_(
         kernels.deform_conv2d(
             *at_least_single(input, weight, offset, *_no_mask(input, weight)),
-            *_conv_args(**shape),
+            *_conv_args(shape),
             False,
         )
     )
@@ -96,7 +106,7 @@ def deform_conv_backward_input(
     )
     grads = kernels._deform_conv2d_backward(
         *at_least_single(grad_output, input, weight, offset, *_no_mask(input, weight)),
-        *_conv_args(**shape),
+        *_conv_args(shape),
         False,
     )
     grad_input.copy_(grads[0])
@@ -120,34 +130,10 @@ def deform_conv_backward_parameters(
     weight = torch.zeros_like(grad_weight)
     grads = kernels._deform_conv2d_backward(
         *at_least_single(grad_output, input, weight, offset, *_no_mask(input, weight)),
-        *_conv_args(**shape),
+        *_conv_args(shape),
         False,
     )
     grad_weight.add_(grads[1], alpha=scale)
-
-
-def _modulated_args(
-    kernel_h,
-    kernel_w,
-    stride_h,
-    stride_w,
-    pad_h,
-    pad_w,
-    dilation_h,
-    dilation_w,
-    group,
-    deformable_group,
-) -> tuple:
-    return (
-        stride_h,
-        stride_w,
-        pad_h,
-        pad_w,
-        dilation_h,
-        dilation_w,
-        group,
-        deformable_group,
-    )
 
 
 def _as_large_as(output: Tensor, *maps: Tensor) -> list[Tensor]:
@@ -183,7 +169,7 @@ def modulated_deform_conv_forward(
     output.copy_(
         kernels.deform_conv2d(
             *at_least_single(input, weight, offset, mask, bias),
-            *_modulated_args(**shape),
+            *_modulated_args(shape),
             True,
         )
     )
@@ -221,7 +207,7 @@ def modulated_deform_conv_backward(
         *at_least_single(
             grad_output, input, weight, offset, mask, bias if with_bias else no_bias
         ),
-        *_modulated_args(**shape),
+        *_modulated_args(shape),
         True,
     )
     grad_input.copy_(grads[0])
