@@ -265,7 +265,7 @@ def test_any_voc_annotation_is_converted_to_finite_boxes_or_refused(tmp_path, co
     try:
         classes = voc.read_classes(None, [path])
         made = voc.Converter(tmp_path, classes).convert([path])
-    except voc.VocError as error:
+    except DataError as error:
         assert str(path) in str(error) or 'classes' in str(error)
     else:
         json.dumps(made, allow_nan=False)
@@ -299,7 +299,7 @@ def test_an_image_bomb_is_refused_before_and_in_a_training_and_by_the_converter(
     assert '2500000000 pixels' in scan_image(str(path), whole=False).problem
     assert '2500000000 pixels' in scan_image(str(path)).problem
     assert '2500000000 pixels' in scan_mask(str(path)).problem
-    with pytest.raises(voc.VocError, match='bomb.png cannot be read .*2500000000 pix'):
+    with pytest.raises(DataError, match='bomb.png cannot be read .*2500000000 pix'):
         voc.Converter(tmp_path, ['a']).convert([tmp_path / 'bomb.xml'])
 
     class Bombs:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from mmengine.utils import ProgressBar
 
-from mmsr4ir.datasets.voc import Converter, VocError, find_splits, read_classes
+from mmsr4ir.datasets.voc import Converter, find_splits, read_classes
+from mmsr4ir.utils.errors import DataError
 from mmsr4ir.utils.files import write_whole
 
 from .coco_settings import coco_settings
@@ -79,7 +80,7 @@ def main() -> None:
         splits = find_splits(args.root, args.split, args.ann_dir)
         single = out.suffix == '.json'
         if single and len(splits) > 1:
-            raise VocError(
+            raise DataError(
                 f'--out {out} is one file for the splits {list(splits)}: '
                 'give a folder, or one --split'
             )
@@ -99,7 +100,7 @@ def main() -> None:
                 f'{path}: {len(coco["images"])} images, '
                 f'{len(coco["annotations"])} objects'
             )
-    except (VocError, OSError) as error:
+    except (DataError, OSError) as error:
         sys.exit(f'\nerror: {error}')
     names = sorted(made, key=lambda name: name != 'train')
     print(

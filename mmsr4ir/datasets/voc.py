@@ -6,32 +6,26 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from xml.parsers import expat
 
-from mmsr4ir.utils.errors import SR4IRError
-from mmsr4ir.utils.images import BROKEN
+from mmsr4ir.utils.errors import DataError
 
-from .checks.images import loaded_size
+from .checks.images import scan_image
 
 _SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 _IMAGE_TYPES = _SUFFIXES + tuple(suffix.upper() for suffix in _SUFFIXES)
 _IMAGE_FOLDERS = ('JPEGImages', 'images', 'Images', 'imgs')
 
 
-class VocError(SR4IRError, ValueError):
-    """Something is wrong with the data; the message names the file and the fix."""
-
-
 def read_lines(path: Path) -> list[str]:
     """Return the lines of a UTF-8 text that are not blank, each once.
 
     Raises:
-        VocError: If the file is no UTF-8 text.
+        DataError: If the file is no UTF-8 text.
     """
     try:
         lines = path.read_text(encoding='utf-8-sig').splitlines()
     except UnicodeDecodeError as error:
-        raise VocError(f'{path} is no UTF-8 text: save it as such') from error
+        raise DataError(f'{path} is no UTF-8 text: save it as such') from error
     return list(dict.fromkeys(line.strip() for line in lines if line.strip()))
 
 
@@ -46,13 +40,13 @@ def find_splits(
         ann_dir: Folder of the XML files, if it is none of the usual ones.
 
     Raises:
-        VocError: If the folder or a split does not exist, a split has no annotation,
+        DataError: If the folder or a split does not exist, a split has no annotation,
             or a split lists an annotation twice.
     """
     folder = root / (ann_dir or 'Annotations')
     for path in (root, *([folder] if ann_dir else [])):
         if not path.is_dir():
-            raise VocError(f'{path} is no folder: give the folder of the data set')
+            raise DataError(f'{path} is no folder: give the folder of the data set')
     # VOC also lists the images of each class, as in cat_train.txt, with a flag a line.
     listed = {
         path.stem: path
@@ -77,18 +71,18 @@ def find_splits(
         found = {'all': sorted((folder if ann_dir else root).rglob('*.xml'))}
     for name in names or ():
         if name not in found:
-            raise VocError(
+            raise DataError(
                 f'{root} has no split {name!r}; it has {sorted(listed or found)}'
             )
     for name, files in found.items():
         if not files:
-            raise VocError(
+            raise DataError(
                 f'{root} has no XML annotation for split {name!r}: give '
                 'the folder that holds the XML files, or --ann-dir'
             )
         path, count = Counter(files).most_common(1)[0]
         if count > 1:
-            raise VocError(
+            raise DataError(
                 f'split {name!r} lists {path} {count} times: name it once; '
                 'of a name that ends in 0, 1 or -1, add the XML file'
             )
@@ -105,33 +99,30 @@ def _listed_xml(folder: Path, line: str) -> Path:
     )
 
 
+class _NoDoctype(ET.TreeBuilder):
+    def doctype(self, *_) -> None:
+        """Refuse it before any entity of it is read, in every encoding."""
+        raise DataError('has a DOCTYPE and is refused: remove it')
+
+
 def read_xml(path: Path) -> ET.Element:
     """Read an annotation.
 
     Raises:
-        VocError: If the file is missing, is no XML, or has a document type. No VOC
-            file has a document type, and its entities could fill the memory; expat
-            looks for it, because a search in the text would miss other encodings.
+        DataError: If the file is missing, is no XML, or has a document type. No VOC
+            file has a document type, and its entities could fill the memory.
     """
-
-    def refuse(*_) -> None:
-        raise VocError(f'annotation {path} has a DOCTYPE and is refused: remove it')
-
     try:
-        text = path.read_bytes()
-        guard = expat.ParserCreate()
-        guard.StartDoctypeDeclHandler = refuse
-        guard.Parse(text, True)
-        return ET.fromstring(text)
+        return ET.fromstring(path.read_bytes(), ET.XMLParser(target=_NoDoctype()))
     except FileNotFoundError as error:
-        raise VocError(
+        raise DataError(
             f'annotation {path} is missing: add it, or remove its name '
             "from the split's list"
         ) from error
-    except VocError:
-        raise
-    except (expat.ExpatError, ET.ParseError, LookupError, ValueError) as error:
-        raise VocError(f'annotation {path} is no XML ({error}): fix it') from error
+    except DataError as error:
+        raise DataError(f'annotation {path} {error}') from None
+    except (ET.ParseError, LookupError, ValueError) as error:
+        raise DataError(f'annotation {path} is no XML ({error}): fix it') from error
 
 
 def find_image(
@@ -143,7 +134,7 @@ def find_image(
     the image before it was renamed.
 
     Raises:
-        VocError: If the image is in none of the folders, or outside the data set.
+        DataError: If the image is in none of the folders, or outside the data set.
     """
     said = Path((annotation.findtext('filename') or '').strip()).name
     names = [path.stem + suffix for suffix in _IMAGE_TYPES]
@@ -163,25 +154,15 @@ def find_image(
     for image in (folder / name for folder in folders for name in names):
         if image.is_file():
             if os.path.relpath(image, root).startswith('..'):
-                raise VocError(f'image {image} is outside {root}: give a root above it')
+                raise DataError(
+                    f'image {image} is outside {root}: give a root above it'
+                )
             return image
     where = image_dir or 'JPEGImages, images or beside it'
-    raise VocError(
+    raise DataError(
         f'the image of {path} is missing: neither {path.stem} with a usual '
         f'suffix nor {said!r} is in {where}; add it, or give --image-dir'
     )
-
-
-def listed_size(path: Path) -> tuple[int, int]:
-    """Return width and height in pixels, as the image is loaded.
-
-    Raises:
-        VocError: If the file is no image.
-    """
-    try:
-        return loaded_size(str(path))
-    except BROKEN as error:
-        raise VocError(f'image {path} cannot be read ({error}): replace it') from error
 
 
 def to_coco_box(
@@ -240,7 +221,7 @@ class Converter:
             progress: Called after each file.
 
         Raises:
-            VocError: If an annotation or its image cannot be used.
+            DataError: If an annotation or its image cannot be used.
         """
         coco = dict(
             images=[],
@@ -256,11 +237,16 @@ class Converter:
             annotation = read_xml(path)
             image = find_image(self.root, path, annotation, self.image_dir)
             if owners.setdefault(image, path) != path:
-                raise VocError(
+                raise DataError(
                     f'{owners[image]} and {path} are both for {image}: '
                     'remove one, or give --image-dir'
                 )
-            width, height = listed_size(image)
+            scan = scan_image(str(image), whole=False)
+            if scan.size is None:
+                raise DataError(
+                    f'image {image} cannot be read ({scan.problem}): replace it'
+                )
+            width, height = scan.size
             said = tuple(annotation.findtext(f'size/{k}') for k in ('width', 'height'))
             if said != (str(width), str(height)):
                 self._note('sizes taken from the image, not from the XML', path)
@@ -285,7 +271,7 @@ class Converter:
             if self.ignore_unknown:
                 self._note(f'objects of class {name!r} left out', path)
                 return None
-            raise VocError(
+            raise DataError(
                 f'{path} has an object of class {name!r}, which is not in '
                 f'{list(self.ids)}: add it to --classes, or give --ignore-unknown'
             )
@@ -296,7 +282,7 @@ class Converter:
                 for key in ('xmin', 'ymin', 'xmax', 'ymax')
             ]
         except (TypeError, ValueError) as error:
-            raise VocError(
+            raise DataError(
                 f'{path}: an object {name!r} lacks a number of its bndbox: add it'
             ) from error
         box = to_coco_box(corners, width, height)
@@ -321,7 +307,7 @@ def read_classes(names: Sequence[str] | None, files: Sequence[Path]) -> list[str
         files: The XML files, which are read if ``names`` is None.
 
     Raises:
-        VocError: If there is no name, or one comes twice.
+        DataError: If there is no name, or one comes twice.
     """
     if names and len(names) == 1 and Path(names[0]).is_file():
         names = read_lines(Path(names[0]))
@@ -334,7 +320,7 @@ def read_classes(names: Sequence[str] | None, files: Sequence[Path]) -> list[str
             }
         )
     if not names or len(set(names)) < len(names):
-        raise VocError(
+        raise DataError(
             f'the classes {list(names)} are empty or not unique: give each '
             'once with --classes'
         )

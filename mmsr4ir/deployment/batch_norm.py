@@ -6,11 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from mmsr4ir.compat.torch_parts import BatchNorm
-from mmsr4ir.utils.errors import SR4IRError
 
-
-class FoldedError(SR4IRError, ValueError):
-    """A network has no folded batch norm; the message names what it has."""
+from .convert import ConvertError
 
 
 def folded(network: nn.Module) -> dict[str, BatchNorm]:
@@ -58,12 +55,12 @@ def unfold_batch_norms(network: nn.Module, run: Callable[[], object]) -> list[st
         list[str]: The names of the layers.
 
     Raises:
-        FoldedError: If no batch norm of the network is folded, or ``run`` leaves out
+        ConvertError: If no batch norm of the network is folded, or ``run`` leaves out
             one that is.
     """
     layers = folded(network)
     if not layers:
-        raise FoldedError(
+        raise ConvertError(
             f'no batch norm of {type(network).__name__} is folded (mean 0, variance '
             'and weight 1): the file can be used as it is'
         )
@@ -88,7 +85,7 @@ def unfold_batch_norms(network: nn.Module, run: Callable[[], object]) -> list[st
             hook.remove()
     unseen = [name for name in layers if not sums[name][0].all()]
     if unseen:
-        raise FoldedError(f'no image has reached {", ".join(unseen)}')
+        raise ConvertError(f'no image has reached {", ".join(unseen)}')
     for name, layer in layers.items():
         count, first, second = sums[name]
         mean = first / count

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from mmsr4ir.compat.torch_parts import module_versions, set_module_versions
 from mmsr4ir.models.weights import mismatch
-from mmsr4ir.utils.configs import config_values
 from mmsr4ir.utils.errors import SR4IRError
 from mmsr4ir.utils.files import write_whole
 
@@ -180,18 +179,6 @@ def rename(
     if found:
         raise ConvertError(f'another network than {network}: tensors {found}')
     return {name: state_dict[original_name(name)] for name in own}
-
-
-def parse_config(text: str) -> dict:
-    """Read the config that a checkpoint holds, as data.
-
-    Raises:
-        ConvertError: If the config holds anything else than values.
-    """
-    try:
-        return config_values(text)
-    except ValueError as error:
-        raise ConvertError(str(error)) from error
 
 
 def plain_values(value):

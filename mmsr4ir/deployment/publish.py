@@ -9,16 +9,10 @@ from pathlib import Path, PureWindowsPath
 import torch
 from mmengine.config import Config
 
+from mmsr4ir.utils.configs import config_values
 from mmsr4ir.utils.files import load_json, write_whole
 
-from .convert import (
-    ConvertError,
-    find_weights,
-    parse_config,
-    plain_values,
-    read_checkpoint,
-    select,
-)
+from .convert import ConvertError, find_weights, plain_values, read_checkpoint, select
 from .model_card import model_card
 
 _ABSOLUTE = re.compile(r'/|~[/\\]|\\\\|[A-Za-z]:[/\\]|file:')
@@ -66,7 +60,7 @@ def publish(
     beside = {}
     if card is not None:
         text = meta.get('cfg')
-        cfg = parse_config(text) if text else {}
+        cfg = config_values(text) if text else {}
         if not {'sr', 'task'} <= set(cfg.get('model') or ()):
             raise ConvertError(
                 'it holds no config with model.sr and model.task, so there can be no '
@@ -124,8 +118,8 @@ def clean_meta(meta: dict) -> tuple[dict, list[str]]:
     warnings = []
     if meta.get('cfg'):
         try:
-            config = parse_config(meta['cfg'])
-        except ConvertError as error:
+            config = config_values(meta['cfg'])
+        except ValueError as error:
             warnings.append(f'warning: {error}; it is left out')
         else:
             config.pop('work_dir', None)

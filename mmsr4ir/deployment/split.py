@@ -7,6 +7,7 @@ from mmengine.config import Config
 
 from mmsr4ir.engine.runner import return_resize
 from mmsr4ir.models.networks import set_num_classes
+from mmsr4ir.utils.configs import config_values
 from mmsr4ir.utils.files import write_whole
 
 from .convert import (
@@ -14,7 +15,6 @@ from .convert import (
     as_text,
     check_out,
     find_weights,
-    parse_config,
     plain_values,
     read_checkpoint,
     save_checkpoint,
@@ -96,7 +96,7 @@ def split(
     config, report = None, []
     try:
         config = find_config(meta)
-    except ConvertError as error:
+    except ValueError as error:
         if task_config:
             raise ConvertError(f'--task-config: {error}') from error
         report.append(f'warning: {error}; the task checkpoint gets none')
@@ -132,10 +132,10 @@ def find_config(meta: Mapping) -> dict:
     """Return the config of the SR4IR, read as data.
 
     Raises:
-        ConvertError: If the checkpoint has no config of an SR4IR, or one that holds
-            more than values.
+        ConvertError: If the checkpoint has no config of an SR4IR.
+        ValueError: If its config holds more than values.
     """
-    config = parse_config(meta.get('cfg') or '')
+    config = config_values(meta.get('cfg') or '')
     model = config.get('model') or {}
     if 'sr' not in model or 'task' not in model:
         raise ConvertError('it holds no config of an SR4IR')

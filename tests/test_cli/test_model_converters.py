@@ -29,7 +29,8 @@ from torch import nn
 from mmsr4ir.cli import edsr2mmagic as edsr
 from mmsr4ir.cli import swinir2mmagic as swinir
 from mmsr4ir.cli import unfold_batch_norm
-from mmsr4ir.deployment.batch_norm import FoldedError, unfold_batch_norms
+from mmsr4ir.deployment.batch_norm import unfold_batch_norms
+from mmsr4ir.deployment.convert import ConvertError
 from mmsr4ir.engine.build import build_model
 from mmsr4ir.registry import MODELS
 from toys import toy_config, toy_data
@@ -325,7 +326,7 @@ def test_folded_batch_norms_keep_their_outputs_and_can_be_trained(synced):
     torch.testing.assert_close(network(x), before, rtol=1e-4, atol=1e-4)
     # The statistics are those of this batch, so train mode normalises by them too.
     torch.testing.assert_close(network.train()(x), before, rtol=1e-3, atol=1e-3)
-    with pytest.raises(FoldedError, match='no batch norm of Sequential is folded'):
+    with pytest.raises(ConvertError, match='no batch norm of Sequential is folded'):
         unfold_batch_norms(network, run)
 
 

@@ -11,13 +11,7 @@ from hypothesis import strategies as st
 from mmcv.transforms import LoadImageFromFile
 from PIL import Image
 
-from mmsr4ir.datasets.checks.images import (
-    Scan,
-    Scanner,
-    loaded_size,
-    scan_image,
-    scan_mask,
-)
+from mmsr4ir.datasets.checks.images import Scan, Scanner, scan_image, scan_mask
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
 
@@ -119,8 +113,14 @@ def test_the_size_is_the_loaders(tmp_path, form, orientation):
         assert image.format == form
     # Not cv2.imread, which fails for a TIFF that it has to turn.
     read = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    assert loaded_size(path) == load(path).shape[1::-1] == read.shape[1::-1]
-    assert loaded_size(path) == ((16, 24) if orientation > 4 else (24, 16))
+    assert (
+        scan_image(path, whole=False).size
+        == load(path).shape[1::-1]
+        == read.shape[1::-1]
+    )
+    assert scan_image(path, whole=False).size == (
+        (16, 24) if orientation > 4 else (24, 16)
+    )
 
 
 def test_the_size_goes_by_what_the_loader_takes_for_an_orientation(tmp_path):
@@ -133,21 +133,17 @@ def test_the_size_goes_by_what_the_loader_takes_for_an_orientation(tmp_path):
     (tmp_path / 'a.png').write_bytes(
         content[:start] + content[end:-12] + content[start:end] + content[-12:]
     )
-    assert loaded_size(path) == load(path).shape[1::-1] == (16, 24)
+    assert scan_image(path, whole=False).size == load(path).shape[1::-1] == (16, 24)
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6"/></x:xmpmeta>'
     path = save(tmp_path / 'a.jpg', Image.fromarray(PICTURE), xmp=xmp)
-    assert loaded_size(path) == load(path).shape[1::-1] == (24, 16)
+    assert scan_image(path, whole=False).size == load(path).shape[1::-1] == (24, 16)
 
 
-def test_a_size_that_cannot_be_told(tmp_path):
+@pytest.mark.parametrize('whole', [False, True])
+def test_a_format_that_the_loader_cannot_read(tmp_path, whole):
     path = save(tmp_path / 'a.tif', Image.fromarray(PICTURE[..., 0].astype(np.float32)))
-    with pytest.raises(OSError, match='cannot be read by OpenCV, the loader'):
-        loaded_size(path)
-
-
-def test_a_format_that_the_loader_cannot_read(tmp_path):
-    path = save(tmp_path / 'a.tif', Image.fromarray(PICTURE[..., 0].astype(np.float32)))
-    assert 'cannot be read by OpenCV' in scan_image(path).problem
+    scan = scan_image(path, whole)
+    assert scan.size is None and 'cannot be read by OpenCV, the loader' in scan.problem
     assert scan_image(path, whole=False) == scan_image(path)
     with pytest.raises(AssertionError, match='failed to load'):
         load(path)

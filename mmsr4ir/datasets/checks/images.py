@@ -169,22 +169,6 @@ def _scan_tiff(path: str) -> Scan:
     return Scan(path, image.shape[1::-1], f'{channels} channels {image.dtype}')
 
 
-def loaded_size(path: str, how: Loading = USUAL) -> tuple[int, int]:
-    """Return width and height as the loader gives them.
-
-    Args:
-        path: The file.
-        how: How the pipeline loads it.
-
-    Raises:
-        OSError: If the file is missing, damaged or unreadable for OpenCV.
-    """
-    scan = scan_image(path, whole=False, how=how)
-    if scan.problem or scan.size is None:
-        raise OSError(scan.problem)
-    return scan.size
-
-
 def scan_mask(path: str, whole: bool = True) -> Scan:
     """Look at a map of class numbers as mmseg's ``LoadAnnotations`` does: by Pillow.
 

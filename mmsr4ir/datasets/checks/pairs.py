@@ -13,7 +13,7 @@ from mmsr4ir.utils.errors import DataError
 from mmsr4ir.utils.images import BROKEN
 from mmsr4ir.utils.loading import Loading
 
-from .images import loaded_size
+from .images import scan_image
 from .problem import Report
 from .sets import build_unread, datasets_of, parts, samples_of
 
@@ -167,8 +167,11 @@ def _check_files(
     """Check that each HR image has an LR image of its own that fits."""
 
     def look(path: str) -> str | None:
+        scan = scan_image(path, whole=False, how=paths[path])
+        if scan.size is None:
+            return f'{path} {scan.problem}'
+        width, height = scan.size
         try:
-            width, height = loaded_size(path, paths[path])
             for flip in flips or (None,):
                 pairs.read(path, (height, width), flip)
         except DataError as error:
