@@ -16,9 +16,9 @@ def main() -> None:
         description='Make the embedded data set of textured shapes: COCO boxes and '
         'masks, semantic maps and class folders. The same settings give the same '
         'files.',
-        epilog='A complete set with the same settings is left as it is; one with '
-        'other settings or with files missing is made anew. A folder that holds '
-        'anything else is refused with exit code 1.',
+        epilog='A set with the same settings is left as it is. A folder that holds '
+        'anything else, as a set with other settings or of an earlier version, is '
+        'refused with exit code 1: remove it first.',
     )
     parser.add_argument(
         '--out',
@@ -68,5 +68,5 @@ def main() -> None:
     print(
         f'\n{args.out} written'
         if written
-        else f'{args.out} is there already, complete and with the same settings: reused'
+        else f'{args.out} is there already, with the same settings: reused'
     )

@@ -12,7 +12,8 @@ settings give the same bytes, whatever was made before.
 
 import json
 import os
-import re
+import shlex
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,14 +40,8 @@ _CONTRAST = 0.32
 #: Class crops for each validation image. With 60 crops, one would be 1.7 points of
 #: accuracy, too coarse to compare methods.
 _VAL_CROPS = 4
-#: A change of it makes existing sets be made anew.
+#: A change of it has existing sets refused.
 _VERSION = 5
-#: Marks a set that is being written; becomes meta.json when all of it is there.
-_UNFINISHED = '.unfinished'
-_OWN_FILE = re.compile(
-    r'(?:(?:semantic/|classification/)?(?:train|val)/(?:\w+/)?\d+\.png'
-    r'|annotations/(?:train|val)\.json|meta\.json|\.unfinished)'
-)
 
 
 @dataclass
@@ -197,10 +192,10 @@ def write_dataset(
 
     Returns:
         bool: Whether it was written; False if all of it was there with the same
-        settings. A set with other settings or with files missing is made anew.
+        settings.
 
     Raises:
-        DataError: If the folder holds something else.
+        DataError: If the folder holds something else, as a set with other settings.
         ValueError: If a setting is too small.
         OSError: If a file cannot be written.
     """
@@ -212,64 +207,47 @@ def write_dataset(
     settings = dict(
         num_train=num_train, num_val=num_val, size=size, seed=seed, version=_VERSION
     )
-    if _is_complete(root, settings):
+    if _is_there(root, settings):
         return False
-    _clear(root)
+    # A folder with the name of the set holds all of it, since it is renamed at the end.
+    target = root.resolve()
+    unfinished = target.with_name(f'.{target.name}.unfinished')
+    shutil.rmtree(unfinished, ignore_errors=True)
     for split_seed, (split, count) in enumerate(
         (('train', num_train), ('val', num_val))
     ):
-        _write_split(root, split, count, size, [seed, split_seed], progress)
-    (root / _UNFINISHED).write_text(json.dumps(settings))
-    os.replace(root / _UNFINISHED, root / 'meta.json')
+        _write_split(unfinished, split, count, size, [seed, split_seed], progress)
+    (unfinished / 'meta.json').write_text(json.dumps(settings))
+    if target.is_dir():
+        target.rmdir()  # an empty one
+    os.replace(unfinished, target)
     return True
 
 
-def _read_meta(root: Path) -> dict | None:
-    """Read the settings of a set that is there; None if there is none of ours."""
+def _is_there(root: Path, settings: dict) -> bool:
+    """Return whether a folder holds the set with these settings; else it is empty.
+
+    Raises:
+        DataError: If it holds something else, as a set with other settings.
+    """
     try:
         meta = load_json(root / 'meta.json')
     except (OSError, ValueError):
-        return None
-    ours = {'num_train', 'num_val', 'size', 'seed', 'version'}
-    return meta if isinstance(meta, dict) and set(meta) == ours else None
-
-
-def _is_complete(root: Path, settings: dict) -> bool:
-    """Whether a set with these settings is there and none of its files was removed."""
-    if _read_meta(root) != settings or (root / _UNFINISHED).exists():
-        return False
-    paths: list[Path] = []
-    for split in ('train', 'val'):
-        count = settings[f'num_{split}']
-        paths += [root / 'annotations' / f'{split}.json']
-        paths += _crop_paths(root, split, count)
-        for index in range(count):
-            paths += _image_paths(root, split, index)
-    return all(path.is_file() for path in paths)
-
-
-def _clear(root: Path) -> None:
-    """Make an empty folder; remove only what an earlier run of ours left there."""
-    if root.exists() and not root.is_dir():
-        raise DataError(f'{root} is a file: choose another folder')
-    ours = _read_meta(root) is not None or (root / _UNFINISHED).is_file()
-    files = [path for path in root.rglob('*') if path.is_symlink() or path.is_file()]
-    for path in files:
-        if not ours:
-            raise DataError(
-                f'{root} is not empty and holds something else ({path.name}): choose '
-                'another folder'
-            )
-        if not _OWN_FILE.fullmatch(path.relative_to(root).as_posix()):
-            raise DataError(
-                f'{path} does not belong to this data set, and making it anew would '
-                'mix them: move that file or choose another folder'
-            )
-    root.mkdir(parents=True, exist_ok=True)
-    (root / _UNFINISHED).touch()
-    for path in files:
-        if path.name != _UNFINISHED:
-            path.unlink()
+        meta = None
+    if meta == settings:
+        return True
+    if isinstance(meta, dict) and set(meta) == set(settings):
+        raise DataError(
+            f'{root} holds a set with other settings, or of another version of '
+            f'mmsr4ir: remove it (rm -r {shlex.quote(str(root))}) or choose another '
+            'folder'
+        )
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise DataError(
+            f'{root} is a file or holds something else: remove it or choose another '
+            'folder'
+        )
+    return False
 
 
 def _image_paths(root: Path, split: str, index: int) -> tuple[Path, Path]:

@@ -10,6 +10,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from mmsr4ir.datasets.textured_shapes import CLASSES, render, write_dataset
+from mmsr4ir.utils.errors import DataError
 
 TOOL = 'tools/dataset_converters/make_textured_shapes.py'
 NUM_TRAIN, NUM_VAL = 20, 8
@@ -197,24 +198,44 @@ def test_help(run_tool):
     assert '--num-train' in shown and 'default: 240' in shown
 
 
-def test_reuse_and_making_anew(tmp_path, run_tool):
+def test_a_set_is_reused_and_one_with_other_settings_is_refused(tmp_path, run_tool):
     out = tmp_path / 'set'
     assert write_dataset(out, 5, 4)
-    before, time = contents(out), (out / 'train/00001.png').stat().st_mtime_ns
-    assert json.loads(before['meta.json'])['num_train'] == 5
+    before, time = contents(tmp_path), (out / 'train/00001.png').stat().st_mtime_ns
+    assert json.loads(before['set/meta.json'])['num_train'] == 5
     shown = run_tool(
         sys.executable, TOOL, '--num-train', 5, '--num-val', 4, '--out', out
     ).stdout
     assert 'reused' in shown
     assert (out / 'train/00001.png').stat().st_mtime_ns == time
+    with pytest.raises(DataError, match=rf'other settings.*\(rm -r {out}\)'):
+        write_dataset(out, 4, 4)
+    assert contents(tmp_path) == before
 
-    (out / 'semantic/val/00002.png').unlink()  # incomplete
-    assert write_dataset(out, 5, 4)
-    assert contents(out) == before
-    (out / 'meta.json').rename(out / '.unfinished')  # as after an interruption
+
+def test_a_set_of_an_earlier_version_is_refused_with_the_command_to_remove_it(tmp_path):
+    out = tmp_path / 'my set'
+    write_dataset(out, 4, 4)
+    meta = json.loads((out / 'meta.json').read_text())
+    (out / 'meta.json').write_text(json.dumps(dict(meta, version=4)))
+    with pytest.raises(DataError, match='another version of mmsr4ir') as refusal:
+        write_dataset(out, 4, 4)
+    assert str(refusal.value).startswith(f'{out} holds')
+    assert f"rm -r '{out}'" in str(refusal.value)
+
+
+def test_an_interrupted_set_is_written_from_the_start(tmp_path):
+    out = tmp_path / 'set'
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_dataset(out, 5, 4, progress=interrupt)
+    assert not out.exists()
     assert write_dataset(out, 4, 4)
+    assert [path.name for path in tmp_path.iterdir()] == ['set']
     assert not (out / 'train/00004.png').exists()
-    assert not (out / '.unfinished').exists()
 
 
 @pytest.mark.parametrize('name', ['notes.txt', 'train/00000.png', 'meta.json'])
@@ -233,16 +254,6 @@ def test_the_command_line_names_a_foreign_folder(tmp_path, run_tool):
     assert process.returncode == 1
     assert 'error:' in process.stdout and 'choose another folder' in process.stdout
     assert 'Traceback' not in process.stdout
-
-
-def test_foreign_files_in_our_folder_are_not_deleted(tmp_path):
-    write_dataset(tmp_path, 4, 4)
-    (tmp_path / 'train/mine.png').touch()
-    before = contents(tmp_path)
-    with pytest.raises(ValueError, match='mine.png'):
-        write_dataset(tmp_path, 4, 4, seed=1)
-    assert contents(tmp_path) == before
-    assert not write_dataset(tmp_path, 4, 4)  # the same set is still usable
 
 
 def test_a_file_as_folder_and_wrong_counts(tmp_path, run_tool):
