@@ -11,6 +11,7 @@ from mmsr4ir.datasets.checks.check import reports
 from mmsr4ir.datasets.checks.sets import SPLITS, parts
 from mmsr4ir.datasets.class_lists import holds_lists
 from mmsr4ir.engine.runner import move_resize
+from mmsr4ir.engine.zoo_checks import check_packages
 from mmsr4ir.utils.configs import read_config
 from mmsr4ir.utils.errors import DataError
 from mmsr4ir.utils.files import write_json
@@ -122,6 +123,8 @@ def main() -> None:
         move_resize(cfg)  # as the Runner does
     else:
         cfg = plain_config(args.target, args.images)
+    # Data can be looked at without the packages of the networks.
+    check_packages({key: part for key, part in cfg.items() if key != 'model'})
     found = list(reports(cfg, chosen_splits(cfg, args.split), scanner(args)))
     if args.out:
         write_json(args.out, {report.name: report.as_dict() for report in found})

@@ -13,6 +13,7 @@ from PIL import Image
 
 from mmsr4ir.cli import verify_dataset as tool
 from mmsr4ir.datasets.textured_shapes import write_dataset
+from mmsr4ir.engine import zoo_checks
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools/misc/verify_dataset.py'
@@ -422,6 +423,25 @@ def test_refusals(arguments, message, run, monkeypatch):
     monkeypatch.chdir(ROOT)
     code, _, report = run(*arguments)
     assert code.startswith('error: ') and message in code and not report
+
+
+def test_a_missing_package_of_the_data_is_named_and_of_the_networks_not(
+    run, tmp_path, monkeypatch
+):
+    config = tmp_path / 'config.py'
+    config.write_text(
+        "model = dict(task=dict(head=dict(type='mmdet.PAAHead')))\n"
+        "val_dataloader = dict(dataset=dict(type='mmdet.LVISV1Dataset'))\n"
+    )
+    monkeypatch.setattr(
+        zoo_checks, 'find_spec', lambda name: name not in ('lvis', 'sklearn')
+    )
+    code, _, report = run(config)
+    assert code == (
+        'error: LVISV1Dataset needs the package lvis, which is not installed; run: pip '
+        'install lvis'
+    )
+    assert not report
 
 
 @pytest.mark.parametrize(
