@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from mmsr4ir.datasets.checks.coco import CocoRule, check_coco, read_coco
@@ -92,52 +91,49 @@ def main() -> None:
     """Run the command line."""
     args = parse_args()
     out = args.out or args.annotations.parent
-    try:
-        content = read_coco(str(args.annotations))
-        report = Report(args.annotations.stem)
-        clean = check_coco(
-            report,
-            str(args.annotations),
-            content,
-            str(args.images),
-            CocoRule(str(args.annotations)),
-            scanner(args),
-        )
-        check_occurrence(report)
-        problems = report.found('error', 'warning')
-        if problems and not args.skip_broken:
-            raise DataError(describe(problems, 'correct them, or give --skip-broken'))
-        if not clean['images']:
-            raise DataError('no image is left')
-        new = (
-            split_coco(clean, args.val_share, args.seed)
-            if args.val_share
-            else (dict(clean=clean) if args.skip_broken else {})
-        )
-        files = {name: out / f'{name}.json' for name in new}
-        texts = {}
-        for name, path in files.items():
-            new[name]['annotations'] = [
-                dict(one, id=i) for i, one in enumerate(new[name]['annotations'], 1)
-            ]
-            texts[path] = json.dumps(new[name])
-            if not path.exists():
-                continue
-            if path.samefile(args.annotations):
-                raise DataError(f'{path} is the file to read: give another --out')
-            if path.read_text() != texts[path] and not args.overwrite:
-                raise DataError(
-                    f'{path} is there already, with other content: give '
-                    'another --out or --overwrite'
-                )
-        for name, path in files.items():
-            print(
-                f'{path}: {len(new[name]["images"])} images, '
-                f'{len(new[name]["annotations"])} objects'
+    content = read_coco(str(args.annotations))
+    report = Report(args.annotations.stem)
+    clean = check_coco(
+        report,
+        str(args.annotations),
+        content,
+        str(args.images),
+        CocoRule(str(args.annotations)),
+        scanner(args),
+    )
+    check_occurrence(report)
+    problems = report.found('error', 'warning')
+    if problems and not args.skip_broken:
+        raise DataError(describe(problems, 'correct them, or give --skip-broken'))
+    if not clean['images']:
+        raise DataError('no image is left')
+    new = (
+        split_coco(clean, args.val_share, args.seed)
+        if args.val_share
+        else (dict(clean=clean) if args.skip_broken else {})
+    )
+    files = {name: out / f'{name}.json' for name in new}
+    texts = {}
+    for name, path in files.items():
+        new[name]['annotations'] = [
+            dict(one, id=i) for i, one in enumerate(new[name]['annotations'], 1)
+        ]
+        texts[path] = json.dumps(new[name])
+        if not path.exists():
+            continue
+        if path.samefile(args.annotations):
+            raise DataError(f'{path} is the file to read: give another --out')
+        if path.read_text() != texts[path] and not args.overwrite:
+            raise DataError(
+                f'{path} is there already, with other content: give '
+                'another --out or --overwrite'
             )
-            write_whole(path, texts[path])
-    except (DataError, OSError) as error:
-        sys.exit(f'\nerror: {error}')
+    for name, path in files.items():
+        print(
+            f'{path}: {len(new[name]["images"])} images, '
+            f'{len(new[name]["annotations"])} objects'
+        )
+        write_whole(path, texts[path])
     left = [len(content[key]) - len(clean[key]) for key in ('images', 'annotations')]
     print(
         '{} images and {} objects left out'.format(*left) * any(left),

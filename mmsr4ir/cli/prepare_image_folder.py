@@ -1,7 +1,6 @@
 """Check images in class folders, split them if need be, and write lists of them."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from mmsr4ir.datasets.class_lists import (
@@ -113,13 +112,8 @@ def _images(folder: Path) -> list[Path]:
 def main() -> None:
     """Run the command line."""
     args = parse_args()
-    try:
-        classes, splits = read_folders(args.root, args.val_share, args.seed)
-        out = args.out or args.root / 'meta'
-        print(
-            prepare_lists(
-                args.root, out, classes, splits, scanner(args), args.skip_broken
-            )
-        )
-    except (DataError, OSError) as error:
-        sys.exit(f'\nerror: {error}')
+    classes, splits = read_folders(args.root, args.val_share, args.seed)
+    out = args.out or args.root / 'meta'
+    print(
+        prepare_lists(args.root, out, classes, splits, scanner(args), args.skip_broken)
+    )

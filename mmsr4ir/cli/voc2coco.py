@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from mmengine.utils import ProgressBar
@@ -76,32 +75,30 @@ def main() -> None:
     """Convert all splits, and print the settings for a config."""
     args = parse_args()
     out = args.out or args.root / 'annotations'
-    try:
-        splits = find_splits(args.root, args.split, args.ann_dir)
-        single = out.suffix == '.json'
-        if single and len(splits) > 1:
-            raise DataError(
-                f'--out {out} is one file for the splits {list(splits)}: '
-                'give a folder, or one --split'
-            )
-        classes = read_classes(args.classes, [f for s in splits.values() for f in s])
-        converter = Converter(
-            args.root, classes, args.image_dir, args.ignore_unknown, args.keep_difficult
+    splits = find_splits(args.root, args.split, args.ann_dir)
+    single = out.suffix == '.json'
+    if single and len(splits) > 1:
+        raise DataError(
+            f'--out {out} is one file for the splits {list(splits)}: '
+            'give a folder, or one --split'
         )
-        bar = ProgressBar(sum(map(len, splits.values())))
+    classes = read_classes(args.classes, [f for s in splits.values() for f in s])
+    converter = Converter(
+        args.root, classes, args.image_dir, args.ignore_unknown, args.keep_difficult
+    )
+    bar = ProgressBar(sum(map(len, splits.values())))
+    try:
         made = {
             name: converter.convert(files, bar.update) for name, files in splits.items()
         }
-        print()
-        for name, coco in made.items():
-            path = out if single else out / f'{name}.json'
-            write_whole(path, json.dumps(coco))
-            print(
-                f'{path}: {len(coco["images"])} images, '
-                f'{len(coco["annotations"])} objects'
-            )
-    except (DataError, OSError) as error:
-        sys.exit(f'\nerror: {error}')
+    finally:
+        print()  # after the bar
+    for name, coco in made.items():
+        path = out if single else out / f'{name}.json'
+        write_whole(path, json.dumps(coco))
+        print(
+            f'{path}: {len(coco["images"])} images, {len(coco["annotations"])} objects'
+        )
     names = sorted(made, key=lambda name: name != 'train')
     print(
         coco_settings(
