@@ -185,7 +185,7 @@ def task_outputs(task: BaseModel, part: str) -> TaskFunction:
             '--part sr exports the SR network'
         )
     if library:
-        return lambda task, inputs: dict(logits=task(inputs, mode='tensor'))
+        return tensor_logits
     if hasattr(task, 'encode_decode'):
         if task.test_cfg.get('mode', 'whole') != 'whole':
             raise ExportError(
@@ -195,7 +195,7 @@ def task_outputs(task: BaseModel, part: str) -> TaskFunction:
             )
         return segmentor_logits
     if hasattr(task, 'head'):
-        return classifier_logits
+        return tensor_logits
     raise ExportError(
         f'{name} is no classifier, segmentor or detector that this tool '
         'knows; --part sr exports the SR network'
@@ -230,8 +230,11 @@ def dense_outputs(task: BaseModel) -> TaskFunction:
     return outputs
 
 
-def classifier_logits(task: BaseModel, inputs: Tensor) -> dict[str, Tensor]:
-    """Run a classifier of mmpretrain: (N, 3, H, W), normalised, to (N, classes)."""
+def tensor_logits(task: BaseModel, inputs: Tensor) -> dict[str, Tensor]:
+    """Run a classifier of mmpretrain or a network of torchvision.
+
+    (N, 3, H, W), normalised, becomes (N, classes); of a segmentor (N, classes, H, W).
+    """
     return dict(logits=task(inputs, mode='tensor'))
 
 

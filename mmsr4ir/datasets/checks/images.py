@@ -13,7 +13,7 @@ JPEG's scan.
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import mmcv
@@ -133,7 +133,12 @@ def scan_image(path: str, whole: bool = True, how: Loading = USUAL) -> Scan:
     if turned or not common:
         decoded = _decoded_size(path, 'color' if how.turns else _STORED)
         if decoded is None:
-            return Scan(path, problem=_not_opencv(path, mode))
+            suffix = os.path.splitext(path)[1]
+            return Scan(
+                path,
+                problem=f'cannot be read by OpenCV, the loader ({mode}, {suffix}): '
+                'convert it to 8-bit PNG',
+            )
         size = decoded
         turned = turned and how.turns
         if turned:
@@ -184,25 +189,24 @@ def scan_mask(path: str, whole: bool = True) -> Scan:
     try:
         with Image.open(path) as image:
             found, problem = Scan(path, image.size, image.mode), bands_problem(image)
-            mode = image.mode
             values = np.asarray(image).squeeze() if whole else None
     except BROKEN as error:
         return Scan(path, problem=f'is truncated or no image ({error})')
     if problem or values is None:
-        return _with(found, problem)
-    if mode == 'F':
-        return _with(found, 'has fractions, not class numbers: write it as 8-bit PNG')
+        return replace(found, problem=problem)
+    if found.kind == 'F':
+        return replace(
+            found, problem='has fractions, not class numbers: write it as 8-bit PNG'
+        )
     if values.size and (values.min() < 0 or values.max() > 255):
-        return _with(
+        return replace(
             found,
-            f'has values from {values.min()} to {values.max()}, which '
+            problem=f'has values from {values.min()} to {values.max()}, which '
             'mmseg casts to 8 bits: write it as 8-bit PNG',
         )
     counts = np.bincount(values.astype(np.uint8).ravel(), minlength=256)
-    return Scan(
-        path,
-        found.size,
-        mode,
+    return replace(
+        found,
         counts={int(value): int(counts[value]) for value in np.nonzero(counts)[0]},
     )
 
@@ -215,20 +219,8 @@ def bands_problem(labels: Image.Image) -> str | None:
         if bands == 1
         else (
             f'has {bands} channels ({labels.mode}), not one of class numbers: '
-            'convert the '
-            'colours to class numbers'
+            'convert the colours to class numbers'
         )
-    )
-
-
-def _with(scan: Scan, problem: str | None) -> Scan:
-    return Scan(scan.path, scan.size, scan.kind, problem)
-
-
-def _not_opencv(path: str, mode: str) -> str:
-    return (
-        f'cannot be read by OpenCV, the loader ({mode}, '
-        f'{os.path.splitext(path)[1]}): convert it to 8-bit PNG'
     )
 
 
