@@ -65,5 +65,9 @@ schedule = dict(
 schedules = dict(
     plain=dict(periods=[epochs], **schedule),
     restart=dict(periods=[warmup - ramp, epochs - warmup], **schedule))
+# All methods but SR4IR.
+param_scheduler = dict(
+    sr=[dict(schedules['plain'], eta_min=1e-6)],
+    task=[dict(schedules['plain'], eta_min=1e-4)])
 
 randomness = dict(seed=200)

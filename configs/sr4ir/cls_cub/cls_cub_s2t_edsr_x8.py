@@ -9,6 +9,3 @@ model = dict(
 # From the run of cls_cub_s_edsr_x8.py.
 model['sr'] = dict(model['sr'], init_cfg=dict(
     type='Pretrained', checkpoint='work_dirs/cls_cub_s_edsr_x8/epoch_200.pth'))
-param_scheduler = dict(
-    sr=[dict(_base_.schedules.plain, eta_min=1e-6)],
-    task=[dict(_base_.schedules.plain, eta_min=1e-4)])

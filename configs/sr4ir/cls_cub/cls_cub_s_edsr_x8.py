@@ -6,6 +6,3 @@ _base_ = [
 model = dict(
     type='mmsr4ir.SR4IR', _delete_=True, task=_base_.model,
     recipe=_base_.recipe, **_base_.networks, **_base_.published)
-param_scheduler = dict(
-    sr=[dict(_base_.schedules.plain, eta_min=1e-6)],
-    task=[dict(_base_.schedules.plain, eta_min=1e-4)])

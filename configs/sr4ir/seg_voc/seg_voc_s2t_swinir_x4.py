@@ -9,6 +9,3 @@ model = dict(
 # From the run of seg_voc_s_swinir_x4.py.
 model['sr'] = dict(model['sr'], init_cfg=dict(
     type='Pretrained', checkpoint='work_dirs/seg_voc_s_swinir_x4/epoch_100.pth'))
-param_scheduler = dict(
-    sr=[dict(_base_.schedules.plain, eta_min=1e-6)],
-    task=[dict(_base_.schedules.plain, eta_min=1e-4)])
