@@ -482,3 +482,44 @@ def test_unknown_types_and_kinds(run, tmp_path):
         and 'of train_dataloader has no labels, maps or boxes'
         in (problems(report)[0][1])
     )
+
+
+def test_voc_2012_with_the_published_config(run, tmp_path):
+    root = tmp_path / 'VOC2012'
+    for folder in ('JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation'):
+        (root / folder).mkdir(parents=True)
+    config = 'configs/sr4ir/seg_voc/seg_voc_sr4ir_edsr_x4.py'
+    code, _, report = run(config, *options(root))
+    lists = root / 'ImageSets/Segmentation'
+    assert code == 1
+    assert f'({lists}/train.txt does not exist)' in problems(report)[0][1]
+
+    masks, images = root / 'SegmentationClass', root / 'JPEGImages'
+    for i in range(5):
+        Image.new('RGB', (6, 4)).save(images / f'{i}.jpg')
+        labels = np.array([[255] * 6, [i] * 6, [0] * 6, [20] * 6], np.uint8)
+        Image.fromarray(labels).convert('P').save(masks / f'{i}.png')
+    (lists / 'train.txt').write_text('0\n1\n2\n')
+    (lists / 'val.txt').write_text('3\n4\n')
+    code, shown, report = run(config, *options(root))
+    rows = [line.split() for line in shown.splitlines()]
+    # 3 rows of 0 and one of image 0 itself; the row of 20 in each
+    assert ['background', '3', '24'] in rows and ['tvmonitor', '3', '18'] in rows
+
+    Image.fromarray(np.full((4, 6), 21, np.uint8)).save(masks / '0.png')
+    Image.fromarray(np.zeros((4, 5), np.uint8)).save(masks / '1.png')
+    Image.new('RGB', (6, 4)).save(masks / '2.png')
+    (images / '3.jpg').unlink()
+    whole = (masks / '4.png').read_bytes()
+    (masks / '4.png').write_bytes(whole[: len(whole) // 2])
+    code, _, report = run(config, *options(root))
+    assert code == 1
+    found = dict(problems(report) + problems(report, 'val'))
+    for name, cause in {
+        '0.png': 'has the labels 21 (24 pixels), but the classes are 0',
+        '1.png': 'has 5 x 4 pixels, its image 6 x 4',
+        '2.png': 'has 3 channels (RGB), not one',
+        '3.jpg': 'is missing',
+        '4.png': 'is truncated or no image',
+    }.items():
+        assert cause in found[name]

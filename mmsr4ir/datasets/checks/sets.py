@@ -236,9 +236,16 @@ def samples_of(built: Any, part: DataPart) -> list[dict]:
 
 
 def _not_read(part: DataPart, error: Exception) -> DataError:
+    path = part.ann_path
+    # Several data sets of mmseg assert that the file is there, without a message.
+    reason = (
+        f'{path} does not exist'
+        if path and not os.path.exists(path)
+        else f'{type(error).__name__}: {error}'
+    )
     return DataError(
-        f'the data set of {part.loader} cannot be read ({type(error).__name__}: '
-        f'{error}): set data_root, data_prefix and ann_file in the config'
+        f'the data set of {part.loader} cannot be read ({reason}): set data_root, '
+        'data_prefix and ann_file in the config'
     )
 
 
