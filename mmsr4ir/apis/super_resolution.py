@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mmsr4ir.models.image_space import to_uint8
-from mmsr4ir.models.prediction.tiles import BLEND, super_resolve_blocks
+from mmsr4ir.models.prediction.tiles import BLEND, Tiles
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.utils.files import whole_file
 from mmsr4ir.visualization.drawing import check_png
@@ -42,9 +42,8 @@ def super_resolve_rows(
     height, width = image.shape[:2]
     lr, scale = torch.from_numpy(image).permute(2, 0, 1), model.degradation.scale
     tile = tile or max(height, width) + overlap + 2 * BLEND * model.window
-    for _, left, block in super_resolve_blocks(
-        network, lr, scale, tile, overlap, model.window
-    ):
+    tiles = Tiles(tile, overlap, scale, model.window)
+    for _, left, block in tiles.blocks(network, lr):
         if left == 0:
             rows = np.empty((block.shape[1], width * scale, len(block)), np.uint8)
         rows[:, left : left + block.shape[2]] = (

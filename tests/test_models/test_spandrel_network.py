@@ -11,7 +11,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from safetensors.torch import save_file
 
 from mmsr4ir.models import Spandrel, spandrel_network
-from mmsr4ir.models.prediction.tiles import super_resolve_tiled
+from mmsr4ir.models.prediction.tiles import Tiles
 from mmsr4ir.models.sr_checks import check_scale
 from mmsr4ir.models.weights import WeightsError
 from mmsr4ir.registry import MODELS
@@ -132,7 +132,7 @@ def test_tiles_start_at_whole_windows():
     assert network.window_size == 1
     lr = torch.rand(3, 50, 45)
     with torch.no_grad():
-        tiled = super_resolve_tiled(network, lr, 2, tile=40, overlap=16)
+        tiled = Tiles(40, overlap=16, scale=2).whole(network, lr)
         torch.testing.assert_close(tiled, network(lr[None])[0])
     gray = Spandrel(arch='Compact', num_in_ch=1, num_out_ch=1, upscale=2)
     check_scale(gray, 2, 1.0, channels=1)

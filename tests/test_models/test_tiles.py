@@ -8,12 +8,7 @@ from hypothesis import strategies as st
 from mmengine.config import ConfigDict
 from torch import nn
 
-from mmsr4ir.models.prediction.tiles import (
-    BLEND,
-    spans,
-    super_resolve_blocks,
-    super_resolve_tiled,
-)
+from mmsr4ir.models.prediction.tiles import BLEND, Tiles
 from mmsr4ir.registry import MODELS
 from toys import toy_config
 
@@ -28,7 +23,7 @@ from toys import toy_config
 @settings(deadline=None, max_examples=300)
 def test_spans(length, scale, overlap, more, multiple):
     tile = overlap + BLEND + -(-BLEND // multiple) * multiple + more
-    found = spans(length, scale, tile, overlap, multiple)
+    found = Tiles(tile, overlap, scale, multiple).spans(length)
     total = np.zeros(length * scale)
     for span in found:
         assert 0 < span.stop - span.start <= tile and span.start % multiple == 0
@@ -56,7 +51,7 @@ def test_equal_to_the_whole_image_where_the_overlap_covers_what_s_sees(size, sca
     network = convolutions(scale)
     lr = torch.rand(3, *size, dtype=torch.float64)
     whole = network(lr[None])[0]
-    tiled = super_resolve_tiled(network, lr, scale, tile=23, overlap=7)
+    tiled = Tiles(23, 7, scale).whole(network, lr)
     torch.testing.assert_close(tiled, whole, rtol=0, atol=1e-12)
 
 
@@ -65,18 +60,14 @@ def test_too_small_an_overlap_is_another_result_without_jumps():
     network = nn.Conv2d(3, 3, 9, padding=4, bias=False).double()
     nn.init.constant_(network.weight, 1 / 243)
     lr = torch.ones(3, 60, 60, dtype=torch.float64)
-    tiled = super_resolve_tiled(network, lr, 1, tile=30, overlap=0)[0]
+    tiled = Tiles(30, overlap=0).whole(network, lr)[0]
     inner = (tiled - network(lr[None])[0, 0])[8:-8, 8:-8]
     assert inner.abs().max() > 0.05
     assert inner.diff().abs().max() < 0.12  # a cut alone makes 0.44
 
 
 def test_blocks_cover_each_pixel_once_in_reading_order():
-    blocks = list(
-        super_resolve_blocks(
-            nn.Identity(), torch.rand(3, 50, 64), 1, tile=24, overlap=4
-        )
-    )
+    blocks = list(Tiles(24, overlap=4).blocks(nn.Identity(), torch.rand(3, 50, 64)))
     seen = torch.zeros(50, 64)
     for row, column, block in blocks:
         assert block.shape[0] == 3
@@ -92,7 +83,7 @@ def test_the_network_never_gets_more_than_a_tile():
         sizes.append(part.shape[-2:])
         return part
 
-    super_resolve_tiled(network, torch.rand(3, 100, 333), 1, tile=40, overlap=8)
+    Tiles(40, overlap=8).whole(network, torch.rand(3, 100, 333))
     assert len(sizes) > 20 and max(max(size) for size in sizes) == 40
 
 
@@ -105,7 +96,7 @@ def test_windows_of_attention_keep_their_places():
         ]
 
     lr = torch.rand(3, 77, 90, dtype=torch.float64)
-    tiled = super_resolve_tiled(network, lr, 1, tile=45, overlap=16, multiple=8)
+    tiled = Tiles(45, overlap=16, multiple=8).whole(network, lr)
     torch.testing.assert_close(tiled, network(lr[None])[0], rtol=0, atol=1e-12)
 
 
@@ -119,7 +110,7 @@ def test_windows_of_attention_keep_their_places():
 )
 def test_what_cannot_be(tile, overlap, message):
     with pytest.raises(ValueError, match=message):
-        super_resolve_tiled(nn.Identity(), torch.rand(3, 9, 9), 1, tile, overlap)
+        Tiles(tile, overlap)
 
 
 def test_through_the_model():

@@ -10,7 +10,7 @@ from zoo_families import SR_NETWORKS
 import mmsr4ir  # noqa: F401  (prepares mmcv.ops before anything asks for it)
 from mmsr4ir.engine import PerNetworkOptimWrapperConstructor
 from mmsr4ir.models.networks import build_network
-from mmsr4ir.models.prediction.tiles import super_resolve_tiled
+from mmsr4ir.models.prediction.tiles import Tiles
 
 #: The task network, and the height and width of the HR images in pixels.
 TASK, HR_SIZE = 'mmpretrain::resnet/resnet18_8xb32_in1k.py', 64
@@ -157,7 +157,6 @@ def tiles_difference(sr: dict) -> float:
     torch.manual_seed(0)
     network = build_network('sr', dict(sr)).eval()
     lr = torch.rand(3, 96, 104)
-    tiled = super_resolve_tiled(
-        network, lr, 4, *TILE, multiple=getattr(network, 'window_size', 1)
-    )
+    tiles = Tiles(*TILE, scale=4, multiple=getattr(network, 'window_size', 1))
+    tiled = tiles.whole(network, lr)
     return 255 * (tiled - network(lr[None])[0]).abs().max().item()

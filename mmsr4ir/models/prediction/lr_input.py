@@ -16,7 +16,7 @@ from torch import Tensor
 from mmsr4ir.models.batch import shown_size
 from mmsr4ir.models.image_space import image_size, to_uint8
 
-from .tiles import check_tiles, super_resolve_tiled
+from .tiles import Tiles
 
 #: Whose pixels predictions are measured in: the image that was given, or the restored
 #: one, which has those of the HR image.
@@ -30,7 +30,7 @@ class LRInput:
     Args:
         coordinates: One of :data:`COORDINATES`.
         tile: Largest edge, in LR pixels, that S restores at once; None: any.
-        overlap: See :func:`~mmsr4ir.models.prediction.tiles.spans`, in LR pixels.
+        overlap: See :class:`~mmsr4ir.models.prediction.tiles.Tiles`, in LR pixels.
 
     Raises:
         ValueError: If ``coordinates`` is none of :data:`COORDINATES`, or tiles of this
@@ -47,7 +47,7 @@ class LRInput:
                 f'coordinates={self.coordinates!r}: use one of {COORDINATES}'
             )
         if self.tile is not None:
-            check_tiles(self.tile, self.overlap)
+            Tiles(self.tile, self.overlap)  # which refuses what cannot be
 
 
 @torch.no_grad()
@@ -88,15 +88,8 @@ def super_resolve_all(model, lr: Sequence[Tensor], how: LRInput) -> list[Tensor]
     restored: dict[int, Tensor] = {}
     for indices in indices_by_size(lr):
         if how.tile is not None and max(image_size(lr[indices[0]])) > how.tile:
-            for i in indices:
-                restored[i] = super_resolve_tiled(
-                    model.super_resolve,
-                    lr[i],
-                    model.degradation.scale,
-                    how.tile,
-                    how.overlap,
-                    model.window,
-                )
+            tiles = Tiles(how.tile, how.overlap, model.degradation.scale, model.window)
+            restored |= {i: tiles.whole(model.super_resolve, lr[i]) for i in indices}
         else:
             sr = model.super_resolve(torch.stack([lr[i] for i in indices]))
             restored |= zip(indices, sr, strict=True)

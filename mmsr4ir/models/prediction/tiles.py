@@ -54,161 +54,126 @@ class Span:
         return weights
 
 
-def check_tiles(tile: int, overlap: int, multiple: int = 1) -> None:
-    """Check that tiles of this size cover an image, see :func:`spans`.
+@dataclass(frozen=True)
+class Tiles:
+    """How an image is divided.
 
     Args:
-        tile: Edge of a tile, in LR pixels.
-        overlap: LR pixels of which two neighbours each cover half.
-        multiple: Tiles start at multiples of this.
-
-    Raises:
-        ValueError: If ``overlap`` is negative, or ``tile`` is too small for it.
-    """
-    if overlap < 0:
-        raise ValueError(f'overlap={overlap} is negative')
-    least = overlap + BLEND + -(-BLEND // multiple) * multiple
-    if tile < least:
-        raise ValueError(
-            f'tile={tile} is too small for overlap={overlap}: take a tile of at least '
-            f'{least} pixels, or a smaller overlap'
-        )
-
-
-def spans(
-    length: int, scale: int, tile: int, overlap: int, multiple: int = 1
-) -> list[Span]:
-    """Divide one axis of an image.
-
-    Args:
-        length: In LR pixels.
-        scale: Of S.
-        tile: At most so many LR pixels at once.
+        size: Largest edge of a tile, in LR pixels.
         overlap: LR pixels of which a tile's two neighbours each cover half.
+        scale: Of S.
         multiple: Tiles start at multiples of this, so that windows of attention lie as
             in the whole image.
 
     Raises:
-        ValueError: If :func:`check_tiles` refuses the tile.
+        ValueError: If ``overlap`` is negative, or ``size`` is too small for it.
     """
-    check_tiles(tile, overlap, multiple)
-    shift = (tile - overlap - BLEND) // multiple * multiple
-    count = 1 + max(0, -(-(length - tile) // shift))
-    fade = BLEND * scale
-    # Where the fading begins, seen from the start of the tile that fades in.
-    margin = ((tile - shift) * scale - fade) // 2
-    found = []
-    for i in range(count):
-        start = i * shift
-        last = i == count - 1
-        found.append(
-            Span(
-                start,
-                min(start + tile, length),
-                low=start * scale + margin if i else 0,
-                high=length * scale
-                if last
-                else (start + shift) * scale + margin + fade,
-                fade_in=fade if i else 0,
-                fade_out=0 if last else fade,
+
+    size: int
+    overlap: int
+    scale: int = 1
+    multiple: int = 1
+
+    def __post_init__(self) -> None:
+        if self.overlap < 0:
+            raise ValueError(f'overlap={self.overlap} is negative')
+        least = self.overlap + BLEND + -(-BLEND // self.multiple) * self.multiple
+        if self.size < least:
+            raise ValueError(
+                f'tile={self.size} is too small for overlap={self.overlap}: take a '
+                f'tile of at least {least} pixels, or a smaller overlap'
             )
-        )
-    return found
 
+    def spans(self, length: int) -> list[Span]:
+        """Divide one axis of an image of ``length`` LR pixels."""
+        scale = self.scale
+        shift = (self.size - self.overlap - BLEND) // self.multiple * self.multiple
+        count = 1 + max(0, -(-(length - self.size) // shift))
+        fade = BLEND * scale
+        # Where the fading begins, seen from the start of the tile that fades in.
+        margin = ((self.size - shift) * scale - fade) // 2
+        found = []
+        for i in range(count):
+            start, last = i * shift, i == count - 1
+            end = (start + shift) * scale + margin + fade
+            found.append(
+                Span(
+                    start,
+                    min(start + self.size, length),
+                    low=start * scale + margin if i else 0,
+                    high=length * scale if last else end,
+                    fade_in=fade if i else 0,
+                    fade_out=0 if last else fade,
+                )
+            )
+        return found
 
-@torch.no_grad()
-def super_resolve_blocks(
-    network: Callable[[Tensor], Tensor],
-    lr: Tensor,
-    scale: int,
-    tile: int,
-    overlap: int,
-    multiple: int = 1,
-) -> Iterator[tuple[int, int, Tensor]]:
-    """Restore an image and yield it in blocks, from the top left to the bottom right.
+    @torch.no_grad()
+    def blocks(
+        self, network: Callable[[Tensor], Tensor], lr: Tensor
+    ) -> Iterator[tuple[int, int, Tensor]]:
+        """Restore an image and yield it in blocks, from top left to bottom right.
 
-    Besides ``lr``, memory is needed for one tile and for one line of SR pixels as high
-    as the fading, whatever the size of the image.
+        Besides ``lr``, memory is needed for one tile and for one line of SR pixels as
+        high as the fading, whatever the size of the image.
 
-    Args:
-        network: Turns a part of ``lr``, (1, C, h, w), into (1, C, h * scale,
-            w * scale), in float, on any device.
-        lr: (C, height, width), of any type.
-        scale: Of the network.
-        tile: Largest edge of a tile, in LR pixels.
-        overlap: See :func:`spans`, in LR pixels.
-        multiple: See :func:`spans`.
+        Args:
+            network: Turns a part of ``lr``, (1, C, h, w), into (1, C, h * scale,
+                w * scale), in float, on any device.
+            lr: (C, height, width), of any type.
 
-    Yields:
-        tuple: Row and column of the block's first pixel, and (C, h, w), in float, on
-        the network's device. The blocks cover each pixel of the SR image once.
+        Yields:
+            tuple: Row and column of the block's first pixel, and (C, h, w), in float,
+            on the network's device. The blocks cover each pixel of the SR image once.
+        """
+        (height, width), scale = lr.shape[-2:], self.scale
+        columns = self.spans(width)
+        line = None  # the faded out bottom of the row of tiles above, in full width
+        for row in self.spans(height):
+            side = bottom = None  # the faded out right of the tile before
+            for column in columns:
+                part = lr[None, :, row.start : row.stop, column.start : column.stop]
+                top, first = row.start * scale, column.start * scale
+                sr = network(part)[
+                    0,
+                    :,
+                    row.low - top : row.high - top,
+                    column.low - first : column.high - first,
+                ]
+                sr = sr * tensor_like(column.weights(), sr)
+                if side is not None:
+                    sr[..., : column.fade_in] += side
+                side = sr[..., sr.shape[-1] - column.fade_out :].clone()
+                sr = sr[..., : sr.shape[-1] - column.fade_out]
+                sr = sr * tensor_like(row.weights(), sr)[:, None]
+                left, right = column.low, column.low + sr.shape[-1]
+                if line is not None:
+                    sr[:, : row.fade_in] += line[..., left:right]
+                if row.fade_out:
+                    if bottom is None:
+                        bottom = sr.new_empty(len(sr), row.fade_out, width * scale)
+                    bottom[..., left:right] = sr[:, -row.fade_out :]
+                yield row.low, left, sr[:, : sr.shape[1] - row.fade_out]
+            line = bottom
 
-    Raises:
-        ValueError: If :func:`check_tiles` refuses the tile.
-    """
-    height, width = lr.shape[-2:]
-    columns = spans(width, scale, tile, overlap, multiple)
-    line = None  # the faded out bottom of the row of tiles above, over the whole width
-    for row in spans(height, scale, tile, overlap, multiple):
-        side = bottom = None  # the faded out right of the tile before
-        for column in columns:
-            part = lr[None, :, row.start : row.stop, column.start : column.stop]
-            sr = network(part)[
-                0,
-                :,
-                row.low - row.start * scale : row.high - row.start * scale,
-                column.low - column.start * scale : column.high - column.start * scale,
-            ]
-            sr = sr * tensor_like(column.weights(), sr)
-            if side is not None:
-                sr[..., : column.fade_in] += side
-            side = sr[..., sr.shape[-1] - column.fade_out :].clone()
-            sr = sr[..., : sr.shape[-1] - column.fade_out]
-            sr = sr * tensor_like(row.weights(), sr)[:, None]
-            left, right = column.low, column.low + sr.shape[-1]
-            if line is not None:
-                sr[:, : row.fade_in] += line[..., left:right]
-            if row.fade_out:
-                if bottom is None:
-                    bottom = sr.new_empty(len(sr), row.fade_out, width * scale)
-                bottom[..., left:right] = sr[:, -row.fade_out :]
-            yield row.low, left, sr[:, : sr.shape[1] - row.fade_out]
-        line = bottom
+    def whole(self, network: Callable[[Tensor], Tensor], lr: Tensor) -> Tensor:
+        """Restore an image tile by tile.
 
+        Args:
+            network: See :meth:`blocks`.
+            lr: (C, height, width), [0, 1].
 
-def super_resolve_tiled(
-    network: Callable[[Tensor], Tensor],
-    lr: Tensor,
-    scale: int,
-    tile: int,
-    overlap: int,
-    multiple: int = 1,
-) -> Tensor:
-    """Restore an image tile by tile.
-
-    Args:
-        network: See :func:`super_resolve_blocks`.
-        lr: (C, height, width), [0, 1].
-        scale: Of the network.
-        tile: Largest edge of a tile, in LR pixels.
-        overlap: See :func:`spans`, in LR pixels.
-        multiple: See :func:`spans`.
-
-    Returns:
-        Tensor: (C, height * scale, width * scale), [0, 1] except for overshoots.
-
-    Raises:
-        ValueError: If :func:`check_tiles` refuses the tile.
-    """
-    sr: Tensor | None = None
-    for row, column, block in super_resolve_blocks(
-        network, lr, scale, tile, overlap, multiple
-    ):
-        if sr is None:
-            sr = block.new_empty(len(block), lr.shape[-2] * scale, lr.shape[-1] * scale)
-        sr[:, row : row + block.shape[1], column : column + block.shape[2]] = block
-    assert sr is not None  # the smallest image has one block
-    return sr
+        Returns:
+            Tensor: (C, height * scale, width * scale), [0, 1] except for overshoots.
+        """
+        sr: Tensor | None = None
+        size = [side * self.scale for side in lr.shape[-2:]]
+        for row, column, block in self.blocks(network, lr):
+            if sr is None:
+                sr = block.new_empty(len(block), *size)
+            sr[:, row : row + block.shape[1], column : column + block.shape[2]] = block
+        assert sr is not None  # the smallest image has one block
+        return sr
 
 
 def _ramp(length: int) -> np.ndarray:
