@@ -189,21 +189,6 @@ def complete_meta(preprocessor: nn.Module, args: tuple) -> None:
             sample.set_metainfo(dict(scale_factor=(1.0, 1.0)))
 
 
-def enlarged_text(what: str, times: float) -> str:
-    """Say what it means that a pipeline enlarges images, and what to do about it.
-
-    Args:
-        what: What enlarges which image how far.
-        times: How many times as many pixels the image then has.
-    """
-    return (
-        f'{what} before the degradation makes LR images of them, which then hold '
-        f'{times:.1f} times the pixels that LR images of the files would, so that '
-        "there is less to restore. model.task_resize='pipeline' moves the resize "
-        'behind the SR network, unless a crop or the like comes after it'
-    )
-
-
 def warn_of_enlarged(samples: Sequence) -> bool:
     """Warn of images that the pipeline has enlarged before an LR image is made of them.
 
@@ -225,11 +210,12 @@ def warn_of_enlarged(samples: Sequence) -> bool:
         ]
         if len(factors) == 2 and min(factors) > _ENLARGED:
             print_log(
-                enlarged_text(
-                    f'the pipeline enlarges images (the first one {min(factors):.2f} '
-                    'times)',
-                    factors[0] * factors[1],
-                ),
+                'the pipeline enlarges images (the first one '
+                f'{min(factors):.2f} times) before the degradation makes LR images of '
+                f'them, which then hold {factors[0] * factors[1]:.1f} times the '
+                'pixels that LR images of the files would, so that there is less to '
+                "restore. model.task_resize='pipeline' moves the resize behind the SR "
+                'network, unless a crop or the like comes after it',
                 'current',
                 logging.WARNING,
             )

@@ -1,6 +1,5 @@
 """What is wrong with the data is said before a training starts."""
 
-import copy
 import json
 import re
 import shutil
@@ -13,15 +12,12 @@ from data_checks import check, check_data
 from data_checks import coco_config as config
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmengine.config import Config
 
 from mmsr4ir.datasets.checks.coco import read_coco
 from mmsr4ir.datasets.checks.evaluators import check_evaluator
 from mmsr4ir.datasets.checks.images import scan_image
-from mmsr4ir.datasets.checks.pipelines import check_enlarged
 from mmsr4ir.datasets.checks.problem import Report
-from mmsr4ir.datasets.checks.sets import DataPart, parts
-from mmsr4ir.engine import move_resize
+from mmsr4ir.datasets.checks.sets import parts
 from mmsr4ir.utils.errors import DataError
 
 CONFIG = 'configs/sr4ir/faster-rcnn_edsr_tiny.py'
@@ -230,25 +226,6 @@ def test_the_command_line_stops_before_training(
     assert not (tmp_path / 'work').exists()
 
 
-def test_images_that_are_enlarged_before_s_are_warned_of(coco_root):
-    cfg = Config.fromfile(CONFIG)
-    cfg.merge_from_dict(
-        {
-            'model.num_classes': 2,
-            'train_dataloader.dataset': dict(
-                data_root=f'{coco_root}/',
-                ann_file='train.json',
-                metainfo=dict(classes=('green', 'blue')),
-            ),
-        }
-    )
-    (said,) = check(copy.deepcopy(cfg), ('train',))
-    assert said.severity == 'warning' and said.what == str(said)
-    assert 'from 64 x 64 to 128 x 128 pixels' in said.what
-    assert '4.0 times the pixels' in said.what and "task_resize='pipeline'" in said.what
-    assert check(move_resize(cfg), ('train',)) == []
-
-
 def test_a_pipeline_that_pads_is_named(root):
     cfg = config(
         root,
@@ -267,8 +244,8 @@ def test_a_pipeline_that_pads_is_named(root):
     assert check(cfg, ('train',)) == []
 
 
-def test_a_valid_metric_and_a_valid_resize_are_no_problem():
-    """mmpretrain's MultiLabelMetric has no topk; mmdet resizes by Lanczos, too."""
+def test_a_metric_without_topk_is_no_problem():
+    """Such as mmpretrain's MultiLabelMetric."""
     report = Report('val')
     cfg = dict(
         model=dict(type='mmsr4ir.SR4IR', task=dict(head=dict(num_classes=3))),
@@ -277,10 +254,6 @@ def test_a_valid_metric_and_a_valid_resize_are_no_problem():
     )
     check_evaluator(report, cfg, 'val', [], {})
     assert report.problems == []
-    resize = dict(type='Resize', scale=(64, 64), interpolation='lanczos')
-    part = DataPart('val', 'val', dict(type='CocoDataset', pipeline=[resize]), cfg)
-    check_enlarged(report, part, (32, 32))
-    assert 'from 32 x 32 to 64 x 64 pixels' in report.problems[0].cause
 
 
 def test_data_that_is_read_again_for_another_question_is_looked_at_again():

@@ -20,7 +20,7 @@ from .images import Scanner, scan_image
 from .labels import check_folders, check_labels, check_mixing, check_occurrence
 from .maps import check_maps, map_rule
 from .pairs import check_pairs
-from .pipelines import check_buildable, check_enlarged, check_loaded, check_padding
+from .pipelines import check_buildable, check_loaded, check_padding
 from .problem import Report
 from .sets import DataPart, build_unread, check_counts, class_names, parts, samples_of
 
@@ -136,9 +136,6 @@ def _look_at_coco(
     if os.path.normpath(path) in contents:
         contents[os.path.normpath(path)] = content
     _check_coco(report, part, path, content, rule, scanner)
-    if not report.found('error') and not scanner.whole:
-        first = content['images'][0]
-        check_enlarged(report, part, (first['width'], first['height']))
 
 
 def _check_coco(

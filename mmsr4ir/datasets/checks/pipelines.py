@@ -11,7 +11,6 @@ from mmsr4ir.utils.configs import type_name
 from .problem import Report
 from .sets import NOT_READ, DataPart
 
-_ENLARGED = 1.1  # times the pixels; less is rounding
 # Transforms that work on colours, so on images of three channels.
 _COLOURS = (
     'ColorJitter',
@@ -97,38 +96,6 @@ def check_padding(report: Report, part: DataPart) -> None:
             'take it out and let the preprocessor pad '
             '(pad_size_divisor of model.task.data_preprocessor; in mmseg '
             'size_divisor)',
-        )
-
-
-def check_enlarged(report: Report, part: DataPart, size: tuple[int, int]) -> None:
-    """Warn where a pipeline enlarges images before LR images are made of them.
-
-    Args:
-        report: Is filled.
-        part: The data set.
-        size: (width, height) of its first image.
-    """
-    # Not above: the models import this package.
-    from mmsr4ir.models.batch import enlarged_text
-    from mmsr4ir.models.task_resize import RESIZES, SizeRule
-
-    resizes = [one for one in part.pipeline if type_name(one) in RESIZES]
-    if not resizes or not part.is_ours:
-        return
-    width, height = map(int, size)
-    with DefaultScope.overwrite_default_scope(part.scope):
-        # Not every interpolation of a library can move behind S; the size can.
-        resize = {k: v for k, v in resizes[-1].items() if k != 'interpolation'}
-        after = SizeRule(resize).size((height, width)).size
-    times = after[0] * after[1] / (height * width)
-    if times > _ENLARGED:
-        report.warn(
-            '',
-            enlarged_text(
-                f'the pipeline of {part.loader} enlarges images (the first one from '
-                f'{width} x {height} to {after[1]} x {after[0]} pixels)',
-                times,
-            ),
         )
 
 
