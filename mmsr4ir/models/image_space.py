@@ -79,17 +79,6 @@ class ImageSpace:
         """
         return (image if self._loads_rgb else _turned(image)) * 255
 
-    def from_loaded(self, pixels: Tensor) -> Tensor:
-        """Turn one loaded image into normalised inputs.
-
-        Args:
-            pixels: (C, H, W), 0 to 255, in the order of the channels of a loaded image.
-
-        Returns:
-            Tensor: (1, C, H, W).
-        """
-        return self.normalise(self.loaded_to_image(pixels)[None])
-
     def loaded_to_image(self, pixels: Tensor) -> Tensor:
         """Undo :meth:`to_loaded`: return (C, H, W), [0, 1]."""
         return (pixels if self._loads_rgb else _turned(pixels)) / 255

@@ -12,9 +12,6 @@ from torch import Tensor
 
 from .image_space import image_size, tensor_like
 
-#: The modes of ``interpolate`` that have ``align_corners``.
-CORNERS = ('bilinear', 'bicubic')
-
 
 def fill_beside(image: Tensor, size: tuple[int, int], value: Tensor | float) -> None:
     """Fill what stands at the right of and below an image, in place.
@@ -61,12 +58,11 @@ def resize_images(
     Returns:
         Tensor: ``(N, C, *full)``.
     """
-    corners = dict(align_corners=False) if mode in CORNERS else {}
     if all(tuple(size) == images.shape[-2:] for size in sizes) and len(set(to)) == 1:
-        parts = [F.interpolate(images, to[0], mode=mode, **corners)]
+        parts = [F.interpolate(images, to[0], mode=mode)]
     else:
         parts = [
-            F.interpolate(image[None, :, :height, :width], size, mode=mode, **corners)
+            F.interpolate(image[None, :, :height, :width], size, mode=mode)
             for image, (height, width), size in zip(images, sizes, to, strict=True)
         ]
     parts = [

@@ -24,14 +24,7 @@ from mmsr4ir.utils.configs import as_list
 
 from .batch import Batch
 from .image_space import ImageSpace, image_size
-from .resizing import (
-    CORNERS,
-    fill_beside,
-    fill_value,
-    nearest,
-    resize_images,
-    resize_instances,
-)
+from .resizing import fill_beside, fill_value, nearest, resize_images, resize_instances
 
 #: Meta key of a sample with a :class:`TaskSize` of its own, as each version of an image
 #: in test-time augmentation has one.
@@ -285,7 +278,6 @@ class TaskResize:
             Tensor: (N, C, H', W'), [0, 1].
         """
         rule, (height, width) = self.rules[False], sr.shape[-2:]
-        corners = dict(align_corners=False) if rule.mode in CORNERS else {}
         if self.is_fixed():
             to = rule.size((64, 64))
         elif rule.ratio_scale:
@@ -296,25 +288,18 @@ class TaskResize:
                 short / torch.sym_min(height, width),
             )
             size = [torch.sym_int(side * factor + 0.5) for side in (height, width)]
-            return F.interpolate(sr, size, mode=rule.mode, **corners)
+            return F.interpolate(sr, size, mode=rule.mode)
         else:
             to = rule.size((height, width))
-        sr = F.interpolate(sr, to.size, mode=rule.mode, **corners)
+        sr = F.interpolate(sr, to.size, mode=rule.mode)
         beside = self.image_space.loaded_to_image(fill_value(sr[0], to.fill))
         pads = (0, to.canvas[1] - to.size[1], 0, to.canvas[0] - to.size[0])
         return beside[None] + F.pad(sr - beside[None], pads) if any(pads) else sr
 
     def is_fixed(self) -> bool:
         """Return whether images of all sizes and shapes get one size in a test."""
-        return (
-            len(
-                {
-                    self.rules[False].size(size)
-                    for size in ((64, 64), (64, 128), (128, 64))
-                }
-            )
-            == 1
-        )
+        shapes = (64, 64), (64, 128), (128, 64)
+        return len({self.rules[False].size(shape) for shape in shapes}) == 1
 
     def any_size(self) -> bool:
         """Return whether :meth:`image` holds for any size in a graph."""
@@ -378,41 +363,25 @@ class TaskResize:
             'seg_pad_val',
             getattr(self.preprocessor, 'seg_pad_value', 255),
         )
+        masks_to = full if getattr(self.preprocessor, 'pad_mask', False) else None
         for name in sample.keys():
             value = sample.get(name)
             if name in _INSTANCES:
-                sample.set_data(
-                    {
-                        name: resize_instances(
-                            value,
-                            size,
-                            to.size,
-                            factors,
-                            full
-                            if getattr(self.preprocessor, 'pad_mask', False)
-                            else None,
-                        )
-                    }
-                )
+                value = resize_instances(value, size, to.size, factors, masks_to)
+                sample.set_data({name: value})
             elif isinstance(value, PixelData):  # mmseg's has `data`, mmdet's `sem_seg`
                 value = value.new()
                 for key, maps in list(value.items()):
                     maps = nearest(maps[:, : size[0], : size[1]], to.size)
                     value.pop(key)  # a map of another size would be refused
-                    value.set_data(
-                        {
-                            key: F.pad(
-                                maps, (0, beside[1], 0, beside[3]), value=seg_value
-                            )
-                        }
-                    )
+                    value.set_data({key: F.pad(maps, beside, value=seg_value)})
                 sample.set_data({name: value})
         return sample
 
     def _fill(self, image: Tensor, one: TaskSize, value: float) -> None:
         """Fill what stands beside an image (C, H, W), as without a task resize."""
-        fill = fill_value(image, one.fill)
-        fill_beside(image, one.size, self.image_space.from_loaded(fill)[0])
+        beside = self.image_space.loaded_to_image(fill_value(image, one.fill))
+        fill_beside(image, one.size, self.image_space.normalise(beside[None])[0])
         fill_beside(image, one.canvas, value)
 
 

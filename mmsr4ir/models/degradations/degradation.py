@@ -53,9 +53,7 @@ class BicubicDownsample(nn.Module):
             hr = F.pad(hr, [2 * self.scale] * 4, mode='replicate')
         # A size, since 49 * (1 / 49) is a float below 1.
         size = [length // self.scale for length in hr.shape[-2:]]
-        lr = F.interpolate(
-            hr, size, mode='bicubic', align_corners=False, antialias=self.antialias
-        )
+        lr = F.interpolate(hr, size, mode='bicubic', antialias=self.antialias)
         if self.antialias:
             lr = lr[..., 2:-2, 2:-2]
         if self.quantize:

@@ -232,8 +232,7 @@ def resize(image: Tensor, size: Sequence[int], kernel: str) -> Tensor:
     size = tuple(size)
     if image_size(image) == size:
         return image
-    options = {} if kernel == 'area' else dict(align_corners=False)
-    return F.interpolate(image[None], size=size, mode=kernel, **options)[0]
+    return F.interpolate(image[None], size=size, mode=kernel)[0]
 
 
 @MODELS.register_module()
