@@ -2,18 +2,18 @@
 
 from .amp import AmpOptimWrapper
 from .exact_loops import ExactEpochLoop, ExactIterLoop
-from .hooks import (
+from .hooks.alternate_training_hook import AlternateTrainingHook
+from .hooks.checkpoint_match_hook import CheckpointMatchHook
+from .hooks.forward_hooks import (
     ActivationCheckpointHook,
-    AlternateTrainingHook,
-    CheckpointMatchHook,
     CompileHook,
-    NonFiniteLossHook,
-    NothingFoundHook,
-    PictureGridHook,
-    ProgressBarHook,
-    RunRecordHook,
     SparseRoIAlignHook,
 )
+from .hooks.non_finite_loss_hook import NonFiniteLossHook
+from .hooks.nothing_found_hook import NothingFoundHook
+from .hooks.picture_grid_hook import PictureGridHook
+from .hooks.progress_bar_hook import ProgressBarHook
+from .hooks.run_record_hook import RunRecordHook
 from .log_processor import PhaseLogProcessor
 from .lr_test_loop import LRTestLoop
 from .optim_wrapper_constructor import PerNetworkOptimWrapperConstructor

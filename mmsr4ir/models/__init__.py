@@ -1,12 +1,11 @@
 """The model, its losses, and the parts between HR image and task network."""
 
-from .degradations import (
-    BicubicDownsample,
-    Degradation,
+from .degradations.degradation import BicubicDownsample, Degradation
+from .degradations.paired_lr import PairedLR
+from .degradations.steps import (
     GaussianNoise,
     JPEGCompression,
     OneOf,
-    PairedLR,
     PoissonNoise,
     RandomBlur,
     RandomResize,

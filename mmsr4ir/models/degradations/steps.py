@@ -1,4 +1,4 @@
-"""Steps that a :class:`~mmsr4ir.models.degradations.Degradation` is made of.
+"""Steps that a :class:`~mmsr4ir.models.Degradation` is made of.
 
 A step is called as ``step(image, lr_size, draw)`` with an image (C, H, W), [0, 1],
 RGB if C is 3, in float32 or float64, the (height, width) that the LR image will have,
