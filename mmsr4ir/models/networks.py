@@ -20,9 +20,8 @@ from mmsr4ir.registry import MODELS
 from mmsr4ir.utils.errors import ConfigError
 
 from .image_space import first_channels, image_channels
-from .judges import Judges, check_features
 from .recipes import Phase
-from .sr_checks import check_scale, check_whole
+from .sr_checks import check_whole
 
 #: Parts of task networks whose classes are not those of the data set's labels: the
 #: semantic heads of HTC and SCNet have those of the stuff maps.
@@ -190,36 +189,6 @@ def _class_weights(weights: Sequence[float], before: int, after: int) -> list[fl
             f'{after} classes, or class_weight=None'
         )
     return [weights[0]] * after + list(weights[before:])
-
-
-def check_parts(
-    recipe: tuple[Phase, ...],
-    sr: nn.Module,
-    task: nn.Module,
-    scale: int,
-    sr_range: float,
-    judges: Judges | None,
-    teacher: nn.Module | None,
-) -> None:
-    """Check that the parts of a model fit each other and its recipe.
-
-    Args:
-        recipe: The phases.
-        sr: The SR network.
-        task: The task network.
-        scale: Of the degradation.
-        sr_range: Factor on images before the SR network.
-        judges: Who compares features, if the model has ``tdp``.
-        teacher: The teacher, if the model has one.
-
-    Raises:
-        ValueError: If one of the checks below finds that the parts do not fit.
-    """
-    check_updates(recipe, dict(sr=sr, task=task))
-    check_batched(recipe, task)
-    channels = image_channels(task.data_preprocessor, task)
-    check_scale(sr, scale, sr_range, channels)
-    check_features(recipe, judges, teacher)
 
 
 def check_updates(recipe: tuple[Phase, ...], networks: dict[str, nn.Module]) -> None:

@@ -21,12 +21,13 @@ from mmsr4ir.registry import MODELS
 
 from .batch import Batch, complete_meta, make_batch
 from .distributed import drop_wrappers, unwrap, wrapped_if_it_learns
-from .image_space import ImageSpace, extend_edges
-from .judges import Judges
-from .networks import build_network, check_parts, set_num_classes
+from .image_space import ImageSpace, extend_edges, image_channels
+from .judges import Judges, check_features
+from .networks import build_network, check_batched, check_updates, set_num_classes
 from .prediction.hr_input import predict_hr
 from .prediction.lr_input import LRInput, predict_lr
 from .recipes import LossTerm, Phase, active_phases, parse_recipe
+from .sr_checks import check_scale
 from .task_resize import TaskResize, task_rules
 from .teacher import build_teacher
 from .updates import PhaseUpdate, check_optimizers, on_cpu
@@ -160,15 +161,11 @@ class SR4IR(BaseModel):
         if channels_last:
             self.memory_format = torch.channels_last
             self.to(memory_format=self.memory_format)
-        check_parts(
-            self.recipe,
-            self.sr,
-            self.task,
-            self.degradation.scale,
-            sr_range,
-            self.judges,
-            self.teacher,
-        )
+        channels = image_channels(self.data_preprocessor, network)
+        check_updates(self.recipe, dict(sr=self.sr, task=network))
+        check_batched(self.recipe, network)
+        check_scale(self.sr, self.degradation.scale, sr_range, channels)
+        check_features(self.recipe, self.judges, self.teacher)
 
     def __getattr__(self, name: str):
         """Return a part of the task network, such as ``bbox_head``, as if it were ours.
