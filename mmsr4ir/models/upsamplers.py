@@ -1,14 +1,16 @@
 """Interpolation in the place of an SR network: the "S" of L->T."""
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from mmsr4ir.registry import MODELS
 
 
 @MODELS.register_module()
-class InterpolateUpsampler(nn.Module):
+class InterpolateUpsampler(nn.Upsample):
     """Enlarge images by interpolation; has no parameters.
+
+    It turns (N, C, h, w), in any colours and range, into (N, C, h * scale, w * scale);
+    bicubic interpolation overshoots the range.
 
     Args:
         scale: Up-sampling factor.
@@ -24,29 +26,10 @@ class InterpolateUpsampler(nn.Module):
     def __init__(
         self, scale: int = 4, mode: str = 'bilinear', align_corners: bool = False
     ) -> None:
-        super().__init__()
         if mode not in ('nearest', 'bilinear', 'bicubic'):
             raise ValueError(
                 f"mode must be 'nearest', 'bilinear' or 'bicubic', got {mode!r}"
             )
+        corners = None if mode == 'nearest' else align_corners
+        super().__init__(scale_factor=scale, mode=mode, align_corners=corners)
         self.scale = scale
-        self.mode = mode
-        self.align_corners = align_corners
-
-    def forward(self, lr: Tensor) -> Tensor:
-        """Enlarge images.
-
-        Args:
-            lr: (N, C, h, w), in any colours and range.
-
-        Returns:
-            Tensor: (N, C, h * scale, w * scale); bicubic ones overshoot the range.
-        """
-        align_corners = None if self.mode == 'nearest' else self.align_corners
-        return F.interpolate(
-            lr, scale_factor=self.scale, mode=self.mode, align_corners=align_corners
-        )
-
-    def extra_repr(self) -> str:
-        """Return the settings for ``repr``."""
-        return f'scale={self.scale}, mode={self.mode!r}'
