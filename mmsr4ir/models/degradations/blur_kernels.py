@@ -5,6 +5,7 @@ The formulas are those of Real-ESRGAN (Wang et al., ICCVW 2021, section 3.1 and 
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -85,9 +86,12 @@ def blur(image: Tensor, kernel: Tensor) -> Tensor:
         Tensor: (C, H, W).
     """
     size = len(kernel)
-    rows, columns = (
-        _mirrored(length, size // 2).to(image.device, non_blocking=True)
+    indices = (
+        np.pad(np.arange(length), size // 2, mode='reflect')
         for length in image.shape[-2:]
+    )
+    rows, columns = (
+        torch.from_numpy(index).to(image.device, non_blocking=True) for index in indices
     )
     padded = image[:, rows][:, :, columns].double()
     shape = padded.shape[-2:]
@@ -101,10 +105,3 @@ def _grid(size: int) -> tuple[Tensor, Tensor]:
     line = torch.arange(size, dtype=torch.float64) - size // 2
     y, x = torch.meshgrid(line, line, indexing='ij')
     return x, y
-
-
-def _mirrored(length: int, pad: int) -> Tensor:
-    """Return the indices of a line with ``pad`` mirrored ones more on both sides."""
-    period = max(2 * (length - 1), 1)
-    index = torch.arange(-pad, length + pad).remainder(period)
-    return torch.minimum(index, period - index) if length > 1 else index

@@ -167,16 +167,7 @@ class Degradation(ImageByImage):
         self.seed = seed
 
     def degrade(self, image: Tensor, size: tuple[int, int], sample=None) -> Tensor:
-        """Degrade one image.
-
-        Args:
-            image: (C, H, W), [0, 1]; the scale divides H and W.
-            size: (height, width) of the LR image, in pixels.
-            sample: The task's data sample of the image.
-
-        Returns:
-            Tensor: ``(C, *size)``, [0, 1].
-        """
+        """Degrade one image; see :meth:`ImageByImage.degrade`."""
         draw = Draw(
             None
             if self.training
