@@ -1,6 +1,5 @@
 """What a run sets on a GPU beside MMEngine: TF32, and ``randomness.deterministic``."""
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,15 +38,6 @@ def set_tf32(tf32: bool | None) -> None:
     if tf32 is not None:
         torch.backends.cuda.matmul.allow_tf32 = tf32
         torch.backends.cudnn.allow_tf32 = tf32
-
-
-def prepare_cublas() -> None:
-    """Give cuBLAS the workspace with which it is deterministic, unless one is set.
-
-    torch reads the variable when it first multiplies matrices on a GPU, and refuses to
-    do so without it while its deterministic algorithms are on.
-    """
-    os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -18,12 +19,7 @@ from mmsr4ir.registry import RUNNERS
 from mmsr4ir.utils.configs import as_list, type_name
 
 from .exact_loops import use_exact_loops
-from .gpu_settings import (
-    count_on_cpu,
-    explain_not_deterministic,
-    prepare_cublas,
-    set_tf32,
-)
+from .gpu_settings import count_on_cpu, explain_not_deterministic, set_tf32
 from .zoo_checks import check_zoo
 
 # What works on the size that a resize before it gave: it belongs to the augmentation.
@@ -85,7 +81,9 @@ class SR4IRRunner(Runner):
     ) -> None:
         """Set the seed as MMEngine does; with ``deterministic`` prepare cuBLAS too."""
         if deterministic:
-            prepare_cublas()
+            # While deterministic algorithms are on, torch reads this variable before it
+            # first multiplies matrices on a GPU, and refuses to do so without it.
+            os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
         super().set_randomness(seed, diff_rank_seed, deterministic)
 
     def build_evaluator(self, evaluator: dict | list | Evaluator) -> Evaluator:

@@ -76,9 +76,10 @@ def test_what_is_not_deterministic_is_named_with_its_setting(
     assert ('RoIAlign' in str(caught.value)) == bool(advice)
 
 
-def test_other_errors_and_workspaces_stay(monkeypatch):
+def test_other_errors_and_workspaces_stay(kept, tmp_path, monkeypatch):
     monkeypatch.setenv('CUBLAS_WORKSPACE_CONFIG', ':16:8')
-    gpu_settings.prepare_cublas()
+    randomness = dict(seed=0, deterministic=True)
+    runner(tmp_path, kind=SR4IRRunner, randomness=randomness)
     assert os.environ['CUBLAS_WORKSPACE_CONFIG'] == ':16:8'
     error = RuntimeError('shapes differ')
     with (
