@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from mmsr4ir.models.task_resize import RESIZES
 from mmsr4ir.registry import RUNNERS
-from mmsr4ir.utils.configs import as_list, type_name
+from mmsr4ir.utils.configs import as_list, batch_augments, type_name
 
 from .exact_loops import use_exact_loops
 from .gpu_settings import count_on_cpu, explain_not_deterministic, set_tf32
@@ -149,7 +149,7 @@ def move_resize(cfg: Config) -> Config:
         return cfg
     moved = {}
     for kind, splits in (('train', ('train',)), ('test', ('val', 'test'))):
-        late = _batch_augments(cfg, model) if kind == 'train' else []
+        late = batch_augments(cfg, model) if kind == 'train' else []
         parts = [
             (dataset, *split_pipeline(dataset['pipeline'], where, outer + late))
             for dataset, where, outer in _pipelines(cfg, splits)
@@ -194,28 +194,6 @@ def _pipelines(
         loader = cfg.get(f'{split}_dataloader') or {}
         if isinstance(loader.get('dataset'), dict):
             yield from walk(loader['dataset'], f'{split}_dataloader', [])
-
-
-def _batch_augments(cfg: Mapping, model: Mapping) -> list[str]:
-    """List the names of the augmentations that the preprocessor runs on batches."""
-    task = model.get('task') or {}
-    places = [task.get('train_cfg')] + [
-        owner.get('data_preprocessor') for owner in (cfg, model, task)
-    ]
-    return [
-        type_name(one)
-        for place in places
-        if isinstance(place, Mapping)
-        for key in ('batch_augments', 'augments')
-        for one in _as_dicts(place.get(key))
-    ]
-
-
-def _as_dicts(value: object) -> list[Mapping]:
-    """List the dicts of a config's entry: one, a list, or a dict with such a list."""
-    if isinstance(value, Mapping) and 'augments' in value:
-        value = value['augments']
-    return [one for one in as_list(value) if isinstance(one, Mapping)]
 
 
 def split_pipeline(

@@ -149,6 +149,28 @@ def as_list(value) -> list:
     return list(value) if isinstance(value, list | tuple) else [value] if value else []
 
 
+def batch_augments(cfg: Mapping, model: Mapping) -> list[str]:
+    """List the names of the augmentations that work on a whole batch.
+
+    Args:
+        cfg: The whole config.
+        model: The config of :class:`~mmsr4ir.models.SR4IR` in it.
+    """
+    task = model.get('task') or {}
+    train_cfg = task.get('train_cfg')  # of mmpretrain's classifiers
+    found = [train_cfg.get('augments')] if isinstance(train_cfg, Mapping) else []
+    for owner in (cfg, model, task):
+        found.append((owner.get('data_preprocessor') or {}).get('batch_augments'))
+    names = []
+    for augments in found:
+        if isinstance(augments, Mapping) and 'augments' in augments:
+            augments = augments['augments']
+        names += [
+            type_name(one) for one in as_list(augments) if isinstance(one, Mapping)
+        ]
+    return names
+
+
 def registered_class(registry: Registry, cfg: Mapping, scope: str) -> type | None:
     """Return the class that a config names, or None; ``scope`` is the default scope."""
     scope = cfg.get('_scope_') or scope

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from mmsr4ir.registry import MODELS
-from mmsr4ir.utils.configs import as_list, type_name
+from mmsr4ir.utils.configs import batch_augments, type_name
 from mmsr4ir.utils.errors import DataError
 from mmsr4ir.utils.images import BROKEN
 from mmsr4ir.utils.loading import Loading
@@ -141,24 +141,14 @@ def _directions(direction: str | Sequence[str] | None) -> set[str]:
 
 def _check_batch_augments(cfg: Mapping) -> None:
     """Check that the preprocessor does not mix or resize images."""
-    task = cfg['model'].get('task') or {}
-    places = [task.get('train_cfg')]  # of mmpretrain's classifiers
-    for owner in (cfg, cfg['model'], task):
-        places.append((owner.get('data_preprocessor') or {}).get('batch_augments'))
-    for augments in places:
-        if isinstance(augments, dict):
-            augments = as_list(augments.get('augments'))
-        moving = [
-            name
-            for name in map(type_name, augments or ())
-            if name != 'BatchFixedSizePad'
-        ]
-        if moving:
-            raise DataError(
-                f'batch_augments of the preprocessor, or augments in train_cfg of the '
-                f'task, has {moving}, which LR images of mmsr4ir.PairedLR cannot '
-                'follow: take them out'
-            )
+    names = batch_augments(cfg, cfg['model'])
+    moving = [name for name in names if name != 'BatchFixedSizePad']
+    if moving:
+        raise DataError(
+            'batch_augments of the preprocessor, or augments in train_cfg of the '
+            f'task, has {moving}, which LR images of mmsr4ir.PairedLR cannot '
+            'follow: take them out'
+        )
 
 
 def _check_files(
