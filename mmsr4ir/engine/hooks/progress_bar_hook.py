@@ -117,31 +117,20 @@ class ProgressBarHook(Hook):
             facts.append(f'{phase.name} {number(loss)}')
         self._draw(runner, title, done, total, facts)
 
-    def after_val_iter(
+    def _after_iter(
         self,
         runner: Runner,
         batch_idx: int,
         data_batch: dict | None = None,
-        outputs: Sequence | None = None,
+        outputs: Sequence | dict | None = None,
+        mode: str = 'train',
     ) -> None:
-        """Show the batch."""
-        self._draw_batch(runner, 'validation', batch_idx, len(runner.val_dataloader))
-
-    def after_test_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: Sequence | None = None,
-    ) -> None:
-        """Show the batch."""
-        self._draw_batch(runner, 'test', batch_idx, len(runner.test_dataloader))
-
-    def _draw_batch(
-        self, runner: Runner, title: str, batch_idx: int, total: int
-    ) -> None:
-        if self._is_due(batch_idx + 1, total):
-            self._draw(runner, title, batch_idx + 1, total, [])
+        """Show the batch of a validation or test."""
+        loader = runner.val_dataloader if mode == 'val' else runner.test_dataloader
+        done, total = batch_idx + 1, len(loader)
+        if self._is_due(done, total):
+            title = 'validation' if mode == 'val' else 'test'
+            self._draw(runner, title, done, total, [])
 
     def _is_due(self, done: int, total: int) -> bool:
         return self._progress is not None and (
