@@ -91,16 +91,3 @@ def unwrap(network: nn.Module) -> Any:
     while is_model_wrapper(network) or isinstance(network, BaseTTAModel):
         network = network.get_submodule('module')
     return network
-
-
-def wrapped_if_it_learns(network: nn.Module) -> nn.Module:
-    """Return a network with its wrapper only if it has gradients to synchronise.
-
-    The wrapper of distributed training waits for the gradients of every forward pass
-    with gradients that it sees; a frozen network has none to give.
-    """
-    bare = unwrap(network)
-    learns = torch.is_grad_enabled() and any(
-        parameter.requires_grad for parameter in bare.parameters()
-    )
-    return network if learns else bare

@@ -1,7 +1,6 @@
 """The judges: networks whose features say how near an image is to its HR image."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from logging import ERROR
 
 import torch
@@ -69,16 +68,12 @@ class Judges:
         assert self.teacher  # see check_features
         return self.compare(self.teacher(sr_inputs), self.teacher_hr(batch), batch)
 
-    def watch(self) -> AbstractContextManager[list[tuple[Tensor, ...]]]:
-        """Keep the task network's features of a pass; see :meth:`FeatureTap.watch`."""
-        return self.task.watch()
-
     def match(self, seen: Sequence[Sequence[Tensor]], batch: Batch) -> Tensor:
         """Compare the task network's features with the teacher's of the same HR images.
 
         Args:
-            seen: What :meth:`watch` gave, after a pass on (M * N, 3, H', W'), M images
-                of the batch one after the other.
+            seen: What :meth:`FeatureTap.watch` gave, after a pass on (M * N, 3, H',
+                W'), M images of the batch one after the other.
             batch: The batch of N images.
 
         Returns:

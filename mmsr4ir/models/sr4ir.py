@@ -8,7 +8,7 @@ predictions, and only the images are exchanged. What is trained when is a recipe
 
 import copy
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from mmsr4ir.registry import MODELS
 
 from .batch import Batch, complete_meta, make_batch
-from .distributed import drop_wrappers, unwrap, wrapped_if_it_learns
+from .distributed import drop_wrappers, unwrap
 from .image_space import ImageSpace, extend_edges, image_channels
 from .judges import Judges, check_features
 from .networks import build_network, check_batched, check_updates, set_num_classes
@@ -329,17 +329,17 @@ class SR4IR(BaseModel):
             features in this pass with the teacher's of HR.
         """
         inputs, samples = self.task_batch(term, batch)
-        assert self.judges or not term.match  # see check_features
-        watch = self.judges.watch() if self.judges and term.match else nullcontext([])
-        with watch as seen:
+        judges = self.judges if term.match else None  # see check_features
+        with ExitStack() as stack:
+            features = stack.enter_context(judges.task.watch()) if judges else []
             losses = self.network('task')(inputs, samples, mode='loss')
         parts = {
             part: term.weight * value if 'loss' in part else value
             for part, value in self.parse_losses(losses)[1].items()
             if part != 'loss' or part in losses  # else it is the others' sum
         }
-        if self.judges and term.match:
-            parts['loss_match'] = term.match * self.judges.match(seen, batch)
+        if judges:
+            parts['loss_match'] = term.match * judges.match(features, batch)
         return {f'{term.image}/{part}': value for part, value in parts.items()}
 
     def compare_pixels(self, batch: Batch) -> Tensor:
@@ -432,8 +432,17 @@ class SR4IR(BaseModel):
         return getattr(unwrap(self.sr), 'window_size', 1)
 
     def network(self, name: str) -> nn.Module:
-        """Return a network, in its wrapper only where gradients are synchronised."""
-        return wrapped_if_it_learns(self._modules[name])
+        """Return a network, in its wrapper only where gradients are synchronised.
+
+        The wrapper of distributed training waits for the gradients of every forward
+        pass with gradients that it sees; a frozen network has none to give.
+        """
+        network = self._modules[name]
+        bare = unwrap(network)
+        learns = torch.is_grad_enabled() and any(
+            parameter.requires_grad for parameter in bare.parameters()
+        )
+        return network if learns else bare
 
     def forward(
         self, inputs: Tensor, data_samples: Sequence | None = None, mode: str = 'tensor'
