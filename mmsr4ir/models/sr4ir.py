@@ -30,7 +30,7 @@ from .recipes import LossTerm, Phase, active_phases, parse_recipe
 from .sr_checks import check_scale
 from .task_resize import TaskResize, task_rules
 from .teacher import build_teacher
-from .updates import PhaseUpdate, check_optimizers, on_cpu
+from .updates import PhaseUpdate, on_cpu
 from .weights import load_weights, take_init_cfg
 
 # What hooks and test-time augmentation of the task libraries ask their network for.
@@ -229,11 +229,7 @@ class SR4IR(BaseModel):
             infinite, :class:`NonFiniteLossHook` ends the training after the iteration;
             with :attr:`skip_non_finite` the phase makes no step and has the loss NaN,
             and the phases after it do not run.
-
-        Raises:
-            TypeError: If ``optim_wrapper`` is one optimizer for both networks.
         """
-        check_optimizers(optim_wrapper)
         data = self.data_preprocessor(data, training=True)
         batch = self.prepare(data['inputs'], data['data_samples'])
         logs: dict[str, Tensor] = {}

@@ -135,20 +135,6 @@ class PhaseUpdate:
         return self.logs
 
 
-def check_optimizers(optim_wrapper: OptimWrapper | OptimWrapperDict) -> None:
-    """Check that each network has an optimizer of its own.
-
-    Raises:
-        TypeError: If ``optim_wrapper`` is one optimizer for both networks.
-    """
-    if not isinstance(optim_wrapper, OptimWrapperDict):
-        raise TypeError(
-            'each network needs an optimizer of its own: optim_wrapper=dict('
-            "constructor='mmsr4ir.PerNetworkOptimWrapperConstructor', sr=..., "
-            'task=...)'
-        )
-
-
 def step(wrappers: Sequence[OptimWrapper], loss: Tensor) -> None:
     """Update with one backward pass, also where several optimizers share the loss.
 
