@@ -132,10 +132,11 @@ class SR4IR(BaseModel):
         self.test_on = test_on
         self.count_padding = count_padding
         self.sr_range = sr_range
-        self.checked_sizes = False
+        # What changes in a run: hooks and LRTestLoop set it, make_batch checked_sizes.
         self.stage = 'main'
-        self.lr_input: LRInput | None = None
         self.skip_non_finite = False
+        self.lr_input: LRInput | None = None
+        self.checked_sizes = False
         self.image_space = ImageSpace(
             self.data_preprocessor,
             getattr(network, 'preprocessor_cfg', None)
@@ -232,33 +233,36 @@ class SR4IR(BaseModel):
         """
         data = self.data_preprocessor(data, training=True)
         batch = self.prepare(data['inputs'], data['data_samples'])
+        networks = dict(sr=self.sr, task=self.task)
         logs: dict[str, Tensor] = {}
+        total = batch.hr.new_zeros(())
         for phase in active_phases(self.recipe, self.stage):
-            terms = phase.active_losses(self.stage)
-            seen = batch.first(phase.share)
-            with PhaseUpdate(
-                phase,
-                dict(sr=self.sr, task=self.task),
-                optim_wrapper,
-                self.skip_non_finite,
-            ) as update:
-                seen.sr = self.phase_sr(phase, seen)
-                for term in terms:
-                    losses = partial(self.term_losses, term, seen)
-                    update.add(losses, is_last=term is terms[-1])
-                logs |= update.step()
-            batch.sr = seen.sr
+            part = batch.first(phase.share)
+            update = PhaseUpdate(phase, networks, optim_wrapper, self.skip_non_finite)
+            with update:
+                part.sr = self.phase_sr(phase, part)
+                compute = partial(self.term_losses, batch=part)
+                logs |= update.run(phase.active_losses(self.stage), compute)
+            batch.sr = part.sr  # for a later phase with reuse_sr
+            total = total + logs[f'{phase.name}/loss']
             if update.skipped:
                 break
         # Hooks of the task libraries, such as CheckInvalidLossHook, ask for one loss.
-        totals = [
-            logs[key] for phase in self.recipe if (key := f'{phase.name}/loss') in logs
-        ]
-        return on_cpu(logs | dict(loss=sum(totals, batch.hr.new_zeros(()))))
+        return on_cpu(logs | dict(loss=total))
 
     @torch.no_grad()
     def prepare(self, inputs: Tensor, samples: Sequence | None) -> Batch:
         """Make HR and LR images from the task network's input.
+
+        :func:`~mmsr4ir.models.batch.make_batch` takes these steps:
+
+        1. Undo the normalisation.
+        2. With a :attr:`task_resize`, cut off what is padding in all images.
+        3. Extend the edges of each image over its padding, up to sides that the scale
+           divides.
+        4. Degrade the result to ``lr``. The result is ``hr``, too, cut to the size of
+           ``inputs`` if there is no :attr:`task_resize`.
+        5. With a :attr:`task_resize`, resize the task network's input and its labels.
 
         Args:
             inputs: (N, 3, H', W'), normalised as the task network expects, padded.
@@ -304,14 +308,13 @@ class SR4IR(BaseModel):
         if term.is_task:
             return self.task_losses(term, batch)
         if term.name == 'pixel':
-            loss = self.compare_pixels(batch)
-        else:
-            assert self.judges and batch.sr is not None  # see check_features
-            inputs = self.to_input(batch.sr, batch)
-            teacher = term.name == 'tdp_teacher'
-            ask = self.judges.ask_teacher if teacher else self.judges.ask_task
-            loss = ask(inputs, batch)
-        return {f'loss_{term.name}': term.weight * loss}
+            return dict(loss_pixel=term.weight * self.compare_pixels(batch))
+        assert self.judges and batch.sr is not None  # see check_features
+        inputs = self.to_input(batch.sr, batch)
+        if term.name == 'tdp':
+            return dict(loss_tdp=term.weight * self.judges.ask_task(inputs, batch))
+        loss = self.judges.ask_teacher(inputs, batch)
+        return dict(loss_tdp_teacher=term.weight * loss)
 
     def task_losses(self, term: LossTerm, batch: Batch) -> dict[str, Tensor]:
         """Compute T's own loss on the images of a term, and their feature matching.
@@ -332,7 +335,9 @@ class SR4IR(BaseModel):
         parts = {
             part: term.weight * value if 'loss' in part else value
             for part, value in self.parse_losses(losses)[1].items()
-            if part != 'loss' or part in losses  # else it is the others' sum
+            # parse_losses adds the sum of all losses as 'loss', unless the network
+            # itself has a loss of that name, as mmpretrain's have.
+            if part != 'loss' or part in losses
         }
         if judges:
             parts['loss_match'] = term.match * judges.match(features, batch)
@@ -358,7 +363,7 @@ class SR4IR(BaseModel):
         times = len(term.images)
         parts = batch.split(times) if term.is_divided else [batch] * times
         inputs = [
-            self.task_inputs(image, part)
+            self.input_of(image, part)
             for image, part in zip(term.images, parts, strict=True)
         ]
         # Copies, since some task networks change their samples, and what those hold.
@@ -366,7 +371,7 @@ class SR4IR(BaseModel):
             copy.deepcopy(sample) for part in parts for sample in part.samples or ()
         ]
 
-    def task_inputs(self, image: str, batch: Batch) -> Tensor:
+    def input_of(self, image: str, batch: Batch) -> Tensor:
         """Return the task network's input (N, 3, H', W') for one image, normalised."""
         if image == 'hr':
             return batch.inputs

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 
 import torch
 from mmengine.dist import all_reduce
@@ -11,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from .distributed import unwrap
 from .features import frozen
-from .recipes import NETWORKS, Phase
+from .recipes import NETWORKS, LossTerm, Phase
 
 
 class PhaseUpdate:
@@ -20,9 +21,7 @@ class PhaseUpdate:
     .. code-block:: python
 
         with PhaseUpdate(phase, networks, optim_wrapper) as update:
-            for term in terms:
-                update.add(compute, is_last=term is terms[-1])
-            logs = update.step()
+            logs = update.run(terms, compute)
 
     If the phase updates the task network alone, :meth:`add` makes the backward pass of
     each loss at once, and memory holds the graph of one loss at a time. If the phase
@@ -79,6 +78,24 @@ class PhaseUpdate:
     def __exit__(self, *error) -> None:
         self._forward.close()
         self._frozen.close()
+
+    def run(
+        self,
+        terms: Sequence[LossTerm],
+        compute: Callable[[LossTerm], dict[str, Tensor]],
+    ) -> dict[str, Tensor]:
+        """Compute the losses and their gradients, then make the update.
+
+        Args:
+            terms: The losses of the phase.
+            compute: Runs the forward pass of one of them, see :meth:`add`.
+
+        Returns:
+            dict[str, Tensor]: The values for the log, see :meth:`step`.
+        """
+        for term in terms:
+            self.add(partial(compute, term), is_last=term is terms[-1])
+        return self.step()
 
     def add(self, compute: Callable[[], dict[str, Tensor]], is_last: bool) -> None:
         """Add one loss of the recipe.
