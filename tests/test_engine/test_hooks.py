@@ -136,8 +136,11 @@ def test_a_network_without_optimizer_is_named(tmp_path):
         constructor='mmsr4ir.PerNetworkOptimWrapperConstructor',
         task=dict(optimizer=dict(type='SGD', lr=0.1)),
     )
-    with pytest.raises(ValueError, match=r"phase 'sr' updates \['sr'\].*no optimizer"):
-        runner(tmp_path, optim_wrapper=only_task).train()
+    for_both = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))
+    message = r"phase 'sr' updates \['sr'\].*no optimizer"
+    for wrapper in (only_task, for_both):
+        with pytest.raises(ValueError, match=message):
+            runner(tmp_path, optim_wrapper=wrapper).train()
     runner(
         tmp_path, optim_wrapper=only_task, model=toy_config(recipe=RECIPES['H->T'])
     ).train()
