@@ -108,14 +108,14 @@ def run_tool(tmp_path_factory):
     """Run a tool as a user does; return the finished process.
 
     Python tools start quickly, in a fork of tool_server.py, but not those with
-    variables of their own or with ``fresh``.
+    ``fresh``, which a variable needs that Python or a package reads at its start.
     """
     server = ToolServer(tmp_path_factory.mktemp('tools'))
 
     def run(*command, ok: bool = True, env: dict | None = None, fresh: bool = False):
         command = [str(part) for part in command]
-        if command[0] == sys.executable and not (env or fresh):
-            process = server.run(command)
+        if command[0] == sys.executable and not fresh:
+            process = server.run(command, env)
         else:
             process = subprocess.run(
                 command,
@@ -163,7 +163,9 @@ class ToolServer:
             self.process.communicate()
             self.process = None
 
-    def run(self, command: list[str]) -> subprocess.CompletedProcess:
+    def run(
+        self, command: list[str], env: dict | None = None
+    ) -> subprocess.CompletedProcess:
         """As ``subprocess.run``; what a tool leaves running is killed."""
         if self.process is None:
             self.start()
@@ -174,7 +176,11 @@ class ToolServer:
             with suppress(BrokenPipeError):  # it has ended; the answer says why
                 print(
                     json.dumps(
-                        dict(argv=command[1:], env=environment(), output=str(output))
+                        dict(
+                            argv=command[1:],
+                            env=environment() | (env or {}),
+                            output=str(output),
+                        )
                     ),
                     file=self.process.stdin,
                     flush=True,

@@ -45,6 +45,7 @@ def test_curves_and_times(work_dirs, run_tool, tmp_path):
         '--out',
         out,
         env=dict(DISPLAY='', MPLBACKEND=''),
+        fresh=True,
     ).stdout
     assert 'second: iterations 1 to 3, 0 validations, from 1 run(s)' in text
     assert Image.open(out).size[0] > 500
