@@ -303,8 +303,16 @@ def _optimizers(cfg: Config, model: SR4IR) -> OptimWrapperDict:
     """Build the optimizers, with the states that the first step makes.
 
     Gradients stay where they are accumulated over iterations.
+
+    Raises:
+        ConfigError: If there is one optimizer for both networks.
     """
     wrappers = build_optim_wrapper(model, cfg.optim_wrapper)
+    if not isinstance(wrappers, OptimWrapperDict):
+        raise ConfigError(
+            'optim_wrapper has one optimizer for both networks: give it '
+            "constructor='mmsr4ir.PerNetworkOptimWrapperConstructor', sr=..., task=..."
+        )
     for wrapper in wrappers.values():
         wrapper.clip_grad_kwargs = None  # it would log the norm
         if isinstance(wrapper, AmpOptimWrapper):  # the tensors are on the CPU

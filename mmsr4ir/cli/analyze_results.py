@@ -113,7 +113,7 @@ def main() -> None:
     try:
         kind = kind_of(results, cfg.get('default_scope'))
     except ValueError as error:
-        sys.exit(f'error: {args.results}: {error}')
+        sys.exit(f'error: {args.results} for {args.config}: {error}')
     try:
         dataset: BaseDataset = build_loader(cfg, 'test').dataset
         if len(dataset) != len(results):

@@ -57,6 +57,8 @@ def scanner(args: argparse.Namespace) -> Scanner:
 def _start_bar(name: str, images: int) -> Callable[[], None]:
     """Begin the progress bar of a data set; return what moves it by an image."""
     print(f'{name}: {images} images')
+    if not images:
+        return lambda: None
     bar = ProgressBar(images)
 
     def move() -> None:

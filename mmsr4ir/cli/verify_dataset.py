@@ -112,6 +112,10 @@ def chosen_splits(cfg: Config, wanted: list[str] | None) -> list[str]:
     return [split for split in SPLITS if split in {part.split for part in there}]
 
 
+def _parts_of(cfg: Config, split: str) -> list:
+    return [cfg.get(f'{split}_{part}') for part in ('dataloader', 'evaluator')]
+
+
 @command
 def main() -> None:
     """Run the command line."""
@@ -123,9 +127,10 @@ def main() -> None:
         move_resize(cfg)  # as the Runner does
     else:
         cfg = plain_config(args.target, args.images)
-    # Data can be looked at without the packages of the networks.
-    check_packages({key: part for key, part in cfg.items() if key != 'model'})
-    found = list(reports(cfg, chosen_splits(cfg, args.split), scanner(args)))
+    splits = chosen_splits(cfg, args.split)
+    # Data can be looked at without the packages of networks and of other splits.
+    check_packages({split: _parts_of(cfg, split) for split in splits})
+    found = list(reports(cfg, splits, scanner(args)))
     if args.out:
         write_json(args.out, {report.name: report.as_dict() for report in found})
     for report in found:

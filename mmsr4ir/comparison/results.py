@@ -4,7 +4,6 @@ import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
 from typing import Any
 
 from mmengine.config import Config
@@ -159,11 +158,12 @@ def check_metric(tests: Iterable[Mapping], metric: str) -> None:
     tests = list(tests)
     if not tests or any(is_usable(metrics, metric) for metrics in tests):
         return
+    others = {key for one in tests for key in one if is_usable(one, key)}
     raise ComparisonError(
-        f'no test gave a number for {metric!r}; there are {sorted({*chain(*tests)})}: '
-        'choose one by --metric. If it is the right one, the test data have no ground '
+        f'no test gave a number for {metric!r}: either the test data have no ground '
         'truth for it (see ann_file, data_prefix and the classes of test_dataloader), '
-        'or nothing was detected: train longer'
+        'or nothing was detected (train longer), or another metric was meant: give '
+        f'--metric one of {sorted(others)}'
     )
 
 

@@ -13,17 +13,17 @@ settings give the same bytes, whatever was made before.
 import json
 import os
 import shlex
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
 from mmsr4ir.utils.errors import DataError
-from mmsr4ir.utils.files import load_json
+from mmsr4ir.utils.files import load_json, write_json
 
 CLASSES = ('horizontal', 'vertical', 'diagonal', 'checker')
 #: Period of the patterns in pixels, from and to.
@@ -191,8 +191,7 @@ def write_dataset(
         progress: Called after each image.
 
     Returns:
-        bool: Whether it was written; False if all of it was there with the same
-        settings.
+        bool: Whether it was written; False if it was there with the same settings.
 
     Raises:
         DataError: If the folder holds something else, as a set with other settings.
@@ -209,18 +208,19 @@ def write_dataset(
     )
     if _is_there(root, settings):
         return False
-    # A folder with the name of the set holds all of it, since it is renamed at the end.
-    target = root.resolve()
-    unfinished = target.with_name(f'.{target.name}.unfinished')
-    shutil.rmtree(unfinished, ignore_errors=True)
-    for split_seed, (split, count) in enumerate(
-        (('train', num_train), ('val', num_val))
-    ):
-        _write_split(unfinished, split, count, size, [seed, split_seed], progress)
-    (unfinished / 'meta.json').write_text(json.dumps(settings))
-    if target.is_dir():
-        target.rmdir()  # an empty one
-    os.replace(unfinished, target)
+    root = root.resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    # On the same disk, so that what is whole can be moved.
+    with TemporaryDirectory(prefix=f'.{root.name}.', dir=root.parent) as folder:
+        for split_seed, (split, count) in enumerate(
+            (('train', num_train), ('val', num_val))
+        ):
+            _write_split(Path(folder), split, count, size, [seed, split_seed], progress)
+        if _is_there(root, settings):  # another process was faster
+            return False
+        for part in Path(folder).iterdir():
+            os.replace(part, root / part.name)
+        write_json(root / 'meta.json', settings)  # the last one: the set is whole
     return True
 
 

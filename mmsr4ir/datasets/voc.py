@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from xml.parsers import expat
 
 from mmsr4ir.utils.errors import DataError
 
@@ -99,29 +100,32 @@ def _listed_xml(folder: Path, line: str) -> Path:
     )
 
 
-class _NoDoctype(ET.TreeBuilder):
-    def doctype(self, *_) -> None:
-        """Refuse it before any entity of it is read, in every encoding."""
-        raise DataError('has a DOCTYPE and is refused: remove it')
-
-
 def read_xml(path: Path) -> ET.Element:
     """Read an annotation.
 
     Raises:
         DataError: If the file is missing, is no XML, or has a document type. No VOC
-            file has a document type, and its entities could fill the memory.
+            file has a document type, and its entities could fill the memory; expat
+            looks for it first, because a search in the text would miss other encodings.
     """
+
+    def refuse(*_) -> None:
+        raise DataError(f'annotation {path} has a DOCTYPE and is refused: remove it')
+
     try:
-        return ET.fromstring(path.read_bytes(), ET.XMLParser(target=_NoDoctype()))
+        text = path.read_bytes()
+        guard = expat.ParserCreate()
+        guard.StartDoctypeDeclHandler = refuse
+        guard.Parse(text, True)
+        return ET.fromstring(text)
     except FileNotFoundError as error:
         raise DataError(
             f'annotation {path} is missing: add it, or remove its name '
             "from the split's list"
         ) from error
-    except DataError as error:
-        raise DataError(f'annotation {path} {error}') from None
-    except (ET.ParseError, LookupError, ValueError) as error:
+    except DataError:
+        raise
+    except (expat.ExpatError, ET.ParseError, LookupError, ValueError) as error:
         raise DataError(f'annotation {path} is no XML ({error}): fix it') from error
 
 

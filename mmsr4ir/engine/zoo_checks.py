@@ -7,15 +7,32 @@ training, and have models whose batches are not images with labels.
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 
-from mmsr4ir.datasets.checks.pipelines import PACKAGES
+from mmsr4ir.datasets.checks.pipelines import ALBUMENTATIONS
 from mmsr4ir.utils.configs import type_name
 from mmsr4ir.utils.errors import ConfigError
 
+# Packages that parts of the libraries import when they are used.
 _SKLEARN = ('sklearn', 'pip install scikit-learn')
 _TIMM = ('timm', 'pip install timm')
-# Those of networks, beside those of data sets and metrics.
-_NETWORKS = dict(
-    LADHead=_SKLEARN, PAAHead=_SKLEARN, TIMMBackbone=_TIMM, TimmClassifier=_TIMM
+_LVIS = ('lvis', 'pip install lvis')
+_PANOPTIC = (
+    'panopticapi',
+    'pip install git+https://github.com/cocodataset/panopticapi.git',
+)
+#: Type in a config: the module that it imports, and the command that installs it.
+PACKAGES = dict(
+    Albu=ALBUMENTATIONS,
+    InstaBoost=('instaboostfast', 'pip install instaboostfast'),
+    LVISDataset=_LVIS,
+    LVISV05Dataset=_LVIS,
+    LVISV1Dataset=_LVIS,
+    LVISMetric=_LVIS,
+    LoadPanopticAnnotations=_PANOPTIC,
+    CocoPanopticMetric=_PANOPTIC,
+    LADHead=_SKLEARN,
+    PAAHead=_SKLEARN,
+    TIMMBackbone=_TIMM,
+    TimmClassifier=_TIMM,
 )
 #: Preprocessor of a task network: what it makes of a batch, if not images with labels.
 OTHER_BATCHES = {
@@ -45,7 +62,7 @@ def check_packages(cfg: Mapping) -> None:
         ConfigError: If one is missing; the message has the command that installs it.
     """
     for kind in _types(cfg):
-        package, command = (_NETWORKS | PACKAGES).get(kind, (None, ''))
+        package, command = PACKAGES.get(kind, (None, ''))
         if package and not find_spec(package):
             raise ConfigError(
                 f'{kind} needs the package {package}, which is not installed; '

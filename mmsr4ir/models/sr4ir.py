@@ -222,7 +222,8 @@ class SR4IR(BaseModel):
         Args:
             data: A batch of the task's own dataloader: ``data_samples``, and as
                 ``inputs`` images (3, H, W), uint8, BGR or RGB as the task expects.
-            optim_wrapper: One optimizer for each network, ``sr`` and ``task``.
+            optim_wrapper: One optimizer for each network, ``sr`` and ``task``;
+                :class:`~mmsr4ir.engine.AlternateTrainingHook` checks that they are.
 
         Returns:
             dict[str, Tensor]: The losses, scalars on the CPU, weighted, as

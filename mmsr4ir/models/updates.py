@@ -92,6 +92,9 @@ class PhaseUpdate:
 
         Returns:
             dict[str, Tensor]: The values for the log, see :meth:`step`.
+
+        Raises:
+            ValueError: As :meth:`add`.
         """
         for term in terms:
             self.add(partial(compute, term), is_last=term is terms[-1])

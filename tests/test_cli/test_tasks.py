@@ -234,7 +234,15 @@ def test_the_coverage_page_takes_results(tools):
         ('mmseg', 'fcn'): losses,
         ('spandrel', 'HAT'): losses | dict(tiles=0.5),
     }
-    new = page.update(text, results)
+    assert page.update(text, {}).splitlines()[6:] == text.splitlines()[6:]
+    # As a page whose rows were never tried.
+    lines = text.splitlines()
+    for row in page.rows(text):
+        if row.heading not in ('', page.OUT_HEADING):
+            first = 3 if row.heading == page.SR_HEADING else 2
+            cells = [*row.cells[:first], '-', '-', *row.cells[first + 2 :]]
+            lines[row.number] = f'| {" | ".join(cells)} |'
+    new = page.update('\n'.join(lines), results)
     total = sum(map(len, page.families(text).values())) + len(zoo.SR_NETWORKS)
     out = sum(map(len, page.out_of_scope(text).values()))
     assert f'\n2 of the {total} families in scope are green (1 %), 1 red and ' in new
@@ -257,6 +265,20 @@ def test_the_coverage_page_names_the_settings_of_the_trials(tools):
         ]
         for key, value in settings.items():
             assert f'`{key}={value!r}`' in row.cells[4]
+    trial, data = tools('zoo_trial'), tools('zoo_data')
+    text = page.PAGE.read_text()
+    edge, overlap = networks.TILE
+    for words in (
+        f'{data.NUM_IMAGES} images of random pixels',
+        f'about {trial.EDGES["mmdet"]} pixels for mmdet and {trial.EDGES["mmseg"]} for',
+        f'at most {trial.EDGES["mmpretrain"]} pixels',
+        f'at most {trial.LIMITS["num"]}, `max_per_img` {trial.LIMITS["max_per_img"]}',
+        f'`nms_pre` {trial.LIMITS["nms_pre"]}',
+        f'at most {trial.CPU_LIMIT} s of CPU time and {trial.MEMORY_LIMIT >> 30} GB',
+        f'two images of {networks.HR_SIZE} pixels',
+        f'tiles of {edge} with an overlap of {overlap} pixels',
+    ):
+        assert words in ' '.join(text.split()), words
     tried = {tuple(row.cells[:2]) for row in rows if row.heading == page.SR_HEADING}
     assert tried == {
         *(('mmagic', name) for name in networks.SR_NETWORKS),

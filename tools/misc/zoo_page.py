@@ -1,7 +1,8 @@
 """The coverage page: which families there are, and what came of trying them.
 
 The page is its own data. A row names a family and its config, or why the family is out
-of scope; :func:`update` writes results into the rows. A new family is a new row.
+of scope; :func:`update` writes results into the rows. A new family is a new row, with
+``-`` in the cells of the result and the losses.
 """
 
 import platform
@@ -66,8 +67,8 @@ def update(text: str, results: Results) -> str:
 
     Args:
         text: The page.
-        results: What each trial returned, or ``error``, by library and family; a row
-            without one becomes ``not tried``.
+        results: What each trial returned, or ``error``, by library and family. A row
+            without one stays as it is.
     """
     lines = text.splitlines()
     words: dict[str, list[str]] = {}
@@ -83,13 +84,14 @@ def update(text: str, results: Results) -> str:
         key = (cells[0], cells[1]) if heading == SR_HEADING else (heading, cells[0])
         result = results.get(key)
         first = 3 if heading == SR_HEADING else 2
-        cells[first : first + 2] = outcome(result)
-        if heading == SR_HEADING:
-            tiles = (result or {}).get('tiles')
-            cells[5] = '-' if tiles is None else f'{tiles:.2g}'
+        if result is not None:
+            cells[first : first + 2] = outcome(result)
+            if heading == SR_HEADING:
+                tiles = result.get('tiles')
+                cells[5] = '-' if tiles is None else f'{tiles:.2g}'
+            lines[number] = _line(cells)
         if key[0] != 'spandrel':  # which is no zoo of families
-            words.setdefault(key[0], []).append(word(result))
-        lines[number] = _line(cells)
+            words.setdefault(key[0], []).append(word(cells[first]))
     for number, name in summary:
         chosen = words.get(name) or sum(words.values(), [])
         counts = [
@@ -110,20 +112,20 @@ def update(text: str, results: Results) -> str:
     return re.sub(r'on Python \S+ and torch \S+,', versions, text)
 
 
-def word(result: Mapping | None) -> str:
-    """Return what came of a trial: ``green``, ``red`` or ``not tried``."""
-    if result is None:
-        return 'not tried'
-    return 'red' if 'error' in result else 'green'
+def word(cell: str) -> str:
+    """Return what the cell of a result says: ``green``, ``red`` or ``not tried``."""
+    if cell == 'green':
+        return cell
+    return 'red' if cell.startswith('**red**') else 'not tried'
 
 
-def outcome(result: Mapping | None) -> tuple[str, str]:
+def outcome(result: Mapping) -> tuple[str, str]:
     """Return the cells of the result and of the losses."""
-    if result is None or 'error' in result:
+    if 'error' in result:
         # The first sentence; what follows may be paths of this machine.
-        reason = (result or {}).get('error', '').split('. ')[0][:200]
+        reason = result['error'].split('. ')[0][:200]
         reason = reason.replace('|', '\\|').replace('<', '&lt;')
-        return f'**{word(result)}** {reason}'.strip(), '-'
+        return f'**red** {reason}', '-'
     return 'green', ', '.join(f'{value:.3g}' for value in result['losses'].values())
 
 

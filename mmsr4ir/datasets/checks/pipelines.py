@@ -21,29 +21,12 @@ _COLOURS = (
 )
 # How the networks' configs call the number of channels that they take.
 _IN_CHANNELS = ('in_channels', 'in_chans')
-# Packages that parts of mmdet import when they are used.
-_LVIS = ('lvis', 'pip install lvis')
-_PANOPTIC = (
-    'panopticapi',
-    'pip install git+https://github.com/cocodataset/panopticapi.git',
-)
-# mmdet's Albu was written for this line: later ones drop transforms of its configs.
-# Without their dependencies, as these would bring a second OpenCV.
-_ALBUMENTATIONS = (
+#: mmdet's Albu was written for this line: later ones drop transforms of its configs.
+#: Without their dependencies, as these would bring a second OpenCV.
+ALBUMENTATIONS = (
     'albumentations',
     'pip install scikit-learn scikit-image && pip install --no-deps '
     'albumentations==1.3.1 qudida',
-)
-#: Type in a config: the module that it imports, and the command that installs it.
-PACKAGES = dict(
-    Albu=_ALBUMENTATIONS,
-    InstaBoost=('instaboostfast', 'pip install instaboostfast'),
-    LVISDataset=_LVIS,
-    LVISV05Dataset=_LVIS,
-    LVISV1Dataset=_LVIS,
-    LVISMetric=_LVIS,
-    LoadPanopticAnnotations=_PANOPTIC,
-    CocoPanopticMetric=_PANOPTIC,
 )
 
 
@@ -78,7 +61,7 @@ def _check_albu(report: Report, part: DataPart, cfg: Mapping) -> None:
             '',
             f'Albu in the pipeline of {part.loader} cannot be built ({error})',
             'correct its transforms, or install the version that mmdet 3 was written '
-            f'for: {_ALBUMENTATIONS[1]}',
+            f'for: {ALBUMENTATIONS[1]}',
         )
 
 

@@ -85,7 +85,14 @@ class Tiles:
             )
 
     def spans(self, length: int) -> list[Span]:
-        """Divide one axis of an image of ``length`` LR pixels."""
+        """Divide one axis of an image.
+
+        Args:
+            length: Of the axis, in LR pixels.
+
+        Returns:
+            list[Span]: The tiles along it, from the start to the end.
+        """
         scale = self.scale
         shift = (self.size - self.overlap - BLEND) // self.multiple * self.multiple
         count = 1 + max(0, -(-(length - self.size) // shift))
