@@ -209,7 +209,7 @@ def write_dataset(
     if _is_there(root, settings):
         return False
     root = root.resolve()
-    root.mkdir(parents=True, exist_ok=True)
+    root.parent.mkdir(parents=True, exist_ok=True)
     # On the same disk, so that what is whole can be moved.
     with TemporaryDirectory(prefix=f'.{root.name}.', dir=root.parent) as folder:
         for split_seed, (split, count) in enumerate(
@@ -218,6 +218,7 @@ def write_dataset(
             _write_split(Path(folder), split, count, size, [seed, split_seed], progress)
         if _is_there(root, settings):  # another process was faster
             return False
+        root.mkdir(exist_ok=True)
         for part in Path(folder).iterdir():
             os.replace(part, root / part.name)
         write_json(root / 'meta.json', settings)  # the last one: the set is whole

@@ -82,7 +82,7 @@ def test_a_setting_of_the_model_in_the_wrong_place_is_warned_of(
 def test_what_a_check_finds_is_logged_or_stops_the_run(monkeypatch):
     said, report = [], Report('train')
     monkeypatch.setattr(runs, 'print_log', lambda text, *_: said.append(text))
-    monkeypatch.setattr(runs, 'reports', lambda cfg, splits: iter([report]))
+    monkeypatch.setattr(runs, 'reports', lambda cfg, *_: iter([report]))
     report.note('a.png', 'is grey')
     runs.check_before_run(Config(), ('train',))
     assert said == []

@@ -140,7 +140,6 @@ def tested(trained, tmp_path_factory, coco_root, tiny_options, run_tool):
         '--show-dir',
         work / 'show',
         *tiny_options(coco_root, **ONE_BY_ONE),
-        fresh=True,
     )
     return work, process.stdout
 
@@ -380,13 +379,10 @@ def test_a_tool_of_mmdet_tests_a_checkpoint(
     trained, tmp_path, coco_root, tiny_options, run_tool
 ):
     """mmdet's test.py imports mmcv.ops before it reads custom_imports."""
-    code = (
-        "import sys; sys.argv[0] = 'mmsr4ir'; from mmsr4ir.cli.main import main; main()"
-    )
     text = run_tool(
         PYTHON,
-        '-c',
-        code,
+        '-m',
+        'mmsr4ir',
         'run',
         'mmdet::test.py',
         CONFIG,
@@ -394,10 +390,9 @@ def test_a_tool_of_mmdet_tests_a_checkpoint(
         '--work-dir',
         tmp_path,
         *tiny_options(coco_root),
-        fresh=True,
     ).stdout
     assert 'Test | coco/bbox_mAP: ' in text and 'sr/PSNR: ' in text
     text = run_tool(
-        PYTHON, '-c', code, 'run', 'mmdet::nothing.py', ok=False, fresh=True
+        PYTHON, '-m', 'mmsr4ir', 'run', 'mmdet::nothing.py', ok=False
     ).stdout
     assert text.splitlines()[-1].startswith('error: there is no script ')

@@ -232,10 +232,24 @@ def test_an_interrupted_set_is_written_from_the_start(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         write_dataset(out, 5, 4, progress=interrupt)
-    assert not out.exists()
+    assert not list(tmp_path.iterdir())
+    out.mkdir()
     assert write_dataset(out, 4, 4)
     assert [path.name for path in tmp_path.iterdir()] == ['set']
     assert not (out / 'train/00004.png').exists()
+
+
+def test_two_that_write_the_same_set(tmp_path):
+    out, written = tmp_path / 'set', []
+
+    def other():
+        if not written:
+            written.append(None)
+            written[0] = write_dataset(out, 4, 4)
+
+    assert not write_dataset(out, 4, 4, progress=other) and written == [True]
+    assert [path.name for path in tmp_path.iterdir()] == ['set']
+    assert not write_dataset(out, 4, 4)
 
 
 @pytest.mark.parametrize('name', ['notes.txt', 'train/00000.png', 'meta.json'])
