@@ -158,12 +158,13 @@ def check_metric(tests: Iterable[Mapping], metric: str) -> None:
     tests = list(tests)
     if not tests or any(is_usable(metrics, metric) for metrics in tests):
         return
-    others = {key for one in tests for key in one if is_usable(one, key)}
+    others = sorted({key for one in tests for key in one if is_usable(one, key)})
     raise ComparisonError(
         f'no test gave a number for {metric!r}: either the test data have no ground '
         'truth for it (see ann_file, data_prefix and the classes of test_dataloader), '
-        'or nothing was detected (train longer), or another metric was meant: give '
-        f'--metric one of {sorted(others)}'
+        'or nothing was detected (train longer)'
+        + f', or another metric was meant: give --metric one of {others}'
+        * bool(others)
     )
 
 

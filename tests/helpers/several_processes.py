@@ -4,8 +4,8 @@
 
 Each case is one training through MMEngine's Runner. Whatever the number of processes,
 all of them together see eight images an iteration, and four in an epoch's last one.
-SR4IR, whose phases hold those of the other recipes, stands for these where four
-processes train, and in segmentation and classification beside HLF+FM.
+SR4IR, whose phases hold those of H->T and S->T, stands for these. It stands for all
+where four processes train, and in segmentation and classification beside HLF+FM.
 FOLDER/<case>/<processes> is the work dir of each, FOLDER/<task>.pth the model before.
 """
 
@@ -55,7 +55,11 @@ del RECIPES['T->S']
 CASES = {
     f'{task} {recipe}': (task, recipe, 16 if recipe == 'HLF+FM' else 12)
     for task in SCOPES
-    for recipe in (RECIPES if task == 'detection' else ('SR4IR', 'HLF+FM'))
+    for recipe in (
+        ('SR4IR', 'HLF+FM', 'L->T', 'S+T')
+        if task == 'detection'
+        else ('SR4IR', 'HLF+FM')
+    )
 }
 # Eleven images: the sampler gives out the first one again.
 CASES |= {f'{task} SR4IR, 11 images': (task, 'SR4IR', 11) for task in SCOPES}
