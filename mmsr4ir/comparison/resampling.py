@@ -25,7 +25,7 @@ _CELLS = 2**22
 class Paired(NamedTuple):
     """A difference between two methods and what the bootstrap says of it.
 
-    Attributes:
+    Args:
         difference: On the test images as they are.
         std_error: Standard deviation of the draws.
         interval: Confidence interval of the difference.
