@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
@@ -50,7 +51,7 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
 
 
 def scanner(args: argparse.Namespace) -> Scanner:
-    """Return what decodes whole images in ``--workers`` threads and shows progress."""
+    """Return the scanner of a tool: ``--workers`` threads, and a progress bar."""
     return Scanner(workers=args.workers, start=_start_bar)
 
 
@@ -129,7 +130,18 @@ def add_shape_argument(parser: argparse.ArgumentParser, default: str) -> None:
 class _Shape(argparse.Action):
     """Take one or two numbers as (height, width)."""
 
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Set the size.
+
+        Raises:
+            argparse.ArgumentError: If there are more than two numbers.
+        """
         if len(values) > 2:
             raise argparse.ArgumentError(self, 'takes one or two numbers')
         setattr(namespace, self.dest, tuple((values * 2)[:2]))

@@ -133,7 +133,7 @@ def find_config(meta: Mapping) -> dict:
 
     Raises:
         ConvertError: If the checkpoint has no config of an SR4IR.
-        ValueError: If its config holds more than values.
+        ConfigError: If its config holds more than values.
     """
     config = config_values(meta.get('cfg') or '')
     model = config.get('model') or {}

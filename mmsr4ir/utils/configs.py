@@ -114,7 +114,7 @@ def config_values(text: str) -> dict:
     anywhere.
 
     Raises:
-        ValueError: If the config holds anything else than values.
+        ConfigError: If the config holds anything else than values.
     """
     config = {}
     try:
@@ -132,7 +132,7 @@ def config_values(text: str) -> dict:
         RecursionError,
         MemoryError,
     ) as error:  # the last two: nested beyond measure
-        raise ValueError(
+        raise ConfigError(
             f'its config is more than values ({error}), and is not run'
         ) from error
     return config
