@@ -40,7 +40,7 @@ _CONTRAST = 0.32
 #: Class crops for each validation image. With 60 crops, one would be 1.7 points of
 #: accuracy, too coarse to compare methods.
 _VAL_CROPS = 4
-#: A change of it has existing sets refused.
+#: Raise it when the images change: sets of another version are refused.
 _VERSION = 5
 
 
@@ -194,7 +194,7 @@ def write_dataset(
         bool: Whether it was written; False if it was there with the same settings.
 
     Raises:
-        DataError: If the folder holds something else, as a set with other settings.
+        DataError: If the folder holds other files, or a set with other settings.
         ValueError: If a setting is too small.
         OSError: If a file cannot be written.
     """
@@ -226,10 +226,13 @@ def write_dataset(
 
 
 def _is_there(root: Path, settings: dict) -> bool:
-    """Return whether a folder holds the set with these settings; else it is empty.
+    """Return whether a folder holds the set with these settings, or is empty.
+
+    Returns:
+        bool: False if the folder is empty or does not exist.
 
     Raises:
-        DataError: If it holds something else, as a set with other settings.
+        DataError: If the folder holds other files, or a set with other settings.
     """
     try:
         meta = load_json(root / 'meta.json')

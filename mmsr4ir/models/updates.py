@@ -94,7 +94,7 @@ class PhaseUpdate:
             dict[str, Tensor]: The values for the log, see :meth:`step`.
 
         Raises:
-            ValueError: As :meth:`add`.
+            ValueError: If a loss has no part with "loss" in its name.
         """
         for term in terms:
             self.add(partial(compute, term), is_last=term is terms[-1])
