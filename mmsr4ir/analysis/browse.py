@@ -53,8 +53,8 @@ def browse(
             data cannot be read.
     """
     model = build_model(cfg, checkpoint)
-    if checkpoint is None and model.weights['sr']:
-        load_weights('sr', model.sr, model.weights['sr'])
+    if checkpoint is None and model.init_cfgs['sr']:
+        load_weights('sr', model.sr, model.init_cfgs['sr'])
     loader = build_loader(cfg, split)
     dataset: BaseDataset = loader.dataset
     annotator = build_annotator(cfg, dataset.metainfo)

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from mmsr4ir.utils.errors import DataError
+from mmsr4ir.utils.errors import ConfigError, DataError
 from mmsr4ir.utils.files import load_json, write_json
 
 CLASSES = ('horizontal', 'vertical', 'diagonal', 'checker')
@@ -79,14 +79,14 @@ def render(
         last one of `labels`.
 
     Raises:
-        ValueError: If ``size`` is below 64 or a label is no class.
+        ConfigError: If ``size`` is below 64 or a label is no class.
     """
     if size < 64:
-        raise ValueError(f'size {size} is too small for the objects: give 64 or more')
+        raise ConfigError(f'size {size} is too small for the objects: give 64 or more')
     if labels is None:
         labels = rng.integers(0, len(CLASSES), rng.integers(1, 6)).tolist()
     if not set(labels) <= set(range(len(CLASSES))):
-        raise ValueError(f'labels {labels} must lie in 0 to {len(CLASSES) - 1}')
+        raise ConfigError(f'labels {labels} must lie in 0 to {len(CLASSES) - 1}')
     image = _background(rng, size)
     shapes: list[tuple] = []
     for label in labels:
@@ -195,11 +195,11 @@ def write_dataset(
 
     Raises:
         DataError: If the folder holds other files, or a set with other settings.
-        ValueError: If a setting is too small.
+        ConfigError: If a setting is too small.
         OSError: If a file cannot be written.
     """
     if min(num_train, num_val) < len(CLASSES) or size < 64:
-        raise ValueError(
+        raise ConfigError(
             f'at least {len(CLASSES)} images a split and 64 pixels a side are needed'
         )
     root = Path(root)

@@ -32,7 +32,7 @@ class AmpOptimWrapper(_AmpOptimWrapper):
 
     Raises:
         ConfigError: If ``dtype`` is neither ``'bfloat16'`` nor ``'float16'``.
-        TypeError: If ``loss_scale`` is neither ``'dynamic'`` nor a number or a dict.
+        ConfigError: If ``loss_scale`` is neither ``'dynamic'`` nor a number or a dict.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class AmpOptimWrapper(_AmpOptimWrapper):
         if isinstance(loss_scale, int):
             loss_scale = float(loss_scale)  # MMEngine refuses it
         if loss_scale != 'dynamic' and not isinstance(loss_scale, (float, dict)):
-            raise TypeError(
+            raise ConfigError(
                 "loss_scale must be 'dynamic', a number or the arguments "
                 f'of GradScaler, got {loss_scale!r}'
             )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mmsr4ir.models.image_space import image_size, picture
 from mmsr4ir.models.weights import WeightsError
 from mmsr4ir.registry import METRICS
+from mmsr4ir.utils.errors import ConfigError
 
 from .fidelity import WINDOW, luma, psnr, ssim
 
@@ -52,7 +53,7 @@ class SRQuality(BaseMetric):
         prefix: As in :class:`mmengine.evaluator.BaseMetric`.
 
     Raises:
-        ValueError: If a metric or ``convert_to`` is unknown, an image is too small or
+        ConfigError: If a metric or ``convert_to`` is unknown, an image is too small or
             has channels that a metric is not defined for, or there is no HR image (the
             input is LR), which all metrics except NIQE need.
         WeightsError: If ``metrics`` has LPIPS, and AlexNet's weights can neither be
@@ -77,16 +78,16 @@ class SRQuality(BaseMetric):
         metrics = (metrics,) if isinstance(metrics, str) else tuple(metrics)
         unknown = [name for name in metrics if name not in _LEAST]
         if unknown or not metrics:
-            raise ValueError(
+            raise ConfigError(
                 f'SRQuality: metrics={list(metrics)}: name one or more of '
                 f'{list(_LEAST)}'
             )
         if convert_to not in (None, 'Y'):
-            raise ValueError(
+            raise ConfigError(
                 f"SRQuality: convert_to={convert_to!r}: use 'Y', or None for RGB"
             )
         if crop_border < 0:
-            raise ValueError(f'SRQuality: crop_border={crop_border} is negative')
+            raise ConfigError(f'SRQuality: crop_border={crop_border} is negative')
         self.crop_border = crop_border
         self.metrics = metrics
         self.convert_to = convert_to
@@ -103,7 +104,7 @@ class SRQuality(BaseMetric):
         for sr, hr in pairs:
             needing = [name for name in self.metrics if name != 'NIQE']
             if hr is None and needing:
-                raise ValueError(
+                raise ConfigError(
                     f'SRQuality: there is no HR image to compare with for {needing}: '
                     "the input is LR (LRTestLoop). Set metrics=['NIQE'], or leave "
                     'SRQuality out of test_evaluator'
@@ -121,14 +122,14 @@ class SRQuality(BaseMetric):
         """Check that enough of an image is left after the crop.
 
         Raises:
-            ValueError: If an image of this size is too small for one of the metrics.
+            ConfigError: If an image of this size is too small for one of the metrics.
         """
         left = [max(0, length - 2 * self.crop_border) for length in (height, width)]
         for name in self.metrics:
             least = _LEAST[name]
             blocks = math.prod(length // least for length in left)
             if blocks < (2 if name == 'NIQE' else 1):
-                raise ValueError(
+                raise ConfigError(
                     f'SRQuality: {name} needs at least {least} x '
                     f'{2 * least if name == "NIQE" else least} pixels, but '
                     f'crop_border={self.crop_border} leaves {left[0]} x {left[1]} of '
@@ -140,14 +141,14 @@ class SRQuality(BaseMetric):
         """Check that each metric is defined for images of so many channels.
 
         Raises:
-            ValueError: If the images are neither gray nor RGB, and one of the metrics,
+            ConfigError: If the images are neither gray nor RGB, and one of the metrics,
                 or the luma, is for these alone.
         """
         needing = [name for name in self.metrics if name in ('LPIPS', 'NIQE')]
         if self.convert_to:
             needing.append(f'convert_to={self.convert_to!r}')
         if needing and channels not in (1, 3):
-            raise ValueError(
+            raise ConfigError(
                 f'SRQuality: {needing[0]} is for images of 1 or 3 channels, and these '
                 f'have {channels}: leave it out'
             )

@@ -66,7 +66,8 @@ class TeacherDistance(BaseMetric):
             for image in (sr, hr)
         )
         sr_features, hr_features = (
-            model.judges.task(model.image_space.normalise(image)) for image in (sr, hr)
+            model.judges.task_tap(model.image_space.normalise(image))
+            for image in (sr, hr)
         )
         return model.tdp(sr_features, hr_features, [size], image_size(hr)).item()
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from mmengine.logging import print_log
 from torch import Tensor, nn
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 from .degradations.degradation import ImageByImage
 from .image_space import extend_edges, image_size
 from .losses import valid_mask
+
+if TYPE_CHECKING:
+    from .sr4ir import SR4IR
 
 _ENLARGED = 1.05  # less is rounding
 
@@ -21,16 +25,16 @@ class Batch:
     """A batch on its way through the two networks.
 
     Attributes:
-        inputs: (N, 3, H', W'), the task network's normalised HR input; H' = H and
+        inputs: (N, C, H', W'), the task network's normalised HR input; H' = H and
             W' = W without ``model.task_resize``.
         samples: The task's data samples, as ``inputs`` have them; None if a prediction
             is made without any.
         sizes: (height, width) of each image before padding, in pixels.
-        hr: (N, 3, H, W), RGB, [0, 1]; the padding repeats the edge pixels, or mirrors
+        hr: (N, C, H, W), RGB, [0, 1]; the padding repeats the edge pixels, or mirrors
             them with ``model.count_padding``.
-        lr: (N, 3, ceil(H / scale), ceil(W / scale)), RGB, [0, 1].
+        lr: (N, C, ceil(H / scale), ceil(W / scale)), RGB, [0, 1].
         task_sizes: (height, width) of each image in ``inputs``; None: ``sizes``.
-        sr: (M, 3, H, W), what the SR network last made of the first M images of ``lr``;
+        sr: (M, C, H, W), what the SR network last made of the first M images of ``lr``;
             with gradients only in a phase that updates that network.
         teacher_hr: The teacher's features of ``inputs``, level by level, once computed.
         whole: The batch that this one is the beginning of, see :meth:`first`.
@@ -115,16 +119,27 @@ def images_of(count: int, share: float) -> int:
     return math.ceil(count * share - 1e-9)
 
 
-def make_batch(model, inputs: Tensor, samples: Sequence | None) -> Batch:
+def make_batch(model: 'SR4IR', inputs: Tensor, samples: Sequence | None) -> Batch:
     """Make HR and LR images from a task network's input.
 
+    1. Undo the normalisation.
+    2. With a ``task_resize``, cut off what is padding in all images.
+    3. Extend the edges of each image over its padding, up to sides that the scale
+       divides.
+    4. Degrade the result to ``lr``. The result is ``hr``, too, cut to the size of
+       ``inputs`` if there is no ``task_resize``.
+    5. With a ``task_resize``, resize the task network's input and its labels.
+
     Args:
-        model: A :class:`SR4IR`.
-        inputs: (N, 3, H', W'), normalised as the task network expects, padded.
-        samples: N data samples of the task.
+        model: What holds the degradation and the other parts.
+        inputs: (N, C, H', W'), normalised as the task network expects, padded.
+        samples: N data samples of the task; their ``img_shape`` is the size of the
+            image without padding.
 
     Returns:
-        Batch: See :meth:`SR4IR.prepare`.
+        Batch: ``hr`` (N, C, H, W) and ``lr`` (N, C, ceil(H / scale), ceil(W / scale)),
+        both in [0, 1], RGB if C is 3, and ``inputs`` of the task network, resized if
+        there is a ``task_resize``.
     """
     if not model.checked_sizes:
         model.checked_sizes = True

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from mmsr4ir.utils.errors import SR4IRError
+from mmsr4ir.utils.errors import ConfigError, SR4IRError
 
 
 class _ReachedError(Exception):
@@ -32,7 +32,7 @@ class FeatureTap:
         layer: Dotted name of a module in it.
 
     Raises:
-        ValueError: If the task network has no module called ``layer``.
+        ConfigError: If the task network has no module called ``layer``.
     """
 
     def __init__(self, task: BaseModel, layer: str) -> None:
@@ -41,7 +41,7 @@ class FeatureTap:
         modules = dict(task.named_modules())
         if layer not in modules or not layer:
             children = [name for name, _ in task.named_children()]
-            raise ValueError(
+            raise ConfigError(
                 f'tdp.layer {layer!r}: {type(task).__name__} has no such module; its '
                 f'parts are {children} and what they hold'
             )
@@ -51,7 +51,7 @@ class FeatureTap:
         """Compute the module's outputs.
 
         Args:
-            inputs: (N, 3, H, W), normalised as the task network wants it.
+            inputs: (N, C, H, W), normalised as the task network wants it.
 
         Returns:
             tuple[Tensor, ...]: The outputs, level by level.

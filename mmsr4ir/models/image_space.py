@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor, nn
 
+from mmsr4ir.utils.errors import ConfigError
+
 from .distributed import unwrap
 
 
@@ -43,7 +45,7 @@ class ImageSpace:
             Tensor: (N, C, H, W), [0, 1]; RGB if C is 3.
 
         Raises:
-            ValueError: If the first inputs do not have the values of images, see
+            ConfigError: If the first inputs do not have the values of images, see
                 :func:`check_range`.
         """
         if self._normalises:
@@ -149,12 +151,12 @@ def check_range(images: Tensor) -> None:
         images: (N, C, H, W), which should be in [0, 1].
 
     Raises:
-        ValueError: If the pipeline has normalised the images already, or divided them
+        ConfigError: If the pipeline has normalised the images already, or divided them
             by 255.
     """
     values = images.detach() * 255
     if values.abs().amax() < 3 and (values - values.round()).abs().amax() > 0.05:
-        raise ValueError(
+        raise ConfigError(
             f'after the inverse of the task preprocessor, images have values from '
             f'{values.amin():.3g} to {values.amax():.3g} and not 0 to 255: take what '
             'normalises or divides by 255 (Normalize, ToTensor) out of the pipeline, '

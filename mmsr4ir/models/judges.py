@@ -8,6 +8,8 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from mmsr4ir.utils.errors import ConfigError
+
 from .batch import Batch
 from .features import FeatureTap, NotReachedError, frozen
 from .image_space import image_channels
@@ -32,7 +34,7 @@ class Judges:
         count_padding: Whether padding counts.
 
     Raises:
-        ValueError: If the task network or the teacher has no layer of the name that
+        ConfigError: If the task network or the teacher has no layer of the name that
             ``distance`` has.
     """
 
@@ -44,8 +46,10 @@ class Judges:
         count_padding: bool,
     ) -> None:
         self.distance = distance
-        self.task = distance.tap(task)
-        self.teacher = None if teacher is None else FeatureTap(teacher, distance.layer)
+        self.task_tap = distance.tap(task)
+        self.teacher_tap = (
+            None if teacher is None else FeatureTap(teacher, distance.layer)
+        )
         self.count_padding = count_padding
 
     def ask_task(self, sr_inputs: Tensor, batch: Batch) -> Tensor:
@@ -54,25 +58,37 @@ class Judges:
         The task network is frozen in eval mode meanwhile.
 
         Args:
-            sr_inputs: (N, 3, H', W'), SR as the task network takes it.
+            sr_inputs: (N, C, H', W'), SR as the task network takes it, normalised;
+                the loss has gradients to it.
             batch: The batch; its HR is looked at without gradients.
+
+        Returns:
+            Tensor: A scalar, 0 or more.
         """
-        with frozen(self.task.task):
+        with frozen(self.task_tap.task):
             with torch.no_grad():
-                hr_features = self.task(batch.inputs)
-            sr_features = self.task(sr_inputs)
+                hr_features = self.task_tap(batch.inputs)
+            sr_features = self.task_tap(sr_inputs)
         return self.compare(sr_features, hr_features, batch)
 
     def ask_teacher(self, sr_inputs: Tensor, batch: Batch) -> Tensor:
-        """Compute the same with the teacher's features."""
-        assert self.teacher  # see check_features
-        return self.compare(self.teacher(sr_inputs), self.teacher_hr(batch), batch)
+        """Compute the same with the teacher's features.
+
+        Args:
+            sr_inputs: (N, C, H', W'), SR as the task network takes it, normalised.
+            batch: The batch, which keeps the teacher's features of HR.
+
+        Returns:
+            Tensor: A scalar, 0 or more.
+        """
+        assert self.teacher_tap  # see check_features
+        return self.compare(self.teacher_tap(sr_inputs), self.teacher_hr(batch), batch)
 
     def match(self, seen: Sequence[Sequence[Tensor]], batch: Batch) -> Tensor:
         """Compare the task network's features with the teacher's of the same HR images.
 
         Args:
-            seen: What :meth:`FeatureTap.watch` gave, after a pass on (M * N, 3, H',
+            seen: What :meth:`FeatureTap.watch` gave, after a pass on (M * N, C, H',
                 W'), M images of the batch one after the other.
             batch: The batch of N images.
 
@@ -83,16 +99,20 @@ class Judges:
             NotReachedError: If the pass did not come through the layer.
         """
         if not seen:
-            raise self.task.not_reached('loss')
+            raise self.task_tap.not_reached('loss')
         return self.compare(seen[0], self.teacher_hr(batch), batch)
 
     def teacher_hr(self, batch: Batch) -> Sequence[Tensor]:
-        """Return the teacher's features of HR, computed once for each whole batch."""
+        """Return the teacher's features of HR, computed once for each whole batch.
+
+        Returns:
+            Sequence[Tensor]: Each level (N, C, h, w) or (N, C), without gradients.
+        """
         whole = batch.whole or batch
         if whole.teacher_hr is None:
-            assert self.teacher  # see check_features
+            assert self.teacher_tap  # see check_features
             with torch.no_grad():
-                whole.teacher_hr = self.teacher(whole.inputs)
+                whole.teacher_hr = self.teacher_tap(whole.inputs)
         return [level[: len(batch.inputs)] for level in whole.teacher_hr]
 
     def compare(
@@ -127,7 +147,7 @@ def check_features(
         teacher: The teacher, if the model has one.
 
     Raises:
-        ValueError: If the recipe compares features and the model has no ``tdp``; if it
+        ConfigError: If the recipe compares features and the model has no ``tdp``; if it
             needs a teacher and the model has none, or the other way round; if a level
             does not exist; or if the teacher's features have other shapes.
     """
@@ -139,34 +159,34 @@ def check_features(
         if term.needs_teacher
     ]
     if asked and teacher is None:
-        raise ValueError(
+        raise ConfigError(
             f"{asked[0]}: give the model teacher=dict(init_cfg=dict(type='Pretrained', "
             'checkpoint=...)), the checkpoint of a run of H->T'
         )
     if teacher is not None and not asked:
-        raise ValueError(
+        raise ConfigError(
             'model.teacher: no loss of the recipe asks it; give the recipe the loss '
             "'tdp_teacher', or a task loss match=..., or take the teacher out"
         )
     if judges is None:
         for phase, term in terms:
             if term.compares_features:
-                raise ValueError(
+                raise ConfigError(
                     f'recipe phase {phase!r}, loss {term.name!r} compares features: '
                     "give the model tdp=dict(type='mmsr4ir.TDPLoss', layer=..., "
                     'levels=...)'
                 )
         return
-    image, outputs = probe(judges.task)
+    image, outputs = probe(judges.task_tap)
     judges.distance.check_levels(outputs)
-    if judges.teacher is None:
+    if judges.teacher_tap is None:
         return
     own, others = (
         [tuple(features[level].shape[1:]) for level in judges.distance.levels]
-        for features in (outputs, judges.teacher(image))
+        for features in (outputs, judges.teacher_tap(image))
     )
     if own != others:
-        raise ValueError(
+        raise ConfigError(
             f'model.teacher: its {judges.distance.layer!r} makes features of the '
             f'shapes {others}, that of model.task {own}: take a teacher with the same'
         )

@@ -12,6 +12,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmsr4ir.registry import MODELS
+from mmsr4ir.utils.errors import ConfigError
 
 from .features import FeatureTap
 
@@ -67,7 +68,7 @@ def _full(x: Tensor) -> Tensor:
 
 def _distance(criterion: str):
     if criterion not in _DISTANCES:
-        raise ValueError(
+        raise ConfigError(
             f'criterion must be one of {sorted(_DISTANCES)}, got {criterion!r}'
         )
     return _DISTANCES[criterion]
@@ -81,7 +82,7 @@ class PixelLoss(nn.Module):
         criterion: ``'l1'`` (the paper's) or ``'l2'`` (squared).
 
     Raises:
-        ValueError: If ``criterion`` is neither ``'l1'`` nor ``'l2'``.
+        ConfigError: If ``criterion`` is neither ``'l1'`` nor ``'l2'``.
     """
 
     def __init__(self, criterion: str = 'l1') -> None:
@@ -92,8 +93,8 @@ class PixelLoss(nn.Module):
         """Compare SR images with HR images.
 
         Args:
-            sr: (N, 3, H, W), RGB, [0, 1] except for overshoots.
-            hr: (N, 3, H, W), RGB, [0, 1].
+            sr: (N, C, H, W), RGB, [0, 1] except for overshoots.
+            hr: (N, C, H, W), RGB, [0, 1].
             mask: (N, 1, H, W), 1 on the images and 0 on padding; None without any.
 
         Returns:
@@ -129,7 +130,7 @@ class TDPLoss(nn.Module):
             paper.
 
     Raises:
-        ValueError: If ``levels`` is empty, ``weights`` does not have as many entries
+        ConfigError: If ``levels`` is empty, ``weights`` does not have as many entries
             as ``levels``, or ``criterion`` is none of the above.
     """
 
@@ -143,7 +144,7 @@ class TDPLoss(nn.Module):
     ) -> None:
         super().__init__()
         if levels is not None and not levels:
-            raise ValueError('tdp.levels is empty: name at least one level')
+            raise ConfigError('tdp.levels is empty: name at least one level')
         self.layers = (layer,) if isinstance(layer, str) else tuple(layer)
         self.layer = self.layers[0]
         self.weights = tuple(weights or ())
@@ -167,13 +168,13 @@ class TDPLoss(nn.Module):
         """Set the levels, with equal weights if there are none yet.
 
         Raises:
-            ValueError: If there are not as many weights as levels.
+            ConfigError: If there are not as many weights as levels.
         """
         self.levels = tuple(levels)
         if not self.weights:
             self.weights = (1 / len(self.levels),) * len(self.levels)
         if len(self.weights) != len(self.levels):
-            raise ValueError(
+            raise ConfigError(
                 f'tdp has {len(self.levels)} levels and {len(self.weights)} weights: '
                 'give one weight for each level'
             )
@@ -185,7 +186,7 @@ class TDPLoss(nn.Module):
             outputs: The outputs of the layer in eval mode, each (N, C, h, w) or (N, C).
 
         Raises:
-            ValueError: If a level is out of range, or its output is no tensor in eval
+            ConfigError: If a level is out of range, or its output is no tensor in eval
                 mode, such as the auxiliary output of Inception.
         """
         num_outputs = len(outputs)
@@ -197,13 +198,13 @@ class TDPLoss(nn.Module):
             level for level in self.levels if not -num_outputs <= level < num_outputs
         ]
         if missing:
-            raise ValueError(
+            raise ConfigError(
                 f'tdp.levels {missing}: {self.layer!r} of the task network has '
                 f'{num_outputs} outputs; use levels from 0 to {num_outputs - 1}'
             )
         for level in self.levels:
             if not isinstance(outputs[level], Tensor):
-                raise ValueError(
+                raise ConfigError(
                     f'tdp.levels {level}: this output of {self.layer!r} of the task '
                     f'network is {type(outputs[level]).__name__} in eval mode, in '
                     'which features are taken; use another level'
@@ -269,13 +270,13 @@ class TDPLoss(nn.Module):
             covers the same number of pixels and nothing is padded.
 
         Raises:
-            ValueError: If the features have no positions, such as those after a
+            ConfigError: If the features have no positions, such as those after a
                 pooling.
         """
         maps = []
         for weight, distance in self.distances(sr_features, hr_features):
             if distance.dim() != 4:
-                raise ValueError(
+                raise ConfigError(
                     f'the outputs of tdp.layer {self.layer!r} have no positions (their '
                     f'shape is {tuple(distance.shape)}), so no map can be drawn of '
                     'them; name a layer before the pooling, or draw no map'

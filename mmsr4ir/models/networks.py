@@ -39,10 +39,10 @@ def build_network(part: str, cfg: dict) -> nn.Module:
             for CUDA only, become BatchNorm layers.
 
     Raises:
-        KeyError: If no network has the config's ``type``; close names are listed.
         ImportError: If the package of the ``type`` is not installed.
-        ConfigError: If an SR network has a scale that is no whole number, or the
-            channels of a task network and of its preprocessor differ.
+        ConfigError: If no network has the config's ``type`` (close names are listed),
+            an SR network has a scale that is no whole number, or the channels of a task
+            network and of its preprocessor differ.
     """
     statistics = None
     cfg = with_torch_sync_bn(cfg)
@@ -63,7 +63,7 @@ def build_network(part: str, cfg: dict) -> nn.Module:
                 f'model.{part}.type {cfg["type"]!r}: {package} is not installed; '
                 '`python -m mmsr4ir.check_env` prints the command that installs it'
             ) from error
-        raise KeyError(_explain_unknown(part, cfg, error)) from error
+        raise ConfigError(_explain_unknown(part, cfg, error)) from error
     if part == 'sr':
         keep_masks(network)
     else:
@@ -140,7 +140,7 @@ def set_num_classes(task: dict, num_classes: int | None) -> dict:
     stay as they are.
 
     Raises:
-        ValueError: If a part tells things from stuff, or has weights that differ by
+        ConfigError: If a part tells things from stuff, or has weights that differ by
             class.
     """
     task = copy.deepcopy(task)
@@ -154,7 +154,7 @@ def set_num_classes(task: dict, num_classes: int | None) -> dict:
                 before, node['num_classes'] = node['num_classes'], num_classes
             if 'num_things_classes' in node:
                 if node.get('num_stuff_classes'):
-                    raise ValueError(
+                    raise ConfigError(
                         f'model.num_classes: {node.get("type")} tells things from '
                         'stuff; set its num_things_classes and num_stuff_classes, '
                         'and leave model.num_classes out'
@@ -183,7 +183,7 @@ def _class_weights(weights: Sequence[float], before: int, after: int) -> list[fl
     if len(weights) - after in (0, 1) or len(weights) - before not in (0, 1):
         return list(weights)
     if len(set(weights[:before])) > 1:
-        raise ValueError(
+        raise ConfigError(
             f'model.num_classes={after}: the task network has class_weight='
             f'{list(weights)} for its {before} classes; give it those of the '
             f'{after} classes, or class_weight=None'
@@ -195,12 +195,12 @@ def check_updates(recipe: tuple[Phase, ...], networks: dict[str, nn.Module]) -> 
     """Check that every phase has parameters to update.
 
     Raises:
-        ValueError: If a network that a phase updates has no trainable parameter.
+        ConfigError: If a network that a phase updates has no trainable parameter.
     """
     for phase in recipe:
         for name in phase.update:
             if not any(p.requires_grad for p in networks[name].parameters()):
-                raise ValueError(
+                raise ConfigError(
                     f'recipe phase {phase.name!r} updates nothing: {name} '
                     f'({type(networks[name]).__name__}) has no trainable parameter; '
                     f'take {name!r} out of its `update`'
@@ -211,7 +211,7 @@ def check_batched(recipe: tuple[Phase, ...], task: nn.Module) -> None:
     """Check that a task network may take several images of a recipe in one batch.
 
     Raises:
-        ValueError: If the task network normalises over the batch, so that SR, HR and
+        ConfigError: If the task network normalises over the batch, so that SR, HR and
             mix would share their statistics.
     """
     wanted = [
@@ -230,7 +230,7 @@ def check_batched(recipe: tuple[Phase, ...], task: nn.Module) -> None:
     ]
     if layers:
         phase, loss = wanted[0]
-        raise ValueError(
+        raise ConfigError(
             f'recipe phase {phase!r}, loss {loss!r}: {type(task).__name__} has batch '
             f'statistics ({layers[0]} and {len(layers) - 1} more), which would be '
             'those of the images together; fix them (norm_eval=True in its backbone), '

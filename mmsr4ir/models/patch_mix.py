@@ -11,6 +11,7 @@ from mmcv.transforms import BaseTransform
 from torch import Tensor
 
 from mmsr4ir.registry import MODELS, TRANSFORMS
+from mmsr4ir.utils.errors import ConfigError
 
 
 def patch_mix(sr: Tensor, hr: Tensor, mask: Tensor) -> Tensor:
@@ -44,14 +45,16 @@ class CrossQualityPatchMix(BaseTransform):
         p: Probability that a cell is taken from the SR image, in [0, 1].
 
     Raises:
-        ValueError: If ``grid`` is not a positive integer, or ``p`` is outside [0, 1].
+        ConfigError: If ``grid`` is not a positive integer, or ``p`` is outside [0, 1].
     """
 
     def __init__(self, grid: int = 8, p: float = 0.5) -> None:
         if not isinstance(grid, int) or grid < 1:
-            raise ValueError(f'patch_mix.grid must be a positive integer, got {grid!r}')
+            raise ConfigError(
+                f'patch_mix.grid must be a positive integer, got {grid!r}'
+            )
         if not 0 <= p <= 1:
-            raise ValueError(f'patch_mix.p is a probability in [0, 1], got {p!r}')
+            raise ConfigError(f'patch_mix.p is a probability in [0, 1], got {p!r}')
         self.grid = grid
         self.p = p
 
@@ -85,10 +88,10 @@ class CrossQualityPatchMix(BaseTransform):
             Tensor: (N, C, H, W).
 
         Raises:
-            ValueError: If the grid has more cells than the image has pixels a side.
+            ConfigError: If the grid has more cells than the image has pixels a side.
         """
         if min(sr.shape[-2:]) < self.grid:
-            raise ValueError(
+            raise ConfigError(
                 f'patch_mix.grid={self.grid} is larger than the image '
                 f'{tuple(sr.shape[-2:])}: use a smaller grid or larger images'
             )

@@ -50,6 +50,8 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 
+from mmsr4ir.utils.errors import ConfigError
+
 NETWORKS = ('sr', 'task')
 STAGES = ('warmup', 'main')
 _ORDER = ('sr', 'hr', 'mix')  # that of the published trainer
@@ -176,7 +178,7 @@ def parse_recipe(
         tuple[Phase, ...]: The phases in order.
 
     Raises:
-        ValueError: If the phases are not in the order of their names, or none of them
+        ConfigError: If the phases are not in the order of their names, or none of them
             runs in the main stage; if a phase updates nothing, or a network twice; if a
             key, network, loss or stage is unknown; if a weight is not finite; if a loss
             looks at an image that the model does not make, or does not depend on the
@@ -185,12 +187,12 @@ def parse_recipe(
             images, or makes them of a smaller share than it needs.
     """
     if not cfg:
-        raise ValueError('the recipe has no phase: give at least one')
+        raise ConfigError('the recipe has no phase: give at least one')
     if not isinstance(cfg, Mapping) or not all(
         isinstance(phase, Mapping) and isinstance(phase.get('losses', {}), Mapping)
         for phase in cfg.values()
     ):
-        raise ValueError(
+        raise ConfigError(
             f'recipe={cfg}: it must be a dict of phases, each a dict with '
             'a dict of losses'
         )
@@ -198,14 +200,14 @@ def parse_recipe(
     for stage in STAGES:
         names = [phase.name for phase in active_phases(phases, stage)]
         if names != sorted(names):
-            raise ValueError(
+            raise ConfigError(
                 f'the recipe has the phases {names}, which run in this order, but '
                 'MMEngine sorts names where it writes a config (work directories, '
-                'benchmarks): give them names that sort as they run, such as '
+                'comparisons): give them names that sort as they run, such as '
                 f'{[f"{i}_{name}" for i, name in enumerate(names, 1)]}'
             )
     if not active_phases(phases, 'main'):
-        raise ValueError(
+        raise ConfigError(
             "no phase of the recipe runs in stage 'main', the one after "
             "the warm-up: give one during='main' or 'all'"
         )
@@ -218,7 +220,7 @@ def parse_recipe(
 def _check_reuse(phase: Phase, before: tuple[Phase, ...]) -> None:
     where = f'recipe phase {phase.name!r}, reuse_sr'
     if 'sr' in phase.update:
-        raise ValueError(
+        raise ConfigError(
             f'{where}: it updates S, which learns only from SR '
             'images of its own; take reuse_sr out'
         )
@@ -229,7 +231,7 @@ def _check_reuse(phase: Phase, before: tuple[Phase, ...]) -> None:
             if any(term.needs_sr for term in other.active_losses(stage))
         ]
         if not makers:
-            raise ValueError(
+            raise ConfigError(
                 f'{where}: in stage {stage!r} no phase before it makes SR '
                 'images; take reuse_sr out, or limit it with `during`'
             )
@@ -237,7 +239,7 @@ def _check_reuse(phase: Phase, before: tuple[Phase, ...]) -> None:
             (term.share_of_sr for term in phase.active_losses(stage)), default=0.0
         )
         if makers[-1].share < needed - 1e-9:
-            raise ValueError(
+            raise ConfigError(
                 f'{where}: it needs the SR images of {needed:.3g} of the batch, and '
                 f'phase {makers[-1].name!r} has share={makers[-1].share}; take one of '
                 'the two out'
@@ -249,21 +251,23 @@ def _parse_phase(name: str, cfg: Mapping, images: tuple[str, ...]) -> Phase:
     keys = [field.name for field in fields(Phase)][1:]
     unknown = set(cfg) - set(keys)
     if unknown:
-        raise ValueError(f'{where}: unknown keys {sorted(unknown)}; a phase has {keys}')
+        raise ConfigError(
+            f'{where}: unknown keys {sorted(unknown)}; a phase has {keys}'
+        )
     update = cfg.get('update') or ()
     update = (update,) if isinstance(update, str) else tuple(update)
     if not update:
-        raise ValueError(
+        raise ConfigError(
             f"{where} updates nothing: give update=['sr'], ['task'] or both"
         )
     if set(update) - set(NETWORKS):
-        raise ValueError(
+        raise ConfigError(
             f'{where}: update={list(update)}, but the networks are {list(NETWORKS)}'
         )
     if len(set(update)) < len(update):
-        raise ValueError(f'{where}: update={list(update)} names a network twice')
+        raise ConfigError(f'{where}: update={list(update)} names a network twice')
     if not cfg.get('losses'):
-        raise ValueError(f'{where} has no loss: give losses=dict(<name>=<weight>)')
+        raise ConfigError(f'{where} has no loss: give losses=dict(<name>=<weight>)')
     losses = tuple(
         _parse_loss(f'{where}, loss {loss!r}', loss, term, update, images)
         for loss, term in cfg['losses'].items()
@@ -290,12 +294,12 @@ def _parse_phase(name: str, cfg: Mapping, images: tuple[str, ...]) -> Phase:
         share=float(cfg.get('share', 1.0)),
     )
     if not 0 < phase.share <= 1:
-        raise ValueError(
+        raise ConfigError(
             f'{where} has the share {phase.share}: give a part of the batch, more '
             'than 0 and at most 1'
         )
     if phase.sr_in_train_mode and ('sr' in update or phase.reuse_sr):
-        raise ValueError(
+        raise ConfigError(
             f'{where}, sr_in_train_mode: it is for a phase that runs S '
             'and does not update it; take sr_in_train_mode out'
         )
@@ -303,7 +307,7 @@ def _parse_phase(name: str, cfg: Mapping, images: tuple[str, ...]) -> Phase:
         reached = set().union(*(term.teaches for term in phase.active_losses(stage)))
         idle = [network for network in update if network not in reached]
         if idle:
-            raise ValueError(
+            raise ConfigError(
                 f'{where} updates {idle} but has no loss that changes with it in '
                 f'stage {stage!r}: add one, or limit the phase with `during`'
             )
@@ -322,7 +326,7 @@ def _parse_loss(
     keys = ('weight', 'during', *['match'] * is_task)
     unknown = set(cfg) - set(keys)
     if unknown:
-        raise ValueError(
+        raise ConfigError(
             f'{where}: unknown keys {sorted(unknown)}; this loss has {list(keys)}'
         )
     loss = LossTerm(
@@ -333,24 +337,24 @@ def _parse_loss(
     )
     for key in ('weight', 'match'):
         if not math.isfinite(value := getattr(loss, key)):
-            raise ValueError(f'{where} has the {key} {value}: give a finite one')
+            raise ConfigError(f'{where} has the {key} {value}: give a finite one')
     if is_task:
         missing = [image for image in loss.images if image not in images]
         if missing:
-            raise ValueError(
+            raise ConfigError(
                 f'{where} needs the image {missing[0]!r}, which this recipe does not '
                 f'make; it makes {list(images)}'
                 + (" ('mix' needs patch_mix=dict(...))" if 'mix' in missing else '')
             )
         if len(set(loss.images)) < len(loss.images):
-            raise ValueError(f'{where} names an image twice')
+            raise ConfigError(f'{where} names an image twice')
     elif name not in _LOSSES:
-        raise ValueError(
+        raise ConfigError(
             f'{where} is unknown; the losses are '
             f'{sorted([*_LOSSES, *(f"task_{image}" for image in images)])}'
         )
     if not loss.teaches & set(update):
-        raise ValueError(
+        raise ConfigError(
             f'{where} does not change with {list(update)}, all that the phase '
             f'updates: remove it, or update {sorted(loss.teaches)}'
         )
@@ -360,5 +364,5 @@ def _parse_loss(
 def _parse_during(where: str, cfg: Mapping) -> str:
     during = cfg.get('during', 'all')
     if during not in ('all', *STAGES):
-        raise ValueError(f"{where}: during={during!r}; use 'all', 'warmup' or 'main'")
+        raise ConfigError(f"{where}: during={during!r}; use 'all', 'warmup' or 'main'")
     return during

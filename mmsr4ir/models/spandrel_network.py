@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mmsr4ir.compat.spandrel_call import call_function
 from mmsr4ir.registry import MODELS
+from mmsr4ir.utils.errors import ConfigError
 
 from .weights import WeightsError, add_prefix, drop_prefix
 
@@ -48,7 +49,7 @@ class Spandrel(nn.Module):
 
     Raises:
         ImportError: If spandrel is not installed.
-        ValueError: If neither or both of ``checkpoint`` and ``arch`` are given, if
+        ConfigError: If neither or both of ``checkpoint`` and ``arch`` are given, if
             spandrel has no such class or the class no such setting, or if the network
             does not enlarge images, or gives other channels than it takes.
         WeightsError: If the file does not exist, cannot be read, holds code, or holds
@@ -65,14 +66,14 @@ class Spandrel(nn.Module):
         elif arch is not None and checkpoint is None:
             self.network, described = _build(arch, settings)
         else:
-            raise ValueError(
+            raise ConfigError(
                 'mmsr4ir.Spandrel takes a file, or an architecture with its settings: '
                 "give checkpoint='hat.safetensors', or arch='HAT', upscale=4, ..."
             )
         name = described.architecture.id
         channels = (described.input_channels, described.output_channels)
         if getattr(described, 'purpose', '') != 'SR' or len(set(channels)) > 1:
-            raise ValueError(
+            raise ConfigError(
                 f'mmsr4ir.Spandrel: {checkpoint or arch} is no SR network for '
                 f'images: {name} is for {described.purpose}, x{described.scale}, with '
                 f'{channels[0]} channels in and {channels[1]} out'
@@ -191,14 +192,14 @@ def _build(arch: str, settings: dict) -> tuple[nn.Module, Any]:
             if not name.endswith('Arch')
         }
     if arch not in classes:
-        raise ValueError(
+        raise ConfigError(
             f'mmsr4ir.Spandrel: arch={arch!r}: use one of {", ".join(sorted(classes))}'
         )
     network, architecture = classes[arch]
     known = inspect.signature(network.__init__).parameters.keys() - {'self'}
     unknown = sorted(settings.keys() - known)
     if unknown:
-        raise ValueError(
+        raise ConfigError(
             f'mmsr4ir.Spandrel: {arch} has no {unknown}; it has '
             f'{", ".join(sorted(known))}'
         )
@@ -207,6 +208,6 @@ def _build(arch: str, settings: dict) -> tuple[nn.Module, Any]:
         with torch.random.fork_rng(devices=[]):  # the description is a second network
             return built, architecture.load(dict(built.state_dict()))
     except (AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(
+        raise ConfigError(
             f'mmsr4ir.Spandrel: {arch} with {settings}: {error}'
         ) from error

@@ -1,15 +1,16 @@
 """SR4IR: super-resolution for image recognition (Kim et al., CVPR 2024).
 
 One class for every task. The task network is any detector, segmentor or classifier of
-mmdet, mmsegmentation or mmpretrain; it keeps its own preprocessor, losses and
-predictions, and only the images are exchanged. What is trained when is a recipe
+mmdet, mmsegmentation, mmpretrain or torchvision; it keeps its own preprocessor, losses
+and predictions, and only the images are exchanged. What is trained when is a recipe
 (:mod:`mmsr4ir.models.recipes`).
+
+Images are (N, C, H, W), and C = 3 is RGB unless a config says otherwise.
 """
 
 import copy
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
 
 from mmsr4ir.registry import MODELS
+from mmsr4ir.utils.errors import ConfigError
 
 from .batch import Batch, complete_meta, make_batch
 from .distributed import drop_wrappers, unwrap
@@ -42,17 +44,18 @@ class SR4IR(BaseModel):
     """An SR network and a task network that are trained together.
 
     Args:
-        sr: Config of the SR network, which turns (N, 3, h, w) into
-            (N, 3, h * scale, w * scale): a generator of mmagic,
+        sr: Config of the SR network, which turns (N, C, h, w) into
+            (N, C, h * scale, w * scale): a generator of mmagic,
             :class:`~mmsr4ir.models.Spandrel` or ``mmsr4ir.InterpolateUpsampler``. With
             ``init_cfg=dict(type='Pretrained', checkpoint=...)`` it starts from a file,
             see :func:`~mmsr4ir.models.weights.load_weights`.
         task: Config of the task network, a whole model of mmdet, mmsegmentation or
-            mmpretrain with its preprocessor. ``init_cfg`` as for ``sr``.
+            mmpretrain with its preprocessor, or one of this package's
+            ``mmsr4ir.Torchvision...``. ``init_cfg`` as for ``sr``.
         recipe: What is trained when, see :mod:`mmsr4ir.models.recipes`.
         degradation: Config of the module that makes LR images, one of
             :mod:`mmsr4ir.models.degradations`, or any that has a ``scale`` and turns
-            (N, 3, H, W), RGB in [0, 1], into (N, 3, H / scale, W / scale).
+            (N, C, H, W), RGB in [0, 1], into (N, C, H / scale, W / scale).
         pixel_loss: Config of the ``pixel`` loss.
         tdp: Config of the distance of features (:class:`TDPLoss`), if the recipe
             compares any.
@@ -82,10 +85,9 @@ class SR4IR(BaseModel):
             they are HR. :class:`~mmsr4ir.engine.LRTestLoop` sets it for its test.
 
     Raises:
-        ValueError: If the scales of ``sr`` and ``degradation`` differ, the recipe
-            cannot work, the task network lacks what ``tdp`` names, or the teacher does
-            not fit it.
-        KeyError: If the ``type`` of a network is unknown.
+        ConfigError: If the ``type`` of a network is unknown, the scales of ``sr`` and
+            ``degradation`` differ, the recipe cannot work, the task network lacks what
+            ``tdp`` names, or the teacher does not fit it.
     """
 
     def __init__(
@@ -117,7 +119,7 @@ class SR4IR(BaseModel):
         self.data_preprocessor.register_forward_pre_hook(complete_meta)
         self.task = network
         self.sr = build_network('sr', sr)
-        self.weights = dict(sr=sr_init, task=task_init)
+        self.init_cfgs = dict(sr=sr_init, task=task_init)
         self.degradation = MODELS.build(
             degradation or dict(type='mmsr4ir.BicubicDownsample')
         )
@@ -128,7 +130,7 @@ class SR4IR(BaseModel):
             recipe, ('hr', 'sr', 'mix') if patch_mix else ('hr', 'sr')
         )
         if test_on not in ('sr', 'hr', 'lr'):
-            raise ValueError(f"test_on must be 'sr', 'hr' or 'lr', got {test_on!r}")
+            raise ConfigError(f"test_on must be 'sr', 'hr' or 'lr', got {test_on!r}")
         self.test_on = test_on
         self.count_padding = count_padding
         self.sr_range = sr_range
@@ -151,7 +153,7 @@ class SR4IR(BaseModel):
         )
         self.teacher = None
         if teacher:
-            self.teacher, self.weights['teacher'] = build_teacher(
+            self.teacher, self.init_cfgs['teacher'] = build_teacher(
                 teacher, task, self.image_space
             )
         self.judges = (
@@ -196,10 +198,11 @@ class SR4IR(BaseModel):
         Raises:
             WeightsError: If a file is missing or holds another network.
         """
-        self.to(memory_format=torch.contiguous_format)  # drawn in the order of memory
+        # Random numbers fill a weight in the order in which it lies in memory.
+        self.to(memory_format=torch.contiguous_format)
         super().init_weights()
         self.to(memory_format=self.memory_format)
-        for name, init_cfg in self.weights.items():
+        for name, init_cfg in self.init_cfgs.items():
             if init_cfg:
                 load_weights(name, self._modules[name], init_cfg)
 
@@ -221,7 +224,7 @@ class SR4IR(BaseModel):
 
         Args:
             data: A batch of the task's own dataloader: ``data_samples``, and as
-                ``inputs`` images (3, H, W), uint8, BGR or RGB as the task expects.
+                ``inputs`` images (C, H, W), uint8, BGR or RGB as the task expects.
             optim_wrapper: One optimizer for each network, ``sr`` and ``task``;
                 :class:`~mmsr4ir.engine.AlternateTrainingHook` checks that they are.
 
@@ -236,45 +239,26 @@ class SR4IR(BaseModel):
         batch = self.prepare(data['inputs'], data['data_samples'])
         networks = dict(sr=self.sr, task=self.task)
         logs: dict[str, Tensor] = {}
-        total = batch.hr.new_zeros(())
+        logged = batch.hr.new_zeros(())  # gradients are the business of PhaseUpdate
         for phase in active_phases(self.recipe, self.stage):
-            part = batch.first(phase.share)
+            seen = batch.first(phase.share)
             update = PhaseUpdate(phase, networks, optim_wrapper, self.skip_non_finite)
-            with update:
-                part.sr = self.phase_sr(phase, part)
-                compute = partial(self.term_losses, batch=part)
-                logs |= update.run(phase.active_losses(self.stage), compute)
-            batch.sr = part.sr  # for a later phase with reuse_sr
-            total = total + logs[f'{phase.name}/loss']
+            with update:  # the network that the phase does not update is frozen
+                seen.sr = self.phase_sr(phase, seen)
+                for term in update.each(phase.active_losses(self.stage)):
+                    update.add(self.term_losses(term, seen))
+                update.step()
+            batch.sr = seen.sr  # for a later phase with reuse_sr
+            logs |= update.logs
+            logged = logged + update.logs[f'{phase.name}/loss']
             if update.skipped:
                 break
         # Hooks of the task libraries, such as CheckInvalidLossHook, ask for one loss.
-        return on_cpu(logs | dict(loss=total))
+        return on_cpu(logs | dict(loss=logged))
 
     @torch.no_grad()
     def prepare(self, inputs: Tensor, samples: Sequence | None) -> Batch:
-        """Make HR and LR images from the task network's input.
-
-        :func:`~mmsr4ir.models.batch.make_batch` takes these steps:
-
-        1. Undo the normalisation.
-        2. With a :attr:`task_resize`, cut off what is padding in all images.
-        3. Extend the edges of each image over its padding, up to sides that the scale
-           divides.
-        4. Degrade the result to ``lr``. The result is ``hr``, too, cut to the size of
-           ``inputs`` if there is no :attr:`task_resize`.
-        5. With a :attr:`task_resize`, resize the task network's input and its labels.
-
-        Args:
-            inputs: (N, 3, H', W'), normalised as the task network expects, padded.
-            samples: N data samples of the task; their ``img_shape`` is the size of the
-                image without padding.
-
-        Returns:
-            Batch: ``hr`` (N, 3, H, W) and ``lr`` (N, 3, ceil(H / scale),
-            ceil(W / scale)), both RGB in [0, 1], and ``inputs`` of the task network,
-            resized if there is a :attr:`task_resize`.
-        """
+        """Make HR and LR images of the task network's input, see :func:`make_batch`."""
         return make_batch(self, inputs, samples)
 
     def phase_sr(self, phase: Phase, batch: Batch) -> Tensor | None:
@@ -285,7 +269,7 @@ class SR4IR(BaseModel):
             batch: The batch; ``batch.sr`` is what the phase before made.
 
         Returns:
-            Tensor | None: (N, 3, H, W), RGB, [0, 1] except for overshoots, with
+            Tensor | None: (N, C, H, W), RGB, [0, 1] except for overshoots, with
             gradients if the phase updates S; ``batch.sr`` if no loss needs others.
         """
         needed = any(term.needs_sr for term in phase.active_losses(self.stage))
@@ -299,7 +283,7 @@ class SR4IR(BaseModel):
 
         Args:
             term: The loss.
-            batch: The batch; ``batch.sr`` (N, 3, H, W) is there unless the loss looks
+            batch: The batch; ``batch.sr`` (N, C, H, W) is there unless the loss looks
                 at HR images alone.
 
         Returns:
@@ -318,20 +302,21 @@ class SR4IR(BaseModel):
         return dict(loss_tdp_teacher=term.weight * loss)
 
     def task_losses(self, term: LossTerm, batch: Batch) -> dict[str, Tensor]:
-        """Compute T's own loss on the images of a term, and their feature matching.
+        """Compute the task network's own loss on the images of a term, and matching.
 
         Args:
             term: The loss.
-            batch: The batch.
+            batch: The batch of N images; ``batch.sr`` (N, C, H, W) is there unless the
+                loss looks at HR images alone.
 
         Returns:
-            dict[str, Tensor]: As from :meth:`term_losses`; ``loss_match`` compares T's
-            features in this pass with the teacher's of HR.
+            dict[str, Tensor]: As from :meth:`term_losses`; ``loss_match`` compares the
+            task network's features in this pass with the teacher's of HR.
         """
         inputs, samples = self.task_batch(term, batch)
         judges = self.judges if term.match else None  # see check_features
         with ExitStack() as stack:
-            features = stack.enter_context(judges.task.watch()) if judges else []
+            features = stack.enter_context(judges.task_tap.watch()) if judges else []
             losses = self.network('task')(inputs, samples, mode='loss')
         parts = {
             part: term.weight * value if 'loss' in part else value
@@ -345,7 +330,7 @@ class SR4IR(BaseModel):
         return {f'{term.image}/{part}': value for part, value in parts.items()}
 
     def compare_pixels(self, batch: Batch) -> Tensor:
-        """Compute the pixel loss, a scalar, of SR and HR, (N, 3, H, W), RGB, [0, 1]."""
+        """Compute the pixel loss, a scalar, of SR and HR, (N, C, H, W), RGB, [0, 1]."""
         return self.pixel_loss(
             batch.sr, batch.hr, None if self.count_padding else batch.mask
         )
@@ -358,7 +343,7 @@ class SR4IR(BaseModel):
             batch: The batch of N images.
 
         Returns:
-            tuple: Inputs (M * N, 3, H', W'), one image after the other, or (N, 3, H',
+            tuple: Inputs (M * N, C, H', W'), one image after the other, or (N, C, H',
             W'), an M-th of each, normalised; and their data samples.
         """
         times = len(term.images)
@@ -373,7 +358,7 @@ class SR4IR(BaseModel):
         ]
 
     def input_of(self, image: str, batch: Batch) -> Tensor:
-        """Return the task network's input (N, 3, H', W') for one image, normalised."""
+        """Return the task network's input (N, C, H', W') for one image, normalised."""
         if image == 'hr':
             return batch.inputs
         assert batch.sr is not None  # phase_sr has made it
@@ -386,11 +371,11 @@ class SR4IR(BaseModel):
         """Turn images into the task network's input.
 
         Args:
-            image: (N, 3, H, W), RGB, [0, 1] except for overshoots.
+            image: (N, C, H, W), RGB, [0, 1] except for overshoots.
             batch: The batch that it belongs to.
 
         Returns:
-            Tensor: (N, 3, H', W'), normalised, resized as ``task_resize`` says; its
+            Tensor: (N, C, H', W'), normalised, resized as ``task_resize`` says; its
             padding is that of the HR input.
         """
         inputs = self.image_space.normalise(image)
@@ -405,7 +390,7 @@ class SR4IR(BaseModel):
         """Run the SR network on ``batch.lr``, cut to the size of ``batch.hr``.
 
         Returns:
-            Tensor: (N, 3, H, W), RGB, [0, 1] except for overshoots.
+            Tensor: (N, C, H, W), RGB, [0, 1] except for overshoots.
         """
         height, width = batch.full
         return self.super_resolve(batch.lr)[..., :height, :width]
@@ -414,10 +399,10 @@ class SR4IR(BaseModel):
         """Run the SR network on images of any size.
 
         Args:
-            lr: (N, 3, h, w), RGB, [0, 1].
+            lr: (N, C, h, w), RGB, [0, 1].
 
         Returns:
-            Tensor: (N, 3, h * scale, w * scale), RGB, [0, 1] except for overshoots.
+            Tensor: (N, C, h * scale, w * scale), RGB, [0, 1] except for overshoots.
         """
         height, width = (length * self.degradation.scale for length in lr.shape[-2:])
         # SwinIR and similar networks mirror an image up to whole windows. An image that
@@ -452,7 +437,7 @@ class SR4IR(BaseModel):
         """Run both networks: predict on the restored images, or give the raw outputs.
 
         Args:
-            inputs: (N, 3, H, W), normalised HR images; LR images if ``lr_input`` is
+            inputs: (N, C, H, W), normalised HR images; LR images if ``lr_input`` is
                 set, which are then restored as they are, see
                 :func:`~mmsr4ir.models.prediction.lr_input.predict_lr`.
             data_samples: The task's data samples.
@@ -463,16 +448,16 @@ class SR4IR(BaseModel):
         Returns:
             list: The data samples with predictions. Each also gets ``images``, a dict
             of uint8 tensors ``hr``, ``lr`` and ``sr`` (what the prediction was made
-            on), (3, height, width), RGB, without padding.
+            on), (C, height, width), RGB, without padding.
 
         Raises:
-            ValueError: If ``mode`` is neither ``'predict'`` nor ``'tensor'``.
+            ConfigError: If ``mode`` is neither ``'predict'`` nor ``'tensor'``.
         """
         if mode == 'tensor':
             restored, samples = self.restored_input(inputs, data_samples)
             return self.network('task')(restored, samples, mode='tensor')
         if mode != 'predict':
-            raise ValueError(
+            raise ConfigError(
                 f"mode {mode!r}: use 'predict' or 'tensor'; train_step gives losses"
             )
         if self.lr_input is not None:
@@ -486,7 +471,7 @@ class SR4IR(BaseModel):
         Tools of OpenMMLab ask for it, such as mmpretrain's ``get_flops.py``.
 
         Args:
-            inputs: (N, 3, H, W), normalised HR images, which are made LR and restored.
+            inputs: (N, C, H, W), normalised HR images, which are made LR and restored.
             data_samples: The task's data samples.
 
         Returns:
@@ -501,11 +486,11 @@ class SR4IR(BaseModel):
         """Make HR images LR, restore them, and turn them into the task network's input.
 
         Args:
-            inputs: (N, 3, H, W), normalised HR images.
+            inputs: (N, C, H, W), normalised HR images.
             data_samples: The task's data samples.
 
         Returns:
-            tuple: The input (N, 3, H', W'), normalised, and its data samples.
+            tuple: The input (N, C, H', W'), normalised, and its data samples.
         """
         batch = self.prepare(inputs, data_samples)
         return self.to_input(self.super_resolve_batch(batch), batch), batch.samples

@@ -21,6 +21,7 @@ from mmengine.structures import BaseDataElement, PixelData
 from torch import Tensor, nn
 
 from mmsr4ir.utils.configs import as_list
+from mmsr4ir.utils.errors import ConfigError
 
 from .batch import Batch
 from .image_space import ImageSpace, image_size
@@ -72,7 +73,7 @@ class SizeRule:
             leaves images as they are.
 
     Raises:
-        ValueError: If a transform's ``interpolation`` is none of ``'bilinear'``,
+        ConfigError: If a transform's ``interpolation`` is none of ``'bilinear'``,
             ``'bicubic'``, ``'area'`` and ``'nearest'``.
     """
 
@@ -86,7 +87,7 @@ class SizeRule:
             kind = getattr(resize, 'interpolation', None)
             if kind is not None:
                 if kind not in _MODES:
-                    raise ValueError(
+                    raise ConfigError(
                         f'model.task_resize: interpolation={kind!r} does not exist in '
                         f'torch; use one of {", ".join(_MODES)}'
                     )
@@ -147,7 +148,7 @@ def task_rules(
         Mapping | None: For training (True) and test; None where nothing is resized.
 
     Raises:
-        ValueError: If ``cfg`` is ``'pipeline'``, which only
+        ConfigError: If ``cfg`` is ``'pipeline'``, which only
             :func:`mmsr4ir.engine.runner.move_resize` can read; if the task network has
             rules of its own and ``cfg`` gives others; or if :class:`SizeRule` refuses a
             transform.
@@ -156,7 +157,7 @@ def task_rules(
     if not cfg:
         return own
     if isinstance(cfg, str):
-        raise ValueError(
+        raise ConfigError(
             f"model.task_resize={cfg!r}: 'pipeline' is for a whole config, whose "
             "pipelines' Resize moves into the model. This package's tools move it, and "
             "so does runner_type='mmsr4ir.SR4IRRunner' in a config. A tool that builds "
@@ -169,7 +170,7 @@ def task_rules(
         else (cfg, cfg)
     )
     if own and (train or test):
-        raise ValueError(
+        raise ConfigError(
             f'model.task_resize={train or test}: {type(task).__name__} resizes by '
             'itself (min_size and max_size of model.task): take the Resize out of the '
             'pipelines'

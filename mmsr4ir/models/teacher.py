@@ -6,6 +6,8 @@ from collections.abc import Mapping
 import torch
 from mmengine.model import BaseModel
 
+from mmsr4ir.utils.errors import ConfigError
+
 from .image_space import ImageSpace
 from .networks import build_network
 from .weights import take_init_cfg
@@ -28,13 +30,13 @@ def build_teacher(
         tuple: The network, in eval mode and without gradients, and its ``init_cfg``.
 
     Raises:
-        ValueError: If ``teacher`` has no such ``init_cfg``, or its network normalises
+        ConfigError: If ``teacher`` has no such ``init_cfg``, or its network normalises
             images in another way than the task network.
     """
     cfg, init_cfg = take_init_cfg(copy.deepcopy(dict(teacher)))
     other = set(cfg) - {'init_cfg'}
     if init_cfg is None or (other and 'type' not in cfg):
-        raise ValueError(
+        raise ConfigError(
             f'model.teacher {dict(teacher)}: give '
             "init_cfg=dict(type='Pretrained', checkpoint=...), the checkpoint of a run "
             'of H->T, and for another architecture than that of model.task its type '
@@ -46,7 +48,7 @@ def build_teacher(
         mean = getattr(network.data_preprocessor, 'mean', None)
         probe = torch.rand(1, 3 if mean is None else len(mean), 8, 8)
         if not torch.allclose(own.normalise(probe), space.normalise(probe), atol=1e-4):
-            raise ValueError(
+            raise ConfigError(
                 f'model.teacher.data_preprocessor {cfg["data_preprocessor"]}: the '
                 'teacher sees the images of the task network; give it the mean, std '
                 'and order of channels of model.task, or train it with those'

@@ -14,6 +14,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from mmsr4ir.compat.torchvision_amp import keep_boxes
 from mmsr4ir.registry import MODELS
+from mmsr4ir.utils.errors import ConfigError
 
 from .batch import shown_size
 from .image_space import image_size
@@ -37,7 +38,7 @@ class TorchvisionDetector(TorchvisionNetwork):
     def __init__(self, arch: str, *args, **options) -> None:
         super().__init__(arch, *args, **options)
         if self.weights_backbone and not hasattr(self.network.backbone, 'body'):
-            raise ValueError(
+            raise ConfigError(
                 f'model.task.weights_backbone: {arch} has the tensors of '
                 'its backbone under other names than any classifier'
             )
@@ -51,12 +52,12 @@ class TorchvisionDetector(TorchvisionNetwork):
 
     def _build(self, arch: str, num_classes: int, options: dict) -> nn.Module:
         if 'trainable_backbone_layers' in options:  # only where it loads weights
-            raise ValueError(
+            raise ConfigError(
                 'model.task.trainable_backbone_layers has no effect here: '
                 'name what is not trained in model.task.frozen'
             )
         if arch.startswith('keypointrcnn'):
-            raise ValueError(
+            raise ConfigError(
                 f'model.task.arch {arch!r}: data of mmdetection have no key points'
             )
         return super()._build(arch, num_classes + 1, options)  # 0 is the background

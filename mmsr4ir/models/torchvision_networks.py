@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from torchvision.ops import FrozenBatchNorm2d
 
 from mmsr4ir.registry import MODELS
+from mmsr4ir.utils.errors import ConfigError
 
 from .weights import WeightsError, add_prefix, drop_prefix, mismatch
 
@@ -46,8 +47,8 @@ class TorchvisionNetwork(BaseModel):
         **options: Of torchvision's function of that name.
 
     Raises:
-        ValueError: If torchvision has no network ``arch``, the network has no part that
-            ``frozen`` names, or its function does not take one of ``options``.
+        ConfigError: If torchvision has no network ``arch``, the network has no part
+            that ``frozen`` names, or its function does not take one of ``options``.
     """
 
     #: Module of torchvision, library whose data samples are taken, its preprocessor.
@@ -85,7 +86,7 @@ class TorchvisionNetwork(BaseModel):
             try:
                 self.network.get_submodule(name).requires_grad_(False)
             except AttributeError as error:
-                raise ValueError(
+                raise ConfigError(
                     f"model.task.frozen {name!r}: torchvision's {arch} has no such "
                     f'part ({error})'
                 ) from error
@@ -96,7 +97,7 @@ class TorchvisionNetwork(BaseModel):
         known = torchvision.models.list_models(module=self.family)
         if arch not in known:
             close = difflib.get_close_matches(arch, known, 3) or known
-            raise ValueError(
+            raise ConfigError(
                 f'model.task.arch {arch!r}: {self.family.__name__} has no such '
                 f'network; did you mean one of {", ".join(close)}?'
             )
@@ -107,7 +108,7 @@ class TorchvisionNetwork(BaseModel):
                 arch, weights=None, num_classes=num_classes, **options
             )
         except TypeError as error:
-            raise ValueError(f"model.task: torchvision's {arch}: {error}") from error
+            raise ConfigError(f"model.task: torchvision's {arch}: {error}") from error
 
     def _preprocessor_cfg(self, network: nn.Module) -> dict:
         return dict(
@@ -303,7 +304,7 @@ class TorchvisionSegmentor(TorchvisionNetwork):
 
     def _build(self, arch: str, num_classes: int, options: dict) -> nn.Module:
         if unknown := set(options) - {'aux_loss'}:  # torchvision ignores others
-            raise ValueError(
+            raise ConfigError(
                 f'model.task: segmentors of torchvision have the option '
                 f'aux_loss, but not {", ".join(sorted(unknown))}'
             )

@@ -1,14 +1,15 @@
 """One phase's update: gradients of its losses, then one step of its optimizers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from functools import partial
 
 import torch
 from mmengine.dist import all_reduce
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from mmsr4ir.utils.errors import ConfigError
 
 from .distributed import unwrap
 from .features import frozen
@@ -21,7 +22,9 @@ class PhaseUpdate:
     .. code-block:: python
 
         with PhaseUpdate(phase, networks, optim_wrapper) as update:
-            logs = update.run(terms, compute)
+            for term in update.each(terms):
+                update.add(losses_of(term))  # by a forward pass
+            update.step()
 
     If the phase updates the task network alone, :meth:`add` makes the backward pass of
     each loss at once, and memory holds the graph of one loss at a time. If the phase
@@ -37,6 +40,9 @@ class PhaseUpdate:
             before.
 
     Attributes:
+        logs (dict[str, Tensor]): The losses that were added, weighted, as
+            ``<phase>/<loss>``; and after :meth:`step` ``<phase>/loss``, their sum: NaN
+            on all processes if the update was skipped. Scalars without gradients.
         skipped (bool): Whether :meth:`step` skipped the update.
     """
 
@@ -53,6 +59,7 @@ class PhaseUpdate:
         self.one_by_one = 'sr' not in phase.update
         self.skip_non_finite = skip_non_finite
         self.skipped = False
+        self._early = False  # whether the backward pass of a loss is made at once
         self.logs: dict[str, Tensor] = {}
         self._total: Tensor | None = None
         self._frozen, self._forward = ExitStack(), ExitStack()
@@ -79,68 +86,45 @@ class PhaseUpdate:
         self._forward.close()
         self._frozen.close()
 
-    def run(
-        self,
-        terms: Sequence[LossTerm],
-        compute: Callable[[LossTerm], dict[str, Tensor]],
-    ) -> dict[str, Tensor]:
-        """Compute the losses and their gradients, then make the update.
+    def each(self, terms: Sequence[LossTerm]) -> Iterator[LossTerm]:
+        """Yield the losses of the phase, each to be computed and given to :meth:`add`.
 
-        Args:
-            terms: The losses of the phase.
-            compute: Runs the forward pass of one of them, see :meth:`add`.
-
-        Returns:
-            dict[str, Tensor]: The values for the log, see :meth:`step`.
-
-        Raises:
-            ValueError: If a loss has no part with "loss" in its name.
+        Processes average the gradients of all losses together, with the last one.
         """
+        task = self.networks['task']
         for term in terms:
-            self.add(partial(compute, term), is_last=term is terms[-1])
-        return self.step()
+            self._early = self.one_by_one and term is not terms[-1]
+            with ExitStack() as local:
+                if self._early and isinstance(task, DistributedDataParallel):
+                    local.enter_context(task.no_sync())
+                yield term
 
-    def add(self, compute: Callable[[], dict[str, Tensor]], is_last: bool) -> None:
+    def add(self, losses: dict[str, Tensor]) -> None:
         """Add one loss of the recipe.
 
         Args:
-            compute: Runs the forward pass; returns the parts of the loss, scalars,
-                weighted. A part without "loss" in its name, such as an accuracy, is
-                only logged.
-            is_last: Whether no loss of the phase comes after it. Processes average the
-                gradients of all losses together, with the last one.
+            losses: Its parts, scalars, weighted. A part without "loss" in its name,
+                such as an accuracy, is only logged.
 
         Raises:
-            ValueError: If no part has "loss" in its name.
+            ConfigError: If no part has "loss" in its name.
         """
-        early, task = self.one_by_one and not is_last, self.networks['task']
-        with ExitStack() as local:
-            if early and isinstance(task, DistributedDataParallel):
-                local.enter_context(task.no_sync())
-            losses, parts = compute(), []
-            for name, value in losses.items():
-                if 'loss' in name:
-                    parts.append(value)
-                self.logs[f'{self.phase.name}/{name}'] = value.detach()
-            if not parts:
-                raise ValueError(
-                    f'recipe phase {self.phase.name!r}: no part of a loss has "loss" '
-                    f'in its name: {sorted(losses)}'
-                )
-            total = sum(parts[1:], parts[0])
-            if early:
-                accumulate(self.wrappers['task'], total)
-                total = total.detach()
+        parts = [value for name, value in losses.items() if 'loss' in name]
+        if not parts:
+            raise ConfigError(
+                f'recipe phase {self.phase.name!r}: no part of a loss has "loss" '
+                f'in its name: {sorted(losses)}'
+            )
+        for name, value in losses.items():
+            self.logs[f'{self.phase.name}/{name}'] = value.detach()
+        total = sum(parts[1:], parts[0])
+        if self._early:
+            accumulate(self.wrappers['task'], total)
+            total = total.detach()
         self._total = total if self._total is None else self._total + total
 
-    def step(self) -> dict[str, Tensor]:
-        """Make the update.
-
-        Returns:
-            dict[str, Tensor]: The losses, weighted, as ``<phase>/<loss>``, and
-            ``<phase>/loss``, what the phase added up: NaN on all processes if the
-            update was skipped.
-        """
+    def step(self) -> None:
+        """Make the update: the backward pass that is left, and the optimizers' step."""
         self._forward.close()  # backward passes are not under autocast
         loss = self._total
         assert loss is not None  # parse_recipe refuses a phase without losses
@@ -151,11 +135,10 @@ class PhaseUpdate:
             for restore in self._saved:
                 restore()
         else:
-            step(list(self.wrappers.values()), loss)
-        return self.logs
+            update_all(list(self.wrappers.values()), loss)
 
 
-def step(wrappers: Sequence[OptimWrapper], loss: Tensor) -> None:
+def update_all(wrappers: Sequence[OptimWrapper], loss: Tensor) -> None:
     """Update with one backward pass, also where several optimizers share the loss.
 
     Args:

@@ -3,6 +3,7 @@
 from torch import nn
 
 from mmsr4ir.registry import MODELS
+from mmsr4ir.utils.errors import ConfigError
 
 
 @MODELS.register_module()
@@ -20,14 +21,14 @@ class InterpolateUpsampler(nn.Upsample):
             ``'nearest'``.
 
     Raises:
-        ValueError: If ``mode`` is not ``'nearest'``, ``'bilinear'`` or ``'bicubic'``.
+        ConfigError: If ``mode`` is not ``'nearest'``, ``'bilinear'`` or ``'bicubic'``.
     """
 
     def __init__(
         self, scale: int = 4, mode: str = 'bilinear', align_corners: bool = False
     ) -> None:
         if mode not in ('nearest', 'bilinear', 'bicubic'):
-            raise ValueError(
+            raise ConfigError(
                 f"mode must be 'nearest', 'bilinear' or 'bicubic', got {mode!r}"
             )
         corners = None if mode == 'nearest' else align_corners

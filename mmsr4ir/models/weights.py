@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
-from mmsr4ir.utils.errors import SR4IRError
+from mmsr4ir.utils.errors import ConfigError, SR4IRError
 
 _KEYS = {'type', 'checkpoint', 'prefix', 'source', 'strict', 'map_location', '_scope_'}
 
@@ -33,7 +33,7 @@ def take_init_cfg(cfg: dict) -> tuple[dict, dict | None]:
         tuple: A copy of the config without it, and the ``init_cfg`` or None.
 
     Raises:
-        ValueError: If the ``init_cfg`` has an unknown key or no ``checkpoint``.
+        ConfigError: If the ``init_cfg`` has an unknown key or no ``checkpoint``.
     """
     init_cfg = cfg.get('init_cfg')
     if init_cfg is None and 'init_cfg' in cfg:  # by model.sr.init_cfg=None
@@ -42,7 +42,7 @@ def take_init_cfg(cfg: dict) -> tuple[dict, dict | None]:
         return cfg, None
     unknown = set(init_cfg) - _KEYS
     if unknown or not init_cfg.get('checkpoint'):
-        raise ValueError(
+        raise ConfigError(
             f'init_cfg {dict(init_cfg)}: '
             + (f'unknown keys {sorted(unknown)}; ' if unknown else '')
             + "give dict(type='Pretrained', checkpoint=...) and, where the file needs "

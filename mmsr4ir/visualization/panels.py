@@ -53,7 +53,7 @@ def tdp_map(model: SR4IR, sr: Tensor, hr: Tensor) -> np.ndarray:
             image = model.task_resize.image(image)
         # Strides are powers of 2: whole positions lie over the pixels they come from.
         size, image = image.shape[-2:], extend_edges(image, multiple=32)
-        features.append(model.judges.task(model.image_space.normalise(image)))
+        features.append(model.judges.task_tap(model.image_space.normalise(image)))
     values = model.judges.distance.position_map(
         features[0], features[1], image_size(image)
     )

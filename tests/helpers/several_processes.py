@@ -221,7 +221,7 @@ def build(task: str, recipe: str) -> nn.Module:
             )
         )
     )
-    model.weights.pop('teacher', None)  # random, the same whoever builds it
+    model.init_cfgs.pop('teacher', None)  # random, the same whoever builds it
     model.init_weights()
     if task == 'segmentation':  # several classes in an image, so that the IoU can tell
         model.task.decode_head.conv_seg.weight.data *= 100

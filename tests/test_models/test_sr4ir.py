@@ -419,8 +419,8 @@ def test_num_classes_reaches_every_head():
             "loss 'tdp' compares features: give the model tdp=",
         ),
         (dict(patch_mix=None), ValueError, "image 'mix'.*patch_mix"),
-        (dict(sr=dict(type='mmsr4ir.ToySRR')), KeyError, 'Did you mean ToySR'),
-        (dict(task=dict(type='mmsr4ir.Nothing')), KeyError, 'model.task.type'),
+        (dict(sr=dict(type='mmsr4ir.ToySRR')), ConfigError, 'Did you mean ToySR'),
+        (dict(task=dict(type='mmsr4ir.Nothing')), ConfigError, 'model.task.type'),
         (
             dict(sr=dict(type='mmsr4ir.InterpolateUpsampler', scale=2)),
             ValueError,

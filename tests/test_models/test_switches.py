@@ -395,7 +395,7 @@ def test_on_a_gpu_losses_are_scaled_in_float16_alone(dtype, given, scaler, monke
 def test_bad_settings_of_mixed_precision():
     with pytest.raises(ValueError, match="'bfloat16' or 'float16', got 'int8'"):
         optimizers(build(), AmpOptimWrapper, dtype='int8')
-    with pytest.raises(TypeError, match="must be 'dynamic', a number or .* 'dynamc'"):
+    with pytest.raises(ConfigError, match="must be 'dynamic', a number or .* 'dynamc'"):
         optimizers(build(), AmpOptimWrapper, loss_scale='dynamc')
     off = optimizers(
         build(), AmpOptimWrapper, dtype='float16', loss_scale=dict(enabled=False)

@@ -437,7 +437,7 @@ def test_features_on_the_way(faster):
         plain,
         tdp=dict(type='mmsr4ir.TDPLoss', layer='network.layer4'),
     )
-    near(plain.fc(model.judges.task(image)[0].mean((2, 3))), plain(image))
+    near(plain.fc(model.judges.task_tap(image)[0].mean((2, 3))), plain(image))
 
 
 def test_lr_images_are_restored_first(faster):

@@ -117,10 +117,12 @@ def find_part(model: SR4IR, name: str) -> nn.Module:
     except AttributeError as error:
         raise ConfigError(f'modules: the model has no {name!r}: {error}') from error
     inside = [module for module in part.modules() if module is not part]
-    if model.judges and any(module is model.judges.task.module for module in inside):
+    if model.judges and any(
+        module is model.judges.task_tap.module for module in inside
+    ):
         raise ConfigError(
             f'modules: {name!r} holds the layer of the TDP loss '
-            f'({model.judges.task.layer!r}), at which its forward pass is cut off; '
+            f'({model.judges.task_tap.layer!r}), at which its forward pass is cut off; '
             'name the parts beside that layer'
         )
     return part

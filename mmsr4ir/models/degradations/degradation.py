@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mmsr4ir.models.image_space import extend_edges, image_size, to_uint8
 from mmsr4ir.registry import MODELS
+from mmsr4ir.utils.errors import ConfigError
 
 from .draws import Draw
 from .steps import build_steps, parse_kernel, resize, run_steps
@@ -29,7 +30,7 @@ class BicubicDownsample(nn.Module):
         quantize: Whether to round to the 256 values an image file can hold.
 
     Raises:
-        ValueError: If ``scale`` is not a positive integer.
+        ConfigError: If ``scale`` is not a positive integer.
     """
 
     def __init__(
@@ -93,11 +94,11 @@ class ImageByImage(nn.Module):
             Tensor: lr (N, C, H / scale, W / scale), [0, 1].
 
         Raises:
-            ValueError: If the scale does not divide H or W.
+            ConfigError: If the scale does not divide H or W.
         """
         full = lr_size(hr.shape[-2:], self.scale)
         if (full[0] * self.scale, full[1] * self.scale) != image_size(hr):
-            raise ValueError(
+            raise ConfigError(
                 f'images of {image_size(hr)} cannot be degraded by '
                 f'{self.scale}: the scale must divide their size'
             )
@@ -147,7 +148,7 @@ class Degradation(ImageByImage):
         seed: Of the images in eval mode.
 
     Raises:
-        ValueError: If a setting is out of its range.
+        ConfigError: If a setting is out of its range.
         KeyError: If the ``type`` of a step is unknown.
     """
 
@@ -163,7 +164,7 @@ class Degradation(ImageByImage):
         self.steps = build_steps(steps, 'degradation.steps')
         self.kernel = parse_kernel('degradation.kernel', kernel)
         if not isinstance(seed, int):
-            raise ValueError(f'degradation.seed must be an integer, got {seed!r}')
+            raise ConfigError(f'degradation.seed must be an integer, got {seed!r}')
         self.seed = seed
 
     def degrade(self, image: Tensor, size: tuple[int, int], sample=None) -> Tensor:
@@ -204,8 +205,10 @@ def parse_scale(scale: int) -> int:
     """Check the scale of a degradation and return it.
 
     Raises:
-        ValueError: If ``scale`` is not a positive integer.
+        ConfigError: If ``scale`` is not a positive integer.
     """
     if not isinstance(scale, int) or scale < 1:
-        raise ValueError(f'degradation.scale must be a positive integer, got {scale!r}')
+        raise ConfigError(
+            f'degradation.scale must be a positive integer, got {scale!r}'
+        )
     return scale

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mmsr4ir.utils.errors import ConfigError
+
 
 class Draw:
     """Random numbers for one image.
@@ -57,7 +59,7 @@ def parse_range(
         high: Largest one.
 
     Raises:
-        ValueError: If ``value`` is something else, in the wrong order or outside
+        ConfigError: If ``value`` is something else, in the wrong order or outside
             [low, high].
     """
     pair = tuple(value) if isinstance(value, list | tuple) else (value, value)
@@ -66,7 +68,7 @@ def parse_range(
         or not all(isinstance(number, int | float) for number in pair)
         or not low <= pair[0] <= pair[1] <= high
     ):
-        raise ValueError(
+        raise ConfigError(
             f'{name} must be a number or (lowest, highest), from {low} to {high}, got '
             f'{value!r}'
         )
@@ -77,10 +79,10 @@ def parse_probability(name: str, value: float) -> float:
     """Check a probability and return it.
 
     Raises:
-        ValueError: If ``value`` is no number in [0, 1].
+        ConfigError: If ``value`` is no number in [0, 1].
     """
     if not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ValueError(f'{name} is a probability in [0, 1], got {value!r}')
+        raise ConfigError(f'{name} is a probability in [0, 1], got {value!r}')
     return value
 
 
@@ -88,7 +90,7 @@ def check_weights(name: str, weights: Sequence[float]) -> None:
     """Check shares that something is chosen by.
 
     Raises:
-        ValueError: If one is negative or infinite, or all are 0.
+        ConfigError: If one is negative or infinite, or all are 0.
     """
     if (
         not all(
@@ -97,6 +99,6 @@ def check_weights(name: str, weights: Sequence[float]) -> None:
         )
         or not sum(weights) > 0
     ):
-        raise ValueError(
+        raise ConfigError(
             f'{name} must be shares from 0 on, not all of them 0, got {weights}'
         )

@@ -24,6 +24,7 @@ from torchvision.transforms.functional import rgb_to_grayscale
 
 from mmsr4ir.models.image_space import image_size, to_uint8
 from mmsr4ir.registry import MODELS
+from mmsr4ir.utils.errors import ConfigError
 
 from .blur_kernels import KINDS, blur, gaussian_kernel, sinc_kernel
 from .draws import Draw, check_weights, parse_probability, parse_range
@@ -54,11 +55,11 @@ def build_steps(steps: Sequence[dict], owner: str) -> list:
     """Build steps from their configs.
 
     Raises:
-        TypeError: If ``steps`` is not a list of configs.
+        ConfigError: If ``steps`` is not a list of configs.
         KeyError: If the ``type`` of a step is unknown.
     """
     if not isinstance(steps, list | tuple):
-        raise TypeError(f'{owner} must be a list of configs of steps, got {steps!r}')
+        raise ConfigError(f'{owner} must be a list of configs of steps, got {steps!r}')
     return [MODELS.build(step) for step in steps]
 
 
@@ -66,10 +67,10 @@ def parse_kernel(name: str, kernel: str) -> str:
     """Check the kernel of a resizing and return it.
 
     Raises:
-        ValueError: If ``kernel`` is not ``'area'``, ``'bilinear'`` or ``'bicubic'``.
+        ConfigError: If ``kernel`` is not ``'area'``, ``'bilinear'`` or ``'bicubic'``.
     """
     if kernel not in _RESIZE_KERNELS:
-        raise ValueError(f'{name}: {kernel!r} is none of {list(_RESIZE_KERNELS)}')
+        raise ConfigError(f'{name}: {kernel!r} is none of {list(_RESIZE_KERNELS)}')
     return kernel
 
 
@@ -90,7 +91,7 @@ class RandomBlur:
             Real-ESRGAN, (1/3, 1) below 13 pixels and (1/5, 1) from there on.
 
     Raises:
-        ValueError: If a setting is out of its range, or a kind is unknown.
+        ConfigError: If a setting is out of its range, or a kind is unknown.
     """
 
     def __init__(
@@ -108,13 +109,13 @@ class RandomBlur:
             for size in self.kernels
         ]
         if not odd or not all(odd):
-            raise ValueError(
+            raise ConfigError(
                 f'RandomBlur.kernel must be odd numbers of pixels, got {kernel!r}'
             )
         self.sigma = parse_range('RandomBlur.sigma', sigma, 0.01)
         self.kinds = dict(iso=1.0) if kinds is None else dict(kinds)
         if not set(self.kinds) <= set(KINDS):
-            raise ValueError(
+            raise ConfigError(
                 f'RandomBlur.kinds: unknown {sorted(set(self.kinds) - set(KINDS))}; '
                 f'there are {list(KINDS)}'
             )
@@ -173,7 +174,7 @@ class RandomResize:
             The last two do not smooth before they shrink, as in OpenCV.
 
     Raises:
-        ValueError: If a setting is out of its range, or both ``factor`` and
+        ConfigError: If a setting is out of its range, or both ``factor`` and
             ``divisor`` are given.
     """
 
@@ -185,7 +186,7 @@ class RandomResize:
         kernels: Sequence[str] = ('bilinear',),
     ) -> None:
         if factor is not None and divisor is not None:
-            raise ValueError('RandomResize: give `factor` or `divisor`, not both')
+            raise ConfigError('RandomResize: give `factor` or `divisor`, not both')
         self.factor = parse_range(
             'RandomResize.factor', 1 if factor is None else factor, 0.001
         )
@@ -195,10 +196,10 @@ class RandomResize:
             else parse_range('RandomResize.divisor', divisor, 0.001)
         )
         if of not in ('image', 'lr'):
-            raise ValueError(f"RandomResize.of must be 'image' or 'lr', got {of!r}")
+            raise ConfigError(f"RandomResize.of must be 'image' or 'lr', got {of!r}")
         self.of = of
         if not kernels or isinstance(kernels, str):
-            raise ValueError(
+            raise ConfigError(
                 f'RandomResize.kernels must be a list of names, got {kernels!r}'
             )
         self.kernels = [
@@ -244,7 +245,7 @@ class GaussianNoise:
         gray: Probability that all channels get the same noise.
 
     Raises:
-        ValueError: If a setting is out of its range.
+        ConfigError: If a setting is out of its range.
     """
 
     def __init__(
@@ -273,7 +274,7 @@ class PoissonNoise:
             that of the gray image (of other images than RGB, the mean of the channels).
 
     Raises:
-        ValueError: If a setting is out of its range.
+        ConfigError: If a setting is out of its range.
     """
 
     def __init__(
@@ -303,13 +304,13 @@ class JPEGCompression:
         quality: 1 to 100; whole numbers are drawn, both ends included.
 
     Raises:
-        ValueError: If the quality is out of its range, or not a whole number.
+        ConfigError: If the quality is out of its range, or not a whole number.
     """
 
     def __init__(self, quality: int | Sequence[int] = (50, 100)) -> None:
         self.quality = parse_range('JPEGCompression.quality', quality, 1, 100)
         if not all(isinstance(number, int) for number in self.quality):
-            raise ValueError(
+            raise ConfigError(
                 f'JPEGCompression.quality must be whole numbers, got {quality!r}'
             )
 
@@ -332,7 +333,7 @@ class OneOf:
         weights: Share of each; equal by default.
 
     Raises:
-        ValueError: If there is no option, or there are not as many weights as options.
+        ConfigError: If there is no option, or there are not as many weights as options.
     """
 
     def __init__(
@@ -343,7 +344,7 @@ class OneOf:
         ]
         self.weights = [1.0] * len(self.options) if weights is None else list(weights)
         if len(self.weights) != len(self.options):
-            raise ValueError(
+            raise ConfigError(
                 f'OneOf has {len(self.options)} options, but '
                 f'{len(self.weights)} weights'
             )

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mmsr4ir.models.batch import shown_size
 from mmsr4ir.models.image_space import image_size, to_uint8
+from mmsr4ir.utils.errors import ConfigError
 
 from .tiles import Tiles
 
@@ -33,7 +34,7 @@ class LRInput:
         overlap: See :class:`~mmsr4ir.models.prediction.tiles.Tiles`, in LR pixels.
 
     Raises:
-        ValueError: If ``coordinates`` is none of :data:`COORDINATES`, or tiles of this
+        ConfigError: If ``coordinates`` is none of :data:`COORDINATES`, or tiles of this
             size and overlap do not cover an image.
     """
 
@@ -43,7 +44,7 @@ class LRInput:
 
     def __post_init__(self) -> None:
         if self.coordinates not in COORDINATES:
-            raise ValueError(
+            raise ConfigError(
                 f'coordinates={self.coordinates!r}: use one of {COORDINATES}'
             )
         if self.tile is not None:
@@ -124,10 +125,10 @@ def recognise(
         predictions belong to.
 
     Raises:
-        ValueError: If ``model.test_on`` is not ``'sr'``.
+        ConfigError: If ``model.test_on`` is not ``'sr'``.
     """
     if model.test_on != 'sr':
-        raise ValueError(
+        raise ConfigError(
             f'test_on={model.test_on!r} needs HR images, but the input is LR: set '
             "model.test_on='sr' (for interpolation instead of S, "
             "model.sr=dict(type='mmsr4ir.InterpolateUpsampler'))"

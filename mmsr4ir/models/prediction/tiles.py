@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mmsr4ir.models.image_space import tensor_like
+from mmsr4ir.utils.errors import ConfigError
 
 #: LR pixels over which two tiles are faded into each other.
 BLEND = 8
@@ -66,7 +67,7 @@ class Tiles:
             in the whole image.
 
     Raises:
-        ValueError: If ``overlap`` is negative, or ``size`` is too small for it.
+        ConfigError: If ``overlap`` is negative, or ``size`` is too small for it.
     """
 
     size: int
@@ -76,10 +77,10 @@ class Tiles:
 
     def __post_init__(self) -> None:
         if self.overlap < 0:
-            raise ValueError(f'overlap={self.overlap} is negative')
+            raise ConfigError(f'overlap={self.overlap} is negative')
         least = self.overlap + BLEND + -(-BLEND // self.multiple) * self.multiple
         if self.size < least:
-            raise ValueError(
+            raise ConfigError(
                 f'tile={self.size} is too small for overlap={self.overlap}: take a '
                 f'tile of at least {least} pixels, or a smaller overlap'
             )
