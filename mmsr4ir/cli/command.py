@@ -15,8 +15,12 @@ _Args = ParamSpec('_Args')
 _Result = TypeVar('_Result')
 
 
-#: Where MMEngine calls a class with the arguments that a config gives.
-_BUILDERS = (build_from_cfg.__code__, Runner.build_dataloader.__code__)
+# Where MMEngine calls classes with the arguments that a config gives: the file of its
+# registries' functions, and the method that makes a DataLoader; and what lies between
+# there and an error in an argument.
+_REGISTRIES = build_from_cfg.__code__.co_filename
+_CONSTRUCTORS = ('__init__', 'build_iter_from_epoch')
+_LOADERS = Runner.build_dataloader.__code__
 
 
 def command(main: Callable[_Args, _Result]) -> Callable[_Args, _Result]:
@@ -35,22 +39,36 @@ def command(main: Callable[_Args, _Result]) -> Callable[_Args, _Result]:
         except (SR4IRError, OSError) as error:
             sys.exit(f'error: {error}')
         except (AssertionError, KeyError, TypeError, ValueError) as error:
-            if not is_of_config(error):
+            said = what_a_config_did(error)
+            if said is None:
                 raise
-            sys.exit(f'error: the config: {error.args[0] if error.args else error!r}')
+            sys.exit(f'error: the config: {said}')
 
     return run
 
 
-def is_of_config(error: Exception) -> bool:
-    """Return whether a part of the config has no class, or one that refuses it.
+def what_a_config_did(error: Exception) -> str | None:
+    """Explain an error that a part of the config causes: no class, or one that refuses.
 
     MMEngine's registries raise the one themselves. The other comes from the call of
     the class, or from its ``__init__``, that of a base class, or what they build in
-    turn. The classes of this package raise a ``ConfigError`` for what they refuse.
+    turn. The classes of this package raise a ``ConfigError`` for a value that they
+    refuse, so from their ``__init__`` comes only what a base class does not take.
+
+    Returns:
+        str | None: The error's own words, after the name of a class that does not say
+        its name itself; None if the error is another one.
     """
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     is_ours = frames[-1].f_globals.get('__name__', '').startswith('mmsr4ir')
-    while not is_ours and frames[-1].f_code.co_name == '__init__':
+    names_itself = '__init__() ' in str(error)
+    if is_ours and not names_itself:
+        return None
+    said = str(error.args[0]) if error.args else type(error).__name__
+    built = ''
+    while (code := frames[-1].f_code).co_name in _CONSTRUCTORS:
+        if not names_itself:
+            built = f'{type(frames[-1].f_locals.get("self")).__name__}: '
         frames.pop()
-    return frames[-1].f_code in _BUILDERS
+    is_built = code is _LOADERS or code.co_filename == _REGISTRIES
+    return built + said if is_built else None

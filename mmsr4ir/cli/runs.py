@@ -77,8 +77,10 @@ def build_runner(cfg: Config) -> Runner:
 
     Raises:
         WeightsError: If a file of weights is missing or does not fit.
-        ConfigError: If a package that the config asks for is missing.
+        ConfigError: If a package that the config asks for is missing; or as
+            :func:`check_settings`.
     """
+    check_settings(cfg)
     try:
         return SR4IRRunner.from_cfg(cfg)
     except ImportError as error:
@@ -125,6 +127,21 @@ def set_amp(cfg: Config, dtype: str | None) -> None:
         wrapper.type = 'mmsr4ir.AmpOptimWrapper'
         wrapper.dtype = dtype
         wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def check_settings(cfg: Config) -> None:
+    """Check what MMEngine takes as it is, and fails on without naming it.
+
+    Raises:
+        ConfigError: If ``log_level`` is no level, or the seed no integer.
+    """
+    level, seed = cfg.get('log_level', 'INFO'), cfg.get('randomness', {}).get('seed')
+    if isinstance(level, str) and not isinstance(logging.getLevelName(level), int):
+        raise ConfigError(
+            f"log_level {level!r}: use 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"
+        )
+    if seed is not None and not isinstance(seed, int):
+        raise ConfigError(f'randomness.seed {seed!r}: use an integer, or None')
 
 
 def is_first_process() -> bool:

@@ -338,6 +338,9 @@ def use_exact_loops(cfg: Config) -> None:
     """Put the loops that resume exactly in the place of MMEngine's two.
 
     A loop of another type stays, so that a config can still choose its own.
+
+    Raises:
+        ConfigError: If ``train_cfg`` has neither ``type`` nor ``by_epoch``.
     """
     loop = cfg.get('train_cfg')
     if not loop:  # a test
@@ -346,8 +349,9 @@ def use_exact_loops(cfg: Config) -> None:
         EpochBasedTrainLoop='mmsr4ir.ExactEpochLoop',
         IterBasedTrainLoop='mmsr4ir.ExactIterLoop',
     )
-    if 'by_epoch' in loop:  # MMEngine's short way to say it
-        loop.type = (
-            'EpochBasedTrainLoop' if loop.pop('by_epoch') else 'IterBasedTrainLoop'
-        )
+    by_epoch = loop.pop('by_epoch', None)  # MMEngine's short way to say it
+    if 'type' not in loop:
+        if by_epoch is None:
+            raise ConfigError("train_cfg has no type: set type='EpochBasedTrainLoop'")
+        loop.type = 'EpochBasedTrainLoop' if by_epoch else 'IterBasedTrainLoop'
     loop.type = kinds.get(loop.type.removeprefix('mmengine.'), loop.type)

@@ -1,9 +1,12 @@
 """One optimizer for each network."""
 
+import difflib
+
 import torch
 from mmengine.device import get_device
 from mmengine.dist import all_reduce, all_reduce_params, get_world_size
 from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
+from mmengine.registry import OPTIMIZERS
 from torch import nn
 
 from mmsr4ir.compat.mmengine_parts import set_inner_count
@@ -103,7 +106,8 @@ class PerNetworkOptimWrapperConstructor:
         paramwise_cfg: Not supported here; belongs into an entry.
 
     Raises:
-        ConfigError: If ``paramwise_cfg`` is given, or the model has no such network.
+        ConfigError: If ``paramwise_cfg`` is given, the model has no such network, or an
+            optimizer is unknown.
     """
 
     def __init__(
@@ -137,6 +141,8 @@ class PerNetworkOptimWrapperConstructor:
                 'are those of one network (optim_wrapper.task.optimizer.lr); a config '
                 'whose base has another optim_wrapper needs _delete_=True in it'
             )
+        for name, cfg in self.cfg.items():
+            check_optimizer(f'optim_wrapper.{name}.optimizer', cfg.get('optimizer'))
         updated = {name for phase in bare.recipe for name in phase.update}
         wrappers = AccumulatingOptimWrappers(
             **{
@@ -151,3 +157,24 @@ class PerNetworkOptimWrapperConstructor:
             if wrapper.clip_grad_kwargs:  # else both would log under one name
                 wrapper.grad_name = f'{wrapper.grad_name}_{name}'
         return wrappers
+
+
+def check_optimizer(where: str, cfg: dict | None) -> None:
+    """Check that there is an optimizer; MMEngine would look into one that is None.
+
+    Args:
+        where: Its key in the config.
+        cfg: Its config.
+
+    Raises:
+        ConfigError: If it has no ``type``, or no optimizer is called so.
+    """
+    kind = (cfg or {}).get('type')
+    with OPTIMIZERS.switch_scope_and_registry(None) as registry:
+        is_known = kind and (not isinstance(kind, str) or registry.get(kind))
+    if not is_known:
+        close = difflib.get_close_matches(str(kind), OPTIMIZERS.module_dict, n=3)
+        raise ConfigError(
+            f'{where}.type {kind!r}: no optimizer is called so'
+            + (f'; did you mean {", ".join(close)}?' if close else '')
+        )

@@ -184,6 +184,16 @@ def test_a_tool_of_another_package_may_load_a_checkpoint(tmp_path, monkeypatch, 
     assert capsys.readouterr().out == '2.0 2.0\n'
 
 
+def test_what_mmengine_takes_as_it_is_is_looked_at():
+    for cfg, message in [
+        (dict(log_level='LOUD'), "log_level 'LOUD': use 'DEBUG'"),
+        (dict(randomness=dict(seed='3')), "randomness.seed '3': use an integer"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            runs.build_runner(Config(cfg))
+    runs.check_settings(Config(dict(log_level='DEBUG', randomness=dict(seed=None))))
+
+
 @pytest.mark.parametrize(
     'option, message',
     [

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from mmsr4ir.compat.checkpoint import load_from_local
 from mmsr4ir.models.sr4ir import SR4IR
+from mmsr4ir.utils.errors import ConfigError
 from toys import RECIPES, toy_config, toy_data
 
 
@@ -146,15 +147,19 @@ def test_a_network_without_optimizer_is_named(tmp_path):
     ).train()
 
 
-def test_an_optimizer_without_network_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"\['srr'\], but the networks are"):
-        runner(
-            tmp_path,
-            optim_wrapper=dict(
-                constructor='mmsr4ir.PerNetworkOptimWrapperConstructor',
-                srr=dict(optimizer=dict(type='SGD', lr=0.1)),
-            ),
-        ).train()
+def test_an_optimizer_without_network_or_of_no_kind_is_named(tmp_path):
+    for name, kind, message in [
+        ('srr', 'SGD', r"\['srr'\], but the networks are"),
+        ('task', 'SGDD', r"optim_wrapper.task.optimizer.type 'SGDD': .* SGD"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            runner(
+                tmp_path,
+                optim_wrapper=dict(
+                    constructor='mmsr4ir.PerNetworkOptimWrapperConstructor',
+                    **{name: dict(optimizer=dict(type=kind, lr=0.1))},
+                ),
+            ).train()
 
 
 def test_networks_with_one_loss_must_accumulate_alike(tmp_path):

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from mmengine.registry import Registry
 from torch.distributed.elastic.multiprocessing.errors import record
 
 import mmsr4ir
@@ -55,6 +56,34 @@ def test_a_command_says_in_one_line_what_a_user_can_fix(error, message):
     assert end.value.code == message
 
 
+@pytest.mark.parametrize(
+    'cfg, message',
+    [
+        (dict(type='Nothing'), 'Nothing is not in the .* registry'),
+        (dict(type='Base', wide=2), "unexpected keyword argument 'wide'"),
+        # Not of its own, but of the class that it hands its arguments on to.
+        (dict(type='Load', wide=2), "Base.__init__.. got an unexpected .* 'wide'"),
+        (dict(type='Load', width=-1), '^error: the config: Load: width is -1$'),
+    ],
+)
+def test_a_part_of_a_config_that_cannot_be_built_is_one_line(cfg, message):
+    registry = Registry('part')
+
+    @registry.register_module()
+    class Base:
+        def __init__(self, width: int = 1) -> None:
+            if width < 0:
+                raise ValueError(f'width is {width}')
+
+    @registry.register_module()
+    class Load(Base):
+        def __init__(self, **options) -> None:
+            super().__init__(**options)
+
+    with pytest.raises(SystemExit, match=message):
+        command(registry.build)(cfg)
+
+
 def test_a_bug_keeps_its_traceback():
     @command
     def main() -> None:
@@ -62,6 +91,18 @@ def test_a_bug_keeps_its_traceback():
 
     with pytest.raises(ValueError, match='of no user'):
         main()
+
+    class Part:
+        def __init__(self) -> None:
+            self.use()
+
+        def use(self) -> None:
+            raise ValueError('in what a part does')
+
+    registry = Registry('part')
+    registry.register_module(module=Part)
+    with pytest.raises(ValueError, match='in what a part does'):
+        command(registry.build)(dict(type='Part'))
 
 
 def test_the_launcher_of_several_processes_is_told_as_well(tmp_path, monkeypatch):
