@@ -16,6 +16,7 @@ from mmsr4ir.compat.checkpoint import load_from_local
 from mmsr4ir.engine import exact_loops
 from mmsr4ir.engine.hooks import checkpoint_match_hook
 from mmsr4ir.engine.runner import SR4IRRunner
+from mmsr4ir.utils.errors import ConfigError
 from toys import toy_config
 
 
@@ -283,3 +284,17 @@ def test_the_best_checkpoint_of_another_run_is_left_alone(tmp_path):
     assert (first / 'best_score_epoch_2.pth').exists()
     # In its own folder the run goes on as ever.
     assert best(first, [4.0, 7.0], 4, **going_on) == ['best_score_epoch_4.pth']
+
+
+def test_the_loop_that_a_config_names_is_taken():
+    for given, kind in [
+        (dict(by_epoch=True), 'mmsr4ir.ExactEpochLoop'),
+        (dict(by_epoch=False), 'mmsr4ir.ExactIterLoop'),
+        (dict(type='IterBasedTrainLoop', by_epoch=True), 'mmsr4ir.ExactIterLoop'),
+        (dict(type='MyLoop', by_epoch=True), 'MyLoop'),
+    ]:
+        cfg = Config(dict(train_cfg=given))
+        exact_loops.use_exact_loops(cfg)
+        assert cfg.train_cfg == dict(type=kind)
+    with pytest.raises(ConfigError, match='train_cfg has no type'):
+        exact_loops.use_exact_loops(Config(dict(train_cfg=dict(max_epochs=2))))
