@@ -82,6 +82,6 @@ default_hooks.update(
 log_processor = _base_.sr4ir_log_processor
 randomness = dict(seed=0)
 long = dict(cosine, end=2 * epochs, T_max=2 * epochs)
-benchmark = dict(t=dict(
+comparison = dict(t=dict(
     train_cfg=dict(max_epochs=2 * epochs, val_interval=2 * epochs),
     param_scheduler=dict(sr=[long], task=[long])))

@@ -29,8 +29,8 @@ def parse_args() -> argparse.Namespace:
     """Read and check the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__.split('\n\n')[0],
-        epilog='A method is given settings of its own by benchmark=dict(l2t=dict(...)) '
-        'in the config; the table then says so.',
+        epilog='comparison=dict(l2t=dict(...)) in the config gives a method settings '
+        'of its own; the table then says so.',
     )
     parser.add_argument(
         'configs', nargs='+', metavar='CONFIG', help='SR4IR config files'
@@ -82,16 +82,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out',
         type=Path,
-        default=Path('work_dirs/benchmark'),
+        default=Path('work_dirs/comparison'),
         metavar='FOLDER',
-        help='results go to FOLDER/<config name> (default: work_dirs/benchmark)',
+        help='results go to FOLDER/<config name> (default: work_dirs/comparison)',
     )
     add_config_options(parser, 'override settings of the config, for all methods')
     return parser.parse_args()
 
 
 def run_comparison(config: str, args: argparse.Namespace) -> bool:
-    """Run one config's benchmark; return whether all methods were finished."""
+    """Run one config's comparison; return whether all methods were finished."""
     cfg = read_config(config, args.cfg_options)
     out = args.out / Path(config).stem
     parts = plan_parts(cfg, args.methods, args.seeds, out, args.start)

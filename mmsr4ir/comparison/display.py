@@ -1,4 +1,4 @@
-"""What a person sees while a benchmark runs."""
+"""What a person sees while a comparison runs."""
 
 import time
 from collections.abc import Sequence

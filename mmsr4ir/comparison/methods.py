@@ -139,7 +139,7 @@ def plan_parts(
         cfg: An SR4IR config with the user's settings in it.
         methods: Keys of :data:`METHODS`.
         seeds: Random seeds; each method is trained once with each.
-        out: Folder of the benchmark.
+        out: Folder of the comparison.
         start: One of :data:`STARTS`, see :func:`needed`.
 
     Raises:
@@ -148,7 +148,7 @@ def plan_parts(
     model = cfg.get('model') or {}
     if model.get('type') != 'mmsr4ir.SR4IR':
         raise ComparisonError(
-            f'{cfg.filename}: model is {model.get("type")!r}; the benchmark takes '
+            f'{cfg.filename}: model is {model.get("type")!r}; the comparison takes '
             'a config whose model is mmsr4ir.SR4IR and derives the other methods'
         )
     if cfg.get('load_from'):
@@ -162,10 +162,10 @@ def plan_parts(
         raise ComparisonError(
             f'unknown methods {sorted(unknown)}; there are {list(METHODS)}'
         )
-    unknown = set(cfg.get('benchmark') or {}) - set(METHODS | PREPARATIONS)
+    unknown = set(cfg.get('comparison') or {}) - set(METHODS | PREPARATIONS)
     if unknown:
         raise ComparisonError(
-            f'{cfg.filename}: benchmark has settings for unknown methods '
+            f'{cfg.filename}: comparison has settings for unknown methods '
             f'{sorted(unknown)}; there are {list(METHODS | PREPARATIONS)}'
         )
     parts = []
@@ -203,7 +203,7 @@ def method_config(cfg: Config, method: str, seed: int, start: str = 'config') ->
     Everything that the methods share stays: data, schedules, optimizers, networks.
     SR4IR keeps its recipe; the others get theirs from ``configs/_base_/recipes``. With
     ``start='trained'`` no method has a warm-up, since T's features mean something from
-    the first iteration on. What ``benchmark=dict(<method>=dict(...))`` in the config
+    the first iteration on. What ``comparison=dict(<method>=dict(...))`` in the config
     holds is put on top.
     """
     info = (METHODS | PREPARATIONS)[method]
@@ -241,8 +241,8 @@ def method_config(cfg: Config, method: str, seed: int, start: str = 'config') ->
     if method in PREPARATIONS:
         # They are not compared, so a validation would only cost time.
         cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
-    own = (cfg.get('benchmark') or {}).get(method)
+    own = (cfg.get('comparison') or {}).get(method)
     if own:
         cfg.merge_from_dict(own)
-    cfg.pop('benchmark', None)
+    cfg.pop('comparison', None)
     return cfg

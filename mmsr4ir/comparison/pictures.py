@@ -1,4 +1,4 @@
-"""The bar chart and the picture grids of a benchmark."""
+"""The bar chart and the picture grids of a comparison."""
 
 import io
 from collections.abc import Iterator, Mapping

@@ -274,9 +274,9 @@ def fairness(works: Sequence[Progress], cfg: Config) -> list[str]:
             ),
             lambda v: '',
         )
-    own = cfg.get('benchmark') or {}
+    own = cfg.get('comparison') or {}
     lines.append(
-        'Settings of their own (`benchmark` in the config): '
+        'Settings of their own (`comparison` in the config): '
         + (', '.join(own) if own else 'none')
     )
     return lines

@@ -1,4 +1,4 @@
-"""Run a benchmark's parts, several at once, and continue an interrupted benchmark."""
+"""Run a comparison's parts, several at once, and continue an interrupted one."""
 
 import fcntl
 import os
@@ -71,7 +71,7 @@ def run_parts(
 
     Args:
         parts: In an order in which each comes after those that it needs.
-        out: Folder of the benchmark, which is locked until the end.
+        out: Folder of the comparison, which is locked until the end.
         jobs: How many run at once.
         images: Number of test images that are drawn.
         display: Called with all progress several times a second.
@@ -243,7 +243,7 @@ class Team:
             raise ComparisonError(
                 f'the test of {part.title} has no metric {metric!r}; there are '
                 f'{sorted(there)}: choose one by --metric. Started again, the '
-                'benchmark goes on from here'
+                'comparison goes on from here'
             )
 
     def call(self, part: Part, name: str, *arguments: str) -> None:
@@ -263,7 +263,7 @@ class Team:
         )
         try:
             with log.open('w') as file:
-                # The lock is held as long as any process of the benchmark lives.
+                # The lock is held as long as any process of the comparison lives.
                 process = subprocess.Popen(
                     command,
                     stdout=file,
@@ -393,7 +393,7 @@ def check_origins(part: Part) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[int]:
-    """Hold a folder for this benchmark and its processes alone.
+    """Hold a folder for this comparison and its processes alone.
 
     Raises:
         ComparisonError: If another comparison holds the folder.
@@ -404,8 +404,8 @@ def locked(folder: Path) -> Iterator[int]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ComparisonError(
-                f'a benchmark, or a training that outlived it, is at work in {folder}: '
-                'wait for it or stop it'
+                f'a comparison, or a training that outlived it, is at work in '
+                f'{folder}: wait for it or stop it'
             ) from None
         yield file.fileno()
 

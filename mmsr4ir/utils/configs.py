@@ -21,7 +21,7 @@ if not CONFIGS.is_dir():  # installed from a wheel
 #: What is taken from a config without being an argument of MMEngine's Runner.
 _READ_FROM_CONFIG = (
     'activation_checkpointing',
-    'benchmark',
+    'comparison',
     'compile',
     'custom_imports',
     'efficient_conv_bn_eval',

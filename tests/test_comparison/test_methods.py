@@ -119,7 +119,7 @@ def test_sr4ir_keeps_the_recipe_of_the_config(cfg, tmp_path):
 
 
 def test_settings_of_a_method_alone(cfg, tmp_path):
-    cfg.benchmark = dict(l2t={'train_cfg.max_epochs': 3})
+    cfg.comparison = dict(l2t={'train_cfg.max_epochs': 3})
     h2t, l2t = plan_parts(cfg, ['h2t', 'l2t'], [0], tmp_path)
     assert l2t.cfg.train_cfg.max_epochs == 3
     assert h2t.cfg.train_cfg.max_epochs == cfg.train_cfg.max_epochs != 3
@@ -128,8 +128,8 @@ def test_settings_of_a_method_alone(cfg, tmp_path):
 def test_what_cannot_be_compared_is_refused(cfg, tmp_path):
     with pytest.raises(ComparisonError, match=r"unknown methods \['x2y'\].*'h2t'"):
         plan_parts(cfg, ['x2y'], [0], tmp_path)
-    cfg.benchmark = dict(h2l={})
-    with pytest.raises(ComparisonError, match=r"benchmark.*unknown methods \['h2l'\]"):
+    cfg.comparison = dict(h2l={})
+    with pytest.raises(ComparisonError, match=r"comparison.*unknown methods \['h2l'\]"):
         plan_parts(cfg, ['h2t'], [0], tmp_path)
     cfg.load_from = 'a.pth'
     with pytest.raises(ComparisonError, match='load_from would replace .*init_cfg'):

@@ -274,13 +274,13 @@ def test_several_at_once(straw):
     assert all(work.state == 'done' for work in works.values())
 
 
-def test_one_benchmark_at_a_time(straw, tmp_path):
+def test_one_comparison_at_a_time(straw, tmp_path):
     out = tmp_path / 'out'
     out.mkdir()
     with runner.locked(out) as lock:
         with pytest.raises(ComparisonError, match='is at work in'):
             straw(['l2t'])
-        # A training that outlives its benchmark holds the folder too.
+        # A training that outlives its comparison holds the folder too.
         child = subprocess.Popen(
             [sys.executable, '-c', 'input()'], stdin=subprocess.PIPE, pass_fds=[lock]
         )

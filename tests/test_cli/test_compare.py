@@ -1,4 +1,4 @@
-"""The benchmark as a user runs it: cut off, started again, with bad settings."""
+"""The comparison as a user runs it: cut off, started again, with bad settings."""
 
 import csv
 import json
@@ -152,7 +152,7 @@ def test_cut_off_and_started_again(shapes, run_tool, tmp_path, monkeypatch, caps
     'config, more, message',
     [
         ('configs/none.py', (), 'error: config configs/none.py does not exist'),
-        ('configs/_base_/sr4ir.py', (), 'model is None; the benchmark takes'),
+        ('configs/_base_/sr4ir.py', (), 'model is None; the comparison takes'),
         (
             CONFIG,
             ('--cfg-options', 'test_dataloader.dataset.data_root=/nowhere'),
