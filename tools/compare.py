@@ -1,4 +1,4 @@
-"""Compare the paper's methods on one's own data: is SR worth it here?"""
+"""Compare methods with and without SR on one's own data: is SR worth it here?"""
 
 from mmsr4ir.cli.compare import main
 

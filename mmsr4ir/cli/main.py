@@ -9,7 +9,7 @@ from .command import command
 COMMANDS = {
     'train': ('train', 'train the networks of a config'),
     'test': ('test', 'test a checkpoint'),
-    'compare': ('compare', 'train and test the methods of the paper on one data set'),
+    'compare': ('compare', 'train and test the methods of the paper and of later work'),
     'check': ('verify_dataset', 'check all data of a config or of a folder'),
     'browse': ('browse_dataset', 'show batches as the networks get them'),
     'predict': ('image_demo', 'restore images and recognise what is in them'),

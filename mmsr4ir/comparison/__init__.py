@@ -1,4 +1,4 @@
-"""The methods of the paper on one data set, compared fairly."""
+"""The methods of the paper and of later work on one data set, compared fairly."""
 
 from .methods import METHODS, STARTS, Part, plan_parts
 from .report import write_report
