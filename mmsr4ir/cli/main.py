@@ -1,7 +1,10 @@
 """The command ``mmsr4ir COMMAND ...``, which does what the scripts in tools/ do."""
 
+import difflib
 import importlib
 import sys
+
+from mmsr4ir.version import __version__
 
 from .command import command
 
@@ -39,8 +42,12 @@ def main() -> None:
         print(usage())
         return
     name = sys.argv[1]
+    if name == '--version':
+        print(f'mmsr4ir {__version__}')
+        return
     if name not in COMMANDS:
-        sys.exit(f'{usage()}\n\nerror: there is no command {name!r}')
+        print(f'error: {unknown(name)}', file=sys.stderr)
+        sys.exit(2)  # as argparse does if an argument is wrong
     module, _ = COMMANDS[name]
     package = 'mmsr4ir' if name == 'check-env' else 'mmsr4ir.cli'
     sys.argv[:2] = [f'mmsr4ir {name}']
@@ -53,7 +60,15 @@ def usage() -> str:
     return '\n'.join(
         [
             'usage: mmsr4ir COMMAND ...  (mmsr4ir COMMAND --help for its options)',
+            '       mmsr4ir --version',
             '',
             *(f'  {name:{width}}  {text}' for name, (_, text) in COMMANDS.items()),
         ]
     )
+
+
+def unknown(name: str) -> str:
+    """Return a line that says there is no such command, with the nearest name."""
+    close = difflib.get_close_matches(name, COMMANDS, 1)
+    hint = f'did you mean {close[0]!r}?' if close else 'mmsr4ir --help lists them all'
+    return f'there is no command {name!r}; {hint}'

@@ -11,7 +11,8 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 
-from mmsr4ir.cli import run, runs
+from mmsr4ir import __version__
+from mmsr4ir.cli import main, run, runs
 from mmsr4ir.cli.arguments import ConfigOptions, warn_of_unread
 from mmsr4ir.cli.runs import start_dist
 from mmsr4ir.datasets.checks.problem import Report
@@ -192,6 +193,25 @@ def test_what_mmengine_takes_as_it_is_is_looked_at():
         with pytest.raises(ConfigError, match=message):
             runs.build_runner(Config(cfg))
     runs.check_settings(Config(dict(log_level='DEBUG', randomness=dict(seed=None))))
+
+
+@pytest.mark.parametrize(
+    'name, code, shown',
+    [
+        ('--version', None, f'mmsr4ir {__version__}\n'),
+        ('trian', 2, "error: there is no command 'trian'; did you mean 'train'?\n"),
+        ('xyz', 2, "error: there is no command 'xyz'; mmsr4ir --help lists them all\n"),
+    ],
+)
+def test_the_command_without_a_tool(name, code, shown, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['mmsr4ir', name])
+    ended = None
+    try:
+        main.main()
+    except SystemExit as end:
+        ended = end.code
+    printed = capsys.readouterr()
+    assert (ended, printed.err if code else printed.out) == (code, shown)
 
 
 @pytest.mark.parametrize(
