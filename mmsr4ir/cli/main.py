@@ -20,6 +20,11 @@ COMMANDS = {
     'web': ('web_demo', 'serve a page to drop an image on'),
     'demo': ('embedded_demo', 'train, test and draw on the embedded data'),
     'make-textured-shapes': ('make_textured_shapes', 'write the embedded data'),
+    'make-lr-dataset': ('make_lr_dataset', 'write the LR images of a data set'),
+    'prepare-coco': ('prepare_coco', 'check and split a COCO-style set'),
+    'prepare-image-folder': ('prepare_image_folder', 'check and split class folders'),
+    'prepare-cars': ('prepare_cars', 'crop and split Stanford Cars'),
+    'voc2coco': ('voc2coco', 'convert VOC annotations to COCO JSON'),
     'run': ('run', 'run a tool of another package, such as mmdet::test.py'),
     'print-config': ('print_config', 'print a config with all that it inherits'),
     'flops': ('get_flops', 'count parameters and FLOPs'),
@@ -31,6 +36,10 @@ COMMANDS = {
     'export': ('export_model', 'write the networks as ONNX or as a torch program'),
     'publish': ('publish_model', 'strip a checkpoint for release'),
     'split': ('split_sr4ir', 'write both networks as files of their own libraries'),
+    'edsr2mmagic': ('edsr2mmagic', 'convert a file of the original EDSR'),
+    'swinir2mmagic': ('swinir2mmagic', 'convert a file of the original SwinIR'),
+    'published2mmsr4ir': ('published2mmsr4ir', "convert the paper's checkpoints"),
+    'unfold-batch-norm': ('unfold_batch_norm', 'make folded batch norms trainable'),
     'check-env': ('check_env', 'list what is installed and what is wrong with it'),
 }
 

@@ -5,6 +5,7 @@ import pickle
 import re
 import sys
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from mmsr4ir.engine.runner import SR4IRRunner
 from mmsr4ir.utils.configs import merge_options
 from mmsr4ir.utils.errors import ConfigError, DataError
 
+ROOT = Path(__file__).parents[2]
 THREADS = """
 import os
 import sys
@@ -203,7 +205,7 @@ def test_what_mmengine_takes_as_it_is_is_looked_at():
         ('xyz', 2, "error: there is no command 'xyz'; mmsr4ir --help lists them all\n"),
     ],
 )
-def test_the_command_without_a_tool(name, code, shown, monkeypatch, capsys):
+def test_the_command_itself(name, code, shown, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['mmsr4ir', name])
     ended = None
     try:
@@ -212,6 +214,14 @@ def test_the_command_without_a_tool(name, code, shown, monkeypatch, capsys):
         ended = end.code
     printed = capsys.readouterr()
     assert (ended, printed.err if code else printed.out) == (code, shown)
+
+
+def test_the_command_has_all_tools_of_the_package():
+    scripts = [*(ROOT / 'tools').rglob('*.py'), *(ROOT / 'demo').glob('*.py')]
+    text = ''.join(path.read_text() for path in scripts)
+    started = set(re.findall(r'^from mmsr4ir\.cli\.(\w+) import main$', text, re.M))
+    there = {module for module, _ in main.COMMANDS.values()}
+    assert there == started | {'run', 'check_env'}
 
 
 @pytest.mark.parametrize(
