@@ -283,6 +283,14 @@ def test_what_is_declared_is_pinned_once_for_each_python():
         assert wanted <= set(names)
 
 
+def test_the_hooks_before_a_commit_have_the_pinned_versions():
+    hooks = (ROOT / '.pre-commit-config.yaml').read_text()
+    pins = (ROOT / 'requirements/constraints.txt').read_text()
+    for name in ('ruff', 'codespell'):
+        (hook,) = re.findall(rf'{name}(?:-pre-commit)?\n +rev: v(\S+)', hooks)
+        assert f'\n{name}=={hook}\n' in pins
+
+
 def test_git_tracks_no_data_environments_or_builds():
     listed = subprocess.run(
         ['git', 'ls-files'], cwd=ROOT, capture_output=True, text=True
