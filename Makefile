@@ -8,7 +8,6 @@ TASK ?= det
 PYTHON ?=
 CANDIDATES := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python3.10)
 
-
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input
 READY := $(VENV)/.ready
@@ -45,21 +44,21 @@ FULL_MMCV := from importlib.metadata import files, packages_distributions, versi
   [print(f"{name}=={version(name)}") for name in [*full, "torch"] if full]
 
 help:
-	@echo 'make demo   train, test and draw on the embedded data (TASK=$(TASK))'
-	@echo 'make test   run the test suite'
-	@echo 'make test-fast  run a choice of fast tests (about 90 s)'
+	@echo 'make demo         train, test and draw on the embedded data (TASK=$(TASK))'
+	@echo 'make test         run the test suite (about 10 minutes on 2 cores)'
+	@echo 'make test-fast    run a choice of fast tests (about 90 s)'
 	@echo 'make test-python  run what must hold on every Python (PYTHON=...)'
 	@echo 'make test-onedl   run it with the maintained forks of the OpenMMLab packages'
-	@echo 'make coverage  run the test suite and print which lines it covers'
-	@echo 'make lint   check spelling, types, style, docstrings and layout'
-	@echo 'make spell  check only the spelling'
-	@echo 'make types  check the types of the package'
-	@echo 'make format  format all Python files'
-	@echo 'make docs   run the commands of README.md and docs/en'
-	@echo 'make html   build the documentation site in docs/_build/html'
-	@echo 'make setup  only set up $(VENV) (PYTHON=... names the interpreter)'
+	@echo 'make coverage     run the test suite and print which lines it covers'
+	@echo 'make lint         check spelling, types, style, docstrings and layout'
+	@echo 'make spell        check only the spelling'
+	@echo 'make types        check the types of the package'
+	@echo 'make format       format all Python files'
+	@echo 'make docs         run the commands of README.md and docs/en'
+	@echo 'make html         build the documentation site in docs/_build/html'
+	@echo 'make setup        only set up $(VENV) (PYTHON=... names the interpreter)'
 	@echo 'make constraints  choose the versions of all packages anew (needs a network)'
-	@echo 'make clean  remove $(VENV), caches, builds and demo_output'
+	@echo 'make clean        remove $(VENV), caches, builds and demo_output'
 
 setup: $(READY)
 	@echo '$(VENV) is ready'
