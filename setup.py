@@ -56,6 +56,7 @@ readme = ROOT / 'README.md'
 setup(
     name='mmsr4ir',
     version=version(),
+    author='The mmsr4ir contributors',
     description='Super-resolution for image recognition with OpenMMLab models',
     long_description=readme.read_text(encoding='utf-8') if readme.exists() else '',
     long_description_content_type='text/markdown',
@@ -66,7 +67,7 @@ setup(
         'Development Status :: 3 - Alpha',
         'Intended Audience :: Science/Research',
         'License :: OSI Approved :: Apache Software License',
-        'Operating System :: OS Independent',
+        'Operating System :: POSIX :: Linux',
         'Programming Language :: Python :: 3',
         'Programming Language :: Python :: 3.10',
         'Programming Language :: Python :: 3.11',
