@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from mmsr4ir import registry
+
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / 'tools/misc/run_doc_commands.py'
 _spec = importlib.util.spec_from_file_location('run_doc_commands', SCRIPT)
@@ -64,6 +66,25 @@ def test_an_index_links_every_page_of_its_folder(index):
     assert {path.relative_to(ROOT).as_posix() for path in folder.glob('*.md')} <= set(
         PAGES
     )
+
+
+def test_the_index_has_the_order_and_the_groups_of_the_site():
+    groups = {}
+    for line in (ROOT / 'docs/index.md').read_text().splitlines():
+        if line.startswith(':caption: '):
+            group = groups.setdefault(line.removeprefix(':caption: '), [])
+        elif re.fullmatch(r'en/\w+', line):
+            group.append(line.removeprefix('en/') + '.md')
+    sections = re.split('^## ', (ROOT / 'docs/en/index.md').read_text(), flags=re.M)
+    tables = {
+        section.splitlines()[0]: re.findall(
+            r'^\| \[[^]]*\]\((\w+\.md)\)', section, re.M
+        )
+        for section in sections[1:]
+    }
+    assert {name: pages for name, pages in tables.items() if pages} == {
+        name: pages for name, pages in groups.items() if pages
+    }
 
 
 @pytest.mark.parametrize('page', PAGES)
@@ -189,6 +210,27 @@ def test_what_the_page_on_configs_quotes_is_what_they_say():
     for statement in ast.parse(texts[0]).body:
         code = ast.get_source_segment(texts[0], statement)
         assert any(code in quote for quote in quotes), code
+
+
+def test_the_page_on_configs_lists_all_classes_that_are_registered():
+    registered = set()
+    for node in vars(registry).values():
+        if getattr(node, 'scope', None) == 'mmsr4ir':
+            node.import_from_location()
+            registered |= {
+                name
+                for name, kind in node.module_dict.items()
+                if kind.__module__.startswith('mmsr4ir.')  # not those of other tests
+            }
+    page = (ROOT / 'docs/en/configs.md').read_text()
+    (section,) = re.findall('^## All classes .*?^## ', page, re.M | re.S)
+    listed = [
+        name
+        for row in re.findall(r'^\| (`.*?) \|', section, re.M)
+        for name in re.findall(r'`(\w+)`', row)
+        if name != 'type'
+    ]
+    assert sorted(listed) == sorted(registered)
 
 
 def test_messages_that_are_explained_are_those_of_the_code():

@@ -1,12 +1,14 @@
 """Who touches private names of other packages, and who ends the process."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import mmsr4ir
+import mmsr4ir.compat
 
 ROOT = Path(mmsr4ir.__file__).parent
 FILES = [
@@ -155,3 +157,9 @@ def test_only_the_command_lines_print_and_end_the_process():
     assert {path: names for path, names in found.items() if names} == {
         'check_env.py': ['print', 'sys.exit']
     }  # a command line, too
+
+
+def test_the_table_of_compat_names_every_module():
+    rows = re.findall(r'^``(\w+)`` ', mmsr4ir.compat.__doc__, re.M)
+    modules = {path.stem for path in (ROOT / 'compat').glob('[!_]*.py')}
+    assert len(rows) == len(set(rows)) and set(rows) == modules
