@@ -19,9 +19,9 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from torch import Tensor
+from torch import Tensor, nn
 
-import mmsr4ir  # noqa: F401  (before anything imports mmcv.ops)
+import mmsr4ir  # before anything imports mmcv.ops
 from mmsr4ir.analysis.train_speed import Steps
 from mmsr4ir.cli.runs import set_amp
 from mmsr4ir.compat.checkpoint import load_from_local
@@ -35,6 +35,7 @@ DEMOS = dict(
     cls='resnet18_edsr_tiny', seg='deeplabv3_edsr_tiny', det='faster-rcnn_edsr_tiny'
 )
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
+PACKAGE = f'{Path(mmsr4ir.__file__).parent}{os.sep}'
 #: Largest relative difference of a loss in the first iteration. A detector draws its
 #: boxes by their scores, and one more or less changes its losses.
 LIMITS = dict(
@@ -91,6 +92,15 @@ def restored(steps: Steps, data: dict) -> Tensor:
     return image
 
 
+def start_comparable(task: str, precision: str = 'float32') -> Steps:
+    """Build a training without dropout, whose draws differ from device to device."""
+    steps = start(task, precision)
+    for module in steps.model.modules():
+        if isinstance(module, nn.Dropout | nn.Dropout2d):
+            module.p = 0.0
+    return steps
+
+
 def draw_on_cpu() -> None:
     """Let the patch mix draw on the CPU, so that all devices mix the same patches."""
 
@@ -111,7 +121,7 @@ def reference(out: Path) -> bool:
     """Write weights, batches and losses of the CPU, which ``parity`` compares with."""
     draw_on_cpu()
     for task in tasks():
-        steps = start(task)
+        steps = start_comparable(task)
         batches = steps.batches()
         data = [next(batches) for _ in range(3)]
         weights = copy.deepcopy(steps.model.state_dict())
@@ -136,7 +146,7 @@ def parity(out: Path) -> bool:
         for precision, limits in LIMITS.items():
             if precision == 'float16' and DEVICE == 'cpu':
                 continue
-            steps = start(task, precision)
+            steps = start_comparable(task, precision)
             steps.model.load_state_dict(want['weights'])
             pixels = (restored(steps, want['data'][0]) - want['image']).abs().max()
             steps.model.load_state_dict(want['weights'])
@@ -188,27 +198,63 @@ def resume(out: Path) -> bool:
     return tell(where == {'cpu'}, f"Adam's step is on {where} after it") and good
 
 
-def train(task: str, folder: Path, epochs: int, begin: Path | None) -> SR4IRRunner:
+def train(
+    task: str, folder: Path, epochs: int, begin: Path | None = None, **more
+) -> SR4IRRunner:
     """Train a demo for so many epochs, deterministically, from a checkpoint or not."""
-    cfg = config(
-        task,
-        **{
-            'train_cfg.max_epochs': epochs,
-            'train_dataloader.dataset.indices': 32 if DEVICE == 'cuda' else 8,
-            'default_hooks.checkpoint.interval': 1,
-            'randomness.deterministic': True,
-        },
-    )
+    cfg = deterministic_config(task, folder, f'{folder.name}_{epochs}', **more)
+    cfg.train_cfg.max_epochs = epochs
     use_exact_loops(cfg)
     cfg.param_scheduler = None
-    for split in ('val', 'test'):
-        for part in ('dataloader', 'cfg', 'evaluator'):
-            cfg[f'{split}_{part}'] = None
-    cfg.work_dir, cfg.experiment_name = str(folder), f'{folder.name}_{epochs}'
+    leave_out(cfg, 'val')
     cfg.resume, cfg.load_from = begin is not None, begin and str(begin)
     runner = SR4IRRunner.from_cfg(cfg)
     runner.train()
     return runner
+
+
+def deterministic_config(task: str, folder: Path, name: str, **more) -> Config:
+    """Read a demo's config, deterministic, with few images and without a test."""
+    few = {
+        'train_dataloader.dataset.indices': 32 if DEVICE == 'cuda' else 8,
+        'val_dataloader.dataset.indices': 4,
+        'val_dataloader.num_workers': 0,
+        'default_hooks.checkpoint.interval': 1,
+        'randomness.deterministic': True,
+    }
+    cfg = config(task, **few, **more)
+    cfg.work_dir, cfg.experiment_name = str(folder), name
+    leave_out(cfg, 'test')
+    return cfg
+
+
+def leave_out(cfg: Config, split: str) -> None:
+    """Let a run have no validation or no test."""
+    for part in ('dataloader', 'cfg', 'evaluator'):
+        cfg[f'{split}_{part}'] = None
+
+
+def deterministic(out: Path) -> bool:
+    """Train and validate with deterministic algorithms only; name what refuses."""
+    sparse = {'default_hooks.sparse': dict(type='mmsr4ir.SparseRoIAlignHook')}
+    ways: list[tuple[str, str, dict]] = [(task, task, {}) for task in tasks()]
+    ways += [('det', 'det with SparseRoIAlignHook', sparse)] * ('det' in tasks())
+    for task, name, more in ways:
+        folder, found = out / 'deterministic' / name.replace(' ', '_'), []
+        for part in ('train', 'validate'):
+            try:
+                if part == 'train':
+                    train(task, folder, 1, **more)
+                else:
+                    cfg = deterministic_config(task, folder, f'{name} {part}', **more)
+                    leave_out(cfg, 'train')
+                    cfg.optim_wrapper = cfg.param_scheduler = None
+                    SR4IRRunner.from_cfg(cfg).val()
+                found.append(f'{part}s')
+            except RuntimeError as error:
+                found.append(f'does not {part}: {str(error)[:150]}')
+        tell(True, f'{name}: {", ".join(found)}')
+    return True
 
 
 def amp(out: Path) -> bool:
@@ -322,7 +368,7 @@ def waits(out: Path) -> bool:
         data, found = copy.deepcopy(next(batches)), Counter()
 
         def note(*_, found=found, **__) -> None:
-            files = [one for one in traceback.extract_stack() if 'mmsr4ir/' in one[0]]
+            files = [one for one in traceback.extract_stack() if one[0].startswith(PACKAGE)]
             found[f'{Path(files[-1][0]).name}:{files[-1][1]}' if files else '-'] += 1
 
         if DEVICE == 'cuda':
@@ -337,7 +383,13 @@ def waits(out: Path) -> bool:
 
 
 STAGES = dict(
-    reference=reference, parity=parity, ops=ops, resume=resume, amp=amp, waits=waits
+    reference=reference,
+    parity=parity,
+    ops=ops,
+    resume=resume,
+    amp=amp,
+    waits=waits,
+    deterministic=deterministic,
 )
 
 

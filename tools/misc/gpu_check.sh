@@ -75,6 +75,10 @@ often='--iterations 12 --warmup 4'
 stage env       check 60  "$PYTHON" -m mmsr4ir.check_env
 stage reference check 120 env CUDA_VISIBLE_DEVICES=-1 bash -c 'check reference'
 stage ops       check 60  bash -c 'check ops'
+# The tests hide the GPU, unless the variable says which is to be seen.
+stage ops_tests check 90  env CUDA_VISIBLE_DEVICES="${CUDA_VISIBLE_DEVICES:-0}" \
+  "$PYTHON" -m pytest -q -n0 -p no:cacheprovider tests/test_compat/test_mmcv_ops.py \
+  tests/test_compat/test_torch_ops.py tests/test_compat/test_deform_conv.py
 stage parity    check 150 bash -c 'check parity'
 stage resume    check 90  bash -c 'check resume'
 stage amp       check 90  bash -c 'check amp'
@@ -87,6 +91,7 @@ stage training  check 240 "$PYTHON" tools/train.py $det --work-dir "$OUT/trainin
 stage tested    check 60  "$PYTHON" tools/test.py "$OUT"/training/*.py \
   "$(cat "$OUT/training/last_checkpoint" 2> /dev/null)" --work-dir "$OUT/tested"
 stage waits     info  60  bash -c 'check waits'
+stage determin  info  60  bash -c 'check deterministic'
 stage time_det  info  120 $time_train $det $often ${PEAK:+--peak-tflops $PEAK}
 stage time_ways info  120 $time_train $det $often \
   --compare plain channels_last bfloat16 float16
