@@ -30,9 +30,9 @@ sr4ir_optim = dict(
         optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.0)))
 
 # Workers outlive an epoch: to start one took 0.13 s
-# (docs/en/reports/2026-11-performance.md). Batches wait in pinned memory, from which a
-# GPU copies faster; without a GPU torch warns that it has none.
-sr4ir_loader = dict(persistent_workers=True, pin_memory=True)
+# (docs/en/reports/2026-11-performance.md). The Runner sets pin_memory by whether there
+# is a GPU.
+sr4ir_loader = dict(persistent_workers=True)
 
 sr4ir_hooks = dict(
     alternate=dict(type='mmsr4ir.AlternateTrainingHook', warmup=1, by_epoch=True),

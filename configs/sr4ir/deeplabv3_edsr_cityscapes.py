@@ -6,6 +6,7 @@ _base_ = [
     '../_base_/recipes/sr4ir.py',
 ]
 custom_imports = dict(imports=['mmsr4ir'], allow_failed_imports=False)
+env_cfg = _base_.sr4ir_env
 model = dict(
     _delete_=True, task=_base_.model, recipe=_base_.recipe, **_base_.sr4ir_model)
 train_dataloader = _base_.sr4ir_loader

@@ -8,6 +8,7 @@ _base_ = [
     '../_base_/photos.py',
 ]
 custom_imports = dict(imports=['mmsr4ir'], allow_failed_imports=False)
+env_cfg = _base_.sr4ir_env
 model = dict(
     _delete_=True, task=_base_.model, recipe=_base_.recipe, num_classes=7,
     **_base_.sr4ir_model)
@@ -37,7 +38,6 @@ dataset = dict(
 train_dataloader = dict(
     batch_size=8,
     num_workers=1,
-    pin_memory=False,  # there is no GPU
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(

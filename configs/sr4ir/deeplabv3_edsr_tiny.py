@@ -23,7 +23,6 @@ dataset = dict(
 train_dataloader = dict(
     batch_size=8,
     num_workers=1,
-    pin_memory=False,  # there is no GPU
     sampler=dict(type='DefaultSampler'),
     dataset=dict(
         data_prefix=dict(img_path='train', seg_map_path='semantic/train'), **dataset))

@@ -23,7 +23,6 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=8,
     num_workers=1,
-    pin_memory=False,  # there is no GPU
     dataset=dict(
         data_root=data_root, ann_file='annotations/train.json',
         data_prefix=dict(img='train/'), metainfo=dict(classes=classes),

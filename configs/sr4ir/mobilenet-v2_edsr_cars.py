@@ -24,7 +24,6 @@ dataset = dict(
 train_dataloader = dict(
     batch_size=32,
     num_workers=1,
-    pin_memory=False,  # there is no GPU
     persistent_workers=True,
     dataset=dict(
         ann_file='train_60.txt',

@@ -15,7 +15,6 @@ dataset = dict(
 train_dataloader = dict(
     batch_size=16,
     num_workers=1,
-    pin_memory=False,  # there is no GPU
     dataset=dict(data_prefix='train', **dataset))
 val_dataloader = dict(
     batch_size=16,

@@ -117,12 +117,16 @@ class SR4IRRunner(Runner):
         """Build a dataloader as MMEngine does, also with ``num_workers=0``.
 
         torch refuses settings of worker processes if there are no such processes, but
-        configs set them in a base.
+        configs set them in a base. With a GPU, batches wait in pinned memory unless the
+        config sets ``pin_memory``: a copy from there does not hold up the CPU.
         """
-        if isinstance(dataloader, Mapping) and not dataloader.get('num_workers'):
+        if isinstance(dataloader, Mapping):
             dataloader = copy.copy(dataloader)
-            for name in ('persistent_workers', 'prefetch_factor'):
-                dataloader.pop(name, None)
+            # torch warns of True if there is no GPU.
+            dataloader.setdefault('pin_memory', torch.cuda.is_available())
+            if not dataloader.get('num_workers'):
+                for name in ('persistent_workers', 'prefetch_factor'):
+                    dataloader.pop(name, None)
         return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
 
 

@@ -114,6 +114,20 @@ def test_a_loader_without_worker_processes():
     assert list(loader) == [[0, 1], [2, 3]]
 
 
+def test_memory_is_pinned_if_there_is_a_gpu(monkeypatch):
+    options = dict(
+        dataset=list(range(4)),
+        batch_size=2,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+    )
+    for has_gpu in (True, False):
+        monkeypatch.setattr(torch.cuda, 'is_available', lambda has=has_gpu: has)
+        assert SR4IRRunner.build_dataloader(options).pin_memory is has_gpu
+        chosen = SR4IRRunner.build_dataloader(options | dict(pin_memory=False))
+        assert not chosen.pin_memory
+    assert 'pin_memory' not in options
+
+
 @pytest.fixture
 def joined(monkeypatch):
     """The settings that processes are joined with, without a GPU."""

@@ -2,6 +2,7 @@
 # of mmsegmentation or torchvision.
 _base_ = ['mmseg::_base_/default_runtime.py', '../sr4ir_seg.py']
 custom_imports = dict(imports=['mmsr4ir'], allow_failed_imports=False)
+env_cfg = _base_.sr4ir_env
 
 # Published: the short side at 520 pixels, crops of 480, horizontal flips.
 train_pipeline = [
