@@ -9,14 +9,17 @@ import pytest
 import torch
 from mmengine.config import config as mmengine_config
 from mmengine.runner import runner as mmengine_runner
+from mmengine.structures import InstanceData, PixelData
 from pretend_cuda import CPU, GPU, PretendedGPU, pretend_cuda
 from torch import nn
 
+from mmsr4ir.apis.predictions import sample_class
 from mmsr4ir.datasets.textured_shapes import write_dataset
 from mmsr4ir.engine.runner import SR4IRRunner
+from mmsr4ir.evaluation import fidelity
 from mmsr4ir.registry import MODELS
 from mmsr4ir.utils.configs import read_config
-from toys import ToySR, toy_config
+from toys import RECIPES, ToySR, toy_config
 
 DEMOS = dict(
     classification='resnet18_edsr_tiny',
@@ -36,6 +39,9 @@ ALLOWED = {
         'one an iteration: the losses for the log, and no NaN may be saved'
     ),
     'to the CPU at mmsr4ir/visualization/panels.py:pixels': 'a picture for a file',
+    'aten::_local_scalar_dense at mmsr4ir/models/torchvision_detector.py:_choose': (
+        'one a batch: whether all of its boxes are kept'
+    ),
     'tolist at mmsr4ir/evaluation/sr_quality.py:<listcomp>': 'a batch in a validation',
     'torchvision::nms at mmsr4ir/compat/torchvision_boxes.py:nms': (
         'how many boxes are left is known there alone, as with the op of mmcv'
@@ -119,6 +125,62 @@ def test_a_mix_and_a_wait_in_a_network_are_named():
     assert faults_of(here, gpu.mixes) == {f'aten::mul at {here}:forward'}
     assert f'aten::_local_scalar_dense at {here}:forward' in gpu.waits
     assert not faults_of('mmsr4ir/', gpu.mixes)
+
+
+TORCHVISIONS = dict(
+    Detector=dict(
+        arch='fasterrcnn_mobilenet_v3_large_320_fpn', min_size=64, max_size=64
+    ),
+    Segmentor=dict(arch='lraspp_mobilenet_v3_large'),
+)
+
+
+@pytest.mark.parametrize('kind', TORCHVISIONS)
+def test_networks_of_torchvision_keep_to_their_device(kind):
+    task = dict(TORCHVISIONS[kind], type=f'mmsr4ir.Torchvision{kind}', num_classes=3)
+    model = MODELS.build(
+        toy_config(task=task, recipe=RECIPES['S+T'], tdp=None, patch_mix=None)
+    )
+    inputs = [torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8) for _ in range(2)]
+    samples = []
+    for _ in inputs:
+        sample = sample_class(model.task)(
+            metainfo=dict(img_shape=(64, 64), ori_shape=(64, 64), scale_factor=(1, 1))
+        )
+        if kind == 'Detector':
+            boxes = torch.tensor([[4.0, 4.0, 30.0, 40.0], [20.0, 9.0, 60.0, 50.0]])
+            sample.gt_instances = InstanceData(bboxes=boxes, labels=torch.arange(2))
+        else:
+            sample.gt_sem_seg = PixelData(data=torch.randint(0, 3, (1, 64, 64)))
+        samples.append(sample)
+    with pretend_cuda() as gpu:
+        model.to('cuda')
+        for network in (model.data_preprocessor, model.task.data_preprocessor):
+            network.to('cuda')
+        batch = model.data_preprocessor(dict(inputs=inputs, data_samples=samples), True)
+        losses = model.task(batch['inputs'], batch['data_samples'], mode='loss')
+        sum(losses.values()).backward()
+        model.eval()
+        with torch.no_grad():
+            model.task(batch['inputs'], batch['data_samples'], mode='predict')
+    assert not gpu.mixes
+    waits = faults_of('mmsr4ir/', gpu.waits)
+    assert waits <= set(ALLOWED)
+    counts = [gpu.waits[name] for name in waits if ':_choose' in name]
+    assert counts == ([2] if kind == 'Detector' else [])  # of a loss and a prediction
+
+
+def test_ssim_in_one_strip_on_the_gpu(monkeypatch):
+    images = torch.randint(0, 256, (2, 3, 80, 40), dtype=torch.uint8)
+    want, strips, compute = fidelity.ssim(*images), [], fidelity._ssim_map
+    monkeypatch.setattr(
+        fidelity, '_ssim_map', lambda *pair: strips.append(pair) or compute(*pair)
+    )
+    with pretend_cuda() as gpu:
+        found = fidelity.ssim(*images.to('cuda'))
+        assert found.device == GPU and len(strips) == 1
+    torch.testing.assert_close(found, want, rtol=0, atol=1e-6)
+    assert not gpu.mixes and not faults_of('mmsr4ir/', gpu.waits)
 
 
 def config(task: str, root, work_dir, epochs: int):

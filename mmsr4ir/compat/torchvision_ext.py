@@ -107,10 +107,24 @@ def sigmoid_focal_loss_backward(
 def _attention(value, shapes, locations, weights) -> Tensor:
     from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 
-    # As numbers, for which a GPU is waited for once; mmcv takes each from the tensor.
     return multi_scale_deformable_attn_pytorch(
-        value, shapes.tolist(), locations, weights
+        value, _numbers(shapes), locations, weights
     )
+
+
+def _numbers(shapes: Tensor) -> list[list[int]]:
+    """Return (height, width) of each level as numbers, from ``shapes`` (levels, 2).
+
+    To read them waits for a GPU, so they are kept beside the tensor: it is the same
+    one in the backward pass and, in a detector, in all layers.
+    """
+    if shapes.is_inference():  # such a tensor does not count its changes
+        return shapes.tolist()
+    version, numbers = getattr(shapes, '_mmsr4ir_numbers', (None, []))
+    if version != shapes._version:
+        numbers = shapes.tolist()
+        vars(shapes)['_mmsr4ir_numbers'] = shapes._version, numbers
+    return numbers
 
 
 def ms_deform_attn_forward(

@@ -102,11 +102,13 @@ class TorchvisionDetector(TorchvisionNetwork):
         Returns:
             dict[str, Tensor]: Scalars.
         """
+        truths = [sample.gt_instances for sample in data_samples]
+        # torchvision refuses boxes without an area, as a crop leaves them.
+        has_area = [
+            (truth.bboxes[:, 2:] > truth.bboxes[:, :2]).all(1) for truth in truths
+        ]
         targets = []
-        for sample in data_samples:
-            truth = sample.gt_instances
-            # torchvision refuses boxes without an area, as a crop leaves them.
-            truth = truth[(truth.bboxes[:, 2:] > truth.bboxes[:, :2]).all(1)]
+        for truth in _choose(truths, has_area):
             target = dict(boxes=truth.bboxes, labels=truth.labels + 1)
             if 'masks' in truth:
                 target['masks'] = truth.masks.to_tensor(torch.uint8, inputs.device)
@@ -132,14 +134,18 @@ class TorchvisionDetector(TorchvisionNetwork):
         results = self.network.transform.postprocess_to(
             self._run(inputs, data_samples), sizes, files
         )
-        for sample, one in zip(data_samples, results, strict=True):
-            found = InstanceData(
+        found = []
+        for one in results:
+            instances = InstanceData(
                 bboxes=one['boxes'], scores=one['scores'], labels=one['labels'] - 1
             )
             if 'masks' in one:
-                found.masks = one['masks'][:, 0] > 0.5
-            # RetinaNet and FCOS have an output for the background, too.
-            sample.pred_instances = found[found.labels >= 0]
+                instances.masks = one['masks'][:, 0] > 0.5
+            found.append(instances)
+        # RetinaNet and FCOS have an output for the background, too.
+        found = _choose(found, [instances.labels >= 0 for instances in found])
+        for sample, instances in zip(data_samples, found, strict=True):
+            sample.pred_instances = instances
         return list(data_samples)
 
     def _run(
@@ -198,6 +204,21 @@ class _AsItIs(nn.Module):
         self, result: list[dict], image_shapes: list, original_sizes: list
     ) -> list[dict]:
         return result
+
+
+def _choose(batch: list[InstanceData], chosen: list[Tensor]) -> list[InstanceData]:
+    """Return the chosen objects of each image.
+
+    To index by a mask waits for a GPU, once for each field of each image. Nearly always
+    all objects are chosen, and to ask for that is one wait.
+
+    Args:
+        batch: The objects of each image.
+        chosen: (M, ) of each, bool.
+    """
+    if torch.cat(chosen).all():
+        return batch
+    return [one[mask] for one, mask in zip(batch, chosen, strict=True)]
 
 
 @contextmanager

@@ -330,13 +330,14 @@ class TorchvisionSegmentor(TorchvisionNetwork):
         counted = (maps != self.ignore_index).sum().clamp(min=1)
         for name, weight in (('out', 1.0), ('aux', 0.5)):
             if name in outputs:
-                total = F.cross_entropy(
+                # CUDA has no deterministic kernel that adds up the pixels by itself.
+                pixels = F.cross_entropy(
                     outputs[name],
                     maps.long(),
                     ignore_index=self.ignore_index,
-                    reduction='sum',
+                    reduction='none',
                 )
-                losses[f'loss_{name}'] = weight * total / counted
+                losses[f'loss_{name}'] = weight * pixels.sum() / counted
         return losses
 
     def predict(self, inputs: Tensor, data_samples: Sequence) -> list:

@@ -384,3 +384,30 @@ def test_attention_reads_no_size_by_itself():
     with Recorder() as recorder:
         attend(x, locations).sum().backward()
     assert recorder.reads == 0
+
+
+def test_sizes_are_read_once_a_tensor(monkeypatch):
+    reads, tolist = [], torch.Tensor.tolist
+    monkeypatch.setattr(
+        torch.Tensor, 'tolist', lambda one: reads.append(one) or tolist(one)
+    )
+    shapes, starts = torch.tensor([[4, 4], [2, 1]]), torch.tensor([0, 16])
+    x, locations = draw(1, 18, 2, 4).requires_grad_(), draw(1, 3, 2, 2, 2, 2)
+
+    def attend_twice():
+        for _ in range(2):
+            MultiScaleDeformableAttnFunction.apply(
+                x, shapes, starts, locations, locations.sum(-1), 64
+            ).sum().backward()
+
+    attend_twice()
+    assert len(reads) == 1
+    shapes.copy_(torch.tensor([[2, 8], [1, 2]]))
+    attend_twice()
+    assert len(reads) == 2
+    with torch.inference_mode():
+        given = torch.tensor([[2, 8], [1, 2]])
+        call = MultiScaleDeformableAttnFunction.apply
+        arguments = starts, locations, locations.sum(-1), 64
+        want = call(x, shapes, *arguments)
+        torch.testing.assert_close(call(x, given, *arguments), want)
