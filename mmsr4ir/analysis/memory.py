@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import Tensor, nn
@@ -198,7 +199,8 @@ def count_memory(
     """
     cfg, watch = copy.deepcopy(cfg), _PhaseWatch()
     with _aside():
-        model = build_model(cfg).train()
+        # Where processes are joined, SyncBN refuses the CPU.
+        model = revert_sync_batchnorm(build_model(cfg)).train()
         kind = sample_class(model.task)
         # Sizes of padding and resize follow from numbers in tensors.
         data = model.data_preprocessor(_images(model, kind, images, shape), True)

@@ -4,19 +4,24 @@ import logging
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import get_rank
+from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from .memory import GIB, NO_VALUES, count_memory
 
+#: The share of the memory from which the line is a warning: gaps between tensors and
+#: workspaces of cuDNN are not counted.
+_NEARLY_ALL = 0.9
+
 
 class MemoryLineHook(Hook):
     """Before the first iteration, log what an iteration needs; warn if it is too much.
 
-    The first process counts, for the main stage, on tensors without values. If that is
-    impossible, one line says so, and the training goes on.
+    It counts for the main stage, on tensors without values. If that is impossible, one
+    line says so, and the training goes on. With several processes nothing is counted:
+    a network may exchange numbers with the others, which would wait for ever.
     """
 
     priority = 'VERY_LOW'
@@ -35,6 +40,13 @@ class MemoryLineHook(Hook):
         if self.is_done or get_rank() != 0 or not data_batch:
             return
         self.is_done = True
+        if get_world_size() > 1:
+            print_log(
+                'the memory of an iteration is not estimated in several processes: '
+                'tools/analysis_tools/estimate_memory.py does it for one',
+                'current',
+            )
+            return
         shapes = [tuple(image.shape[-2:]) for image in data_batch['inputs']]
         height, width = (max(sides) for sides in zip(*shapes, strict=True))
         try:
@@ -48,20 +60,21 @@ class MemoryLineHook(Hook):
 
 
 def gpu_memory() -> int:
-    """Return the bytes of the present GPU."""
-    return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    """Return the bytes of the present GPU that are free or held by this process."""
+    free, _ = torch.cuda.mem_get_info()
+    return free + torch.cuda.memory_reserved()
 
 
 def memory_line(
     cfg: Config, images: int, shape: tuple[int, int], available: int
 ) -> tuple[int, str]:
-    """Compare what an iteration needs with what the GPU has.
+    """Compare what an iteration needs with what the GPU has for it.
 
     Args:
         cfg: The whole config.
         images: Images in a batch.
         shape: (height, width) of each, in pixels.
-        available: Bytes of the GPU.
+        available: Bytes of the GPU that this process has or can get.
 
     Returns:
         tuple: The level of the log and the line.
@@ -72,9 +85,9 @@ def memory_line(
     line = (
         f'{images} images of {shape[0]} x {shape[1]} need {least} '
         f'{memory.peak / GIB:.1f} GiB (phase {phase}) of the {available / GIB:.1f} GiB '
-        'of the GPU'
+        'that the GPU has for it'
     )
-    if memory.peak < available:
+    if memory.peak < _NEARLY_ALL * available:
         return logging.INFO, line
     return logging.WARNING, (
         f'{line}: lower train_dataloader.batch_size, or use activation checkpointing '

@@ -166,7 +166,7 @@ def test_the_line_at_the_start(monkeypatch):
     monkeypatch.setattr(memory_line, 'count_memory', lambda *args: needed)
     runner = SimpleNamespace(cfg=tiny('resnet18_edsr_tiny'))
     batch = dict(inputs=[torch.zeros(3, 32, 24), torch.zeros(3, 24, 32)])
-    for available in (needed.peak, needed.peak + 1):
+    for available in (needed.peak / 0.9, needed.peak / 0.9 + 2):
         monkeypatch.setattr(memory_line, 'gpu_memory', lambda size=available: size)
         hook = memory_line.MemoryLineHook()
         hook.before_train_iter(runner, 0, batch)
@@ -174,14 +174,39 @@ def test_the_line_at_the_start(monkeypatch):
     (less, _, warning), (more, _, info) = lines
     assert (warning, info) == (logging.WARNING, logging.INFO)
     assert needed.phases['task'] > needed.phases['sr']
-    said = '2 images of 32 x 32 need about 0.0 GiB (phase task) of the 0.0 GiB of '
-    said += 'the GPU'
+    said = '2 images of 32 x 32 need about 0.0 GiB (phase task) of the 0.0 GiB that '
+    said += 'the GPU has for it'
     assert more == said
     assert less.startswith(f'{said}: lower train_dataloader.batch_size')
     part = dataclasses.replace(needed, is_whole=False)
     monkeypatch.setattr(memory_line, 'count_memory', lambda *args: part)
     _, line = memory_line.memory_line(runner.cfg, 2, (32, 32), needed.peak + 1)
     assert 'need more than 0.0 GiB' in line
+
+
+def test_what_the_gpu_has_for_a_process(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda: (5, 100))
+    monkeypatch.setattr(torch.cuda, 'memory_reserved', lambda: 20)
+    assert memory_line.gpu_memory() == 25
+
+
+def test_nothing_is_counted_in_several_processes(monkeypatch):
+    lines = []
+    monkeypatch.setattr(memory_line, 'get_world_size', lambda: 2)
+    monkeypatch.setattr(memory_line, 'count_memory', None)
+    monkeypatch.setattr(memory_line, 'print_log', lambda *args: lines.append(args))
+    batch = dict(inputs=[torch.zeros(3, 32, 32)])
+    memory_line.MemoryLineHook().before_train_iter(SimpleNamespace(), 0, batch)
+    ((line, _),) = lines
+    assert 'estimate_memory.py' in line
+
+
+def test_sync_bn_counts_as_batch_norm():
+    cfg = tiny('deeplabv3_edsr_tiny')
+    kind = cfg.model.task.backbone.norm_cfg.type
+    want = count_memory(cfg, 2, (64, 64))
+    cfg.model.task.backbone.norm_cfg.type = 'BN' if kind == 'SyncBN' else 'SyncBN'
+    assert count_memory(cfg, 2, (64, 64)) == want and want.is_whole
 
 
 @pytest.mark.parametrize('has_gpu', [True, False])
