@@ -1,6 +1,7 @@
 """Train the same networks in several ways, in turns: what each costs and changes."""
 
 import copy
+import gc
 import itertools
 import tempfile
 from collections.abc import Mapping
@@ -189,6 +190,9 @@ def measure_memory(
         iterations: How many are done.
         stage: Stage of the recipe, ``'warmup'`` or ``'main'``.
     """
+    # On a GPU, children have only what this process does not hold.
+    gc.collect()
+    torch.cuda.empty_cache()
     peaks = {}
     for name, options in variants.items():
         own = variant_config(cfg, name, options).to_dict()

@@ -15,11 +15,12 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.model import BaseModel
+from torch import Tensor
 
 from mmsr4ir.apis.inferencer import SR4IRInferencer
 from mmsr4ir.apis.inputs import Item, Source, find_sources
 from mmsr4ir.engine.runner import move_resize
-from mmsr4ir.models.prediction.lr_input import recognise
+from mmsr4ir.models.prediction.lr_input import LRInput, recognise
 from mmsr4ir.utils.configs import as_list, type_name
 from mmsr4ir.utils.errors import ConfigError
 from mmsr4ir.utils.loading import pipeline_of
@@ -55,12 +56,21 @@ class Way(ABC):
             pixels of the restored image.
         """
         reset_peak_memory()
+        others = self._memory_of_others()
         self.laps.start()
         prediction = self.run(source)
         self.laps.whole('whole')
         self.laps.finish(1)
-        self.mib = max(self.mib, peak_memory()['mib'])
+        self.mib = max(self.mib, peak_memory()['mib'] - others)
         return prediction
+
+    def _memory_of_others(self) -> float:
+        """Return the MiB on a GPU that are not of this way's networks."""
+        if not torch.cuda.is_available():
+            return 0.0
+        model = self.inferencer.model
+        own = sum(one.nbytes for one in (*model.parameters(), *model.buffers()))
+        return max(0, torch.cuda.memory_allocated() - own) / 2**20
 
     @abstractmethod
     def run(self, source: Source) -> dict:
@@ -93,16 +103,21 @@ class OneTool(Way):
     ) -> None:
         super().__init__(inferencer, warmup)
         self.bfloat16 = bfloat16
+        restore = inferencer.restore_all
+
+        def timed(lr: Sequence[Tensor], how: LRInput) -> list[Tensor]:
+            restored = restore(lr, how)
+            self.laps.lap('SR network')  # not for each tile, since it waits for a GPU
+            return restored
+
+        inferencer.restore_all = timed  # type: ignore[method-assign]
 
     def run(self, source: Source) -> dict:
         """Recognise what is in one image."""
-        items, model = self.read(source), self.inferencer.model
-        device = next(model.parameters()).device.type
-        # What comes after the SR network's last tile is the task network's.
-        watch = model.sr.register_forward_hook(lambda *_: self.laps.lap('SR network'))
+        items = self.read(source)
+        device = next(self.inferencer.model.parameters()).device.type
         with torch.autocast(device, torch.bfloat16, enabled=self.bfloat16):
             (result,) = self.inferencer.forward(items, coordinates='sr')
-        watch.remove()
         if result.prediction is None:
             raise ConfigError(f'{source.origin} {result.error}')
         self.laps.lap('task network')

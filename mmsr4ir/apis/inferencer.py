@@ -11,8 +11,9 @@ from mmengine.config import Config
 from mmengine.infer import BaseInferencer
 from mmengine.structures import BaseDataElement
 from rich.progress import track
-from torch import nn
+from torch import Tensor, nn
 
+from mmsr4ir.compat.checkpoint import is_of_device
 from mmsr4ir.engine.build import build_model, find_run
 from mmsr4ir.models.image_space import image_channels
 from mmsr4ir.models.prediction.lr_input import LRInput, recognise, super_resolve_all
@@ -236,7 +237,7 @@ class SR4IRInferencer(BaseInferencer):
             if good:
                 work(list(good.values()), [results[i] for i in good], how)
         except _REFUSED as error:
-            refused = _say(error)
+            refused = _say(error)  # raises what no other image would survive
         if refused is None:
             return results
         # Not within `except`: there the traceback holds all tensors of the batch, for
@@ -254,13 +255,17 @@ class SR4IRInferencer(BaseInferencer):
         self, images: Sequence[np.ndarray], results: Sequence[Result], how: LRInput
     ) -> None:
         lr, samples = zip(*map(self.pipeline, images), strict=True)
-        sr = super_resolve_all(self.model, lr, how)
+        sr = self.restore_all(lr, how)
         found = recognise(self.model, lr, sr, samples, how.coordinates)
         for result, sample in zip(results, found, strict=True):
             result.prediction = self.as_plain(sample)
             result.prediction['coordinates'] = how.coordinates
             result.sample = sample
             result.restored = sample.images['sr'].permute(1, 2, 0).cpu().numpy()
+
+    def restore_all(self, lr: Sequence[Tensor], how: LRInput) -> list[Tensor]:
+        """Restore images of any sizes, see :func:`.lr_input.super_resolve_all`."""
+        return super_resolve_all(self.model, lr, how)
 
     def as_plain(self, sample: BaseDataElement) -> dict:
         """Return a prediction as plain data, see :func:`.predictions.plain`.
@@ -381,9 +386,11 @@ class SR4IRInferencer(BaseInferencer):
 
         def pipeline(image: np.ndarray) -> tuple:
             lr = torch.from_numpy(image.copy()).permute(2, 0, 1)
-            size = image.shape[:2]
+            size, parameter = image.shape[:2], next(self.model.parameters())
+            # As bytes to the GPU: as numbers they are four times as many.
+            lr = lr.to(parameter.device, non_blocking=True)
             return (
-                lr.to(next(self.model.parameters())) / 255,
+                lr.to(parameter.dtype) / 255,
                 new(
                     metainfo=dict(
                         img_shape=size, ori_shape=size, scale_factor=(1.0, 1.0)
@@ -406,4 +413,11 @@ def _file(out_dir: str | Path, folder: str, name: str) -> Path:
 
 
 def _say(error: Exception) -> str:
+    """Return what to tell of an image that the networks refuse.
+
+    Raises:
+        Exception: The error itself, if the GPU has failed: that is of no image.
+    """
+    if is_of_device(error) and not isinstance(error, torch.OutOfMemoryError):
+        raise error
     return f'is refused by the networks ({type(error).__name__}: {error})'

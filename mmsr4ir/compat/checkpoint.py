@@ -129,7 +129,7 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
     try:
         checkpoint = safe_load(filename, map_location)
     except Exception as error:  # torch raises nearly anything on a broken file
-        if _is_of_device(error):
+        if is_of_device(error):
             raise
         found = re.search(r'(?:GLOBAL|build|class) ((?:\w+\.)*\w+)', str(error))
         if isinstance(error, pickle.UnpicklingError) and found:
@@ -150,7 +150,7 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
     return _without_config(checkpoint)
 
 
-def _is_of_device(error: Exception) -> bool:
+def is_of_device(error: Exception) -> bool:
     """Return whether an error says that a GPU failed or is missing, not the file."""
     kinds: list[type[Exception]] = [torch.OutOfMemoryError]
     if hasattr(torch, 'AcceleratorError'):  # older releases have a RuntimeError

@@ -2,12 +2,14 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from lr_models import save_run
 
-from mmsr4ir.analysis.two_tools import difference, library_pipeline
+from mmsr4ir.analysis.two_tools import OneTool, difference, library_pipeline
 from mmsr4ir.cli import benchmark_inference
 from mmsr4ir.utils.errors import ConfigError
 from mmsr4ir.visualization.drawing import write_png
@@ -68,6 +70,17 @@ def test_both_ways_predict_the_same(task, run, images, tmp_path, capsys):
         assert all(found[key] < limit for key, limit in limits.items())
     text = capsys.readouterr().out
     assert '\n| two tools | ' in text and 'as run: ' in text
+
+
+def test_the_memory_of_others_is_not_a_ways_own(monkeypatch):
+    model = torch.nn.BatchNorm1d(4)  # 4 vectors of 16 bytes, and a number of 8
+    inferencer = SimpleNamespace(model=model, restore_all=None)
+    way = OneTool(inferencer)
+    assert way._memory_of_others() == 0
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    for allocated, others in ((72 + 2**20, 1), (50, 0)):
+        monkeypatch.setattr(torch.cuda, 'memory_allocated', lambda size=allocated: size)
+        assert way._memory_of_others() == others
 
 
 def test_differences_by_hand():

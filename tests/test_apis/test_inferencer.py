@@ -381,6 +381,24 @@ def test_an_image_that_the_networks_refuse_does_not_stop_the_others(run, monkeyp
     assert [found is None for found in result['predictions']] == [False, True, False]
 
 
+@pytest.mark.parametrize('folder', [None, 'restored'])
+def test_a_gpu_that_failed_is_of_no_image(run, monkeypatch, tmp_path, folder):
+    """Not so the memory that an image alone is too large for."""
+    _, inferencer = run
+    error = torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB')
+
+    def fail(lr):
+        raise error
+
+    monkeypatch.setattr(inferencer.model.sr, 'forward', fail)
+    options = dict(restore_only=True, out_dir=tmp_path) if folder else {}
+    assert 'OutOfMemoryError' in inferencer(A, **options)['failures']['array 0']
+    kind = getattr(torch, 'AcceleratorError', RuntimeError)
+    error = kind('CUDA error: an illegal memory access was encountered')
+    with pytest.raises(kind, match='illegal memory access'):
+        inferencer(A, **options)
+
+
 def test_too_large_for_the_task_network(det):
     _, config, checkpoint = det
     inferencer = SR4IRInferencer(
