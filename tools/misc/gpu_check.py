@@ -368,8 +368,9 @@ def waits(out: Path) -> bool:
         data, found = copy.deepcopy(next(batches)), Counter()
 
         def note(*_, found=found, **__) -> None:
-            files = [one for one in traceback.extract_stack() if one[0].startswith(PACKAGE)]
-            found[f'{Path(files[-1][0]).name}:{files[-1][1]}' if files else '-'] += 1
+            stack = traceback.extract_stack()
+            own = [one for one in stack if one[0].startswith(PACKAGE)]
+            found[f'{Path(own[-1][0]).name}:{own[-1][1]}' if own else '-'] += 1
 
         if DEVICE == 'cuda':
             with warnings.catch_warnings():

@@ -26,7 +26,7 @@ export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
 : > "$OUT/summary.txt"
 failed=0
 
-say() { printf '%-10s %-5s %4ss  %s\n' "$@" | tee -a "$OUT/summary.txt"; }
+say() { printf '%-11s %-5s %4ss  %s\n' "$@" | tee -a "$OUT/summary.txt"; }
 
 # stage NAME KIND SECONDS COMMAND...: KIND is check or info.
 stage() {
@@ -91,7 +91,7 @@ stage training  check 240 "$PYTHON" tools/train.py $det --work-dir "$OUT/trainin
 stage tested    check 60  "$PYTHON" tools/test.py "$OUT"/training/*.py \
   "$(cat "$OUT/training/last_checkpoint" 2> /dev/null)" --work-dir "$OUT/tested"
 stage waits     info  60  bash -c 'check waits'
-stage determin  info  60  bash -c 'check deterministic'
+stage determinism info 60  bash -c 'check deterministic'
 stage time_det  info  120 $time_train $det $often ${PEAK:+--peak-tflops $PEAK}
 stage time_ways info  120 $time_train $det $often \
   --compare plain channels_last bfloat16 float16
