@@ -76,7 +76,7 @@ stage env       check 60  "$PYTHON" -m mmsr4ir.check_env
 stage reference check 120 env CUDA_VISIBLE_DEVICES=-1 bash -c 'check reference'
 stage ops       check 60  bash -c 'check ops'
 # The tests hide the GPU, unless the variable says which is to be seen.
-stage ops_tests check 90  env CUDA_VISIBLE_DEVICES="${CUDA_VISIBLE_DEVICES:-0}" \
+stage served    check 90  env CUDA_VISIBLE_DEVICES="${CUDA_VISIBLE_DEVICES:-0}" \
   "$PYTHON" -m pytest -q -n0 -p no:cacheprovider tests/test_compat/test_mmcv_ops.py \
   tests/test_compat/test_torch_ops.py tests/test_compat/test_deform_conv.py
 stage parity    check 150 bash -c 'check parity'
