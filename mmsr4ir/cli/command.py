@@ -1,6 +1,7 @@
 """How a command line ends if it cannot do its work."""
 
 import functools
+import inspect
 import sys
 import traceback
 from collections.abc import Callable
@@ -18,9 +19,11 @@ _Result = TypeVar('_Result')
 # Where MMEngine calls classes with the arguments that a config gives: the file of its
 # registries' functions, and the method that makes a DataLoader; and what lies between
 # there and an error in an argument.
-_REGISTRIES = build_from_cfg.__code__.co_filename
+_BUILDERS = [
+    (inspect.getfile(build_from_cfg), None),
+    (inspect.getfile(Runner), 'build_dataloader'),
+]
 _CONSTRUCTORS = ('__init__', 'build_iter_from_epoch')
-_LOADERS = Runner.build_dataloader.__code__
 
 
 def command(main: Callable[_Args, _Result]) -> Callable[_Args, _Result]:
@@ -70,5 +73,8 @@ def what_a_config_did(error: Exception) -> str | None:
         if not names_itself:
             built = f'{type(frames[-1].f_locals.get("self")).__name__}: '
         frames.pop()
-    is_built = code is _LOADERS or code.co_filename == _REGISTRIES
+    is_built = any(
+        code.co_filename == file and name in (None, code.co_name)
+        for file, name in _BUILDERS
+    )
     return built + said if is_built else None
