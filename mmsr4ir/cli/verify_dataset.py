@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from mmsr4ir.compat.mmengine_parts import set_classes
 from mmsr4ir.datasets.checks.check import reports
 from mmsr4ir.datasets.checks.sets import SPLITS, parts
 from mmsr4ir.datasets.class_lists import holds_lists
@@ -80,15 +81,19 @@ def plain_config(target: str, images: str | None) -> Config:
         class ClassFolders(CustomDataset):
             """Class folders without the lists of prepare_image_folder.py."""
 
-            def _find_samples(self) -> list[tuple[str, int]]:
+            def load_data_list(self) -> list[dict]:
                 names = [
                     name
                     for name in find_folders(self.img_prefix)[0]
                     if not holds_lists(Path(self.img_prefix, name))
                 ]
-                self._metainfo['classes'] = tuple(names)
+                set_classes(self, names)
                 numbers = {name: i for i, name in enumerate(names)}
-                return get_samples(self.img_prefix, numbers, self.is_valid_file)[0]
+                samples, _ = get_samples(self.img_prefix, numbers, self.is_valid_file)
+                return [
+                    dict(img_path=os.path.join(self.img_prefix, path), gt_label=number)
+                    for path, number in samples
+                ]
 
         dataset = dict(type=ClassFolders, data_prefix=target)
     return Config(dict(val_dataloader=dict(dataset=dataset)))

@@ -3,12 +3,15 @@
 MMEngine 0.10 and onedl-mmengine 0.10 tell neither whether a Runner resumes and from
 which file, nor what a config's ``randomness`` or ``accumulative_counts`` became.
 :class:`~mmengine.optim.AmpOptimWrapper` refuses a CPU in its constructor, although all
-that the constructor sets works there.
+that the constructor sets works there. A value of the log cannot be taken back, nor can
+a data set be told classes that it found in its files.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
+from mmengine.dataset import BaseDataset
+from mmengine.logging import MessageHub
 from mmengine.model import BaseDataPreprocessor
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.runner import BaseLoop, Runner
@@ -37,6 +40,23 @@ def is_training(runner: Runner) -> bool:
     none yet.
     """
     return isinstance(runner._train_loop, BaseLoop)
+
+
+def leave_out_of_log(hub: MessageHub, losses: Iterable[str]) -> None:
+    """Take the last value of these losses out of what is smoothed for the log.
+
+    Otherwise the value would affect every line until its window is over. The entry
+    stays, with the weight 0, so that all processes have equally many entries.
+    """
+    for name in losses:
+        # These are the arrays that the HistoryBuffer itself goes on with, no copies.
+        values, counts = hub.get_scalar(f'train/{name}').data
+        values[-1] = counts[-1] = 0
+
+
+def set_classes(dataset: BaseDataset, names: Sequence[str]) -> None:
+    """Set the classes of a data set that exists already."""
+    dataset._metainfo['classes'] = tuple(names)
 
 
 def accumulative_counts(wrapper: OptimWrapper) -> int:

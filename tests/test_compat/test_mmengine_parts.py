@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from mmengine.dataset import BaseDataset
+from mmengine.logging import MessageHub
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmseg.models import SegDataPreProcessor
@@ -48,6 +50,32 @@ def test_a_training_has_begun_when_its_loop_is_built(tmp_path):
     assert not parts.is_training(runner) and not parts.is_training(runner)
     assert runner.train_loop  # which builds the loop
     assert parts.is_training(runner)
+
+
+def test_a_value_is_taken_back_from_the_log():
+    hub = MessageHub('test_a_value_is_taken_back_from_the_log')
+    for value in (1.0, float('nan')):
+        hub.update_scalar('train/loss', value)
+    history = hub.get_scalar('train/loss')
+    public = {name for name in dir(history) if not name.startswith('_')}
+    assert public == {'current', 'data', 'max', 'max_length', 'mean', 'min'} | {
+        'register_statistics',
+        'statistics',
+        'update',
+    }
+    parts.leave_out_of_log(hub, ['loss'])
+    assert history.data[1].tolist() == [1, 0] and history.mean() == 1
+    hub.update_scalar('train/loss', 2.0)
+    assert history.mean() == 1.5
+
+
+def test_a_data_set_learns_its_classes_late():
+    dataset = BaseDataset(lazy_init=True)
+    dataset.metainfo['classes'] = ('a',)  # of a copy
+    with pytest.raises(AttributeError):
+        dataset.metainfo = dict(classes=('a',))
+    parts.set_classes(dataset, ['a', 'b'])
+    assert dataset.metainfo == dict(classes=('a', 'b'))
 
 
 def sgd() -> torch.optim.SGD:

@@ -1,11 +1,17 @@
 """Who touches private names of other packages, and who ends the process."""
 
 import ast
+import inspect
 import re
+import textwrap
 from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop
 
 import mmsr4ir
 import mmsr4ir.compat
@@ -16,11 +22,10 @@ FILES = [
     for path in sorted(ROOT.rglob('*.py'))
     if 'compat' not in path.relative_to(ROOT).parts
 ]
-# What the base class keeps for its subclasses, which cannot stand in compat, as they
-# are what the package is; and names that only look private.
-ALLOWED = {
+# What a base class keeps for its subclasses, which are not in compat, because they are
+# what the package is for; and names that only look private.
+USED = {
     'apis/inferencer.py': {'_dispatch_kwargs', '_get_chunk_data'},  # BaseInferencer
-    'cli/verify_dataset.py': {'_metainfo'},  # BaseDataset
     'engine/exact_loops.py': {  # of MMEngine's two training loops
         '_decide_current_val_interval',
         '_iter',
@@ -33,8 +38,30 @@ ALLOWED = {
         '_get_epoch',
     },
     'engine/published_schedule.py': {'_ParamScheduler'},  # exported by mmengine.optim
-    'models/sr4ir.py': {'_modules'},  # of itself, in __getattr__
+    # Its own networks with their wrappers, which __getattr__ would look for in itself.
+    'models/sr4ir.py': {'_modules'},
 }
+# The private names of such a base class that a subclass defines itself.
+OVERRIDDEN = {
+    # BaseInferencer has these parts built in its constructor, and has no others.
+    'SR4IRInferencer': {
+        '_init_collate',
+        '_init_model',
+        '_init_pipeline',
+        '_init_visualizer',
+    },
+    'ExactEpochLoop': {'_epoch'},  # the epoch that a training goes on from
+    # Hook calls it after each iteration of a training, validation and test.
+    'ProgressBarHook': {'_after_iter'},
+    # What both texts of LogProcessor are made from; no public method is that for both.
+    'PhaseLogProcessor': {'_collect_scalars'},
+    'RampCosineRestartLR': {'_get_value'},  # abstract: how a schedule is defined
+}
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
 
 
 def private(name: str) -> bool:
@@ -43,8 +70,8 @@ def private(name: str) -> bool:
     )
 
 
-def own_names(tree: ast.Module) -> set[str]:
-    """What a file defines: functions, classes, variables, attributes of ``self``."""
+def own_names(tree: ast.AST) -> set[str]:
+    """What code defines: functions, classes, variables, attributes of ``self``."""
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -126,10 +153,67 @@ def test_the_scan_finds(code, found):
 
 def test_private_names_of_others_are_used_in_compat_alone():
     used = {
-        path.relative_to(ROOT).as_posix(): set(foreign(ast.parse(path.read_text())))
-        for path in FILES
+        path.relative_to(ROOT).as_posix(): set(foreign(parsed(path))) for path in FILES
     }
-    assert {path: names for path, names in used.items() if names} == ALLOWED
+    assert {path: names for path, names in used.items() if names} == USED
+
+
+def defined(node: ast.AST) -> set[str]:
+    """The private names that the code of a class or of a file defines."""
+    return set(filter(private, own_names(node)))
+
+
+@cache
+def defined_by(kind: type) -> set[str]:
+    """As :func:`defined`; a class that is written in C has no source."""
+    try:
+        return defined(ast.parse(textwrap.dedent(inspect.getsource(kind))))
+    except (OSError, TypeError):
+        return set()
+
+
+def overridden(kind: type) -> set[str]:
+    """The private names of a class that a base of another package defines, too."""
+    bases = [
+        base for base in kind.__mro__[1:] if base.__module__.split('.')[0] != 'mmsr4ir'
+    ]
+    return defined_by(kind) & set().union(*map(defined_by, bases))
+
+
+class HookOfOnesOwn(Hook):
+    def _after_iter(self, *args, **kwargs):
+        self._mine = 1
+
+
+class LoopOfOnesOwn(EpochBasedTrainLoop):
+    def run(self):
+        self._epoch = 1
+
+
+@pytest.mark.parametrize(
+    'kind, names',
+    [(HookOfOnesOwn, {'_after_iter'}), (LoopOfOnesOwn, {'_epoch'}), (Hook, set())],
+)
+def test_the_look_at_base_classes_finds(kind, names):
+    assert overridden(kind) == names
+
+
+def test_overridden_private_names_are_listed():
+    found = {}
+    for path in FILES:
+        derived = [
+            node
+            for node in ast.walk(parsed(path))
+            if isinstance(node, ast.ClassDef) and node.bases and defined(node)
+        ]
+        if not derived:
+            continue
+        parts = path.relative_to(ROOT.parent).with_suffix('').parts
+        module = import_module('.'.join(parts))
+        for node in derived:
+            # A class within a function cannot be looked at: it defines no such name.
+            found[node.name] = overridden(getattr(module, node.name))
+    assert {kind: names for kind, names in found.items() if names} == OVERRIDDEN
 
 
 def ends_or_prints(tree: ast.Module) -> Iterator[str]:
@@ -148,9 +232,7 @@ def test_only_the_command_lines_print_and_end_the_process():
         'sys.exit',
     ]
     found = {
-        path.relative_to(ROOT).as_posix(): sorted(
-            set(ends_or_prints(ast.parse(path.read_text())))
-        )
+        path.relative_to(ROOT).as_posix(): sorted(set(ends_or_prints(parsed(path))))
         for path in ROOT.rglob('*.py')
         if path.parent.name != 'cli'
     }

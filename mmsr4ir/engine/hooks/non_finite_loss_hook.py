@@ -1,14 +1,13 @@
 """Stop a training whose loss is NaN or infinite, or skip a few such batches."""
 
 import logging
-from collections.abc import Iterable
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.logging import MessageHub, print_log
+from mmengine.logging import print_log
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from mmsr4ir.compat.mmengine_parts import is_resumed, loaded_from
+from mmsr4ir.compat.mmengine_parts import is_resumed, leave_out_of_log, loaded_from
 from mmsr4ir.models.distributed import unwrap
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.registry import HOOKS
@@ -89,14 +88,3 @@ class NonFiniteLossHook(Hook):
             'the images of this iteration. To skip a few such batches, set '
             'default_hooks.non_finite_loss.max_skipped.'
         )
-
-
-def leave_out_of_log(hub: MessageHub, losses: Iterable[str]) -> None:
-    """Take the last value of these losses out of what is smoothed for the log.
-
-    Otherwise the value would affect every line until its window is over. The entry
-    stays, with the weight 0, so that all processes have equally many entries.
-    """
-    for name in losses:
-        values, counts = hub.get_scalar(f'train/{name}').data
-        values[-1] = counts[-1] = 0
