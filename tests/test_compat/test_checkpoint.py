@@ -11,12 +11,16 @@ from threading import Thread
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
+from mmengine.config import Config
 from mmengine.fileio import dump
 from mmengine.logging import HistoryBuffer
+from mmengine.registry import DefaultScope
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmsr4ir.compat.checkpoint import UnsafeCheckpointError, load_from_local
+from mmsr4ir.engine.build import build_model
 
 RAN = []
 
@@ -153,6 +157,23 @@ def test_the_old_format_is_read_too(tmp_path):
     torch.save(dict(a=torch.ones(2)), file, _use_new_zipfile_serialization=False)
     path.write_bytes(file.getvalue())
     assert torch.equal(load_from_local(path)['a'], torch.ones(2))
+
+
+def test_a_checkpoint_of_an_early_commit_fits(tmp_path):
+    """What trainings have written since then is read, tensor by tensor."""
+    names = (ROOT / 'tests/golden/checkpoint_9870343.txt').read_text().splitlines()[2:]
+    state = collections.OrderedDict()
+    for name, _, shape in (line.partition(' ') for line in names):
+        sides = map(int, shape.split('x')) if shape else ()
+        state[name] = torch.rand(*sides) if shape else torch.tensor(len(state))
+    path = saved(tmp_path, state_dict=state, meta=dict(dataset_meta=dict(classes='a')))
+    config = Config.fromfile(ROOT / 'configs/sr4ir/resnet18_edsr_tiny.py')
+    with DefaultScope.overwrite_default_scope('mmengine'):
+        model = build_model(config, str(path))
+    read = model.state_dict()
+    assert list(read) == list(state)
+    assert all(torch.equal(value, state[name]) for name, value in read.items())
+    assert model.dataset_meta == dict(classes='a')
 
 
 @pytest.fixture

@@ -38,8 +38,7 @@ USED = {
         '_get_epoch',
     },
     'engine/published_schedule.py': {'_ParamScheduler'},  # exported by mmengine.optim
-    # Its own networks with their wrappers, which __getattr__ would look for in itself.
-    'models/sr4ir.py': {'_modules'},
+    'models/sr4ir.py': {'_modules'},  # its own networks by name
 }
 # The private names of such a base class that a subclass defines itself.
 OVERRIDDEN = {
