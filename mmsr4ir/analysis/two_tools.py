@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mmsr4ir.apis.inferencer import SR4IRInferencer
 from mmsr4ir.apis.inputs import Item, Source, find_sources
-from mmsr4ir.engine.runner import move_resize
+from mmsr4ir.datasets.move_resize import move_resize
 from mmsr4ir.models.prediction.lr_input import LRInput, recognise
 from mmsr4ir.utils.configs import as_list, type_name
 from mmsr4ir.utils.errors import ConfigError

@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 from mmengine.utils import ProgressBar
 
 from mmsr4ir.datasets.checks.images import Scanner, default_workers
-from mmsr4ir.engine.runner import move_resize
+from mmsr4ir.datasets.move_resize import move_resize
 from mmsr4ir.utils.configs import read_config
 from mmsr4ir.utils.errors import ConfigError
 

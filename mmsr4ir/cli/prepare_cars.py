@@ -8,7 +8,10 @@ import cv2
 from mmengine.utils import track_iter_progress
 from scipy.io import loadmat
 
-from mmsr4ir.datasets.class_lists import split_samples
+from mmsr4ir.datasets.checks.images import Scanner
+from mmsr4ir.datasets.checks.labels import check_labels
+from mmsr4ir.datasets.checks.problem import Report
+from mmsr4ir.datasets.class_lists import Samples, describe, split_samples
 from mmsr4ir.utils.errors import DataError
 from mmsr4ir.utils.files import write_whole
 from mmsr4ir.utils.images import ImageError, read_image
@@ -74,6 +77,20 @@ def read_labels(root: Path) -> list[tuple[str, int, tuple[int, int, int, int]]]:
         raise DataError(f'{path} is not that of Stanford Cars: {error}') from error
 
 
+def check_written(folder: Path, samples: Samples) -> None:
+    """Check the small images and their class numbers before the lists are written.
+
+    Raises:
+        DataError: If an image cannot be used, or is of two classes.
+    """
+    report = Report(str(folder))
+    written = [(str(folder / name), label) for name, label in samples]
+    check_labels(report, written, Scanner())
+    problems = report.found('error', 'warning')
+    if problems:
+        raise DataError(describe(problems, f'correct {_LABELS}'))
+
+
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Write images and lists."""
@@ -94,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         assert written
         write_whole(args.out / 'images' / name, data.tobytes())
     samples = [(name, label) for name, label, _ in labels]
+    check_written(args.out / 'images', samples)
     parts = split_samples(samples, args.val_share, args.seed)
     for split, part in zip(('train', 'val'), parts, strict=True):
         lines = ''.join(f'{name} {label}\n' for name, label in part)

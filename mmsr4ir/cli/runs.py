@@ -19,10 +19,11 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmsr4ir.compat.torch_parts import leave_group
-from mmsr4ir.datasets.checks.check import reports
 from mmsr4ir.datasets.checks.images import Scanner
 from mmsr4ir.datasets.checks.problem import in_one_line, stop_on_errors
-from mmsr4ir.engine.runner import SR4IRRunner, move_resize
+from mmsr4ir.datasets.checks.reports import reports
+from mmsr4ir.datasets.move_resize import move_resize
+from mmsr4ir.engine.runner import SR4IRRunner
 from mmsr4ir.engine.zoo_checks import check_zoo
 from mmsr4ir.utils.configs import type_name
 from mmsr4ir.utils.errors import ConfigError

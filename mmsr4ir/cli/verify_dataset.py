@@ -8,10 +8,10 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmsr4ir.compat.mmengine_parts import set_classes
-from mmsr4ir.datasets.checks.check import reports
+from mmsr4ir.datasets.checks.reports import reports
 from mmsr4ir.datasets.checks.sets import SPLITS, parts
 from mmsr4ir.datasets.class_lists import holds_lists
-from mmsr4ir.engine.runner import move_resize
+from mmsr4ir.datasets.move_resize import move_resize
 from mmsr4ir.engine.zoo_checks import check_packages
 from mmsr4ir.utils.configs import read_config
 from mmsr4ir.utils.errors import DataError

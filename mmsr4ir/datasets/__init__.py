@@ -1,1 +1,1 @@
-"""The embedded data set, class lists, VOC annotations, the note of a resize."""
+"""The embedded data set, class lists, VOC annotations, a resize that moves."""

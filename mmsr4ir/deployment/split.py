@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmsr4ir.engine.runner import return_resize
+from mmsr4ir.datasets.move_resize import return_resize
 from mmsr4ir.models.networks import set_num_classes
 from mmsr4ir.utils.configs import config_values
 from mmsr4ir.utils.files import write_whole

@@ -1,5 +1,7 @@
 """Train and test: runner, loops, hooks, optimizers, schedules and the log."""
 
+from mmsr4ir.datasets.move_resize import move_resize
+
 from .amp import AmpOptimWrapper
 from .exact_loops import ExactEpochLoop, ExactIterLoop
 from .hooks.alternate_training_hook import AlternateTrainingHook
@@ -18,7 +20,7 @@ from .log_processor import PhaseLogProcessor
 from .lr_test_loop import LRTestLoop
 from .optim_wrapper_constructor import PerNetworkOptimWrapperConstructor
 from .published_schedule import RampCosineRestartLR
-from .runner import SR4IRRunner, move_resize
+from .runner import SR4IRRunner
 
 __all__ = [
     'ActivationCheckpointHook',

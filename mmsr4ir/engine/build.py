@@ -11,13 +11,14 @@ from torch.utils.data import DataLoader
 
 from mmsr4ir.compat.checkpoint import load_from_local
 from mmsr4ir.datasets.checks.sets import NOT_READ
+from mmsr4ir.datasets.move_resize import move_resize
 from mmsr4ir.models.sr4ir import SR4IR
 from mmsr4ir.registry import MODELS
 from mmsr4ir.utils.configs import config_values, read_config
 from mmsr4ir.utils.errors import ConfigError
 
 from .resume import last_checkpoint
-from .runner import SR4IRRunner, move_resize
+from .runner import SR4IRRunner
 from .zoo_checks import check_zoo
 
 

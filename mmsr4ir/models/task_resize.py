@@ -149,9 +149,9 @@ def task_rules(
 
     Raises:
         ConfigError: If ``cfg`` is ``'pipeline'``, which only
-            :func:`mmsr4ir.engine.runner.move_resize` can read; if the task network has
-            rules of its own and ``cfg`` gives others; or if :class:`SizeRule` refuses a
-            transform.
+            :func:`mmsr4ir.datasets.move_resize.move_resize` can read; if the task
+            network has rules of its own and ``cfg`` gives others; or if
+            :class:`SizeRule` refuses a transform.
     """
     own = getattr(task, 'task_resize', None)
     if not cfg:

@@ -2,9 +2,9 @@
 
 from mmengine.config import Config
 
-from mmsr4ir.datasets.checks.check import reports
 from mmsr4ir.datasets.checks.images import Scanner
 from mmsr4ir.datasets.checks.problem import Problem, stop_on_errors
+from mmsr4ir.datasets.checks.reports import reports
 
 
 def check(cfg, splits=('train', 'val'), whole=False) -> list[Problem]:

@@ -359,6 +359,17 @@ def test_cars(tmp_path, capsys):
         assert small.shape == (112, 160, 3)
         # Nothing of the rim, and what JPEG loses.
         assert np.abs(small - (255 - 40 * i, 0, 0)).max() < 20
+    for column, value, said in (
+        ('class', 0, 'has the label -1'),
+        ('fname', names[0], 'is listed twice, with different annotations'),
+    ):
+        wrong = rows.copy()
+        wrong[column][3] = value
+        savemat(labels, dict(annotations=wrong))
+        with pytest.raises(SystemExit, match=said):
+            prepare_cars.main([str(tmp_path), str(tmp_path / 'wrong')])
+        assert not list((tmp_path / 'wrong').glob('*.txt'))
+    savemat(labels, dict(annotations=rows))
     (tmp_path / 'cars_train' / names[0]).unlink()
     with pytest.raises(SystemExit, match=names[0]):
         prepare_cars.main([str(tmp_path), str(out)])

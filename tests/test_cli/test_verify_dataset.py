@@ -12,6 +12,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmsr4ir.cli import verify_dataset as tool
+from mmsr4ir.datasets.checks import check
 from mmsr4ir.datasets.textured_shapes import write_dataset
 from mmsr4ir.engine import zoo_checks
 
@@ -104,6 +105,17 @@ def test_bad_detection_data(root, run, monkeypatch):
     (root / 'train/00002.png').unlink()
     code, shown, report = run(*det(root))
     assert code == 1 and '7 problems' in shown
+    cfg = Config.fromfile(det(root)[0])
+    cfg.merge_from_dict(dict(one.split('=') for one in options(root)[1:]))
+    text = cfg.pretty_text
+    listed = [one for one in check(cfg) if one.severity != 'note']
+    assert cfg.pretty_text == text
+    assert shown.endswith(
+        '\n'.join(
+            ['7 problems', *(f'  train: {one.severity}: {one}' for one in listed), '']
+        )
+    )
+    assert check(cfg, ('val',)) == []
     found = problems(report)
     for text in (
         'is empty',

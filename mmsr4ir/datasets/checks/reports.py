@@ -5,6 +5,7 @@ later, or none at all: mmdet ignores classes that the annotation file lacks, and
 reads some truncated files as whole images.
 """
 
+import copy
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -21,12 +22,49 @@ from .labels import check_folders, check_labels, check_mixing, check_occurrence
 from .maps import check_maps, map_rule
 from .pairs import check_pairs
 from .pipelines import check_buildable, check_loaded, check_padding
-from .problem import Report
-from .sets import DataPart, build_unread, check_counts, class_names, parts, samples_of
+from .problem import Problem, Report
+from .sets import (
+    SPLITS,
+    DataPart,
+    build_unread,
+    check_counts,
+    class_names,
+    parts,
+    samples_of,
+)
+
+
+def check(
+    cfg: Config, splits: Sequence[str] = SPLITS, whole: bool = True
+) -> list[Problem]:
+    """List what is wrong with the data of a config, as ``verify_dataset.py`` does.
+
+    .. code-block:: python
+
+        for problem in check(Config.fromfile('configs/sr4ir/my_boxes.py')):
+            print(problem.severity, problem)
+
+    Args:
+        cfg: A whole config. It stays as it is.
+        splits: The splits to look at. Those that the config lacks are left out.
+        whole: Whether to decode all of each image. If not, only head and end of the
+            files are read, as before a training.
+
+    Returns:
+        list[Problem]: Errors, warnings and notes, one data set after the other.
+    """
+    # Networks take a second to import, which not all users of this package need.
+    from mmsr4ir.datasets.move_resize import move_resize
+
+    # Look at the pipelines that the Runner will have.
+    cfg = move_resize(copy.deepcopy(cfg))
+    there = {part.split for part in parts(cfg, splits)}
+    found = reports(cfg, [one for one in splits if one in there], Scanner(whole))
+    return [problem for report in found for problem in report.problems]
 
 
 def reports(cfg: Mapping, splits: Sequence[str], scanner: Scanner) -> Iterator[Report]:
-    """Look at the data of a config, one data set after the other.
+    """Check the data of a config, one data set after the other.
 
     Args:
         cfg: A whole config with ``<split>_dataloader`` and ``model``.
@@ -51,14 +89,14 @@ def reports(cfg: Mapping, splits: Sequence[str], scanner: Scanner) -> Iterator[R
         found = [part for part in parts(cfg, splits) if part.split == split]
         for part in found:
             if not part.same:
-                done.append(_look(part, scanner, contents))
+                done.append(_check_set(part, scanner, contents))
                 yield done[-1]
         report = Report(f'metrics and pairs of {split}')
         check_evaluator(report, cfg, split, found, contents)
         check_pairs(report, cfg, split)
         if report.problems:
             yield report
-    report = _compare(done)
+    report = _check_across_splits(done)
     if report.problems:
         yield report
 
@@ -80,8 +118,8 @@ def _with_counts(cfg: Mapping) -> Mapping:
     )
 
 
-def _look(part: DataPart, scanner: Scanner, contents: dict) -> Report:
-    """Look at one data set; whatever cannot be read is an error of its report."""
+def _check_set(part: DataPart, scanner: Scanner, contents: dict) -> Report:
+    """Check one data set; whatever cannot be read is an error of its report."""
     report = Report(part.name)
     check_buildable(report, part)
     if report.found('error'):
@@ -91,9 +129,9 @@ def _look(part: DataPart, scanner: Scanner, contents: dict) -> Report:
         if report.found('error'):
             return report
         if hasattr(part.kind, 'COCOAPI'):
-            _look_at_coco(report, part, scanner, contents)
+            _check_coco_set(report, part, scanner, contents)
         else:
-            _look_at_samples(report, part, scanner)
+            _check_listed_set(report, part, scanner)
     except DataError as error:
         report.error('', str(error))
     else:
@@ -108,7 +146,7 @@ def base_names(part: DataPart) -> set[str]:
     return {base.__name__ for base in part.kind.__mro__} if part.kind else set()
 
 
-def _look_at_coco(
+def _check_coco_set(
     report: Report, part: DataPart, scanner: Scanner, contents: dict
 ) -> None:
     """Check the file itself, because mmdet leaves bad objects out without a message."""
@@ -135,10 +173,10 @@ def _look_at_coco(
     content = read_coco(path, rule.labels)
     if os.path.normpath(path) in contents:
         contents[os.path.normpath(path)] = content
-    _check_coco(report, part, path, content, rule, scanner)
+    _check_coco_content(report, part, path, content, rule, scanner)
 
 
-def _check_coco(
+def _check_coco_content(
     report: Report,
     part: DataPart,
     path: str,
@@ -152,8 +190,8 @@ def _check_coco(
         check_occurrence(report, 'warning' if part.split == 'train' else 'note')
 
 
-def _look_at_samples(report: Report, part: DataPart, scanner: Scanner) -> None:
-    """Look at what the data set itself lists: maps, class numbers or boxes."""
+def _check_listed_set(report: Report, part: DataPart, scanner: Scanner) -> None:
+    """Check what the data set itself lists: maps, class numbers or boxes."""
     bases = base_names(part)
     if not scanner.whole and not bases & {
         'BaseSegDataset',
@@ -192,7 +230,7 @@ def _look_at_samples(report: Report, part: DataPart, scanner: Scanner) -> None:
     elif 'instances' in labelled:
         content = as_coco(samples, report.classes, part.loading)
         rule = CocoRule(part.loader, part.compared, how=part.loading)
-        _check_coco(report, part, part.loader, content, rule, scanner)
+        _check_coco_content(report, part, part.loader, content, rule, scanner)
         return
     else:
         check_labels(
@@ -258,7 +296,7 @@ def as_coco(
     )
 
 
-def _compare(done: Sequence[Report]) -> Report:
+def _check_across_splits(done: Sequence[Report]) -> Report:
     """Check that all splits have the same classes; note images that are in two."""
     found = Report('all splits')
     paths = {

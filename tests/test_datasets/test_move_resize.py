@@ -5,7 +5,7 @@ import copy
 import pytest
 from mmengine.config import Config
 
-from mmsr4ir.engine.runner import move_resize, return_resize, split_pipeline
+from mmsr4ir.datasets.move_resize import move_resize, return_resize, split_pipeline
 
 KEEP = dict(type='Resize', scale=(200, 120), keep_ratio=True)
 DRAWN = dict(type='RandomChoiceResize', scales=[(100, 80), (150, 110)], keep_ratio=True)
