@@ -1,6 +1,7 @@
 """Predict on what becomes of HR images: degraded, restored, and recognised."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -9,8 +10,11 @@ from mmsr4ir.models.batch import Batch
 from mmsr4ir.models.degradations.degradation import lr_size
 from mmsr4ir.models.image_space import to_uint8
 
+if TYPE_CHECKING:  # it imports this module
+    from mmsr4ir.models.sr4ir import SR4IR
 
-def predict_hr(model, inputs: Tensor, samples: Sequence | None) -> list:
+
+def predict_hr(model: 'SR4IR', inputs: Tensor, samples: Sequence | None) -> list:
     """Predict on the image that ``model.test_on`` says.
 
     Args:
@@ -46,7 +50,7 @@ def predict_hr(model, inputs: Tensor, samples: Sequence | None) -> list:
     return predictions
 
 
-def tested_image(model, batch: Batch) -> Tensor:
+def tested_image(model: 'SR4IR', batch: Batch) -> Tensor:
     """Make the image (N, C, H, W) that predictions are made on (``model.test_on``)."""
     if model.test_on == 'hr':
         return batch.hr

@@ -8,9 +8,11 @@ of the restored one.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import torch
 from mmengine.model import ImgDataPreprocessor
+from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from mmsr4ir.models.batch import shown_size
@@ -18,6 +20,9 @@ from mmsr4ir.models.image_space import image_size, to_uint8
 from mmsr4ir.utils.errors import ConfigError
 
 from .tiles import Tiles
+
+if TYPE_CHECKING:  # it imports this module
+    from mmsr4ir.models.sr4ir import SR4IR
 
 #: Whose pixels predictions are measured in: the image that was given, or the restored
 #: one, which has those of the HR image.
@@ -52,7 +57,7 @@ class LRInput:
 
 
 @torch.no_grad()
-def predict_lr(model, inputs: Tensor, samples: Sequence, how: LRInput) -> list:
+def predict_lr(model: 'SR4IR', inputs: Tensor, samples: Sequence, how: LRInput) -> list:
     """Restore LR images and predict on the result.
 
     Args:
@@ -75,7 +80,9 @@ def predict_lr(model, inputs: Tensor, samples: Sequence, how: LRInput) -> list:
 
 
 @torch.no_grad()
-def super_resolve_all(model, lr: Sequence[Tensor], how: LRInput) -> list[Tensor]:
+def super_resolve_all(
+    model: 'SR4IR', lr: Sequence[Tensor], how: LRInput
+) -> list[Tensor]:
     """Restore images of any sizes, each as if it were alone.
 
     Args:
@@ -99,7 +106,7 @@ def super_resolve_all(model, lr: Sequence[Tensor], how: LRInput) -> list[Tensor]
 
 @torch.no_grad()
 def recognise(
-    model,
+    model: 'SR4IR',
     lr: Sequence[Tensor],
     sr: Sequence[Tensor],
     samples: Sequence,
@@ -136,7 +143,7 @@ def recognise(
     pads = isinstance(model.data_preprocessor, ImgDataPreprocessor)
     inputs: Sequence[Tensor] = [model.image_space.to_loaded(image) for image in sr]
     enlarged_samples: Sequence = [
-        enlarged(sample, image, model.degradation.scale, coordinates)
+        restored_sample(sample, image, model.degradation.scale, coordinates)
         for sample, image in zip(samples, sr, strict=True)
     ]
     if model.task_resize:
@@ -165,7 +172,9 @@ def recognise(
     return predictions
 
 
-def enlarged(sample, sr: Tensor, scale: int, coordinates: str):
+def restored_sample(
+    sample: BaseDataElement, sr: Tensor, scale: int, coordinates: str
+) -> BaseDataElement:
     """Copy a data sample, with the meta information of the restored image.
 
     The task network divides by ``scale_factor`` to get to the coordinates of an image
