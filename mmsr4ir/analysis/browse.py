@@ -62,7 +62,7 @@ def browse(
     for iteration, data in enumerate(endless(loader)):
         tell_iteration(iteration)
         data = model.data_preprocessor(data, split == 'train')
-        images = images_of(model, data['inputs'], data['data_samples'])
+        images = batch_images(model, data['inputs'], data['data_samples'])
         for i, sample in enumerate(data['data_samples']):
             yield (
                 sample.metainfo.get('img_path') or '',
@@ -80,7 +80,7 @@ def browse(
 
 
 @torch.no_grad()
-def images_of(
+def batch_images(
     model: SR4IR, inputs: torch.Tensor, samples: list
 ) -> dict[str, np.ndarray]:
     """Return a batch as S sees it and makes it, before the task network's own resize.
@@ -126,5 +126,5 @@ def _row(
         for name, title in _TITLES.items()
         if name != 'hr' and name in images
     ]
-    panels.append(('ground truth', annotator.enlarged(hr, sample, True, zoom)))
+    panels.append(('ground truth', annotator.draw_enlarged(hr, sample, True, zoom)))
     return row(panels)

@@ -36,7 +36,7 @@ def complexity(cfg: Config, shape: tuple[int, int] | None = None) -> dict[str, d
             ``shape``.
     """
     model = build_model(cfg)
-    return count(model, *sample_image(cfg, model, shape))
+    return count_networks(model, *sample_image(cfg, model, shape))
 
 
 def sample_image(
@@ -72,7 +72,7 @@ def sample_image(
 
 
 @torch.no_grad()
-def count(model: SR4IR, inputs: Tensor, samples: list) -> dict[str, dict]:
+def count_networks(model: SR4IR, inputs: Tensor, samples: list) -> dict[str, dict]:
     """Count both networks, padded as in a test.
 
     S is run on the LR image, T on the restored one, up to the outputs of its heads (of

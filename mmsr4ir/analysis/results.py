@@ -171,8 +171,8 @@ def draw_result(
     return row(
         [
             ('HR', enlarge(image, zoom)),
-            ('prediction', annotator.enlarged(image, sample, False, zoom)),
-            ('ground truth', annotator.enlarged(image, sample, True, zoom)),
+            ('prediction', annotator.draw_enlarged(image, sample, False, zoom)),
+            ('ground truth', annotator.draw_enlarged(image, sample, True, zoom)),
         ],
         title,
     )

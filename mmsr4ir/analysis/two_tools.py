@@ -238,14 +238,14 @@ def largest_differences(
     Returns:
         dict: ``as run``, and ``same pixels``, where the one tool's task network gets
         the pixels of the file; of each the largest differences, see
-        :func:`difference`.
+        :func:`prediction_difference`.
     """
     found: dict[str, dict[str, float]] = {'as run': {}, 'same pixels': {}}
     for source in sources:
         want = two.run(source)
         again = recognise_file(one.inferencer, source, two.folder)
         for name, other in (('as run', one.run(source)), ('same pixels', again)):
-            for key, value in difference(other, want).items():
+            for key, value in prediction_difference(other, want).items():
                 found[name][key] = max(value, found[name].get(key, 0.0))
     return found
 
@@ -263,7 +263,7 @@ def recognise_file(inferencer: SR4IRInferencer, source: Source, folder: Path) ->
     return inferencer.as_plain(found)
 
 
-def difference(one: Mapping, other: Mapping) -> dict[str, float]:
+def prediction_difference(one: Mapping, other: Mapping) -> dict[str, float]:
     """Return the largest differences of two predictions for one image.
 
     Args:

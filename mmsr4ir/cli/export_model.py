@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmsr4ir.deployment.convert import about, read_checkpoint
-from mmsr4ir.deployment.export import PARTS, check_packages
+from mmsr4ir.deployment.export import PARTS, check_onnx_packages
 from mmsr4ir.deployment.export_file import export_file
 from mmsr4ir.engine.build import build_model
 from mmsr4ir.utils.configs import read_config
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # It tells of attributes that are tensors but no buffers, which become constants.
     logging.getLogger('torch.onnx').setLevel(logging.ERROR)
     if args.out.suffix == '.onnx':
-        check_packages()
+        check_onnx_packages()
     cfg = read_config(args.config, args.cfg_options)
     with about(args.checkpoint):
         read_checkpoint(args.checkpoint)  # says what is wrong with the file

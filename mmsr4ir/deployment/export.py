@@ -326,7 +326,7 @@ def output_names(part: ExportPart, shape: tuple[int, int]) -> list[str]:
     return list(part(torch.rand(1, part.channels, *shape)))
 
 
-def check_packages() -> None:
+def check_onnx_packages() -> None:
     """Check that what ONNX needs is installed.
 
     Raises:

@@ -62,8 +62,8 @@ def model_card(
     data = [dataset.get(key) for key in ('type', 'data_root', 'ann_file')]
     classes = (meta.get('dataset_meta') or {}).get('classes') or ()
     facts = {
-        'SR network': f'{model.sr.type}, {count(state_dict, "sr.")}',
-        'task network': f'{task}, {count(state_dict, "task.")}',
+        'SR network': f'{model.sr.type}, {parameters_in_words(state_dict, "sr.")}',
+        'task network': f'{task}, {parameters_in_words(state_dict, "task.")}',
         'degradation': f'{degradation.get("type")}({settings})',
         'trained on': ', '.join(map(str, filter(None, data))) or 'unknown',
         'classes': ', '.join(map(str, classes)) or model.get('num_classes', 'unknown'),
@@ -94,7 +94,7 @@ def model_card(
     )
 
 
-def count(state_dict: Mapping[str, Tensor], prefix: str) -> str:
+def parameters_in_words(state_dict: Mapping[str, Tensor], prefix: str) -> str:
     """Return how many parameters the names with a prefix have, in words."""
     number = sum(
         math.prod(value.shape)

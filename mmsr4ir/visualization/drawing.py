@@ -62,7 +62,9 @@ class Annotator:
         )
         return self.visualizer.get_image()
 
-    def enlarged(self, image: np.ndarray, sample, truth: bool, zoom: int) -> np.ndarray:
+    def draw_enlarged(
+        self, image: np.ndarray, sample, truth: bool, zoom: int
+    ) -> np.ndarray:
         """Annotate as :meth:`draw` and enlarge by a whole factor.
 
         Returns:

@@ -189,7 +189,7 @@ class Painter:
             on_hr = truth and 'hr' in sample.images
             below = fit(image('hr' if on_hr else 'sr'), cv2.INTER_LINEAR)
             title = 'ground truth' if truth else f'prediction on {judged}'
-            return title, self.annotator.enlarged(below, sample, truth, zoom)
+            return title, self.annotator.draw_enlarged(below, sample, truth, zoom)
         if name == 'error':
             title, values = (
                 '|SR - HR|',

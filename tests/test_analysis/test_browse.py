@@ -11,7 +11,7 @@ from mmengine.logging import MessageHub
 from mmengine.runner import set_random_seed
 
 import toys
-from mmsr4ir.analysis.browse import browse, images_of
+from mmsr4ir.analysis.browse import batch_images, browse
 from mmsr4ir.engine.build import build_loader, build_model
 from mmsr4ir.visualization.drawing import enlarge, row, write_png, zoom_to
 
@@ -53,7 +53,7 @@ def test_images_are_those_that_the_networks_get():
     data = toys.toy_data(((12, 16), (16, 10)))
     original = [image.flip(0).permute(1, 2, 0).numpy() for image in data['inputs']]
     data = model.data_preprocessor(data, True)
-    images = images_of(model, data['inputs'], data['data_samples'])
+    images = batch_images(model, data['inputs'], data['data_samples'])
     assert list(images) == ['lr', 'hr', 'sr', 'mix']
     # HR is the picture itself; around it is the task network's padding, in all three.
     for i, (height, width) in enumerate(((12, 16), (16, 10))):

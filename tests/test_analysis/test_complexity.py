@@ -12,7 +12,12 @@ from torch.nn import functional as F
 from torchvision.ops import deform_conv2d
 
 import toys
-from mmsr4ir.analysis.complexity import complexity, count, count_flops, sample_image
+from mmsr4ir.analysis.complexity import (
+    complexity,
+    count_flops,
+    count_networks,
+    sample_image,
+)
 from mmsr4ir.engine.build import build_model
 
 
@@ -54,7 +59,7 @@ def test_detector_with_its_heads():
     for name, module in model.task.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.register_forward_hook(look(name))
-    counts = count(model, torch.rand(1, 3, 96, 128), [sample])
+    counts = count_networks(model, torch.rand(1, 3, 96, 128), [sample])
     assert seen['rpn'] and seen['roi']
     assert counts['task']['flops'] == sum(seen.values())
 
@@ -68,7 +73,7 @@ def test_size_of_the_first_test_image(coco_root):
     # the validation it would be another size.
     cfg.test_dataloader.dataset.pipeline[1].scale = (80, 80)
     model = build_model(cfg)
-    counts = count(model, *sample_image(cfg, model))
+    counts = count_networks(model, *sample_image(cfg, model))
     assert counts['sr']['pixels'] == (16, 16) and counts['task']['pixels'] == (96, 96)
     cfg.model.task_resize.test[0].scale = (80, 80)
     given = complexity(cfg, (64, 64))
@@ -120,7 +125,7 @@ def test_what_cannot_be_run_is_nan_with_a_reason(monkeypatch):
         'mmsr4ir.analysis.complexity.print_log', lambda text, *_: said.append(text)
     )
     monkeypatch.setattr(model.task, 'forward', lambda *args, **options: 1 / 0)
-    counts = count(model, torch.rand(1, 3, 16, 16), None)
+    counts = count_networks(model, torch.rand(1, 3, 16, 16), None)
     assert math.isnan(counts['task']['flops']) and math.isnan(counts['sum']['flops'])
     assert counts['sr']['flops'] > 0 and counts['sum']['params'] > 0
     assert len(said) == 1 and 'T (ToyTask)' in said[0] and 'ZeroDivision' in said[0]

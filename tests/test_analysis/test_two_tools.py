@@ -9,7 +9,7 @@ import pytest
 import torch
 from lr_models import save_run
 
-from mmsr4ir.analysis.two_tools import OneTool, difference, library_pipeline
+from mmsr4ir.analysis.two_tools import OneTool, library_pipeline, prediction_difference
 from mmsr4ir.cli import benchmark_inference
 from mmsr4ir.utils.errors import ConfigError
 from mmsr4ir.visualization.drawing import write_png
@@ -86,17 +86,17 @@ def test_the_memory_of_others_is_not_a_ways_own(monkeypatch):
 def test_differences_by_hand():
     maps = np.zeros((2, 4), np.uint8), np.array([[0, 0, 0, 1], [0] * 4], np.uint8)
     one, two = (dict(sem_seg=found) for found in maps)
-    assert difference(one, two) == dict(pixels=1 / 8)
+    assert prediction_difference(one, two) == dict(pixels=1 / 8)
     one, two = (dict(pred_scores=scores) for scores in ([0.2, 0.8], [0.3, 0.7]))
-    assert difference(one, two)['score'] == pytest.approx(0.1)
+    assert prediction_difference(one, two)['score'] == pytest.approx(0.1)
     one = dict(labels=[0, 1], scores=[0.9, 0.2], bboxes=[[0, 0, 8, 8], [1, 1, 2, 2]])
     two = dict(labels=[0], scores=[0.8], bboxes=[[0, 0, 8, 9]])
     # The box with the score 0.2 is not drawn; its missing score counts.
-    assert difference(one, two) == dict(score=pytest.approx(0.2), box=1.0)
+    assert prediction_difference(one, two) == dict(score=pytest.approx(0.2), box=1.0)
     two['labels'] = [1]
-    assert difference(one, two)['box'] == np.inf
+    assert prediction_difference(one, two)['box'] == np.inf
     nothing = dict(labels=[], scores=[], bboxes=[])
-    assert difference(nothing, nothing) == dict(score=0, box=0)
+    assert prediction_difference(nothing, nothing) == dict(score=0, box=0)
 
 
 @pytest.mark.parametrize(

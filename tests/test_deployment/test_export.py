@@ -316,10 +316,10 @@ def test_a_difference_is_seen():
 
 
 def test_missing_packages(monkeypatch):
-    export.check_packages()
+    export.check_onnx_packages()
     monkeypatch.setattr(export, '_PACKAGES', ('onnx', 'no_such_package'))
     with pytest.raises(ExportError, match=r'no_such_package.*mmsr4ir\[export\]'):
-        export.check_packages()
+        export.check_onnx_packages()
 
 
 def test_a_full_disk_does_not_end_the_process():

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from torchvision.models import detection, get_model, mobilenet_v3_large
 from torchvision.ops import FrozenBatchNorm2d, batched_nms
 
-from mmsr4ir.analysis.complexity import count
+from mmsr4ir.analysis.complexity import count_networks
 from mmsr4ir.apis.inferencer import sample_class
 from mmsr4ir.engine import PerNetworkOptimWrapperConstructor
 from mmsr4ir.engine.tta import use_tta
@@ -504,7 +504,7 @@ def test_flops(arch):
                     2 * output.numel() * module.weight[0].numel()
                 )
             )
-    counts = count(model, torch.zeros(1, 3, *SIZES[0]), [sample])
+    counts = count_networks(model, torch.zeros(1, 3, *SIZES[0]), [sample])
     assert counts['task']['flops'] == sum(seen)
 
 

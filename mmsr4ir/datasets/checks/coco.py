@@ -355,7 +355,7 @@ def _check_files(
         if any(crowds):
             report.note(path, 'has crowds, which no training counts')
         if not scan.problem:
-            report.count(
+            report.add_counts(
                 Counter(
                     names[one['category_id']]
                     for one, crowd in zip(objects[key], crowds, strict=True)

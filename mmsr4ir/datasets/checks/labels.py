@@ -51,7 +51,7 @@ def check_labels(
                 'correct the label, or set classes and num_classes',
             )
         if not scan.problem:
-            report.count({report.name_of(one): 1 for one in labels - bad})
+            report.add_counts({report.name_of(one): 1 for one in labels - bad})
 
 
 def check_folders(report: Report, built) -> None:

@@ -174,7 +174,7 @@ def _count_values(report: Report, mask: Scan, rule: MapRule) -> None:
         )
     elif not amounts:
         report.note(mask.path, 'has no class at all')
-    report.count(amounts)
+    report.add_counts(amounts)
 
 
 def is_size_of(

@@ -82,7 +82,7 @@ def check_padding(report: Report, part: DataPart) -> None:
         )
 
 
-def image_channels(cfg: Mapping) -> int | None:
+def config_channels(cfg: Mapping) -> int | None:
     """Return how many channels the networks of a whole config take, if it says so.
 
     As the built networks have it (:func:`mmsr4ir.models.image_space.image_channels`),
@@ -118,7 +118,7 @@ def check_loaded(report: Report, part: DataPart) -> None:
         part: The data set.
     """
     how = part.loading
-    want = image_channels(part.cfg) if part.is_ours else None
+    want = config_channels(part.cfg) if part.is_ours else None
     if not any(type_name(one) == 'LoadImageFromFile' for one in part.pipeline):
         return
     if want not in (None, 3):

@@ -91,7 +91,7 @@ class Report:
         for text in scan.notes:
             self.note(scan.path, text)
 
-    def count(self, amounts: dict[str, int]) -> None:
+    def add_counts(self, amounts: dict[str, int]) -> None:
         """Take in the units of each class in one image."""
         self.amounts.update(amounts)
         self.images_of.update(amounts.keys())

@@ -228,7 +228,7 @@ def _check_listed_set(report: Report, part: DataPart, scanner: Scanner) -> None:
             among=some,
         )
     elif 'instances' in labelled:
-        content = as_coco(samples, report.classes, part.loading)
+        content = instances_to_coco(samples, report.classes, part.loading)
         rule = CocoRule(part.loader, part.compared, how=part.loading)
         _check_coco_content(report, part, part.loader, content, rule, scanner)
         return
@@ -255,7 +255,7 @@ def _check_listed_set(report: Report, part: DataPart, scanner: Scanner) -> None:
         check_counts(report, part, f'metainfo of {part.loader}')
 
 
-def as_coco(
+def instances_to_coco(
     samples: Sequence[Mapping], classes: Sequence[str], how: Loading = USUAL
 ) -> dict:
     """Return the samples of mmdet's other data sets as a COCO dict.
