@@ -62,7 +62,7 @@ def move_resize(cfg: Config) -> Config:
             dataset['pipeline'] = rest
     model.task_resize = moved
     if cfg.get('tta_pipeline'):
-        cfg.tta_pipeline = _noted_tta(cfg.tta_pipeline)
+        cfg.tta_pipeline = noted_tta(cfg.tta_pipeline)
     return cfg
 
 
@@ -108,6 +108,8 @@ def split_pipeline(
         or the resize has to stay; and the other transforms.
     """
     names = [type_name(transform) for transform in pipeline]
+    if 'TestTimeAug' in names:  # a library's test.py has put its tta_pipeline here
+        return None, noted_tta(pipeline)
     last = max(
         (
             i
@@ -162,17 +164,46 @@ def _noted_choice(pipeline: list[dict], place: int) -> list[dict]:
     ]
 
 
-def _noted_tta(pipeline: list[dict]) -> list[dict]:
-    """Note the sizes in a pipeline of test-time augmentation."""
+def noted_tta(pipeline: list[dict]) -> list[dict]:
+    """Note the sizes in a pipeline of test-time augmentation, instead of resizing.
+
+    Args:
+        pipeline: Configs of transforms, with ``TestTimeAug`` among them.
+
+    Returns:
+        list[dict]: The pipeline; as it was, if a transform after the resize needs the
+        size that the resize gives.
+    """
     resizes = [one for one in pipeline if type_name(one) in RESIZES]
     noted = []
     for transform in pipeline:
         if type_name(transform) == 'TestTimeAug':
             stages = [*([[one] for one in resizes]), *transform['transforms']]
+            later = _after_resize(stages)
+            if later:
+                print_log(
+                    'the resize of test-time augmentation stays before the SR network, '
+                    f'since {later} comes after it',
+                    'current',
+                    logging.WARNING,
+                )
+                return pipeline
             transform = dict(transform, transforms=_noted(stages))
         if type_name(transform) not in RESIZES:
             noted.append(transform)
     return noted
+
+
+def _after_resize(stages: list[list[dict]]) -> str | None:
+    """Return the name of what needs the size that a stage before it resized to."""
+    resized = False
+    for stage in stages:
+        resizes = [one for one in stage if type_name(one) in RESIZES]
+        for one in stage:
+            if resized and one not in resizes and _needs_size(one):
+                return _needs_size(one)
+        resized = resized or bool(resizes)
+    return None
 
 
 def _noted(stages: list[list[dict]]) -> list[list[dict]]:
@@ -182,10 +213,12 @@ def _noted(stages: list[list[dict]]) -> list[list[dict]]:
     if not any(type_name(one) in RESIZES for stage in stages for one in stage):
         return stages
     for stage in stages:
-        if any(type_name(one) in RESIZES for one in stage):
-            stage = [
-                dict(type='mmsr4ir.NoteTaskSize', resize=[one, *pads]) for one in stage
-            ]
+        stage = [
+            dict(type='mmsr4ir.NoteTaskSize', resize=[one, *pads])
+            if type_name(one) in RESIZES
+            else one
+            for one in stage
+        ]
         noted.append(
             [
                 dict(type='mmsr4ir.PackTaskSize', pack=one)
@@ -240,8 +273,9 @@ def _given_back(stages: list[list[dict]]) -> list[list[dict]]:
     found, pads = [], []
     for stage in stages:
         if any(type_name(one) == 'NoteTaskSize' for one in stage):
-            pads = stage[0]['resize'][1:]
-            stage = [one['resize'][0] for one in stage]
+            noted = [one for one in stage if type_name(one) == 'NoteTaskSize']
+            pads = noted[0]['resize'][1:]
+            stage = [one['resize'][0] if one in noted else one for one in stage]
         if any(type_name(one) == 'PackTaskSize' for one in stage):
             found += [[pad] for pad in pads]
             stage = [one['pack'] for one in stage]

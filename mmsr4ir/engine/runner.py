@@ -16,6 +16,7 @@ from mmsr4ir.registry import RUNNERS
 
 from .exact_loops import use_exact_loops
 from .gpu_settings import count_on_cpu, explain_not_deterministic, set_tf32
+from .tta import keep_images
 from .zoo_checks import check_zoo
 
 
@@ -39,7 +40,9 @@ class SR4IRRunner(Runner):
         """
         check_zoo(cfg)
         use_exact_loops(cfg)
-        return super().from_cfg(move_resize(cfg))
+        move_resize(cfg)
+        keep_images(cfg)  # of a library's own test.py --tta
+        return super().from_cfg(cfg)
 
     def resume(
         self,

@@ -142,8 +142,9 @@ def make_batch(model: 'SR4IR', inputs: Tensor, samples: Sequence | None) -> Batc
         there is a ``task_resize``.
     """
     if not model.checked_sizes:
-        model.checked_sizes = True
-        warn_of_enlarged(samples or ())
+        # In a test, go on until one is found: in test-time augmentation each version of
+        # an image is a batch of its own, and the first may well be a smaller one.
+        model.checked_sizes = warn_of_enlarged(samples or ()) or model.training
     inputs = inputs.contiguous(memory_format=model.memory_format)
     full = image_size(inputs)
     sizes = (

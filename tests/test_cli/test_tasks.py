@@ -157,11 +157,21 @@ def check_tta_of_scores(config, folder, options, run_tool) -> None:
 
 
 def check_tta_of_maps(config, folder, options, run_tool) -> None:
-    """Turned back before they are merged: about those of the image itself."""
+    """Turned back before they are merged: about those of the image itself.
+
+    The ``tta_pipeline`` of mmseg's bases resizes, but not what the SR network gets.
+    """
     plain, merged = (
         predictions(config, folder, options, run_tool, *more)
         for more in ((), ('--tta',))
     )
+    logs = sorted((folder / 'test').glob('*/*.json'))[-2:]
+    without, with_tta = (json.loads(path.read_text()) for path in logs)
+    for key in ('sr/PSNR', 'sr/SSIM'):
+        assert with_tta[key] == pytest.approx(without[key], rel=1e-4)
+    assert with_tta['mIoU'] != without['mIoU']
+    for one, both in zip(plain, merged, strict=True):
+        assert one['img_shape'] == both['img_shape'] and not both['flip']
     same = [
         (one['pred_sem_seg']['data'] == both['pred_sem_seg']['data']).float().mean()
         for one, both in zip(plain, merged, strict=True)

@@ -306,6 +306,14 @@ def test_images_that_are_enlarged_before_s_are_warned_of(monkeypatch):
     assert "model.task_resize='pipeline'" in text
     assert not logged([dict(KEEP, scale=(60, 40))], task_resize=None)
     assert not logged([], task_resize=KEEP)
+    # In test-time augmentation, each version is a batch; the first may be a small one.
+    model = model_of('det', task_resize=None).eval()
+    said.clear()
+    for scale, count in (((60, 40), 0), ((180, 120), 1), ((180, 120), 1)):
+        given = batch_of('det', [dict(KEEP, scale=scale)], ((40, 60),), False)
+        data = model.data_preprocessor(given, False)
+        model.prepare(data['inputs'], data['data_samples'])
+        assert len(said) == count
 
 
 def test_what_torch_cannot_do_or_no_config_was_read_for():
