@@ -84,6 +84,11 @@ def edit(root, change, name='train.json') -> dict:
         ),
         (
             'annotations',
+            dict(iscrowd='0'),
+            "annotation 1 has the iscrowd '0', which must be 0 or 1",
+        ),
+        (
+            'annotations',
             dict(ignore=1),
             'no object that counts: all 12 are crowds or ign',
         ),
@@ -198,6 +203,22 @@ def test_an_evaluation_needs_iscrowd(root):
     )
     cfg.val_evaluator.format_only = True
     assert found(cfg, ('train', 'val')) == []
+    cfg.val_evaluator.format_only = False
+    for change, message in [
+        (dict(iscrowd=None), 'annotation 1 and 11 others have no iscrowd'),
+        (dict(iscrowd=0), None),
+        (dict(id=0), 'annotation 0 has an id that .* the AP is too low'),
+        (dict(id='a1'), "annotation 'a1' has an id that is a text"),
+    ]:
+        some = slice(None) if 'iscrowd' in change else slice(1)
+        edit(
+            root,
+            lambda content, change=change, some=some: [
+                one.update(change) for one in content['annotations'][some]
+            ],
+        )
+        texts = [text for _, text in found(cfg, ('train', 'val'))]
+        assert re.search(message, '\n'.join(texts)) if message else texts == []
 
 
 RUNS = dict(counts='abc', size=[64, 64])
@@ -217,7 +238,12 @@ RUNS = dict(counts='abc', size=[64, 64])
         (dict(size=[64, 64]), 'without count'),
         (RUNS, None),
         ([[1, 1, 9, 1, 9, 9]], None),
-        ([[1, 1, 9, 1, 9, 9], [1, 1]], None),
+        ([[1, 1, 9, 1, 9, 9], [1, 1]], None),  # mmdet leaves the second one out
+        ([[1, 1, 9, 1, 9, 9], [1, 1, 9, 1, 9, float('nan')]], 'near its image'),
+        ([[1, 1, 9, 1, 9, 9], [1, 1, 9, 1, 9, 1e9]], 'near its image'),
+        (dict(RUNS, counts=[5, 7]), 'are not 4096 pixels in all'),
+        (dict(RUNS, counts=''), 'are not 4096 pixels in all'),
+        (dict(RUNS, counts=[5, 4091]), None),
     ],
 )
 def test_masks_of_instances(mask, fault, root):

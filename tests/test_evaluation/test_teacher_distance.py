@@ -20,7 +20,7 @@ def test_the_judge_sees_padded_images_and_the_padding_does_not_count(size):
     metric = TeacherDistance.__new__(TeacherDistance)
     metric.model = torch.nn.Module()
     metric.model.data_preprocessor = SimpleNamespace(pad_size_divisor=32)
-    metric.model.judges = SimpleNamespace(task=features)
+    metric.model.judges = SimpleNamespace(task_tap=features)
     metric.model.image_space = SimpleNamespace(normalise=lambda image: image * 2)
     metric.model.tdp = TDPLoss(layer='backbone', levels=[0])
     sr, hr = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8)

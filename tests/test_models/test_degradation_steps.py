@@ -323,7 +323,7 @@ def test_one_of_runs_one_option_by_its_share():
         (dict(type='RandomBlurr'), KeyError, 'RandomBlurr'),
         (dict(type='OneOf', options=[[]], weights=[0.5, 0.5]), ValueError, '1 options'),
         (dict(type='OneOf', options=[]), ValueError, 'OneOf.weights'),
-        (dict(type='OneOf', options=[dict(type='x')]), TypeError, 'list of configs'),
+        (dict(type='OneOf', options=[dict(type='x')]), ValueError, 'list of configs'),
     ],
 )
 def test_a_step_that_cannot_work_is_refused(settings, error, message):

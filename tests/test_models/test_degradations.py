@@ -204,7 +204,7 @@ def test_train_and_val_steps(name):
         (dict(scale=1.5), ValueError, 'degradation.scale must be a positive'),
         (
             dict(steps=dict(type='mmsr4ir.GaussianNoise')),
-            TypeError,
+            ValueError,
             'degradation.steps',
         ),
         (dict(kernel='lanczos'), ValueError, "degradation.kernel: 'lanczos'"),

@@ -14,6 +14,7 @@ from mmsr4ir.utils.loading import USUAL, Loading
 
 from .coco_entries import (
     BOX,
+    CROWD,
     ID,
     LIST,
     NUMBER,
@@ -250,7 +251,7 @@ def _check_objects(
         path,
         'annotations',
         entries,
-        dict(id=ID, image_id=ID, category_id=ID, bbox=BOX, area=NUMBER),
+        dict(id=ID, image_id=ID, category_id=ID, bbox=BOX, area=NUMBER, iscrowd=CROWD),
     )
     if not rule.panoptic:  # where ids are those of one image
         repeated = [

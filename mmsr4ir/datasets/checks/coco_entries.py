@@ -49,9 +49,23 @@ def mask_problem(one: dict, image: dict) -> str | None:
                 'has a mask of run lengths without counts, or of another size than '
                 'its image'
             )
-    elif not (isinstance(mask, list) and _is_polygon(mask[0])):
+        counts, pixels = mask['counts'], image['height'] * image['width']
+        if not counts or (isinstance(counts, list) and _total(counts) != pixels):
+            return f'has a mask whose run lengths are not {pixels:g} pixels in all'
+    elif not (isinstance(mask, list) and any(map(_is_polygon, mask))):
         return 'has a mask whose polygon is not three or more points (x, y)'
+    # pycocotools hangs or crashes on NaN and on points that are very far away.
+    elif not all(_is_near(polygon, image) for polygon in mask):
+        return (
+            'has a mask with a polygon that is no list of points in or near its image'
+        )
     return None
+
+
+def _total(counts: list) -> int | None:
+    """Return the sum of run lengths; None if one is no whole number from 0 on."""
+    fit = all(type(count) is int and count >= 0 for count in counts)
+    return sum(counts) if fit else None
 
 
 def _is_polygon(values: Any) -> bool:
@@ -60,6 +74,13 @@ def _is_polygon(values: Any) -> bool:
         and len(values) >= 6
         and len(values) % 2 == 0
         and all(map(is_number, values))
+    )
+
+
+def _is_near(values: Any, image: dict) -> bool:
+    far = 10 * max(image['width'], image['height'])
+    return isinstance(values, list) and all(
+        is_number(value) and abs(value) <= far for value in values
     )
 
 
@@ -85,6 +106,10 @@ SINGULAR = dict(images='image', categories='category', annotations='annotation')
 
 
 NUMBER = (is_number, 'a finite number')
+
+
+# Missing and null are 0 in a training; what an evaluation needs is check_evaluated's.
+CROWD = (lambda value: value is None or value in (0, 1), '0 or 1')
 
 
 SIZE = (lambda value: is_number(value) and value > 0, 'a number above 0')
@@ -117,11 +142,10 @@ def check_keys(
     return [entry for i, entry in enumerate(entries) if i not in bad]
 
 
-def check_crowd_keys(report: Report, path: str, annotations: list) -> None:
-    """Check that each annotation has ``iscrowd``, which COCO's evaluation reads."""
-    without = [
-        one for one in annotations if isinstance(one, dict) and 'iscrowd' not in one
-    ]
+def check_evaluated(report: Report, path: str, annotations: list) -> None:
+    """Check what COCO's evaluation reads in each annotation: ``iscrowd`` and ``id``."""
+    entries = [one for one in annotations if isinstance(one, dict)]
+    without = [one for one in entries if one.get('iscrowd') is None]
     if without:
         report.error(
             path,
@@ -129,4 +153,16 @@ def check_crowd_keys(report: Report, path: str, annotations: list) -> None:
             'evaluation reads',
             'write "iscrowd": 0 into each, as prepare_coco.py --skip-broken does',
             f'annotation {without[0].get("id")}',
+        )
+    # pycocotools keeps the id of the object that a prediction matches, and 0 for none.
+    ids = [one.get('id') for one in entries]
+    unfit = [value for value in ids if value == 0 or type(value) is str]
+    if unfit:
+        report.error(
+            path,
+            "has an id that COCO's evaluation counts as no object: the AP is too low"
+            if unfit[0] == 0
+            else "has an id that is a text, with which COCO's evaluation fails",
+            'number the annotations from 1 on, as prepare_coco.py --skip-broken does',
+            f'annotation {unfit[0]!r}',
         )
