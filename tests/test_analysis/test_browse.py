@@ -13,7 +13,7 @@ from mmengine.runner import set_random_seed
 import toys
 from mmsr4ir.analysis.browse import batch_images, browse
 from mmsr4ir.engine.build import build_loader, build_model
-from mmsr4ir.visualization.drawing import enlarge, row, write_png, zoom_to
+from mmsr4ir.visualization.drawing import enlarge, zoom_to
 
 CONFIG = 'configs/sr4ir/faster-rcnn_edsr_tiny.py'
 
@@ -143,18 +143,3 @@ def test_what_is_missing_is_named(cfg):
     cfg.train_dataloader.dataset.ann_file = 'train.json'
     with pytest.raises(ValueError, match='no visualizer'):
         next(browse(cfg))
-
-
-def test_drawing(tmp_path):
-    small = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    assert np.array_equal(enlarge(small, 2)[2:, 2:], np.tile(small[1, 1], (2, 2, 1)))
-    assert zoom_to((100, 300), 256) == 3
-    assert zoom_to((1000, 300), 100) == 1
-    one, two = np.zeros((40, 30, 3), np.uint8), np.zeros((50, 60, 3), np.uint8)
-    assert row([('a', one), ('b', two)]).shape == (50 + 22 + 2, 30 + 60 + 4, 3)
-    assert row([('a', one)], 'title').shape == (40 + 2 * 22 + 2, 32, 3)
-    write_png(tmp_path / 'deep' / 'x.png', small)
-    assert np.array_equal(
-        cv2.imread(str(tmp_path / 'deep' / 'x.png'))[..., ::-1], small
-    )
-    assert [path.name for path in (tmp_path / 'deep').iterdir()] == ['x.png']

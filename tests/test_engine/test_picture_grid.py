@@ -9,23 +9,15 @@ import pytest
 import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import BaseMetric
-from mmengine.registry import METRICS, MODELS
+from mmengine.registry import METRICS
 from mmengine.runner import Runner
-from mmengine.structures import BaseDataElement, InstanceData
-from mmengine.visualization import Visualizer
+from mmengine.structures import BaseDataElement
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import Dataset
 
 from mmsr4ir.compat.checkpoint import load_from_local
 from mmsr4ir.engine.hooks.picture_grid_hook import PictureGridHook, choose_images
-from mmsr4ir.visualization.drawing import Annotator
-from mmsr4ir.visualization.panels import (
-    Painter,
-    colour_map,
-    error_map,
-    judged_image,
-    tdp_map,
-)
+from mmsr4ir.visualization.panels import Painter
 from toys import RECIPES, toy_config
 
 PLAIN = ('hr', 'lr', 'sr', 'error', 'tdp')
@@ -197,22 +189,6 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning(tmp_path, monkeypatch):
     assert "no picture of '2', drawing it failed with TypeError: list" in log
 
 
-def test_labels_that_are_floats_are_drawn_as_whole_numbers():
-    """CrowdDet predicts such labels, and mmdet looks colours up by them."""
-
-    class Boxes(Visualizer):
-        def add_datasample(self, name, image, data_sample, draw_gt, draw_pred):
-            palette = [11, 22, 33]
-            labels = data_sample.pred_instances.labels.tolist()
-            self.set_image(image + np.uint8(sum(palette[label] for label in labels)))
-
-    sample = BaseDataElement()
-    sample.pred_instances = InstanceData(labels=torch.tensor([0.0, 2.0]))
-    drawn = Annotator(Boxes()).draw(np.zeros((4, 4, 3), np.uint8), sample, truth=False)
-    assert (drawn == 44).all()
-    assert sample.pred_instances.labels.is_floating_point()  # others get it as it is
-
-
 def test_off_draws_nothing_and_pictures_do_not_change_the_training(tmp_path):
     for count in (0, 4):
         work = tmp_path / str(count)
@@ -326,64 +302,6 @@ def test_what_cannot_be_drawn_stops_before_the_training(tmp_path, grid, model, m
     with pytest.raises(ValueError, match=message):
         run.train()
     assert run.iter == 0 and not list(tmp_path.glob('*.pth'))
-
-
-@pytest.mark.parametrize(
-    'options',
-    [
-        dict(levels=(0, 1), weights=(0.3, 0.9)),
-        dict(levels=(-1,), normalize=True, criterion='l2'),
-    ],
-)
-def test_the_mean_of_the_tdp_map_is_the_loss(options):
-    torch.manual_seed(3)
-    model = MODELS.build(
-        toy_config(tdp=dict(type='mmsr4ir.TDPLoss', layer='backbone', **options))
-    ).eval()
-    sr, hr = torch.randint(0, 256, (2, 3, 32, 64), dtype=torch.uint8)
-    values = tdp_map(model, sr, hr)
-    assert values.shape == (32, 64)
-    mean, std = (
-        torch.tensor(v).view(3, 1, 1)
-        for v in ([123.0, 116.0, 103.0], [58.0, 57.0, 56.0])
-    )
-    with torch.no_grad():
-        features = [model.task.backbone((x[None] - mean) / std) for x in (sr, hr)]
-        loss = model.tdp(*features)
-    assert loss > 0.01
-    assert values.mean() == pytest.approx(loss.item(), rel=1e-4)
-    assert tdp_map(model, hr, hr).max() == 0
-
-
-@pytest.mark.parametrize(
-    'test_on, title', [('sr', 'SR'), ('hr', 'HR'), ('lr', 'LR, enlarged')]
-)
-def test_the_image_that_was_judged_has_its_own_name(test_on, title):
-    assert judged_image(MODELS.build(toy_config(test_on=test_on))) == title
-
-
-def test_the_tdp_map_shows_where_the_images_differ():
-    model = MODELS.build(toy_config()).eval()
-    hr = torch.randint(0, 256, (3, 37, 50), dtype=torch.uint8)
-    sr = hr.clone()
-    sr[:, 24:, 36:] = 255 - sr[:, 24:, 36:]
-    values = tdp_map(model, sr, hr)
-    assert values.shape == (37, 50)
-    assert values[28:, 40:].min() > 0 and values[:16, :28].max() == 0
-
-
-def test_a_layer_without_positions_is_named():
-    loss = MODELS.build(dict(type='mmsr4ir.TDPLoss', layer='neck', levels=[0]))
-    with pytest.raises(ValueError, match=r"'neck' have no positions .*\(2, 8\)"):
-        loss.position_map([torch.ones(2, 8)], [torch.zeros(2, 8)], (4, 4))
-
-
-def test_colours_and_errors():
-    sr, hr = np.array([[[0, 255, 7]]], np.uint8), np.array([[[255, 0, 7]]], np.uint8)
-    assert error_map(sr, hr) == pytest.approx(170)
-    black, middle, bright = colour_map(np.array([[0, 1.5, 3]]))[0].sum(-1).astype(int)
-    assert black < 20 < middle < bright and bright > 400
-    assert colour_map(np.zeros((2, 2))).max() < 20
 
 
 CONFIG = """
