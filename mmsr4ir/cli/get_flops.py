@@ -8,11 +8,12 @@ from pathlib import Path
 from mmsr4ir.analysis.complexity import complexity
 from mmsr4ir.utils.configs import read_config
 from mmsr4ir.utils.files import write_json
+from mmsr4ir.utils.tables import plain_table
 
 from .arguments import add_config_options, add_shape_argument
 from .command import command
 
-_TITLES = dict(sr='S', task='T', sum='sum')
+_TITLES = dict(sr='SR network', task='task network', sum='sum')
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,12 +47,14 @@ def main() -> None:
     args = parse_args()
     cfg = read_config(args.config, args.cfg_options)
     counts = complexity(cfg, args.shape)
-    for name, title in (('sr', 'LR image'), ('task', "T's input")):
+    for name, title in (('sr', 'LR image'), ('task', 'input of the task network')):
         height, width = counts[name]['pixels']
         print(f'{title}: {height} x {width} pixels, with padding')
-    print(f'{"network":10}{"parameters":>14}{"FLOPs":>14}')
-    for name, row in counts.items():
-        print(f'{_TITLES[name]:10}{short(row["params"]):>14}{short(row["flops"]):>14}')
+    rows = [
+        (_TITLES[name], short(row['params']), short(row['flops']))
+        for name, row in counts.items()
+    ]
+    print(*plain_table(['network', 'parameters', 'FLOPs'], rows), sep='\n')
     if args.out:
         write_json(args.out, counts)
     sys.exit(math.isnan(counts['sum']['flops']))

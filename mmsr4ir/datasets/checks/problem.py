@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from mmsr4ir.utils.errors import DataError
+from mmsr4ir.utils.tables import plain_table
 
 from .images import Scan
 
@@ -117,14 +118,14 @@ class Report:
 
     def lines(self) -> list[str]:
         """Return the counts, one class a line, and the notes, one text a line."""
-        classes = self.as_dict()['classes']
-        width = max(map(len, [*classes, 'class']))
-        units = dict.fromkeys(['images', self.unit])
-        table = [''.join([f'{"class":{width}}', *(f'{unit:>12}' for unit in units)])]
-        table += [
-            ''.join([f'{name:{width}}', *(f'{row[unit]:12}' for unit in units)])
-            for name, row in classes.items()
-        ]
+        units = list(dict.fromkeys(['images', self.unit]))
+        table = plain_table(
+            ['class', *units],
+            [
+                (name, *(row[unit] for unit in units))
+                for name, row in self.as_dict()['classes'].items()
+            ],
+        )
         notes: dict[str, list[str]] = {}
         for one in self.found('note'):
             notes.setdefault(one.cause, []).append(one.file)
