@@ -39,14 +39,15 @@ def browse(
             the random changes of the pipeline and of the preprocessor.
         number: How many images, from the dataloader's first batch on. The dataloader
             starts again when it ends. None: each image once.
-        checkpoint: File with the weights of S. Without one S is as before training.
+        checkpoint: File with the weights of the SR network. Without one, the network is
+            as before training.
         min_size: Images with a shorter edge than this are enlarged to about it.
 
     Yields:
         tuple: The image's name and one row of pictures, (height, width, 3), RGB,
-        uint8: HR, what S gets (LR), SR and, if the model has it, the patch mix, all
-        before T's own resize, and the ground truth on HR. Padding is filled with edge
-        pixels.
+        uint8: HR, what the SR network gets (LR), SR and, if the model has it, the
+        patch mix, all before the task network's own resize, and the ground truth on
+        HR. Padding is filled with edge pixels.
 
     Raises:
         ConfigError: If the model is no SR4IR, if there is no such dataloader, or if its
@@ -83,11 +84,11 @@ def browse(
 def batch_images(
     model: SR4IR, inputs: torch.Tensor, samples: list
 ) -> dict[str, np.ndarray]:
-    """Return a batch as S sees it and makes it, before the task network's own resize.
+    """Return the images of a batch, before the task network's own resize.
 
     Args:
         model: The model, on the device of the images.
-        inputs: (N, C, H', W'), normalised as T expects.
+        inputs: (N, C, H', W'), normalised as the task network expects.
         samples: The data samples of the images.
 
     Returns:

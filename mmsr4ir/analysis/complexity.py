@@ -75,12 +75,12 @@ def sample_image(
 def count_networks(model: SR4IR, inputs: Tensor, samples: list) -> dict[str, dict]:
     """Count both networks, padded as in a test.
 
-    S is run on the LR image, T on the restored one, up to the outputs of its heads (of
-    a segmentor: without auxiliary heads, which only train).
+    The SR network is run on the LR image, the task network on the restored one, up to
+    the outputs of its heads (of a segmentor without auxiliary heads, which only train).
 
     Args:
         model: The model, in eval mode.
-        inputs: (1, C, H', W'), normalised as T expects.
+        inputs: (1, C, H', W'), normalised as the task network expects.
         samples: The data sample of the image.
 
     Returns:
@@ -100,9 +100,13 @@ def count_networks(model: SR4IR, inputs: Tensor, samples: list) -> dict[str, dic
         handle.remove()
     given = model.to_input(restored, batch)
     result = dict(
-        sr=_count_one('S', model.sr, seen[0]),
+        sr=_count_one('the SR network', model.sr, seen[0]),
         task=_count_one(
-            'T', model.task, given, data_samples=batch.samples, mode='tensor'
+            'the task network',
+            model.task,
+            given,
+            data_samples=batch.samples,
+            mode='tensor',
         ),
     )
     result['sum'] = {

@@ -227,7 +227,7 @@ def run_each_part(steps: Steps, data: dict, laps: Laps) -> None:
     """Run each part of an iteration alone.
 
     Networks are frozen and gradients dropped outside of the time of the parts. Each
-    loss of the recipe is a part, the pixel loss together with S.
+    loss of the recipe is a part, the pixel loss together with the SR network.
 
     Raises:
         ConfigError: If gradients are accumulated, so that not every iteration has
@@ -271,7 +271,7 @@ class _Parts:
             if any(term.needs_sr for term in self.terms):
                 self.super_resolve()
             for term in self.terms:
-                if term.name != 'pixel':  # it is timed with S
+                if term.name != 'pixel':  # it is timed with the SR network
                     self.learn(term)
             for name in self.phase.update:
                 self.laps.skip()
@@ -280,7 +280,7 @@ class _Parts:
                 self.lap(f'optimizer of {name}')
 
     def super_resolve(self) -> None:
-        """Run S, with its backward pass where it learns; keep SR as a leaf."""
+        """Run the SR network, backward too where it learns; keep SR as a leaf."""
         if self.phase.reuse_sr:
             return
         self.drop_gradients(self.model.sr)
@@ -293,7 +293,7 @@ class _Parts:
         self.batch.sr = sr.detach().requires_grad_(self.teaches_sr)
 
     def learn(self, term: LossTerm) -> None:
-        """Compute a loss of the recipe, backward to the weights of T or to SR."""
+        """Compute a loss, backward to the weights of the task network or to SR."""
         self.drop_gradients(self.model.task)
         with self.precision():
             parts = self.model.term_losses(term, self.batch)

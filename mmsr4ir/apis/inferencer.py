@@ -116,8 +116,8 @@ class SR4IRInferencer(BaseInferencer):
             coordinates: ``'lr'`` (default): predictions are in the pixels of the image
                 that was given (turned by its EXIF orientation); ``'sr'``: in those of
                 the restored one.
-            tile: Largest edge, in LR pixels, that S restores at once (default 256);
-                None: any.
+            tile: Largest edge, in LR pixels, that the SR network restores at once
+                (default 256); None: any.
             overlap: LR pixels that a tile sees of its neighbours (default 32), see
                 :mod:`mmsr4ir.models.prediction.tiles`.
             restore_only: Leave the recognition out.

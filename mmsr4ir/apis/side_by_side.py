@@ -46,7 +46,7 @@ class Comparison:
     Attributes:
         lr: (h, w, 3), RGB, uint8, what both were given.
         enlarged: Of the image that was enlarged bilinearly.
-        restored: Of the image that S restored.
+        restored: Of the image that the SR network restored.
         factor: By how much the given image was degraded first; None: not at all.
         quality: PSNR (dB) and SSIM of ``enlarged`` and ``restored``, against the image
             before it was degraded. Empty if there is none of that size.
@@ -67,7 +67,7 @@ class SideBySide:
         score_thr: Boxes below this score are neither drawn nor listed.
 
     Attributes:
-        scale: By how much S enlarges.
+        scale: By how much the SR network enlarges.
         can_degrade: Whether the model has a degradation for images from anywhere.
     """
 
@@ -77,7 +77,7 @@ class SideBySide:
         self.scale = inferencer.model.degradation.scale
         # Pairs of images come from files; there is nothing to degrade others with.
         self.can_degrade = not isinstance(inferencer.model.degradation, PairedLR)
-        # The same networks, except S; their weights are not copied.
+        # The same networks, except the SR network; weights are not copied.
         self.interpolation = copy.copy(inferencer)
         self.interpolation.model = with_child(
             inferencer.model, 'sr', InterpolateUpsampler(self.scale, 'bilinear')

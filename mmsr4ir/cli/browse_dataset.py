@@ -47,8 +47,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--checkpoint',
         metavar='FILE',
-        help='show what S restores with these weights '
-        '(default: S as it is before a training)',
+        help='show what the SR network restores with these weights '
+        '(default: with those that it has before a training)',
     )
     parser.add_argument(
         '--seed', type=int, default=0, help='of order and chance (default: %(default)s)'

@@ -47,8 +47,9 @@ def parse_args() -> argparse.Namespace:
         '--start',
         choices=STARTS,
         default='config',
-        help='what each method starts from: what the config says, or the same S, '
-        'trained on pixels, and T, trained on HR, for all (default: %(default)s)',
+        help='what each method starts from: what the config says, or for all methods '
+        'the same SR network, trained on pixels, and the same task network, trained on '
+        'HR (default: %(default)s)',
     )
     parser.add_argument(
         '--seeds',

@@ -77,7 +77,7 @@ def cells(metrics: dict[str, float], task: str, image: str) -> list[str]:
 
 @command
 def main() -> None:
-    """Make the data, train, test three times, train without S, and write a table."""
+    """Make the data, train, test three times, train L→T, and write a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         '--task', choices=list(EXAMPLES), default='det', help='what is recognised'

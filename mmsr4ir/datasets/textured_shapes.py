@@ -32,8 +32,8 @@ PERIODS = (3.5, 7.0)
 _MIN_VISIBLE = 0.4
 _CROP_SIZE = 64
 #: Radius of the object of a class crop, as a share of the crop: 10 to 19 pixels, the
-#: smaller ones of detection's 10 to 28. With objects that fill the crop T did as well
-#: on enlarged LR images as on restored ones.
+#: smaller ones of detection's 10 to 28. With objects that fill the crop, the task
+#: network did as well on enlarged LR images as on restored ones.
 _CROP_RADII = (0.15, 0.3)
 #: Standard deviation of every pattern before it is coloured, 0.5 at most.
 _CONTRAST = 0.32

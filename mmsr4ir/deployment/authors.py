@@ -83,7 +83,9 @@ def join_published(cfg: Config, sr: Path | None, task: Path, out: Path) -> list[
         check_out(out, Path(cfg.filename))
         found = mismatch(model.state_dict(), state_dict)
         if found:
-            raise ConvertError(f'there is more in the model than S and T: {found}')
+            raise ConvertError(
+                f'there is more in the model than both networks: {found}'
+            )
     model.load_state_dict(state_dict)
     with about(out):
         save_checkpoint(
@@ -144,15 +146,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def sr_weights(model: SR4IR, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give the tensors of S the names that the model has for them.
+    """Give the tensors of the SR network the names that the model has for them.
 
     Args:
         model: Built from the config.
         state_dict: Tensors by their original names; those of EDSR's mean are removed.
 
     Raises:
-        ConvertError: If the tensors are of another network, or if the config gives S
-            the images in another range.
+        ConvertError: If the tensors are of another network, or if the config gives
+            that network the images in another range.
     """
     sr: BaseModule = model.sr  # of mmagic, see check_networks
     kind = type(sr).__name__
@@ -209,7 +211,7 @@ def _rounded(values: Tensor) -> list[float]:
 
 
 def convert_task(model: SR4IR, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of T in the model's order; their names are the same.
+    """Return the tensors of the task network in the model's order, with their names.
 
     Raises:
         ConvertError: If the tensors are of another network.
@@ -243,8 +245,8 @@ def number_classes(state_dict: dict[str, Tensor], classes: Sequence[str]) -> Non
     """Move a classifier's classes from the order of their names to that of a data set.
 
     Args:
-        state_dict: The tensors of T, which are changed; the last two, (classes, C) and
-            (classes, ), are of its last layer.
+        state_dict: The tensors of the classifier, which are changed; the last two,
+            (classes, C) and (classes, ), are of its last layer.
         classes: Their names, as the data set numbers them.
     """
     in_order = sorted(classes)

@@ -1,4 +1,4 @@
-"""S, or S and T in one graph, for a runtime without this package.
+"""The SR network, or both networks in one graph, for a runtime without this package.
 
 The graph takes an LR image as it is: RGB, [0, 1], any batch and size. What stands
 around the networks in :class:`~mmsr4ir.models.sr4ir.SR4IR` (the SR network's range,
@@ -90,7 +90,7 @@ class ExportPart(nn.Module):
         return outputs
 
     def super_resolve(self, lr: Tensor) -> Tensor:
-        """Run S as :meth:`SR4IR.super_resolve` does, without a branch on the size.
+        """Restore as :meth:`SR4IR.super_resolve`, without a branch on the size.
 
         Args:
             lr: (N, C, h, w), [0, 1], RGB if C is 3.
@@ -134,7 +134,7 @@ def crop(images: Tensor, height: int, width: int) -> Tensor:
 
 
 def test_padding(task: BaseModel) -> tuple[int, float]:
-    """Return how T's preprocessor pads images in tests.
+    """Return how the preprocessor of a task network pads images in tests.
 
     Returns:
         tuple: What height and width become a multiple of, in pixels, and the value that
@@ -156,7 +156,7 @@ def test_padding(task: BaseModel) -> tuple[int, float]:
 
 
 def task_outputs(task: BaseModel, part: str) -> TaskFunction:
-    """Return the function from T and its input to the outputs of a part.
+    """Return the function from a task network and its input to a part's outputs.
 
     Args:
         task: The task network.

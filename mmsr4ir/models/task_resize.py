@@ -1,10 +1,11 @@
 """Resize images for the task network, after the SR network.
 
 A detector enlarges its images, often to 800 pixels along the short side. The
-degradation makes the LR image of the image as the camera took it, S restores that size,
-and then :class:`TaskResize` enlarges the image (in the authors' code, the detector's
-transform does). It changes boxes, masks and maps, too; the task network gives its
-predictions in the pixels of the file, since it divides them by ``scale_factor``.
+degradation makes the LR image of the image as the camera took it, the SR network
+restores that size, and then :class:`TaskResize` enlarges the image (in the authors'
+code, the detector's transform does). It changes boxes, masks and maps, too; the task
+network gives its predictions in the pixels of the file, since it divides them by
+``scale_factor``.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""The teacher T*: a frozen network that was trained on HR images."""
+"""The teacher: a frozen task network that was trained on HR images."""
 
 import copy
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Interpolation in the place of an SR network: the "S" of L->T."""
+"""Interpolation in the place of an SR network, as in the method L->T."""
 
 from torch import nn
 

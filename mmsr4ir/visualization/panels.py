@@ -58,7 +58,7 @@ def tdp_map(model: SR4IR, sr: Tensor, hr: Tensor) -> np.ndarray:
         features[0], features[1], image_size(image)
     )
     values = values[:, None, : size[0], : size[1]].float()
-    if size != sr.shape[-2:]:  # back from the size that T sees
+    if size != sr.shape[-2:]:  # back from the size of task_resize
         values = nn.functional.interpolate(values, sr.shape[-2:], mode='area')
     return values[0, 0].cpu().numpy()
 

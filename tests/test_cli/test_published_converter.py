@@ -468,8 +468,8 @@ def test_configs_of_other_models(tmp_path, files):
         recipe=dict(task=dict(update='task', losses=dict(task_sr=dict(match=1.0)))),
     )
     fails(
-        f'{config}: there is more in the model than S and T: 338 missing, such as '
-        'teacher.conv1.0.weight',
+        f'{config}: there is more in the model than both networks: 338 missing, such '
+        'as teacher.conv1.0.weight',
         config,
         task=task,
     )

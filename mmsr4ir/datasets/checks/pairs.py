@@ -1,7 +1,7 @@
 """Look at pairs of LR and HR images before a training starts.
 
 A transform that moves the pixels of the HR image, but not those of its LR image, would
-otherwise train S to move them back, without any error.
+otherwise train the SR network to move them back, without any error.
 """
 
 from collections.abc import Mapping, Sequence

@@ -136,8 +136,8 @@ class CompileHook(_NamedPartsHook):
     (frozen or not) or images have another size.
 
     Args:
-        modules: Dotted names, as ``['sr', 'task.backbone', 'task.neck']``; T's features
-            are what these two make, so that the TDP loss gains as well.
+        modules: Dotted names, as ``['sr', 'task.backbone', 'task.neck']``. The last two
+            make the features of the task network, so the TDP loss gains as well.
         kwargs: Those of ``torch.compile``: ``mode``, ``dynamic``, ``backend``.
 
     Raises:
@@ -182,8 +182,8 @@ class ActivationCheckpointHook(_NamedPartsHook):
 
         Raises:
             ConfigError: If the model has no such part, or the TDP loss takes its
-                features from inside of one, or T is frozen for the TDP loss and thawed
-                before the part is run again.
+                features from inside of one, or the task network is frozen for the TDP
+                loss and thawed before the part is run again.
         """
         thawed = any(
             'task' in phase.update and term.name == 'tdp'
@@ -194,7 +194,8 @@ class ActivationCheckpointHook(_NamedPartsHook):
             if thawed and name.startswith('task'):
                 raise ConfigError(
                     f'modules: {name!r} cannot be run again where a phase that updates '
-                    'T has the loss tdp; leave it out, or use tdp_teacher'
+                    'the task network has the loss tdp; leave it out, or use '
+                    'tdp_teacher'
                 )
         return super().find(model)
 
@@ -244,7 +245,7 @@ def _as_before(module: nn.Module) -> AbstractContextManager[None]:
 
 @HOOKS.register_module()
 class SparseRoIAlignHook(_ForwardHook):
-    """Train T with :func:`~mmsr4ir.models.roi_align.sparse_roi_align`.
+    """Train a detector with :func:`~mmsr4ir.models.roi_align.sparse_roi_align`.
 
     It takes the place of each of mmcv's ``RoIAlign`` layers: the same numbers to float
     rounding, for a CPU, where the usual way back to the features is one of the most
@@ -253,7 +254,7 @@ class SparseRoIAlignHook(_ForwardHook):
     """
 
     def find(self, model: SR4IR) -> list[nn.Module]:
-        """Find T's RoIAlign layers.
+        """Find the RoIAlign layers of the task network.
 
         Raises:
             ConfigError: If the task network has no RoIAlign, or one that takes the

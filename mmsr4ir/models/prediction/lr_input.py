@@ -35,7 +35,8 @@ class LRInput:
 
     Args:
         coordinates: One of :data:`COORDINATES`.
-        tile: Largest edge, in LR pixels, that S restores at once; None: any.
+        tile: Largest edge, in LR pixels, that the SR network restores at once; None:
+            any.
         overlap: See :class:`~mmsr4ir.models.prediction.tiles.Tiles`, in LR pixels.
 
     Raises:
@@ -137,7 +138,7 @@ def recognise(
     if model.test_on != 'sr':
         raise ConfigError(
             f'test_on={model.test_on!r} needs HR images, but the input is LR: set '
-            "model.test_on='sr' (for interpolation instead of S, "
+            "model.test_on='sr' (for interpolation instead of an SR network, "
             "model.sr=dict(type='mmsr4ir.InterpolateUpsampler'))"
         )
     pads = isinstance(model.data_preprocessor, ImgDataPreprocessor)

@@ -1,10 +1,10 @@
 """Restore an image tile by tile, so that memory depends on the tile alone.
 
-Tiles are squares of the LR image that overlap. Of what S makes of a tile, the half of
-the overlap next to a cut is thrown away, since S did not see there what it needs; the
-next pixels are faded linearly into those of the neighbour. So the result is that of the
-whole image, up to rounding, for a convolutional S whose receptive field the overlap
-covers, and free of visible seams for any other.
+Tiles are squares of the LR image that overlap. Of each restored tile, the half of the
+overlap next to a cut is thrown away, since the SR network did not see there what it
+needs; the next pixels are faded linearly into those of the neighbour. So the result is
+that of the whole image, up to rounding, for a convolutional SR network whose receptive
+field the overlap covers, and free of visible seams for any other.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ class Span:
     """A tile along one axis.
 
     Attributes:
-        start, stop: What S gets, in LR pixels.
+        start, stop: What the SR network gets, in LR pixels.
         low, high: What of its result is used, in SR pixels.
         fade_in, fade_out: SR pixels at either end that are shared with a neighbour; 0
             at the edges of the image.
@@ -62,7 +62,7 @@ class Tiles:
     Args:
         size: Largest edge of a tile, in LR pixels.
         overlap: LR pixels of which a tile's two neighbours each cover half.
-        scale: Of S.
+        scale: Of the SR network.
         multiple: Tiles start at multiples of this, so that windows of attention lie as
             in the whole image.
 
