@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from data_checks import check, check_data
 from data_checks import coco_config as config
+from data_checks import found
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -147,7 +148,8 @@ def test_any_bytes_give_a_named_error_or_a_coco_dict(tmp_path_factory, content):
 @pytest.mark.parametrize(
     'classes, num_classes, message',
     [
-        (('green',), 2, r"1 classes and .*has 2: .*\['blue'\] only in the file"),
+        (('red',), 1, r"1 classes and .*has 2: .*\['blue', 'green'\] only in the file"),
+        ((), 0, r"0 classes and .*has 2: .*\['blue', 'green'\] only in the file"),
         (('green', 'blue', 'red'), 3, r"\['red'\] only in the config"),
         (('green', 'bleu'), 2, r"\['bleu'\] only in the config, \['blue'\] only in"),
         (
@@ -160,6 +162,20 @@ def test_any_bytes_give_a_named_error_or_a_coco_dict(tmp_path_factory, content):
 def test_classes_that_differ_are_named(root, classes, num_classes, message):
     with pytest.raises(DataError, match=message):
         check_data(config(root, classes, num_classes))
+
+
+def test_some_of_the_categories_of_a_file(root):
+    """mmdet leaves out the objects of the others."""
+    ((severity, text),) = found(config(root, ('blue',), 1))
+    assert severity == 'warning' and text.startswith(
+        f'annotation file {root}/train.json has 1 categories that are none of the '
+        "classes of the config (['green'])"
+    )
+    content = json.loads((root / 'train.json').read_text())
+    content['categories'].append(dict(id=3, name='red'))
+    (root / 'train.json').write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"another order.*classes=\('green', 'blue'\)"):
+        check_data(config(root, ('blue', 'green')))
 
 
 def test_the_classes_of_the_dataset_class_are_used(root):

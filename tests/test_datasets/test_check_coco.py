@@ -9,9 +9,15 @@ import numpy as np
 import pytest
 from data_checks import check, check_data, found
 from data_checks import coco_config as config
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
+from pycocotools import mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from torch.utils.data import IterableDataset
 
+from mmsr4ir.datasets.checks.coco_entries import mask_problem
 from mmsr4ir.utils.errors import DataError
 
 
@@ -84,13 +90,21 @@ def edit(root, change, name='train.json') -> dict:
         ),
         (
             'annotations',
-            dict(iscrowd='0'),
-            "annotation 1 has the iscrowd '0', which must be 0 or 1",
+            dict(ignore=1),
+            'no object that counts: all 12 are crowds or ign',
+        ),
+        ('annotations', dict(iscrowd=None), 'annotation 1 has the iscrowd None, which'),
+        ('annotations', dict(iscrowd='0'), "annotation 1 has the iscrowd '0', which m"),
+        ('annotations', dict(ignore='0'), "annotation 1 has the ignore '0', which mus"),
+        (
+            'annotations',
+            dict(area=0),
+            r'has 12 annotations, and none of them is left \(such as annotation 1, wh',
         ),
         (
             'annotations',
-            dict(ignore=1),
-            'no object that counts: all 12 are crowds or ign',
+            dict(bbox=[0, 0, 1, 0.5]),
+            r'has only boxes with values from 0 to 1 \(12\): .* fractions of the image',
         ),
         *[
             (
@@ -203,29 +217,54 @@ def test_an_evaluation_needs_iscrowd(root):
     )
     cfg.val_evaluator.format_only = True
     assert found(cfg, ('train', 'val')) == []
-    cfg.val_evaluator.format_only = False
-    for change, message in [
-        (dict(iscrowd=None), 'annotation 1 and 11 others have no iscrowd'),
-        (dict(iscrowd=0), None),
-        (dict(id=0), 'annotation 0 has an id that .* the AP is too low'),
-        (dict(id='a1'), "annotation 'a1' has an id that is a text"),
-    ]:
-        some = slice(None) if 'iscrowd' in change else slice(1)
-        edit(
-            root,
-            lambda content, change=change, some=some: [
-                one.update(change) for one in content['annotations'][some]
-            ],
-        )
-        texts = [text for _, text in found(cfg, ('train', 'val'))]
-        assert re.search(message, '\n'.join(texts)) if message else texts == []
-
-
-RUNS = dict(counts='abc', size=[64, 64])
 
 
 @pytest.mark.parametrize(
-    'mask, fault',
+    'key, fault',
+    [(0, True), ('a', True), ('0', True), ('nan', True), ('7', False), (-1, False)],
+)
+def test_ids_of_objects_that_pycocotools_compares_with(key, fault, root):
+    cfg = config(root)
+    cfg.val_dataloader = cfg.train_dataloader
+    cfg.val_evaluator = dict(type='CocoMetric', ann_file=f'{root}/train.json')
+    edit(root, lambda content: content['annotations'][3].update(id=key))
+    assert found(cfg) == []  # a training does not read them
+    problems = found(cfg, ('train', 'val'))
+    if fault:
+        ((severity, text),) = problems
+        assert severity == 'error' and 'prepare_coco.py --skip-broken' in text
+        assert text.startswith(f'{root}/train.json: annotation {key} has an id that ')
+    else:
+        assert problems == []
+
+
+def test_why_an_object_with_the_id_0_is_refused(root):
+    """pycocotools takes it for none, so that perfect boxes have no perfect AP."""
+    found = {}
+    for first in (1, 0):
+        content = json.loads((root / 'train.json').read_text())
+        for i, one in enumerate(content['annotations'], first):
+            one['id'] = i
+        (root / f'{first}.json').write_text(json.dumps(content))
+        truth = COCO(str(root / f'{first}.json'))
+        keys = ('image_id', 'category_id', 'bbox')
+        perfect = [
+            {key: one[key] for key in keys} | dict(score=0.9)
+            for one in content['annotations']
+        ]
+        evaluation = COCOeval(truth, truth.loadRes(perfect), 'bbox')
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+        found[first] = evaluation.stats[0]
+    assert found[1] == pytest.approx(1) and found[0] < 0.95
+
+
+RUNS = dict(counts='PP4', size=[64, 64])  # one run of 64 x 64
+
+
+@pytest.mark.parametrize(
+    'shape, fault',
     [
         (None, 'no mask'),
         ([], 'no mask'),
@@ -236,19 +275,27 @@ RUNS = dict(counts='abc', size=[64, 64])
         (7, 'not three or more'),
         (dict(RUNS, size=[64, 65]), 'another size'),
         (dict(size=[64, 64]), 'without count'),
+        (dict(RUNS, counts=''), 'do not sum to the height x width of'),
+        (dict(RUNS, counts='abc'), 'do not sum'),
+        (dict(RUNS, counts='PPT'), 'do not sum'),
+        (dict(RUNS, counts='\u0401'), 'do not sum'),
+        (dict(RUNS, counts=[]), 'do not sum'),
+        (dict(RUNS, counts=[5, 7]), 'do not sum'),
+        (dict(RUNS, counts=[-1, 4097]), 'do not sum'),
+        (dict(RUNS, counts=['a', 4096]), 'do not sum'),
+        (dict(RUNS, counts=[96, 4000]), None),
         (RUNS, None),
+        ([[1, 1, 9, 1, 9, 9], [1, 1, 9, 1, 9, float('nan')]], 'are not all numbers'),
+        ([[1, 1, 9, 1, 9, 9], [1, 1, 9, 1, 9, 1e9]], 'beyond 10 times the size'),
+        ([[1, 1, 9, 1, 9, -641]], 'beyond 10 times the size'),
+        ([[1, 1, 9, 1, 9, 9], 7], 'are not all numbers'),
         ([[1, 1, 9, 1, 9, 9]], None),
-        ([[1, 1, 9, 1, 9, 9], [1, 1]], None),  # mmdet leaves the second one out
-        ([[1, 1, 9, 1, 9, 9], [1, 1, 9, 1, 9, float('nan')]], 'near its image'),
-        ([[1, 1, 9, 1, 9, 9], [1, 1, 9, 1, 9, 1e9]], 'near its image'),
-        (dict(RUNS, counts=[5, 7]), 'are not 4096 pixels in all'),
-        (dict(RUNS, counts=''), 'are not 4096 pixels in all'),
-        (dict(RUNS, counts=[5, 4091]), None),
+        ([[1, 1, 9, 1, 9, 9], [1, 1]], None),
     ],
 )
-def test_masks_of_instances(mask, fault, root):
+def test_masks_of_instances(shape, fault, root):
     cfg = config(root)
-    edit(root, lambda content: content['annotations'][0].update(segmentation=mask))
+    edit(root, lambda content: content['annotations'][0].update(segmentation=shape))
     assert found(cfg) == []  # nobody asks for them
     cfg.train_dataloader.dataset.pipeline = [
         dict(type='LoadImageFromFile'),
@@ -261,6 +308,21 @@ def test_masks_of_instances(mask, fault, root):
         assert text.startswith(f'{root}/train.json: annotation 1 has ')
     else:
         assert problems == []
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 5000), min_size=1, max_size=12), st.binary(max_size=9))
+def test_run_lengths_are_read_as_pycocotools_reads_them(runs, noise):
+    height, width = sum(runs) + 1, 2
+    runs = [*runs, height * width - sum(runs)]
+    coded = mask.frPyObjects(dict(counts=runs, size=[height, width]), height, width)
+    one = dict(segmentation=dict(counts=coded['counts'].decode(), size=[height, width]))
+    assert mask_problem(one, dict(height=height, width=width)) is None
+    assert mask_problem(one, dict(height=height + 1, width=width))
+    one['segmentation']['size'] = [height, width + 1]
+    assert 'do not sum' in mask_problem(one, dict(height=height, width=width + 1))
+    one['segmentation']['counts'] = noise.decode('latin1')
+    mask_problem(one, dict(height=height, width=width + 1))
 
 
 def test_a_text_is_no_list_of_classes(root, tmp_path):

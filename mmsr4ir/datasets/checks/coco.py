@@ -14,7 +14,6 @@ from mmsr4ir.utils.loading import USUAL, Loading
 
 from .coco_entries import (
     BOX,
-    CROWD,
     ID,
     LIST,
     NUMBER,
@@ -22,6 +21,7 @@ from .coco_entries import (
     SIZE,
     TEXT,
     check_keys,
+    flag_problem,
     left_out,
     mask_problem,
 )
@@ -123,6 +123,7 @@ def check_coco(
     objects = content['annotations']
     if rule.panoptic:
         objects = _segments(report, path, objects)
+    before = len(report.found('error'))
     good = _check_objects(report, path, objects, images, names, rule)
     counted = [one for one in good if not (one.get('iscrowd') or one.get('ignore'))]
     if rule.labels and not objects:
@@ -137,6 +138,14 @@ def check_coco(
             where,
             f'has no object that counts: all {len(good)} are crowds or ignored',
             'write "iscrowd": 0 where an object is a single one',
+        )
+    elif rule.labels and not good and len(report.found('error')) == before:
+        first = next(iter(report.found('warning')), None)
+        report.error(
+            where,
+            f'has {len(objects)} annotations, and none of them is left'
+            + (f' (such as {first.entry}, which {first.cause})' if first else ''),
+            'correct what all of them have in common',
         )
     if report.found('error') and not scanner.whole:
         return content
@@ -179,7 +188,17 @@ def _check_categories(
     if report.classes is None:
         report.classes = names
     classes = list(report.classes)
-    if set(classes) != set(names):
+    chosen = [name for name in names if name in classes]
+    if classes == chosen != names and classes:
+        report.warn(
+            where,
+            f'has {len(names) - len(classes)} categories that are none of the classes '
+            f'of the config ({some(set(names) - set(classes))}), and whose objects '
+            'are left out',
+            'add them to metainfo=dict(classes=...) of the data set, if they are '
+            'wanted',
+        )
+    elif set(classes) - set(names) or not classes:
         report.error(
             '',
             f'the config has {len(classes)} classes and {path} has {len(names)}: '
@@ -192,7 +211,7 @@ def _check_categories(
             where,
             f'has the categories in another order than the config the classes '
             f'{classes}, and mmdet numbers them by the file',
-            f'set metainfo=dict(classes={tuple(names)}) of the data set; if the files '
+            f'set metainfo=dict(classes={tuple(chosen)}) of the data set; if the files '
             'of two splits differ, write one as the other',
         )
     return dict(zip(ids, names, strict=True))
@@ -251,7 +270,7 @@ def _check_objects(
         path,
         'annotations',
         entries,
-        dict(id=ID, image_id=ID, category_id=ID, bbox=BOX, area=NUMBER, iscrowd=CROWD),
+        dict(id=ID, image_id=ID, category_id=ID, bbox=BOX, area=NUMBER),
     )
     if not rule.panoptic:  # where ids are those of one image
         repeated = [
@@ -266,6 +285,15 @@ def _check_objects(
                 f'({some(repeated)}), which mmdet refuses',
                 'number them anew, as prepare_coco.py --skip-broken does',
             )
+    if rule.labels and known and _are_fractions(known):
+        report.error(
+            f'annotation file {path}',
+            f'has only boxes with values from 0 to 1 ({len(known)}): they look like '
+            'fractions of the images, and are to be pixels',
+            'multiply x and width by the width of the image, y and height by its '
+            'height, and area by both',
+        )
+        return []
     if known and not any(one['image_id'] in images for one in known):
         report.error(
             f'annotation file {path}: no annotation',
@@ -284,6 +312,10 @@ def _check_objects(
                 REMOVE,
                 entry,
             )
+        elif names[one['category_id']] not in (report.classes or ()):
+            continue  # the config has chosen others
+        elif reason := flag_problem(one):
+            report.error(path, reason, 'write 0 or 1, or take it out', entry)
         elif image is None:
             report.warn(
                 path,
@@ -298,6 +330,10 @@ def _check_objects(
         else:
             good.append(one)
     return good
+
+
+def _are_fractions(objects: list[dict]) -> bool:
+    return all(0 <= value <= 1 for one in objects for value in one['bbox'])
 
 
 def _check_files(

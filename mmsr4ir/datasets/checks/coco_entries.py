@@ -3,11 +3,16 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from .problem import Report
 
 # Boxes of real sets overshoot by a rounding; a whole pixel is a box counted from 1.
 _BOX_TOLERANCE = 0.5
 REMOVE = 'take it out or correct it'
+# Polygons may reach out of their image; pycocotools needs time and memory for each
+# pixel of their outline, also out there.
+_MOST_SIZES = 10
 
 
 def left_out(one: dict, image: dict) -> str | None:
@@ -35,37 +40,83 @@ def box_problem(box: Sequence[float], size: tuple[float, float]) -> str | None:
     return None
 
 
+def flag_problem(one: dict) -> str | None:
+    """Say why nobody knows whether an object is a crowd, or is to be ignored.
+
+    mmdet takes any text for yes, '0' too, and pycocotools fails at null.
+    """
+    if 'iscrowd' in one and one['iscrowd'] not in (0, 1):
+        return f'has the iscrowd {one["iscrowd"]!r:.60}, which must be 0 or 1'
+    if one.get('ignore') not in (None, 0, 1):
+        return f'has the ignore {one["ignore"]!r:.60}, which must be 0 or 1'
+    return None
+
+
 def mask_problem(one: dict, image: dict) -> str | None:
     """Say why an object has no usable mask: polygons, or run lengths."""
     mask = one.get('segmentation')
+    size = [image['height'], image['width']]
     if not mask:
         return 'has no mask (segmentation), which the config asks for'
     if isinstance(mask, dict):
-        if not isinstance(mask.get('counts'), list | str) or mask.get('size') != [
-            image['height'],
-            image['width'],
-        ]:
+        counts = mask.get('counts')
+        if not isinstance(counts, list | str) or mask.get('size') != size:
             return (
                 'has a mask of run lengths without counts, or of another size than '
                 'its image'
             )
-        counts, pixels = mask['counts'], image['height'] * image['width']
-        if not counts or (isinstance(counts, list) and _total(counts) != pixels):
-            return f'has a mask whose run lengths are not {pixels:g} pixels in all'
-    elif not (isinstance(mask, list) and any(map(_is_polygon, mask))):
+        # pycocotools leaves pixels that no run covers as they were in memory.
+        runs = _decoded(counts) if isinstance(counts, str) else counts
+        if not _cover(runs, size[0] * size[1]):
+            return (
+                'has a mask whose run lengths do not sum to the height x width of its '
+                f'image, {size[0]} x {size[1]}'
+            )
+    elif not (isinstance(mask, list) and _is_polygon(mask[0])):
         return 'has a mask whose polygon is not three or more points (x, y)'
-    # pycocotools hangs or crashes on NaN and on points that are very far away.
-    elif not all(_is_near(polygon, image) for polygon in mask):
+    elif not all(_is_near(polygon, _MOST_SIZES * max(size)) for polygon in mask):
         return (
-            'has a mask with a polygon that is no list of points in or near its image'
+            'has a mask with a polygon whose values are not all numbers, or are beyond '
+            f'{_MOST_SIZES} times the size of its image'
         )
     return None
 
 
-def _total(counts: list) -> int | None:
-    """Return the sum of run lengths; None if one is no whole number from 0 on."""
-    fit = all(type(count) is int and count >= 0 for count in counts)
-    return sum(counts) if fit else None
+def _cover(runs: Sequence[int] | None, pixels: float) -> bool:
+    """Return whether run lengths are those of so many pixels."""
+    return (
+        bool(runs)
+        and all(type(run) is int and run >= 0 for run in runs or ())
+        and sum(runs or ()) == pixels
+    )
+
+
+def _decoded(counts: str) -> list[int] | None:
+    """Return the run lengths of a compressed mask; None if they are no such text.
+
+    pycocotools writes 5 bits to a character, from '0' on, the lowest first. A further
+    bit says that more follow, and the last one's highest bit is the sign. From the
+    fourth on, each number is the difference to that before the last.
+    """
+    codes = np.array([ord(letter) for letter in counts], np.int64) - ord('0')
+    if not codes.size or codes.min() < 0 or codes.max() > 63 or codes[-1] & 32:
+        return None
+    ends = np.flatnonzero(codes & 32 == 0)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    if (ends - starts).max() > 6:  # no image has runs of 35 bits
+        return None
+    places = np.arange(codes.size) - np.repeat(starts, ends - starts + 1)
+    numbers = np.add.reduceat((codes & 31) << (5 * places), starts)
+    numbers -= ((codes[ends] & 16) << 1) << (5 * places[ends])
+    numbers[1::2] = numbers[1::2].cumsum()
+    numbers[2::2] = numbers[2::2].cumsum()
+    return numbers.tolist()
+
+
+def _is_near(polygon: Any, bound: float) -> bool:
+    return isinstance(polygon, list) and all(
+        is_number(value) and abs(value) <= bound for value in polygon
+    )
 
 
 def _is_polygon(values: Any) -> bool:
@@ -74,13 +125,6 @@ def _is_polygon(values: Any) -> bool:
         and len(values) >= 6
         and len(values) % 2 == 0
         and all(map(is_number, values))
-    )
-
-
-def _is_near(values: Any, image: dict) -> bool:
-    far = 10 * max(image['width'], image['height'])
-    return isinstance(values, list) and all(
-        is_number(value) and abs(value) <= far for value in values
     )
 
 
@@ -106,10 +150,6 @@ SINGULAR = dict(images='image', categories='category', annotations='annotation')
 
 
 NUMBER = (is_number, 'a finite number')
-
-
-# Missing and null are 0 in a training; what an evaluation needs is check_evaluated's.
-CROWD = (lambda value: value is None or value in (0, 1), '0 or 1')
 
 
 SIZE = (lambda value: is_number(value) and value > 0, 'a number above 0')
@@ -142,10 +182,11 @@ def check_keys(
     return [entry for i, entry in enumerate(entries) if i not in bad]
 
 
-def check_evaluated(report: Report, path: str, annotations: list) -> None:
-    """Check what COCO's evaluation reads in each annotation: ``iscrowd`` and ``id``."""
-    entries = [one for one in annotations if isinstance(one, dict)]
-    without = [one for one in entries if one.get('iscrowd') is None]
+def check_crowd_keys(report: Report, path: str, annotations: list) -> None:
+    """Check that each annotation has ``iscrowd``, which COCO's evaluation reads."""
+    without = [
+        one for one in annotations if isinstance(one, dict) and 'iscrowd' not in one
+    ]
     if without:
         report.error(
             path,
@@ -154,15 +195,30 @@ def check_evaluated(report: Report, path: str, annotations: list) -> None:
             'write "iscrowd": 0 into each, as prepare_coco.py --skip-broken does',
             f'annotation {without[0].get("id")}',
         )
-    # pycocotools keeps the id of the object that a prediction matches, and 0 for none.
-    ids = [one.get('id') for one in entries]
-    unfit = [value for value in ids if value == 0 or type(value) is str]
-    if unfit:
+
+
+def check_counted_ids(report: Report, path: str, annotations: list) -> None:
+    """Check the ids of objects that predictions are compared with.
+
+    pycocotools keeps the id of the object that a prediction has found as a number, and
+    takes 0 for none: a perfect prediction of the object 0 counts as a wrong one. A
+    training does not read the ids.
+    """
+    ids = [one.get('id') for one in annotations if isinstance(one, dict)]
+    bad = [key for key in ids if type(key) in (int, str) and not _is_counted(key)]
+    if bad:
         report.error(
             path,
-            "has an id that COCO's evaluation counts as no object: the AP is too low"
-            if unfit[0] == 0
-            else "has an id that is a text, with which COCO's evaluation fails",
-            'number the annotations from 1 on, as prepare_coco.py --skip-broken does',
-            f'annotation {unfit[0]!r}',
+            'has an id that pycocotools cannot count with (0 means that no object was '
+            'found, and a text is no number), so that AP would be wrong or fail',
+            'number the annotations anew from 1, as tools/dataset_converters/'
+            'prepare_coco.py --skip-broken does',
+            f'annotation {bad[0]}' + f' (and {len(bad) - 1} more)' * (len(bad) > 1),
         )
+
+
+def _is_counted(key: int | str) -> bool:
+    try:
+        return 0 < abs(float(key)) < float('inf')
+    except (ValueError, OverflowError):
+        return False

@@ -7,7 +7,7 @@ from mmsr4ir.utils.configs import as_list, type_name
 from mmsr4ir.utils.errors import DataError
 
 from .coco import read_coco
-from .coco_entries import check_evaluated
+from .coco_entries import check_counted_ids, check_crowd_keys
 from .problem import Report
 from .sets import DataPart
 
@@ -22,9 +22,8 @@ def check_evaluator(
     """Check that a split's metrics are about its data.
 
     It is an error if ``CocoMetric`` reads an annotation file with other images or
-    categories than the data set's, or one with an unfit ``iscrowd`` or ``id``, if
-    ``Accuracy`` wants more classes than there are, or if a list of metrics stands in
-    another.
+    categories than the data set's, or one without ``iscrowd``, if ``Accuracy`` wants
+    more classes than there are, or if a list of metrics stands in another.
 
     Args:
         report: Is filled.
@@ -69,7 +68,8 @@ def check_evaluator(
                     where[1],
                 )
             if labels:
-                check_evaluated(report, ann_file, content['annotations'])
+                check_crowd_keys(report, ann_file, content['annotations'])
+                check_counted_ids(report, ann_file, content['annotations'])
         count = head.get('num_classes')
         most = (
             max(as_list(metric.get('topk', 1)))
