@@ -22,6 +22,7 @@ _PANOPTIC = (
 #: Type in a config: the module that it imports, and the command that installs it.
 PACKAGES = dict(
     Albu=ALBUMENTATIONS,
+    Albumentations=ALBUMENTATIONS,
     InstaBoost=('instaboostfast', 'pip install instaboostfast'),
     LVISDataset=_LVIS,
     LVISV05Dataset=_LVIS,

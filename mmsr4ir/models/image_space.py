@@ -18,6 +18,9 @@ from mmsr4ir.utils.errors import ConfigError
 
 from .distributed import unwrap
 
+# mmdet's PhotoMetricDistortion reaches (255 + 32) * 1.5, images of 10 bits reach 1023.
+_MOST_VALUE = 512
+
 
 class ImageSpace:
     """Undo and redo the normalisation of a task network's preprocessor.
@@ -145,17 +148,26 @@ def check_range(images: Tensor) -> None:
     """Check that images have the values 0 to 255, here divided by 255.
 
     Augmentations may overshoot, and an image may be black: only fractions of the first
-    three of the 256 values cannot be an image.
+    three of the 256 values cannot be an image, nor can values beyond twice 255.
 
     Args:
         images: (N, C, H, W), which should be in [0, 1].
 
     Raises:
         ConfigError: If the pipeline has normalised the images already, or divided them
-            by 255.
+            by 255, or if it loads more than 8 bits.
     """
     values = images.detach() * 255
-    if values.abs().amax() < 3 and (values - values.round()).abs().amax() > 0.05:
+    most = values.abs().amax()
+    if most > _MOST_VALUE:
+        raise ConfigError(
+            f'after the inverse of the task preprocessor, images have values from '
+            f'{values.amin():.5g} to {values.amax():.5g} and not 0 to 255: set '
+            "color_type='color' (for networks of one channel 'grayscale') and no "
+            'imdecode_backend in LoadImageFromFile of the pipeline, which keeps the '
+            'upper 8 of 16 bits'
+        )
+    if most < 3 and (values - values.round()).abs().amax() > 0.05:
         raise ConfigError(
             f'after the inverse of the task preprocessor, images have values from '
             f'{values.amin():.3g} to {values.amax():.3g} and not 0 to 255: take what '

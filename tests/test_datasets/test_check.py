@@ -8,9 +8,8 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from data_checks import check, check_data
+from data_checks import check, check_data, found
 from data_checks import coco_config as config
-from data_checks import found
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -88,6 +87,35 @@ def test_a_metric_about_other_data(root):
             f'{root}/train.json in val_dataloader: set ann_file',
         ):
             check_data(cfg, ('val',))
+
+
+def test_one_metric_for_two_data_sets(root):
+    """It would take the objects of an image for those of the other of its id."""
+    cfg = config(root)
+    one = cfg.train_dataloader.dataset.to_dict()
+    other = one | dict(ann_file='val.json', data_prefix=dict(img='val/'))
+    cfg.val_dataloader = dict(dataset=dict(type='ConcatDataset', datasets=[one, other]))
+    for metric in (dict(), dict(ann_file=f'{root}/train.json')):
+        cfg.val_evaluator = dict(type='mmdet.CocoMetric', **metric)
+        ((severity, text),) = found(cfg, ('val',))
+        assert severity == 'error' and text.startswith(
+            'val_evaluator: entry 0 compares 2 data sets by image ids, and 3 ids are '
+            "those of images of several (['0', '1', '2'])"
+        )
+    content = json.loads((root / 'val.json').read_text())
+    for image in content['images']:
+        image['id'] += 100
+    for box in content['annotations']:
+        box['image_id'] += 100
+    (root / 'val.json').write_text(json.dumps(content))
+    assert found(cfg, ('val',)) == []
+    cfg.val_evaluator = dict(
+        type='mmdet.MultiDatasetsEvaluator',
+        metrics=[cfg.val_evaluator] * 2,
+        dataset_prefixes=['a', 'b'],
+    )
+    cfg.val_dataloader.dataset.datasets = [one, one]
+    assert found(cfg, ('val',)) == []
 
 
 def test_a_list_of_metrics_in_another(root):

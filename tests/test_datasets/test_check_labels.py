@@ -199,6 +199,44 @@ def test_an_empty_class_folder(cls):
         check_data(cls, ('train',))
 
 
+def test_one_class_of_images_is_nothing_to_learn(cls):
+    folder = Path(cls.train_dataloader.dataset.data_root) / 'train'
+    for name in ('vertical', 'diagonal', 'checker'):
+        (folder / name / '0.png').unlink()
+        (folder / name).rmdir()
+    cls.train_dataloader.dataset.metainfo.classes = ('horizontal',)
+    cls.model.task.head.num_classes = 1
+    ((severity, text),) = found(cls)
+    assert severity == 'error' and text.startswith(
+        "train_dataloader has the one class 'horizontal', and the loss of model.task."
+        'head chooses one of the classes: there is nothing to learn'
+    )
+    cls.val_dataloader = cls.train_dataloader
+    assert found(cls, ('val',)) == []
+    cls.model.task.head.loss = dict(type='CrossEntropyLoss', use_sigmoid=True)
+    assert found(cls) == []
+
+
+@pytest.mark.parametrize('learns', ['', 'out_channels', 'use_sigmoid'])
+def test_one_class_of_maps_is_nothing_to_learn_by_a_softmax(seg, tmp_path, learns):
+    seg.train_dataloader.dataset.metainfo = dict(classes=('ship',), palette=[[0] * 3])
+    for head in (seg.model.task.decode_head, seg.model.task.auxiliary_head):
+        head.num_classes = 1
+    for i in range(2):
+        write(tmp_path / f'semantic/train/{i}.png', np.zeros((24, 32)))
+    if learns == 'out_channels':
+        seg.model.task.decode_head.out_channels = 1
+    elif learns:
+        seg.model.task.decode_head.loss_decode.use_sigmoid = True
+    problems = found(seg)
+    if learns:
+        assert problems == []
+    else:
+        ((severity, text),) = problems
+        assert severity == 'error' and "has the one class 'ship'" in text
+        assert 'model.task.decode_head chooses one of the classes' in text
+
+
 def test_classes_in_another_order_than_the_sorted_folders(cls):
     cls.train_dataloader.dataset.metainfo.classes = (
         'vertical',
@@ -252,6 +290,10 @@ def test_maps_of_0_and_255(seg, tmp_path, split):
     assert severity == 'error' and text.startswith(f'{tmp_path}/semantic/train/0.png')
     assert 'only the values 0 and 255, and 255 is ignored: the one class left' in text
     assert 'write 1 instead of 255' in text
+    two_names = seg.train_dataloader.dataset.metainfo
+    seg.train_dataloader.dataset.metainfo = dict(classes=('ship',), palette=[[0] * 3])
+    assert "set classes=('background', 'ship')" in found(seg, (split,))[0][1]
+    seg.train_dataloader.dataset.metainfo = two_names
     write(tmp_path / 'semantic/train/1.png', labels // 255)
     assert found(seg, (split,)) == []
 

@@ -205,6 +205,11 @@ def test_features_in_nested_lists_are_levels_of_their_own():
             'panopticapi',
             'git',
         ),
+        (
+            dict(train_dataloader=dict(type='mmpretrain.Albumentations')),
+            'albumentations',
+            'scikit',
+        ),
     ],
 )
 def test_missing_packages_are_named_before_anything_is_built(
@@ -303,3 +308,13 @@ def test_dark_and_overexposed_images_are_images():
     check_range(torch.zeros(2, 3, 4, 4))
     check_range(torch.full((2, 3, 4, 4), 2 / 255))
     check_range(torch.tensor([-30.4, 300.7]).view(1, 1, 1, 2) / 255)
+    check_range(torch.tensor([-60.4, 430.5]).view(1, 1, 1, 2) / 255)
+
+
+@pytest.mark.parametrize('most', [1023, 65535])
+def test_images_of_more_than_8_bits_are_refused(most):
+    images = torch.tensor([0.0, most]).view(1, 1, 1, 2) / 255
+    with pytest.raises(
+        ConfigError, match=rf"from 0 to {most} and .*color_type='color'"
+    ):
+        check_range(images)

@@ -15,15 +15,16 @@ from mmsr4ir.utils.loading import USUAL, Loading
 from .coco_entries import (
     BOX,
     ID,
-    LIST,
     NUMBER,
     REMOVE,
     SIZE,
     TEXT,
+    are_fractions,
     check_keys,
     flag_problem,
     left_out,
     mask_problem,
+    segments,
 )
 from .images import Scan, Scanner, scan_image
 from .labels import check_repeat, some
@@ -122,7 +123,7 @@ def check_coco(
     images, repeated = _check_image_entries(report, path, content['images'], rule)
     objects = content['annotations']
     if rule.panoptic:
-        objects = _segments(report, path, objects)
+        objects = segments(report, path, objects)
     before = len(report.found('error'))
     good = _check_objects(report, path, objects, images, names, rule)
     counted = [one for one in good if not (one.get('iscrowd') or one.get('ignore'))]
@@ -248,19 +249,6 @@ def _check_image_entries(
     return images, repeated
 
 
-def _segments(report: Report, path: str, entries: list) -> list[dict]:
-    """Return the segments of panoptic annotations, as objects of their images."""
-    return [
-        dict(segment, image_id=entry['image_id'])
-        if isinstance(segment, dict)
-        else segment
-        for entry in check_keys(
-            report, path, 'annotations', entries, dict(image_id=ID, segments_info=LIST)
-        )
-        for segment in entry['segments_info']
-    ]
-
-
 def _check_objects(
     report: Report, path: str, entries: list, images: dict, names: dict, rule: CocoRule
 ) -> list[dict]:
@@ -285,7 +273,7 @@ def _check_objects(
                 f'({some(repeated)}), which mmdet refuses',
                 'number them anew, as prepare_coco.py --skip-broken does',
             )
-    if rule.labels and known and _are_fractions(known):
+    if rule.labels and known and are_fractions(known):
         report.error(
             f'annotation file {path}',
             f'has only boxes with values from 0 to 1 ({len(known)}): they look like '
@@ -330,10 +318,6 @@ def _check_objects(
         else:
             good.append(one)
     return good
-
-
-def _are_fractions(objects: list[dict]) -> bool:
-    return all(0 <= value <= 1 for one in objects for value in one['bbox'])
 
 
 def _check_files(

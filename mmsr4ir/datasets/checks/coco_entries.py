@@ -182,6 +182,24 @@ def check_keys(
     return [entry for i, entry in enumerate(entries) if i not in bad]
 
 
+def segments(report: Report, path: str, entries: list) -> list[dict]:
+    """Return the segments of panoptic annotations, as objects of their images."""
+    return [
+        dict(segment, image_id=entry['image_id'])
+        if isinstance(segment, dict)
+        else segment
+        for entry in check_keys(
+            report, path, 'annotations', entries, dict(image_id=ID, segments_info=LIST)
+        )
+        for segment in entry['segments_info']
+    ]
+
+
+def are_fractions(objects: list[dict]) -> bool:
+    """Return whether all boxes look like fractions of their images."""
+    return all(0 <= value <= 1 for one in objects for value in one['bbox'])
+
+
 def check_crowd_keys(report: Report, path: str, annotations: list) -> None:
     """Check that each annotation has ``iscrowd``, which COCO's evaluation reads."""
     without = [

@@ -1,6 +1,7 @@
 """What is wrong with the metrics of a split."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 
 from mmsr4ir.utils.configs import as_list, type_name
@@ -8,6 +9,7 @@ from mmsr4ir.utils.errors import DataError
 
 from .coco import read_coco
 from .coco_entries import check_counted_ids, check_crowd_keys
+from .labels import some
 from .problem import Report
 from .sets import DataPart
 
@@ -23,7 +25,9 @@ def check_evaluator(
 
     It is an error if ``CocoMetric`` reads an annotation file with other images or
     categories than the data set's, or one without ``iscrowd``, if ``Accuracy`` wants
-    more classes than there are, or if a list of metrics stands in another.
+    more classes than there are, or if a list of metrics stands in another. It also is
+    if several data sets, whose results one ``CocoMetric`` takes together, have the same
+    image ids.
 
     Args:
         report: Is filled.
@@ -46,6 +50,8 @@ def check_evaluator(
                 where[1],
             )
             continue
+        if type_name(metric) == 'CocoMetric' and len(found) > 1:
+            _check_several(report, found, where)
         ann_file = metric.get('ann_file')
         if type_name(metric) == 'CocoMetric' and ann_file and '://' not in ann_file:
             path, labels = os.path.normpath(ann_file), not metric.get('format_only')
@@ -83,6 +89,36 @@ def check_evaluator(
                 'set topk=(1, )',
                 where[1],
             )
+
+
+def _check_several(
+    report: Report, found: list[DataPart], where: tuple[str, str]
+) -> None:
+    """Check that no image id is in two data sets.
+
+    The metric finds the objects of an image by its id, whatever data set it is of.
+    """
+    times: Counter = Counter()
+    for part in found:
+        if part.ann_path and hasattr(part.kind, 'COCOAPI'):
+            try:
+                content = read_coco(part.ann_path, False)
+            except DataError as error:
+                report.error('', str(error))
+                return
+            times.update(
+                {one.get('id') for one in content['images'] if isinstance(one, dict)}
+            )
+    repeated = [key for key, count in times.items() if count > 1]
+    if repeated:
+        report.error(
+            where[0],
+            f'compares {len(found)} data sets by image ids, and {len(repeated)} ids '
+            f'are those of images of several ({some(repeated)})',
+            'give the images of each file ids of their own and write one ann_file of '
+            'all for the metric; or validate with one of the data sets',
+            where[1],
+        )
 
 
 def _about(content: dict) -> tuple:

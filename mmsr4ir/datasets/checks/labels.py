@@ -120,7 +120,8 @@ def check_occurrence(
             continue
         where = os.path.join(folder, name)
         if folder and os.path.isdir(where):
-            report.error(
+            tell = report.error if severity == 'error' else report.warn
+            tell(
                 where,
                 'is a class folder without an image',
                 'add some, or remove the folder',

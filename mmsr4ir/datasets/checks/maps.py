@@ -136,12 +136,14 @@ def check_maps(
             values.update(mask.counts)
             _count_values(report, mask, rule)
     left = {rule.label(value) for value in values} - {rule.ignored}
-    if set(values) == {0, 255} and len(report.classes or ()) > 1 and left == {0}:
+    if set(values) == {0, 255} and left == {0}:
+        alone = len(report.classes or ()) == 1
         report.error(
             samples[0][1],
             'and all other maps have only the values 0 and 255, and 255 '
             f'is ignored: the one class left is {report.name_of(0)!r}',
-            'write 1 instead of 255 into the maps',
+            'write 1 instead of 255 into the maps'
+            + f", and set classes=('background', {report.name_of(0)!r})" * alone,
         )
     return counted
 

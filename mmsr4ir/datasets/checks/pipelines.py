@@ -33,7 +33,7 @@ ALBUMENTATIONS = (
 def check_buildable(report: Report, part: DataPart) -> None:
     """Check that what a data set is made of can be built and be read from."""
     for one in part.pipeline:
-        if type_name(one) == 'Albu':
+        if type_name(one) in ('Albu', 'Albumentations'):
             _check_albu(report, part, one)
     if part.kind is None:
         report.error(
@@ -52,14 +52,15 @@ def check_buildable(report: Report, part: DataPart) -> None:
 
 
 def _check_albu(report: Report, part: DataPart, cfg: Mapping) -> None:
-    """Build mmdet's ``Albu``, since each version of albumentations has other parts."""
+    """Build a transform of albumentations, since each version has other parts."""
     try:
         with DefaultScope.overwrite_default_scope(part.scope):
             TRANSFORMS.build(cfg)
     except NOT_READ as error:
         report.error(
             '',
-            f'Albu in the pipeline of {part.loader} cannot be built ({error})',
+            f'{type_name(cfg)} in the pipeline of {part.loader} cannot be built '
+            f'({error})',
             'correct its transforms, or install the version that mmdet 3 was written '
             f'for: {ALBUMENTATIONS[1]}',
         )

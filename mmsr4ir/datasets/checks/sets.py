@@ -284,6 +284,8 @@ def check_counts(report: Report, part: DataPart, source: str) -> None:
         or getattr(part.kind, 'METAINFO', {}).get('thing_classes')
         or ()
     )
+    if count == 1 and part.split == 'train' and part.compared:
+        _check_choice(report, part)
     for where, found in class_counts(part.task, 'model.task'):
         if found not in (count, things or count):
             report.error(
@@ -304,6 +306,41 @@ def check_counts(report: Report, part: DataPart, source: str) -> None:
                         f'{len(weights)} weights for {head["num_classes"]} classes',
                         'give as many, or None',
                     )
+
+
+def _check_choice(report: Report, part: DataPart) -> None:
+    """Check that no loss is about the choice of one class out of one.
+
+    A softmax over one class is 1 whatever the network says: its loss is 0 and the
+    accuracy 100. A sigmoid, as of heads with ``out_channels=1``, learns.
+    """
+    heads = [
+        (name, head, as_list(head.get(key, _default_loss(head))))
+        for name, key in (('head', 'loss'), ('decode_head', 'loss_decode'))
+        for head in as_list(part.task.get(name))
+        if isinstance(head, Mapping)
+    ]
+    for name, head, losses in heads:
+        softmax = [
+            type_name(loss).endswith(('CrossEntropy', 'CrossEntropyLoss'))
+            and not loss.get('use_sigmoid')
+            for loss in losses
+        ]
+        if softmax and all(softmax) and head.get('out_channels') != 1:
+            report.error(
+                part.loader,
+                f'has the one class {(report.classes or [""])[0]!r}, and the loss of '
+                f'model.task.{name} chooses one of the classes: there is nothing to '
+                'learn',
+                "give data and config a second class, such as 'background'",
+            )
+
+
+def _default_loss(head: Mapping) -> dict | None:
+    """Return the loss of a head that names none, where mmpretrain has a softmax."""
+    kind = type_name(head)
+    softmax = kind.endswith('ClsHead') and not kind.startswith('MultiLabel')
+    return dict(type='CrossEntropyLoss') if softmax else None
 
 
 def class_counts(node: Any, where: str) -> Iterator[tuple[str, int]]:
