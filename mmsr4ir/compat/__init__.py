@@ -19,7 +19,8 @@ part                     for which versions, and why
 ``mmengine_visualizer``  mmengine 0.10: visualizers that draw in every process.
 ``mmdet_parts``          mmdet 3.3: SSD predicts; boxes stay in float32.
 ``loaders``              modules of another package, loaded in our own way; the next
-                         two use it.
+                         three use it.
+``lvis_eval``            lvis 0.5.3 with numpy >= 1.24: LVISMetric finds np.float.
 ``mmagic_parts``         mmagic 1.2: imports what is asked for, not all of mmagic.
 ``multimodal``           mmpretrain 1.2 with transformers >= 5: can be imported.
 ``spandrel_call``        spandrel 0.4: calls a network so that it can be trained.
@@ -35,7 +36,7 @@ scans the package for private names of others, and lists the methods that a base
 keeps for its subclasses, which subclasses elsewhere in the package use.
 """
 
-from . import checkpoint, config_packages, mmagic_parts, mmcv_ops, multimodal
+from . import checkpoint, config_packages, lvis_eval, mmagic_parts, mmcv_ops, multimodal
 
 
 def install() -> None:
@@ -45,6 +46,7 @@ def install() -> None:
     config_packages.install()
     mmagic_parts.install()
     multimodal.install()
+    lvis_eval.install()
 
 
 __all__ = ['install']

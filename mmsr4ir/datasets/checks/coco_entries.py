@@ -235,7 +235,7 @@ def check_counted_ids(report: Report, path: str, annotations: list) -> None:
         )
 
 
-def _is_counted(key: int | str) -> bool:
+def _is_counted(key: Any) -> bool:
     try:
         return 0 < abs(float(key)) < float('inf')
     except (ValueError, OverflowError):
