@@ -122,7 +122,7 @@ def test_bad_detection_data(root, run, monkeypatch):
         'reaches out of the image of 64 x 64',
         'has the area 0',
         'annotated as 65 x 64 pixels, but is loaded as 64 x 64',
-        "[] only in the config, ['fifth'] only in the file",
+        "1 categories that are none of the classes of the config (['fifth'])",
     ):
         assert [reason for _, reason in found if text in reason], text
     assert ('00002.png', 'is missing') in found

@@ -253,7 +253,7 @@ def test_the_command_line_stops_before_training(
         path.write_bytes(path.read_bytes()[:-100])
     else:
         content = json.loads((root / 'train.json').read_text())
-        content['categories'].append(dict(id=3, name='red'))
+        content['categories'][1]['name'] = 'red'
         (root / 'train.json').write_text(json.dumps(content))
     process = run_tool(
         sys.executable,
