@@ -15,12 +15,11 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.model import BaseModel
-from torch import Tensor
 
 from mmsr4ir.apis.inferencer import SR4IRInferencer
 from mmsr4ir.apis.inputs import Item, Source, find_sources
 from mmsr4ir.datasets.move_resize import move_resize
-from mmsr4ir.models.prediction.lr_input import LRInput, recognise
+from mmsr4ir.models.prediction.lr_input import recognise
 from mmsr4ir.utils.configs import as_list, type_name
 from mmsr4ir.utils.errors import ConfigError
 from mmsr4ir.utils.loading import pipeline_of
@@ -103,21 +102,18 @@ class OneTool(Way):
     ) -> None:
         super().__init__(inferencer, warmup)
         self.bfloat16 = bfloat16
-        restore = inferencer.restore_all
-
-        def timed(lr: Sequence[Tensor], how: LRInput) -> list[Tensor]:
-            restored = restore(lr, how)
-            self.laps.lap('SR network')  # not for each tile, since it waits for a GPU
-            return restored
-
-        inferencer.restore_all = timed  # type: ignore[method-assign]
 
     def run(self, source: Source) -> dict:
         """Recognise what is in one image."""
-        items = self.read(source)
-        device = next(self.inferencer.model.parameters()).device.type
+        items, model = self.read(source), self.inferencer.model
+        device = next(model.parameters()).device.type
+        # Once, when all tiles are restored: each lap waits for a GPU.
+        watch = model.data_preprocessor.register_forward_pre_hook(
+            lambda *_: self.laps.lap('SR network')
+        )
         with torch.autocast(device, torch.bfloat16, enabled=self.bfloat16):
             (result,) = self.inferencer.forward(items, coordinates='sr')
+        watch.remove()
         if result.prediction is None:
             raise ConfigError(f'{source.origin} {result.error}')
         self.laps.lap('task network')

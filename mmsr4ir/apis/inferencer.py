@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.infer import BaseInferencer
 from mmengine.structures import BaseDataElement
 from rich.progress import track
-from torch import Tensor, nn
+from torch import nn
 
 from mmsr4ir.compat.checkpoint import is_of_device
 from mmsr4ir.engine.build import build_model, find_run
@@ -20,6 +20,7 @@ from mmsr4ir.models.prediction.lr_input import LRInput, recognise, super_resolve
 from mmsr4ir.utils.errors import ConfigError
 from mmsr4ir.utils.images import MAX_PIXELS, ImageError, fit_channels
 from mmsr4ir.utils.loading import loading_in
+from mmsr4ir.utils.out_of_memory import is_out_of_memory
 from mmsr4ir.visualization.drawing import (
     Annotator,
     build_annotator,
@@ -237,7 +238,9 @@ class SR4IRInferencer(BaseInferencer):
             if good:
                 work(list(good.values()), [results[i] for i in good], how)
         except _REFUSED as error:
-            refused = _say(error)  # raises what no other image would survive
+            if _is_of_no_image(error):
+                raise
+            refused = _say(error)
         if refused is None:
             return results
         # Not within `except`: there the traceback holds all tensors of the batch, for
@@ -255,17 +258,13 @@ class SR4IRInferencer(BaseInferencer):
         self, images: Sequence[np.ndarray], results: Sequence[Result], how: LRInput
     ) -> None:
         lr, samples = zip(*map(self.pipeline, images), strict=True)
-        sr = self.restore_all(lr, how)
+        sr = super_resolve_all(self.model, lr, how)
         found = recognise(self.model, lr, sr, samples, how.coordinates)
         for result, sample in zip(results, found, strict=True):
             result.prediction = self.as_plain(sample)
             result.prediction['coordinates'] = how.coordinates
             result.sample = sample
             result.restored = sample.images['sr'].permute(1, 2, 0).cpu().numpy()
-
-    def restore_all(self, lr: Sequence[Tensor], how: LRInput) -> list[Tensor]:
-        """Restore images of any sizes, see :func:`.lr_input.super_resolve_all`."""
-        return super_resolve_all(self.model, lr, how)
 
     def as_plain(self, sample: BaseDataElement) -> dict:
         """Return a prediction as plain data, see :func:`.predictions.plain`.
@@ -307,6 +306,8 @@ class SR4IRInferencer(BaseInferencer):
                         overlap,
                     )
                 except _REFUSED as error:
+                    if _is_of_no_image(error):
+                        raise
                     result.error = _say(error)
         return results
 
@@ -412,12 +413,10 @@ def _file(out_dir: str | Path, folder: str, name: str) -> Path:
     return Path(out_dir) / folder / f'{name}.png'
 
 
-def _say(error: Exception) -> str:
-    """Return what to tell of an image that the networks refuse.
+def _is_of_no_image(error: Exception) -> bool:
+    """Return whether the GPU has failed, so that it would fail for all images."""
+    return is_of_device(error) and not is_out_of_memory(error)
 
-    Raises:
-        Exception: The error itself, if the GPU has failed: that is of no image.
-    """
-    if is_of_device(error) and not isinstance(error, torch.OutOfMemoryError):
-        raise error
+
+def _say(error: Exception) -> str:
     return f'is refused by the networks ({type(error).__name__}: {error})'

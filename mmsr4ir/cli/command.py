@@ -16,14 +16,11 @@ _Args = ParamSpec('_Args')
 _Result = TypeVar('_Result')
 
 
-# Where MMEngine calls classes with the arguments that a config gives: the file of its
-# registries' functions, and the method that makes a DataLoader; and what lies between
-# there and an error in an argument.
-_BUILDERS = [
-    (inspect.getfile(build_from_cfg), None),
-    (inspect.getfile(Runner), 'build_dataloader'),
-]
-_CONSTRUCTORS = ('__init__', 'build_iter_from_epoch')
+# Files of MMEngine that call a class or a function with what a config says.
+_CALLERS = {inspect.getfile(build_from_cfg), inspect.getfile(Runner)}
+# What lies between such a call and the line that refuses an argument; the last two are
+# of MMEngine's schedulers and of its visualizer.
+_PASSED_THROUGH = ('__init__', 'build_iter_from_epoch', 'get_instance')
 
 
 def command(main: Callable[_Args, _Result]) -> Callable[_Args, _Result]:
@@ -51,30 +48,30 @@ def command(main: Callable[_Args, _Result]) -> Callable[_Args, _Result]:
 
 
 def what_a_config_did(error: Exception) -> str | None:
-    """Explain an error that a part of the config causes: no class, or one that refuses.
+    """Explain an unknown ``type`` in a config, or an argument that a class refuses.
 
-    MMEngine's registries raise the one themselves. The other comes from the call of
-    the class, or from its ``__init__``, that of a base class, or what they build in
-    turn. The classes of this package raise a ``ConfigError`` for a value that they
-    refuse, so from their ``__init__`` comes only what a base class does not take.
+    MMEngine's registries raise the error of an unknown ``type``. The error of an
+    argument comes from the call of the class, from its ``__init__``, or from what this
+    builds in turn. A class of this package raises a ``ConfigError`` for a value that it
+    refuses; of its other errors only that of an argument which it hands on to a base
+    class is the config's.
 
     Returns:
         str | None: The error's own words, after the name of a class that does not say
         its name itself; None if the error is another one.
     """
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    is_ours = frames[-1].f_globals.get('__name__', '').startswith('mmsr4ir')
-    names_itself = '__init__() ' in str(error)
-    if is_ours and not names_itself:
+    refused_by, names_itself, _ = str(error).partition('.__init__() ')
+    made = frames[-1].f_locals.get('self')
+    if frames[-1].f_globals.get('__name__', '').startswith('mmsr4ir') and (
+        not names_itself
+        or refused_by not in [base.__qualname__ for base in type(made).__mro__]
+    ):
         return None
     said = str(error.args[0]) if error.args else type(error).__name__
     built = ''
-    while (code := frames[-1].f_code).co_name in _CONSTRUCTORS:
-        if not names_itself:
-            built = f'{type(frames[-1].f_locals.get("self")).__name__}: '
-        frames.pop()
-    is_built = any(
-        code.co_filename == file and name in (None, code.co_name)
-        for file, name in _BUILDERS
-    )
-    return built + said if is_built else None
+    while (code := frames[-1].f_code).co_name in _PASSED_THROUGH:
+        made = frames.pop().f_locals.get('self')
+        if not names_itself and made is not None:
+            built = f'{type(made).__name__}: '
+    return built + said if code.co_filename in _CALLERS else None

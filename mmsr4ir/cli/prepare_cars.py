@@ -1,6 +1,7 @@
 """Crop the cars of Stanford Cars, resize them, and write lists of them."""
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,10 +9,7 @@ import cv2
 from mmengine.utils import track_iter_progress
 from scipy.io import loadmat
 
-from mmsr4ir.datasets.checks.images import Scanner
-from mmsr4ir.datasets.checks.labels import check_labels
-from mmsr4ir.datasets.checks.problem import Report
-from mmsr4ir.datasets.class_lists import Samples, describe, split_samples
+from mmsr4ir.datasets.class_lists import split_samples
 from mmsr4ir.utils.errors import DataError
 from mmsr4ir.utils.files import write_whole
 from mmsr4ir.utils.images import ImageError, read_image
@@ -52,14 +50,15 @@ def read_labels(root: Path) -> list[tuple[str, int, tuple[int, int, int, int]]]:
     """Read name, class from 0 on, and box (left, top, right, bottom) of each image.
 
     Raises:
-        DataError: If the file is missing or is not that of Stanford Cars.
+        DataError: If the file is missing or is not that of Stanford Cars; or if it
+            lists an image twice or has a class below 1.
     """
     path = root / _LABELS
     if not path.is_file():
         raise DataError(f'{path} does not exist: unpack car_devkit.tgz in {root}')
     try:
         rows = loadmat(path, squeeze_me=True)['annotations']
-        return [
+        labels = [
             (
                 Path(str(row['fname'])).name,
                 int(row['class']) - 1,
@@ -75,20 +74,14 @@ def read_labels(root: Path) -> list[tuple[str, int, tuple[int, int, int, int]]]:
         ]
     except Exception as error:  # scipy raises nearly anything for a damaged file
         raise DataError(f'{path} is not that of Stanford Cars: {error}') from error
-
-
-def check_written(folder: Path, samples: Samples) -> None:
-    """Check the small images and their class numbers before the lists are written.
-
-    Raises:
-        DataError: If an image cannot be used, or is of two classes.
-    """
-    report = Report(str(folder))
-    written = [(str(folder / name), label) for name, label in samples]
-    check_labels(report, written, Scanner())
-    problems = report.found('error', 'warning')
-    if problems:
-        raise DataError(describe(problems, f'correct {_LABELS}'))
+    times = Counter(name for name, *_ in labels)
+    for name, label, _ in labels:
+        if label < 0 or times[name] > 1:
+            raise DataError(
+                f'{path} is not that of Stanford Cars: {name} '
+                + ('is listed twice' if label >= 0 else f'has the class {label + 1}')
+            )
+    return labels
 
 
 @command
@@ -111,7 +104,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         assert written
         write_whole(args.out / 'images' / name, data.tobytes())
     samples = [(name, label) for name, label, _ in labels]
-    check_written(args.out / 'images', samples)
     parts = split_samples(samples, args.val_share, args.seed)
     for split, part in zip(('train', 'val'), parts, strict=True):
         lines = ''.join(f'{name} {label}\n' for name, label in part)

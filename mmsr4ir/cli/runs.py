@@ -78,8 +78,8 @@ def build_runner(cfg: Config) -> Runner:
 
     Raises:
         WeightsError: If a file of weights is missing or does not fit.
-        ConfigError: If a package that the config asks for is missing; or as
-            :func:`check_settings`.
+        ConfigError: If a package that the config asks for is missing, ``log_level`` is
+            no level, or the seed is no integer.
     """
     check_settings(cfg)
     try:
@@ -131,7 +131,7 @@ def set_amp(cfg: Config, dtype: str | None) -> None:
 
 
 def check_settings(cfg: Config) -> None:
-    """Check what MMEngine takes as it is, and fails on without naming it.
+    """Check ``log_level`` and the seed, which MMEngine does not name in its errors.
 
     Raises:
         ConfigError: If ``log_level`` is no level, or the seed no integer.

@@ -48,7 +48,7 @@ def total_training(part: Part) -> dict[str, Any]:
 
 
 def inference_costs(parts: Sequence[Part], out: Path) -> dict[str, dict[str, Any]]:
-    """Time one image through the networks, with S and without, if that is not done.
+    """Time one image with an SR network and without, if that is not done.
 
     Weights do not matter to the time, so one part with an SR network stands for all
     with one, and one without for the others.
@@ -69,7 +69,7 @@ def inference_costs(parts: Sequence[Part], out: Path) -> dict[str, dict[str, Any
             name = 'with_s' if restores else 'without_s'
             cost = time_part(group[0], out / 'inference' / f'{name}.json')
             found |= {part.method: dict(cost) for part in group}
-    # T is the same in both; its time is the smaller one.
+    # The task network is the same in both; its time is the smaller one.
     times = [cost['task_ms'] for cost in found.values() if 'task_ms' in cost]
     for cost in found.values():
         if 'task_ms' in cost:

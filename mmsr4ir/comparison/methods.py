@@ -23,7 +23,7 @@ class Method:
         title: Its name in tables.
         restores: Whether it has an SR network; else images are interpolated.
         test_on: The image that it is tested on.
-        trains_task: Whether T learns in it.
+        trains_task: Whether the task network learns in it.
         needs: Networks that come from another method's run, by that method's name.
     """
 
@@ -46,7 +46,8 @@ METHODS = dict(
     sr4ir=Method('SR4IR'),
     hlf_fm=Method('HLF+FM', needs=dict(sr='s', task='h2t', teacher='h2t')),
 )
-# What methods start from: S trained on pixels, T on HR images. They are not tested.
+# What methods start from: an SR network trained on pixels, a task network trained on HR
+# images. They are not tested.
 PREPARATIONS = dict(s=Method('S', trains_task=False), t=Method('T', restores=False))
 STARTS = ('config', 'trained')
 
@@ -115,9 +116,9 @@ def needed(method: str, start: str) -> dict[str, str]:
     Args:
         method: Key of :data:`METHODS` or :data:`PREPARATIONS`.
         start: ``'config'``: what the method itself wants; ``'trained'``: every method
-            starts from the S of ``s``, if it has one, and the T of ``t``. H→T does too,
-            so that the T of the upper bound has had as many updates as the others. A T
-            that does not learn is that of H→T.
+            starts from the task network of ``t`` and, if it restores, from the SR
+            network of ``s``. H→T does too, so that the upper bound has had as many
+            updates as the others. A task network that does not learn is that of H→T.
     """
     info = (METHODS | PREPARATIONS)[method]
     if start == 'config' or method in PREPARATIONS:
@@ -202,7 +203,7 @@ def method_config(cfg: Config, method: str, seed: int, start: str = 'config') ->
 
     Everything that the methods share stays: data, schedules, optimizers, networks.
     SR4IR keeps its recipe; the others get theirs from ``configs/_base_/recipes``. With
-    ``start='trained'`` no method has a warm-up, since T's features mean something from
+    ``start='trained'`` no method has a warm-up, since the features mean something from
     the first iteration on. What ``comparison=dict(<method>=dict(...))`` in the config
     holds is put on top.
     """

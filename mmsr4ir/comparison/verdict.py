@@ -85,7 +85,7 @@ def decide(
         noise = measure(tasks, records, metric, (plain, sr), level)
     outcome = judge(noise, margin) if sr and plain else 'unknown'
     seeds_needed, images_needed = (
-        needed(noise, margin) if outcome == 'undecided' else (None, None)
+        missing_data(noise, margin) if outcome == 'undecided' else (None, None)
     )
     pair = [name for name in (sr, plain) if name]
     closed = {name: methods[name].get('gap_closed') for name in pair}
@@ -214,7 +214,7 @@ def judge(noise: Noise | None, margin: float) -> str:
     return 'helps' if low > 0 else 'undecided'
 
 
-def needed(noise: Noise | None, margin: float) -> tuple[int | None, int | None]:
+def missing_data(noise: Noise | None, margin: float) -> tuple[int | None, int | None]:
     """Estimate how many seeds, or test images, would decide.
 
     The difference and the spread are taken to stay as they are.

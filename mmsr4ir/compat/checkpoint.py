@@ -151,7 +151,7 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
 
 
 def is_of_device(error: Exception) -> bool:
-    """Return whether an error says that a GPU failed or is missing, not the file."""
+    """Return whether an error says that a GPU failed, is full or is missing."""
     kinds: list[type[Exception]] = [torch.OutOfMemoryError]
     if hasattr(torch, 'AcceleratorError'):  # older releases have a RuntimeError
         kinds.append(torch.AcceleratorError)

@@ -115,7 +115,7 @@ def _attention(value, shapes, locations, weights) -> Tensor:
 def _numbers(shapes: Tensor) -> list[list[int]]:
     """Return (height, width) of each level as numbers, from ``shapes`` (levels, 2).
 
-    To read them waits for a GPU, so they are kept beside the tensor: it is the same
+    Reading them waits for a GPU, so they are kept beside the tensor: it is the same
     one in the backward pass and, in a detector, in all layers.
     """
     if shapes.is_inference():  # such a tensor does not count its changes

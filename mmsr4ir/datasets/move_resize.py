@@ -176,10 +176,12 @@ def noted_tta(pipeline: list[dict]) -> list[dict]:
     """
     resizes = [one for one in pipeline if type_name(one) in RESIZES]
     noted = []
-    for transform in pipeline:
+    for place, transform in enumerate(pipeline):
         if type_name(transform) == 'TestTimeAug':
             stages = [*([[one] for one in resizes]), *transform['transforms']]
-            later = _after_resize(stages)
+            later = _after_resize(
+                [*([one] for one in pipeline[:place]), *transform['transforms']]
+            )
             if later:
                 print_log(
                     'the resize of test-time augmentation stays before the SR network, '

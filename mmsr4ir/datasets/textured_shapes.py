@@ -226,7 +226,7 @@ def write_dataset(
 
 
 def _is_there(root: Path, settings: dict) -> bool:
-    """Return whether a folder holds the set with these settings, or is empty.
+    """Return whether a folder holds the set with these settings.
 
     Returns:
         bool: False if the folder is empty or does not exist.

@@ -36,7 +36,8 @@ def build_model(cfg: Config, checkpoint: str | None = None) -> SR4IR:
 
     Raises:
         ConfigError: If the model of the config is no SR4IR or cannot be built, or if
-            the checkpoint does not fit it; or as :func:`~.zoo_checks.check_zoo`.
+            the checkpoint does not fit it, or a package that the config asks for is
+            missing.
     """
     check_zoo(cfg)
     move_resize(cfg)

@@ -340,7 +340,7 @@ def use_exact_loops(cfg: Config) -> None:
     A loop of another type stays, so that a config can still choose its own.
 
     Raises:
-        ConfigError: If ``train_cfg`` has neither ``type`` nor ``by_epoch``.
+        ConfigError: If ``train_cfg`` has neither ``type`` nor ``by_epoch``, or both.
     """
     loop = cfg.get('train_cfg')
     if not loop:  # a test
@@ -349,9 +349,13 @@ def use_exact_loops(cfg: Config) -> None:
         EpochBasedTrainLoop='mmsr4ir.ExactEpochLoop',
         IterBasedTrainLoop='mmsr4ir.ExactIterLoop',
     )
-    by_epoch = loop.pop('by_epoch', None)  # MMEngine's short way to say it
-    if 'type' not in loop:
-        if by_epoch is None:
-            raise ConfigError("train_cfg has no type: set type='EpochBasedTrainLoop'")
-        loop.type = 'EpochBasedTrainLoop' if by_epoch else 'IterBasedTrainLoop'
+    if ('type' in loop) == ('by_epoch' in loop):
+        raise ConfigError(
+            f'train_cfg has {"both" if "type" in loop else "neither"} type and '
+            "by_epoch: set one of them, such as type='EpochBasedTrainLoop'"
+        )
+    if 'by_epoch' in loop:  # MMEngine's short way to say it
+        loop.type = (
+            'EpochBasedTrainLoop' if loop.pop('by_epoch') else 'IterBasedTrainLoop'
+        )
     loop.type = kinds.get(loop.type.removeprefix('mmengine.'), loop.type)

@@ -160,7 +160,7 @@ class PerNetworkOptimWrapperConstructor:
 
 
 def check_optimizer(where: str, cfg: dict | None) -> None:
-    """Check that there is an optimizer; MMEngine would look into one that is None.
+    """Check that the type of an optimizer is known; MMEngine's error does not say so.
 
     Args:
         where: Its key in the config.
@@ -175,6 +175,8 @@ def check_optimizer(where: str, cfg: dict | None) -> None:
     if not is_known:
         close = difflib.get_close_matches(str(kind), OPTIMIZERS.module_dict, n=3)
         raise ConfigError(
-            f'{where}.type {kind!r}: no optimizer is called so'
+            f'{where} has no type'
+            if kind is None
+            else f'{where}.type {kind!r}: no optimizer is called so'
             + (f'; did you mean {", ".join(close)}?' if close else '')
         )

@@ -178,7 +178,7 @@ def _with_mirror_image(pipeline: Sequence[Mapping], library: str | None) -> list
     """Let a test's pipeline give the image, and then its mirror image."""
     *before, pack = [dict(copy.deepcopy(one)) for one in pipeline]
     if library == 'mmdet':
-        inner = pack.get('pack', pack)  # of one that keeps T's size
+        inner = pack.get('pack', pack)  # of one that keeps the size of task_resize
         inner['meta_keys'] = tuple(
             dict.fromkeys([*inner.get('meta_keys', ()), *_DETECTION_KEYS])
         )

@@ -59,7 +59,7 @@ def ssim(sr: Tensor, hr: Tensor) -> Tensor:
     rows, columns = (length - WINDOW + 1 for length in sr.shape[-2:])
     total = torch.zeros((), dtype=torch.float64, device=sr.device)
     # A GPU has no such cache, and each strip costs it as many calls as a whole image.
-    step = _STRIP if sr.device.type == 'cpu' else rows
+    step = _STRIP if sr.device.type == 'cpu' else max(rows, 1)
     for top in range(0, rows, step):
         strip = slice(top, top + step + WINDOW - 1)
         part = _ssim_map(sr[:, strip].float(), hr[:, strip].float())

@@ -153,7 +153,7 @@ def make_batch(model: 'SR4IR', inputs: Tensor, samples: Sequence | None) -> Batc
         else [full] * len(inputs)
     )
     hr = model.image_space.to_image(inputs)
-    if model.task_resize:  # the padding of T is added after its resize
+    if model.task_resize:  # padding is added after the task network's resize
         hr = hr[..., : max(h for h, _ in sizes), : max(w for _, w in sizes)]
     # The degradation needs sides that the scale divides.
     extended = extend_edges(

@@ -72,7 +72,7 @@ class Judges:
         return self.compare(sr_features, hr_features, batch)
 
     def ask_teacher(self, sr_inputs: Tensor, batch: Batch) -> Tensor:
-        """Compute the same with the teacher's features.
+        """Compute the TDP loss with the teacher's features.
 
         Args:
             sr_inputs: (N, C, H', W'), SR as the task network takes it, normalised.

@@ -221,7 +221,7 @@ def _check_reuse(phase: Phase, before: tuple[Phase, ...]) -> None:
     where = f'recipe phase {phase.name!r}, reuse_sr'
     if 'sr' in phase.update:
         raise ConfigError(
-            f'{where}: it updates S, which learns only from SR '
+            f'{where}: it updates the SR network, which learns only from SR '
             'images of its own; take reuse_sr out'
         )
     for stage in STAGES if phase.during == 'all' else (phase.during,):
@@ -300,7 +300,7 @@ def _parse_phase(name: str, cfg: Mapping, images: tuple[str, ...]) -> Phase:
         )
     if phase.sr_in_train_mode and ('sr' in update or phase.reuse_sr):
         raise ConfigError(
-            f'{where}, sr_in_train_mode: it is for a phase that runs S '
+            f'{where}, sr_in_train_mode: it is for a phase that runs the SR network '
             'and does not update it; take sr_in_train_mode out'
         )
     for stage in STAGES if phase.during == 'all' else (phase.during,):

@@ -239,7 +239,7 @@ class SR4IR(BaseModel):
         batch = self.prepare(data['inputs'], data['data_samples'])
         networks = dict(sr=self.sr, task=self.task)
         logs: dict[str, Tensor] = {}
-        logged = batch.hr.new_zeros(())  # gradients are the business of PhaseUpdate
+        logged = batch.hr.new_zeros(())  # only for the log
         for phase in active_phases(self.recipe, self.stage):
             seen = batch.first(phase.share)
             update = PhaseUpdate(phase, networks, optim_wrapper, self.skip_non_finite)
@@ -258,7 +258,16 @@ class SR4IR(BaseModel):
 
     @torch.no_grad()
     def prepare(self, inputs: Tensor, samples: Sequence | None) -> Batch:
-        """Make HR and LR images of the task network's input, see :func:`make_batch`."""
+        """Make HR and LR images of the task network's input, see :func:`make_batch`.
+
+        Args:
+            inputs: (N, C, H', W'), normalised as the task network expects, padded.
+            samples: N data samples of the task.
+
+        Returns:
+            Batch: ``hr`` (N, C, H, W) and ``lr`` (N, C, ceil(H / scale),
+            ceil(W / scale)), both in [0, 1].
+        """
         return make_batch(self, inputs, samples)
 
     def phase_sr(self, phase: Phase, batch: Batch) -> Tensor | None:
@@ -302,7 +311,7 @@ class SR4IR(BaseModel):
         return dict(loss_tdp_teacher=term.weight * loss)
 
     def task_losses(self, term: LossTerm, batch: Batch) -> dict[str, Tensor]:
-        """Compute the task network's own loss on the images of a term, and matching.
+        """Compute the task network's own loss on a term's images, and feature matching.
 
         Args:
             term: The loss.
@@ -408,8 +417,9 @@ class SR4IR(BaseModel):
         # SwinIR and similar networks mirror an image up to whole windows. An image that
         # is smaller than a window does not have enough pixels for that.
         lr = extend_edges(lr, least=self.window)
-        # Under mixed precision S ends in half precision, whose steps are wider than
-        # those of 8 bits. Convert its output first, so that no later step adds to that.
+        # In mixed precision the SR network ends in half precision, whose steps are
+        # wider than those of 8 bits. Convert its output first, so that nothing adds to
+        # that.
         sr = self.network('sr')(lr * self.sr_range).to(lr.dtype) / self.sr_range
         return sr[..., :height, :width]
 

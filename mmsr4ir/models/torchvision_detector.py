@@ -209,7 +209,7 @@ class _AsItIs(nn.Module):
 def _choose(batch: list[InstanceData], chosen: list[Tensor]) -> list[InstanceData]:
     """Return the chosen objects of each image.
 
-    To index by a mask waits for a GPU, once for each field of each image. Nearly always
+    Indexing by a mask waits for a GPU, once for each field of each image. Nearly always
     all objects are chosen, and to ask for that is one wait.
 
     Args:

@@ -100,7 +100,7 @@ class PhaseUpdate:
                 yield term
 
     def add(self, losses: dict[str, Tensor]) -> None:
-        """Add one loss of the recipe.
+        """Add one loss of the recipe, within the loop over :meth:`each`.
 
         Args:
             losses: Its parts, scalars, weighted. A part without "loss" in its name,

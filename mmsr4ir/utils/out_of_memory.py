@@ -7,8 +7,8 @@ import torch
 
 from .errors import SR4IRError
 
-# A CPU's allocator has no exception of its own.
-_CPU_MESSAGES = ("can't allocate memory", 'not enough memory')
+# A CPU's allocator has no exception of its own, nor has cuBLAS for its workspace.
+_MESSAGES = ("can't allocate memory", 'not enough memory', 'STATUS_ALLOC_FAILED')
 
 
 class OutOfMemoryError(SR4IRError, RuntimeError):
@@ -19,7 +19,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error means that a GPU's or the CPU's memory is full."""
     return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or (
         isinstance(error, RuntimeError)
-        and any(text in str(error) for text in _CPU_MESSAGES)
+        and any(text in str(error) for text in _MESSAGES)
     )
 
 

@@ -74,7 +74,7 @@ def test_both_ways_predict_the_same(task, run, images, tmp_path, capsys):
 
 def test_the_memory_of_others_is_not_a_ways_own(monkeypatch):
     model = torch.nn.BatchNorm1d(4)  # 4 vectors of 16 bytes, and a number of 8
-    inferencer = SimpleNamespace(model=model, restore_all=None)
+    inferencer = SimpleNamespace(model=model)
     way = OneTool(inferencer)
     assert way._memory_of_others() == 0
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)

@@ -284,6 +284,7 @@ RUNS = dict(counts='PP4', size=[64, 64])  # one run of 64 x 64
         (dict(RUNS, counts=[-1, 4097]), 'do not sum'),
         (dict(RUNS, counts=['a', 4096]), 'do not sum'),
         (dict(RUNS, counts=[96, 4000]), None),
+        (dict(RUNS, counts=[96.0, 4000.0]), None),
         (RUNS, None),
         ([[1, 1, 9, 1, 9, 9], [1, 1, 9, 1, 9, float('nan')]], 'are not all numbers'),
         ([[1, 1, 9, 1, 9, 9], [1, 1, 9, 1, 9, 1e9]], 'beyond 10 times the size'),

@@ -215,6 +215,9 @@ def test_one_class_of_images_is_nothing_to_learn(cls):
     assert found(cls, ('val',)) == []
     cls.model.task.head.loss = dict(type='CrossEntropyLoss', use_sigmoid=True)
     assert found(cls) == []
+    cls.model.task = dict(type='mmsr4ir.TorchvisionClassifier', num_classes=1)
+    ((_, text),) = found(cls)
+    assert 'the loss of model.task.arch chooses one of the classes' in text
 
 
 @pytest.mark.parametrize('learns', ['', 'out_channels', 'use_sigmoid'])

@@ -290,11 +290,15 @@ def test_the_loop_that_a_config_names_is_taken():
     for given, kind in [
         (dict(by_epoch=True), 'mmsr4ir.ExactEpochLoop'),
         (dict(by_epoch=False), 'mmsr4ir.ExactIterLoop'),
-        (dict(type='IterBasedTrainLoop', by_epoch=True), 'mmsr4ir.ExactIterLoop'),
-        (dict(type='MyLoop', by_epoch=True), 'MyLoop'),
+        (dict(type='IterBasedTrainLoop'), 'mmsr4ir.ExactIterLoop'),
+        (dict(type='MyLoop'), 'MyLoop'),
     ]:
         cfg = Config(dict(train_cfg=given))
         exact_loops.use_exact_loops(cfg)
         assert cfg.train_cfg == dict(type=kind)
-    with pytest.raises(ConfigError, match='train_cfg has no type'):
-        exact_loops.use_exact_loops(Config(dict(train_cfg=dict(max_epochs=2))))
+    for given, message in [
+        (dict(max_epochs=2), 'neither type and by_epoch'),
+        (dict(type='MyLoop', by_epoch=True), 'both type and by_epoch'),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            exact_loops.use_exact_loops(Config(dict(train_cfg=given)))

@@ -9,7 +9,7 @@ from mmengine.model import BaseTTAModel
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.structures import BaseDataElement
 
-from mmsr4ir.datasets.move_resize import move_resize
+from mmsr4ir.datasets.move_resize import move_resize, noted_tta
 from mmsr4ir.engine.tta import MergedVersions, keep_images, use_tta
 from mmsr4ir.models.task_resize import TaskSize
 from mmsr4ir.utils.errors import ConfigError
@@ -63,6 +63,8 @@ def test_a_resize_that_a_crop_needs_stays():
     use_tta(cfg)
     assert cfg.test_dataloader.dataset.pipeline == given
     assert 'task_resize' not in cfg.model.module
+    outer = [LOAD, WIDE, crop, dict(type='TestTimeAug', transforms=[FLIPS, [PACK]])]
+    assert noted_tta(outer) == outer
 
 
 def test_each_data_set_keeps_its_own_pipeline_before_the_flips():

@@ -90,11 +90,11 @@ def test_less_work_is_part_of_a_recipe():
         ),
         (
             dict(a=dict(update='sr', losses=dict(pixel=1), reuse_sr=True)),
-            'updates S, which learns only from SR images of its own',
+            'updates the SR network, which learns only from SR images of its own',
         ),
         (
             dict(a=dict(update='sr', losses=dict(pixel=1), sr_in_train_mode=True)),
-            'sr_in_train_mode: it is for a phase that runs S and does not update it',
+            'it is for a phase that runs the SR network and does not update it',
         ),
         (
             dict(a=dict(update='sr', losses=dict(pixel=1), share=0)),

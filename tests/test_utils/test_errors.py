@@ -4,6 +4,7 @@ import ast
 import builtins
 import faulthandler
 import json
+import types
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,21 @@ def test_a_bug_keeps_its_traceback():
     registry.register_module(module=Part)
     with pytest.raises(ValueError, match='in what a part does'):
         command(registry.build)(dict(type='Part'))
+
+    class Ours:  # of this package, with a wrong argument to another class
+        def __init__(self) -> None:
+            Part(wide=2)
+
+    # A function's globals cannot be changed: it gets others.
+    own = types.FunctionType(
+        Ours.__init__.__code__,
+        dict(__name__='mmsr4ir.models.ours', Part=Part),
+        closure=Ours.__init__.__closure__,
+    )
+    Ours.__init__ = own
+    registry.register_module(module=Ours)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'wide'"):
+        command(registry.build)(dict(type='Ours'))
 
 
 def test_the_launcher_of_several_processes_is_told_as_well(tmp_path, monkeypatch):

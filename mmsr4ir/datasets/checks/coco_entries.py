@@ -86,7 +86,7 @@ def _cover(runs: Sequence[int] | None, pixels: float) -> bool:
     """Return whether run lengths are those of so many pixels."""
     return (
         bool(runs)
-        and all(type(run) is int and run >= 0 for run in runs or ())
+        and all(is_number(run) and run >= 0 and run == int(run) for run in runs or ())
         and sum(runs or ()) == pixels
     )
 

@@ -25,9 +25,9 @@ def check_evaluator(
 
     It is an error if ``CocoMetric`` reads an annotation file with other images or
     categories than the data set's, or one without ``iscrowd``, if ``Accuracy`` wants
-    more classes than there are, or if a list of metrics stands in another. It also is
-    if several data sets, whose results one ``CocoMetric`` takes together, have the same
-    image ids.
+    more classes than there are, or if a list of metrics stands in another. It is also
+    an error if several data sets, whose results one ``CocoMetric`` takes together, have
+    the same image ids.
 
     Args:
         report: Is filled.

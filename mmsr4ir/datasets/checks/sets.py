@@ -314,33 +314,36 @@ def _check_choice(report: Report, part: DataPart) -> None:
     A softmax over one class is 1 whatever the network says: its loss is 0 and the
     accuracy 100. A sigmoid, as of heads with ``out_channels=1``, learns.
     """
-    heads = [
-        (name, head, as_list(head.get(key, _default_loss(head))))
+    softmax = [
+        name
         for name, key in (('head', 'loss'), ('decode_head', 'loss_decode'))
         for head in as_list(part.task.get(name))
         if isinstance(head, Mapping)
+        and head.get('out_channels') != 1
+        and all(map(_is_softmax, as_list(head.get(key, _default_loss(head)))))
     ]
-    for name, head, losses in heads:
-        softmax = [
-            type_name(loss).endswith(('CrossEntropy', 'CrossEntropyLoss'))
-            and not loss.get('use_sigmoid')
-            for loss in losses
-        ]
-        if softmax and all(softmax) and head.get('out_channels') != 1:
-            report.error(
-                part.loader,
-                f'has the one class {(report.classes or [""])[0]!r}, and the loss of '
-                f'model.task.{name} chooses one of the classes: there is nothing to '
-                'learn',
-                "give data and config a second class, such as 'background'",
-            )
+    if type_name(part.task) in ('TorchvisionClassifier', 'TorchvisionSegmentor'):
+        softmax.append('arch')
+    for name in softmax:
+        report.error(
+            part.loader,
+            f'has the one class {(report.classes or [""])[0]!r}, and the loss of '
+            f'model.task.{name} chooses one of the classes: there is nothing to learn',
+            "give data and config a second class, such as 'background'",
+        )
 
 
-def _default_loss(head: Mapping) -> dict | None:
-    """Return the loss of a head that names none, where mmpretrain has a softmax."""
-    kind = type_name(head)
-    softmax = kind.endswith('ClsHead') and not kind.startswith('MultiLabel')
-    return dict(type='CrossEntropyLoss') if softmax else None
+def _is_softmax(loss: Mapping) -> bool:
+    return type_name(loss).endswith(
+        ('CrossEntropy', 'CrossEntropyLoss')
+    ) and not loss.get('use_sigmoid')
+
+
+def _default_loss(head: Mapping) -> dict:
+    """Return the loss of a head that names none: a softmax but for several labels."""
+    return dict(
+        type='CrossEntropyLoss', use_sigmoid=type_name(head).startswith('MultiLabel')
+    )
 
 
 def class_counts(node: Any, where: str) -> Iterator[tuple[str, int]]:
