@@ -21,7 +21,9 @@ from toys import toy_config, toy_data
 CONFIGS = ROOT / 'configs/sr4ir'
 SAME = ('faster-rcnn_edsr_custom.py', 'faster-rcnn_edsr_voc.py')  # as on COCO
 NAMES = [
-    path.name for path in sorted(CONFIGS.glob('*.py')) if path.name not in SAME
+    path.name
+    for path in sorted(CONFIGS.glob('*.py'))
+    if path.name not in SAME and not path.stem.endswith('_x8')
 ] + [
     f'{data}/{data}_{run}.py'
     for data in ('seg_voc', 'det_voc', 'cls_cub')
